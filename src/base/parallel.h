@@ -1,0 +1,20 @@
+/* Parallel-for over [0, n): OpenMP, the runtime that oneDNN uses too, so that the two
+ * never compete for cores. The caller's function must give the same result for any
+ * split. */
+#ifndef AMG_BASE_PARALLEL_H
+#define AMG_BASE_PARALLEL_H
+
+#include <stdint.h>
+
+typedef void (*amg_range_fn)(void *context, int64_t begin, int64_t end);
+
+/* Calls fn on disjoint ranges that cover [0, n), on up to amg_threads() threads, each
+ * range at least grain long (except the last); returns when all are done. */
+void amg_parallel_for(int64_t n, int64_t grain, amg_range_fn fn, void *context);
+
+/* Sets the number of threads of this library and of oneDNN; 0 = all cores. Results of
+ * training depend on it: a run records it. */
+void amg_set_threads(int num_threads);
+int amg_threads(void);
+
+#endif

@@ -1,0 +1,90 @@
+/* A plan: one sub-network, compiled for one batch size. Gradients, layouts, primitives
+ * and memory are decided here, once; a step then only runs kernels and allocates
+ * nothing.
+ *
+ * Two plans of the same sub-network give the same bits whatever else is in the job,
+ * because the plan follows amg_graph_canonical_order and never looks at names. Not
+ * thread-safe; kernels use amg_threads() threads. */
+#ifndef AMG_ENGINE_PLAN_H
+#define AMG_ENGINE_PLAN_H
+
+#include "engine/params.h"
+#include "graph/graph.h"
+
+typedef struct amg_plan amg_plan;
+
+typedef struct {
+    bool training;    /* forward + backward; false: forward with running statistics, no
+                         dropout */
+    uint64_t seed;    /* of dropout */
+    bool no_winograd; /* direct convolution everywhere (for comparisons) */
+} amg_plan_options;
+
+/* Compiles output output_index of g, a graph from amg_graph_plan_batch that outlives
+ * the plan. Fails with AMG_UNSUPPORTED naming node and operator, also if only a
+ * reference implementation of a kernel exists. */
+AMG_MUST_CHECK amg_status amg_plan_new(const amg_graph *g, int output_index,
+                                       const amg_plan_options *options, amg_plan **out,
+                                       amg_error *err);
+void amg_plan_free(amg_plan *plan);
+
+/* Bytes of the scratch this plan needs while it runs (activations, gradients of
+ * activations, the kernels' scratchpad). Plans that run one after the other may share
+ * one buffer, as large as the largest. */
+size_t amg_plan_workspace_bytes(const amg_plan *plan);
+/* Must be called before any run; the buffer (64-byte aligned) stays the caller's.
+ * Contents need not be kept between steps. */
+void amg_plan_bind(amg_plan *plan, void *workspace);
+
+/* Copies parameters and buffers between plan (blocked layouts) and set (plain,
+ * canonical order). Exact. */
+AMG_MUST_CHECK amg_status amg_plan_load(amg_plan *plan, const amg_params *set,
+                                        amg_error *err);
+AMG_MUST_CHECK amg_status amg_plan_store(const amg_plan *plan, amg_params *set,
+                                         amg_error *err);
+
+/* The network's input: where to write one batch, in the graph's dtype and shape. */
+void *amg_plan_input(amg_plan *plan);
+size_t amg_plan_input_bytes(const amg_plan *plan);
+
+/* Forward. step selects the dropout masks (training only). logits: f32[batch, classes]
+ * row-major, valid until the next run of any plan that shares the workspace. */
+AMG_MUST_CHECK amg_status amg_plan_forward(amg_plan *plan, int64_t step,
+                                           const float **logits, int64_t *num_classes,
+                                           amg_error *err);
+/* Backward from dlogits (same shape; borrowed). Gradients are overwritten, not
+ * accumulated. Also updates batch-norm running statistics (momentum of the node;
+ * unbiased variance, as PyTorch does). */
+AMG_MUST_CHECK amg_status amg_plan_backward(amg_plan *plan, const float *dlogits,
+                                            amg_error *err);
+
+/* One trainable as the optimizer sees it: value, gradient and num_states state slots of
+ * the same (physical, blocked) layout and length; padding elements are 0 in all of them
+ * and stay 0 under any update that maps (0,0,0) to 0. */
+typedef struct {
+    float *value;
+    float *grad;
+    float *state[2];
+    int64_t count; /* physical elements, padding included */
+} amg_plan_slot;
+
+/* Slots in the canonical order of parameters; trainables only. States exist after
+ * amg_plan_new, zeroed. */
+int amg_plan_num_slots(const amg_plan *plan);
+const amg_plan_slot *amg_plan_slot_at(const amg_plan *plan, int i);
+
+/* Optimizer states between plan and plain sets, like load/store; which is 0 or 1. Sets
+ * from amg_params_like. */
+AMG_MUST_CHECK amg_status amg_plan_load_state(amg_plan *plan, int which,
+                                              const amg_params *set, amg_error *err);
+AMG_MUST_CHECK amg_status amg_plan_store_state(const amg_plan *plan, int which,
+                                               amg_params *set, amg_error *err);
+/* Gradients in plain form (tests). */
+AMG_MUST_CHECK amg_status amg_plan_store_grad(const amg_plan *plan, amg_params *set,
+                                              amg_error *err);
+
+/* One line per kernel: op, node, implementation, layout, bytes; to stream. For
+ * benchmarks and bug reports. */
+void amg_plan_describe(const amg_plan *plan, FILE *stream);
+
+#endif

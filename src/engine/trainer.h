@@ -1,0 +1,71 @@
+/* The trainer: sub-networks, one after the other within each step, over batches of a
+ * source.
+ *
+ *   step t:  batch = rows order[t*B .. t*B+B-1] of the epoch      (an incomplete last
+ * batch is dropped) for each head: forward, loss, backward, update       (one shared
+ * workspace)
+ *
+ * Heads are independent by construction: each has its own plan, optimizer and loss. */
+#ifndef AMG_ENGINE_TRAINER_H
+#define AMG_ENGINE_TRAINER_H
+
+#include "amalgam/progress.h"
+#include "engine/loss.h"
+#include "engine/optimizer.h"
+#include "engine/source.h"
+
+typedef struct {
+    int64_t batch;     /* 0: 128 */
+    int64_t epochs;    /* 0: 1 */
+    int64_t max_steps; /* 0: no limit; else stop after so many (schedule still over
+                          epochs) */
+    uint64_t seed;     /* batch order, dropout */
+    float label_smoothing;
+    int threads; /* 0: all cores */
+    amg_optimizer_options optimizer;
+    int64_t checkpoint_steps; /* 0: at the end of each epoch and every 60 s; else every
+                                 so many steps */
+    bool resume;    /* go on from out_dir's checkpoint; AMG_NOT_FOUND if none */
+    bool keep_best; /* not in issue 2; leave false */
+} amg_train_options;
+
+/* One trained head, in the graph's output order. */
+typedef struct {
+    double train_loss, train_accuracy;   /* last epoch's means */
+    double val_loss, val_top1, val_top5; /* NaN without validation data */
+} amg_head_result;
+
+typedef struct {
+    int num_heads;
+    amg_head_result heads[64];
+    int64_t steps;
+    double seconds;
+    size_t workspace_bytes;
+} amg_train_result;
+
+typedef struct {
+    const amg_graph *graph;        /* training form, batch not planned */
+    const int *label_columns;      /* per output: column of the source's labels */
+    const amg_source *train, *val; /* val may be NULL */
+    const char *out_dir; /* checkpoints, metrics.jsonl; NULL: none are written */
+    int num_params_sets;
+    amg_params *params; /* one per output: initial in, trained out */
+} amg_train_task;
+
+/* Trains. With out_dir: DIR/checkpoint.safetensors (+ checkpoint.json),
+ * DIR/metrics.jsonl. SIGKILL at any moment loses at most the work since the last
+ * checkpoint. AMG_INTERRUPTED after progress asked to stop (checkpoint written). Loss
+ * that is not finite: AMG_NOT_FINITE naming head and step. */
+AMG_MUST_CHECK amg_status amg_train(const amg_train_task *task,
+                                    const amg_train_options *options,
+                                    const amg_progress *progress,
+                                    amg_train_result *result, amg_error *err);
+
+/* Loss and accuracy of one output over a whole source (the last batch padded, padding
+ * not counted). */
+AMG_MUST_CHECK amg_status amg_evaluate(const amg_graph *graph, int output_index,
+                                       const amg_params *params,
+                                       const amg_source *source, int label_column,
+                                       int64_t batch, const amg_progress *progress,
+                                       amg_head_result *result, amg_error *err);
+#endif

@@ -1,0 +1,34 @@
+/* The extractor: trained weights of a job + key -> the original, trained. Nothing that
+ * comes back is trusted. */
+#ifndef AMG_EXTRACT_EXTRACT_H
+#define AMG_EXTRACT_EXTRACT_H
+
+#include "key/keyfile.h"
+#include "obfuscate/plan.h"
+
+typedef struct {
+    const char *key;
+    const amg_passphrase *passphrase;
+    const char *weights; /* JOB/out/weights.safetensors */
+    const char *out_onnx;
+    const char *out_safetensors; /* may be NULL */
+} amg_extract_options;
+
+typedef struct {
+    int num_params;
+    int64_t num_scalars;
+} amg_extract_result;
+
+/* Every tensor of the file must be finite and those of the original must have their
+ * shape and dtype; class rows are put back. Both outputs are written beside and renamed
+ * after everything was checked; neither exists on failure. */
+AMG_MUST_CHECK amg_status amg_extract(const amg_extract_options *options,
+                                      amg_extract_result *result, amg_error *err);
+
+/* The same in memory: the original graph with weights taken from the open file. */
+struct amg_safetensors;
+AMG_MUST_CHECK amg_status amg_extract_graph(const amg_secret *secret,
+                                            const amg_key_payload *payload,
+                                            const struct amg_safetensors *weights,
+                                            amg_graph **out, amg_error *err);
+#endif

@@ -1,0 +1,70 @@
+/* job.json: what a job folder holds, as plain data (docs/job.md has the schema). Opaque
+ * names only. */
+#ifndef AMG_FORMATS_MANIFEST_H
+#define AMG_FORMATS_MANIFEST_H
+
+#include "base/arena.h"
+#include "base/tensor.h"
+
+#define AMG_MANIFEST_VERSION 1
+
+/* One shard of a split: x is [rows, sample dims…], y is i32[rows, num_heads]. Paths are
+ * relative to the job folder, with '/', and never leave it. */
+typedef struct {
+    const char *x, *y;
+    int64_t rows;
+} amg_shard;
+
+typedef struct {
+    int64_t num_samples; /* sum of rows */
+    int num_shards;      /* 0: the job has no such split */
+    amg_shard *shards;
+} amg_split;
+
+/* One sub-network as the cloud sees it: graph output, its column of y, its loss. */
+typedef struct {
+    const char *output; /* name of the logits value in model.onnx */
+    int label_column;
+    int64_t num_classes;
+    const char *loss; /* "cross_entropy" */
+} amg_head;
+
+typedef struct {
+    const char *path;
+    int64_t size_bytes;
+    char sha256[65];
+} amg_job_file;
+
+typedef struct {
+    amg_arena arena; /* owns every string and array below */
+    int version;
+    const char *task; /* "classification" */
+    const char *input_name;
+    amg_dtype input_dtype;
+    int input_rank;
+    int64_t input_dims[AMG_MAX_RANK]; /* without the batch dimension */
+    int num_heads;
+    amg_head *heads;
+    amg_split train, val;
+    int num_files;
+    amg_job_file *files; /* every file of the job but job.json and out/ */
+} amg_manifest;
+
+/* Reads and checks JOB/job.json: fields, types, ranges, path rules, unique outputs and
+ * columns. Does not touch the files named. */
+AMG_MUST_CHECK amg_status amg_manifest_read(const char *path, amg_manifest *out,
+                                            amg_error *err);
+AMG_MUST_CHECK amg_status amg_manifest_parse(const char *json, size_t size_bytes,
+                                             const char *name, amg_manifest *out,
+                                             amg_error *err);
+/* Canonical bytes: fixed key order, two-space indent, final newline. */
+AMG_MUST_CHECK amg_status amg_manifest_write(const char *path, const amg_manifest *m,
+                                             amg_error *err);
+void amg_manifest_clear(amg_manifest *m);
+
+/* Checks that each listed file exists with this size (and, if hashes, this SHA-256). */
+AMG_MUST_CHECK amg_status amg_manifest_check_files(const amg_manifest *m,
+                                                   const char *job_dir, bool hashes,
+                                                   amg_error *err);
+
+#endif

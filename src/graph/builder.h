@@ -1,0 +1,62 @@
+/* Builder: the one way to make a graph. Calls never fail one by one: the first error is
+ * kept and reported by amg_builder_finish, so that building reads like the network. */
+#ifndef AMG_GRAPH_BUILDER_H
+#define AMG_GRAPH_BUILDER_H
+
+#include "graph/graph.h"
+
+typedef struct amg_builder amg_builder;
+
+amg_builder *amg_builder_new(void); /* NULL: out of memory */
+void amg_builder_free(amg_builder *b);
+
+/* All return a value id (or AMG_NO_VALUE after an error, which later calls accept and
+ * ignore). Names are copied; dims[0] of an input may be AMG_DIM_BATCH. */
+int amg_builder_input(amg_builder *b, const char *name, amg_dtype dtype, int rank,
+                      const int64_t *dims);
+/* Copies data; t->data NULL: allocates zeroed storage, which the caller may fill
+ * through amg_builder_data before finish. */
+int amg_builder_param(amg_builder *b, const char *name, const amg_tensor *t);
+/* As above without copying: data must outlive the graph. */
+int amg_builder_param_view(amg_builder *b, const char *name, const amg_tensor *t);
+/* A PARAM without data (has_weights becomes false). */
+int amg_builder_param_absent(amg_builder *b, const char *name, amg_dtype dtype,
+                             int rank, const int64_t *dims);
+amg_tensor *amg_builder_data(amg_builder *b, int param);
+
+/* Adds a node with one output, named output_name (NULL: name + "_out" made unique).
+ * attrs are copied. */
+int amg_builder_node(amg_builder *b, amg_op op, const char *name, const int *inputs,
+                     int num_inputs, const amg_attr *attrs, int num_attrs,
+                     const char *output_name);
+/* The same with several outputs; out receives their ids. output_names NULL: made up. */
+void amg_builder_node_multi(amg_builder *b, amg_op op, const char *name,
+                            const int *inputs, int num_inputs, const amg_attr *attrs,
+                            int num_attrs, const char *const *output_names,
+                            int num_outputs, int *out);
+void amg_builder_output(amg_builder *b, int value);
+
+/* Shape of a value so far (shapes are inferred as nodes are added). NULL after an
+ * error. */
+const amg_value *amg_builder_value(const amg_builder *b, int value);
+
+/* Attribute makers for compound literals: (amg_attr[]){amg_int("group", 1),
+ * amg_ints("pads", 4, p)}. */
+amg_attr amg_int(const char *name, int64_t v);
+amg_attr amg_flt(const char *name, float v);
+amg_attr amg_ints(const char *name, int count,
+                  const int64_t *v); /* v borrowed until the call */
+
+/* Copies all nodes and parameters of src into b, names passed through rename (NULL:
+ * kept); map[v] gives b's value for src's value v and must be preset for src's inputs
+ * (others are written). */
+typedef const char *(*amg_rename_fn)(void *context, const char *name);
+void amg_builder_copy(amg_builder *b, const amg_graph *src, int *map,
+                      amg_rename_fn rename, void *context);
+
+/* Sorts nodes topologically (stable), infers, classifies. The builder is empty
+ * afterwards, also on failure; amg_builder_free still has to be called. */
+AMG_MUST_CHECK amg_status amg_builder_finish(amg_builder *b, amg_graph **out,
+                                             amg_error *err);
+
+#endif

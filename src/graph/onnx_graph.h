@@ -1,0 +1,28 @@
+/* ONNX file <-> graph. Opsets 9 to the newest in; opset 17, IR 8 out. */
+#ifndef AMG_GRAPH_ONNX_GRAPH_H
+#define AMG_GRAPH_ONNX_GRAPH_H
+
+#include "graph/graph.h"
+
+/* Reads PATH. One data input (others: AMG_UNSUPPORTED) whose first dim, symbolic or
+ * fixed, becomes AMG_DIM_BATCH; Constant nodes become initializers. Errors name node
+ * and operator. The graph owns copies of all weights. */
+AMG_MUST_CHECK amg_status amg_graph_read_onnx(const char *path, amg_graph **out,
+                                              amg_error *err);
+AMG_MUST_CHECK amg_status amg_graph_parse_onnx(const void *data, size_t size_bytes,
+                                               const char *name, amg_graph **out,
+                                               amg_error *err);
+
+/* Writes g with canonical metadata: no producer, version, doc string, date or path;
+ * nodes in g's order, initializers in value order. Batch-norm and dropout in inference
+ * form (training_mode absent). */
+AMG_MUST_CHECK amg_status amg_graph_write_onnx(const char *path, const amg_graph *g,
+                                               amg_error *err);
+/* Into an owned buffer (amg_free). weights false: trainables and buffers keep name,
+ * dtype and dims but no data (a form of ours for the key file: data_location EXTERNAL
+ * with no external_data). */
+AMG_MUST_CHECK amg_status amg_graph_pack_onnx(const amg_graph *g, bool weights,
+                                              uint8_t **data, size_t *size_bytes,
+                                              amg_error *err);
+
+#endif

@@ -1,0 +1,72 @@
+/* The operator table: one row per ONNX operator that Amalgam knows. A row says how many
+ * inputs and outputs, which shape rule, whether a gradient exists, and one line for the
+ * coverage page; engine/ and emit/ hang their own functions on the same enum. */
+#ifndef AMG_GRAPH_OP_H
+#define AMG_GRAPH_OP_H
+
+#include <stdbool.h>
+
+/* X(enum, ONNX name, min in, max in, min out, max out, flags, note)
+ * flags: D differentiable in its first input, E elementwise (shape follows
+ * broadcasting), F foldable on constants, T trains differently from how it infers. max
+ * -1: any number. */
+#define AMG_OP_D 1u
+#define AMG_OP_E 2u
+#define AMG_OP_F 4u
+#define AMG_OP_T 8u
+
+#define AMG_OP_LIST(X)                                                                 \
+    X(CONV, "Conv", 2, 3, 1, 1, AMG_OP_D, "2-d, groups, dilation, explicit padding")   \
+    X(BATCH_NORM, "BatchNormalization", 5, 5, 1, 3, AMG_OP_D | AMG_OP_T, "4-d or 2-d") \
+    X(RELU, "Relu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                               \
+    X(LEAKY_RELU, "LeakyRelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                    \
+    X(CLIP, "Clip", 1, 3, 1, 1, AMG_OP_D | AMG_OP_E, "constant bounds")                \
+    X(SIGMOID, "Sigmoid", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                         \
+    X(TANH, "Tanh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                               \
+    X(MAX_POOL, "MaxPool", 1, 1, 1, 1, AMG_OP_D, "2-d, no dilation, explicit padding") \
+    X(AVERAGE_POOL, "AveragePool", 1, 1, 1, 1, AMG_OP_D, "2-d")                        \
+    X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", 1, 1, 1, 1, AMG_OP_D, "")              \
+    X(GEMM, "Gemm", 2, 3, 1, 1, AMG_OP_D, "alpha = beta = 1, transA = 0")              \
+    X(MAT_MUL, "MatMul", 2, 2, 1, 1, AMG_OP_D, "2-d by a 2-d parameter")               \
+    X(ADD, "Add", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(SUB, "Sub", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(MUL, "Mul", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(DIV, "Div", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(CONCAT, "Concat", 1, -1, 1, 1, AMG_OP_D | AMG_OP_F, "channel axis")              \
+    X(FLATTEN, "Flatten", 1, 1, 1, 1, AMG_OP_D, "")                                    \
+    X(RESHAPE, "Reshape", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant shape")           \
+    X(DROPOUT, "Dropout", 1, 3, 1, 2, AMG_OP_D | AMG_OP_T, "constant ratio")           \
+    X(IDENTITY, "Identity", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")            \
+    X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, AMG_OP_D, "over H and W")                 \
+    X(PAD, "Pad", 2, 4, 1, 1, AMG_OP_D, "constant zeros on H and W")                   \
+    X(GATHER, "Gather", 2, 2, 1, 1, AMG_OP_F,                                          \
+      "constant index; no gradient: the select")                                       \
+    X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F, "uint8 or float32 to float32")               \
+    X(SHAPE, "Shape", 1, 1, 1, 1, AMG_OP_F, "folded")                                  \
+    X(SLICE, "Slice", 3, 5, 1, 1, AMG_OP_F, "folded")                                  \
+    X(SQUEEZE, "Squeeze", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")            \
+    X(UNSQUEEZE, "Unsqueeze", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")        \
+    X(TRANSPOSE, "Transpose", 1, 1, 1, 1, AMG_OP_F, "folded")                          \
+    X(CONSTANT, "Constant", 0, 0, 1, 1, AMG_OP_F, "becomes an initializer")            \
+    X(CONSTANT_OF_SHAPE, "ConstantOfShape", 1, 1, 1, 1, AMG_OP_F, "folded")            \
+    X(RANGE, "Range", 3, 3, 1, 1, AMG_OP_F, "folded")                                  \
+    X(WHERE, "Where", 3, 3, 1, 1, AMG_OP_F, "folded")                                  \
+    X(EQUAL, "Equal", 2, 2, 1, 1, AMG_OP_F, "folded")                                  \
+    X(EXPAND, "Expand", 2, 2, 1, 1, AMG_OP_F, "folded")
+
+#define AMG_OP_ENUM(id, name, i0, i1, o0, o1, flags, note) AMG_OP_##id,
+typedef enum { AMG_OP_LIST(AMG_OP_ENUM) AMG_OP_COUNT } amg_op;
+#undef AMG_OP_ENUM
+
+typedef struct {
+    const char *name; /* ONNX op_type */
+    int min_inputs, max_inputs, min_outputs, max_outputs;
+    unsigned flags;
+    const char *note; /* what of the operator is covered */
+} amg_op_info;
+
+const amg_op_info *amg_op_get(amg_op op);
+/* Returns AMG_OP_COUNT if the name is unknown. */
+amg_op amg_op_find(const char *onnx_name);
+
+#endif

@@ -1,0 +1,40 @@
+/* The model augmenter: original + k decoys -> one job graph of k+1 unconnected
+ * sub-networks over one input, with opaque names and keyed order of everything. */
+#ifndef AMG_OBFUSCATE_AUGMENT_MODEL_H
+#define AMG_OBFUSCATE_AUGMENT_MODEL_H
+
+#include "obfuscate/plan.h"
+
+typedef enum { AMG_DECOY_WALK, AMG_DECOY_SAME } amg_decoy_arch;
+
+typedef struct {
+    amg_decoy_arch
+        arch;       /* WALK: hidden centre = walk(original), decoy = walk(centre) */
+    int walk_steps; /* 0: 3 */
+    double model_amount; /* > 0: decoys' trainables together = this x the original's
+                            (paper mode) */
+} amg_decoy_options;
+
+/* One decoy, with freshly drawn weights of the same laws as the original's and
+ * num_classes outputs. index 1..k. */
+AMG_MUST_CHECK amg_status amg_decoy_make(const amg_secret *secret,
+                                         const amg_graph *original, int index,
+                                         int num_decoys, int64_t num_classes,
+                                         const amg_decoy_options *options,
+                                         amg_graph **out, amg_error *err);
+
+/* Joins them: subnets[plan slot] is the original (at plan->original) or a decoy. Each
+ * becomes Reshape -> Gather(select) -> Reshape -> preprocess -> its network; class rows
+ * of the original's last layer are permuted by its label map, decoys' too. job_names[i]
+ * receives (heap, amg_free each and the array) the job's name of the original's i-th
+ * trainable or buffer in value order, own_names its own name. */
+AMG_MUST_CHECK amg_status amg_augment_model(
+    const amg_secret *secret, const amg_obf_plan *plan, const amg_preprocess *pre,
+    const amg_graph *const *subnets, amg_graph **out, int *num_names, char ***job_names,
+    char ***own_names, char original_output[256], amg_error *err);
+
+/* Whether the classes of g's output can be permuted exactly: its last node is Gemm or
+ * MatMul (+ Add) with a parameter, and no two class rows are equal. */
+bool amg_labels_permutable(const amg_graph *g);
+
+#endif

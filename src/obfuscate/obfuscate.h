@@ -1,0 +1,48 @@
+/* `amalgam obfuscate`: model + data -> job folder + key file. */
+#ifndef AMG_OBFUSCATE_OBFUSCATE_H
+#define AMG_OBFUSCATE_OBFUSCATE_H
+
+#include "key/keyfile.h"
+#include "obfuscate/augment_data.h"
+#include "obfuscate/augment_model.h"
+
+typedef struct {
+    const char *model;       /* ONNX */
+    const char *train, *val; /* DATA; val may be NULL */
+    const char *covers;      /* --decoys-from; NULL in paper mode */
+    const char *val_covers;  /* NULL: val's covers come from covers too */
+    int num_decoys;          /* 0: 1 */
+    amg_mode mode;
+    double amount; /* paper mode; 0: 0.5 */
+    amg_noise noise;
+    const char *noise_values; /* file of numbers, one per line or .npy */
+    amg_decoy_options decoys; /* model_amount 0 in paper mode: 0.5 */
+    int num_normalize;        /* channels of mean/std; 0: none */
+    float mean[16], std[16];
+    const char *key;      /* key file to make */
+    const char *seed_hex; /* NULL: the system's generator */
+    const amg_passphrase *passphrase;
+    const char *out; /* job folder to make */
+    size_t shard_bytes;
+} amg_obfuscate_options;
+
+/* What the choice costs and hides, for the program to print. */
+typedef struct {
+    int num_decoys;
+    int64_t num_train, num_val;
+    int64_t dims[3], out_dims[3];
+    double compute_factor; /* FLOPs of the job / the original's */
+    double upload_factor;  /* bytes of a job sample / a sample */
+    int64_t own_params, job_params;
+    bool labels_permuted;
+    int64_t job_bytes;
+    double seconds;
+} amg_obfuscate_result;
+
+/* Makes OUT and KEY, or neither. OUT is built as OUT.tmp-XXXXXX beside it and renamed
+ * last; the key is written first, so that no job exists without its key, and removed
+ * again on failure. AMG_UNSAFE_PATH if KEY lies inside OUT. */
+AMG_MUST_CHECK amg_status amg_obfuscate(const amg_obfuscate_options *options,
+                                        const amg_progress *progress,
+                                        amg_obfuscate_result *result, amg_error *err);
+#endif

@@ -1,0 +1,76 @@
+/* The plan: every secret choice of one job, a pure function of the key and the public
+ * shapes. It is sealed in the key file together with the original's ONNX (no weights)
+ * and the name map. */
+#ifndef AMG_OBFUSCATE_PLAN_H
+#define AMG_OBFUSCATE_PLAN_H
+
+#include "graph/graph.h"
+#include "graph/rewrite.h"
+#include "key/secret.h"
+
+typedef enum { AMG_MODE_STREAMS, AMG_MODE_PAPER } amg_mode;
+typedef enum {
+    AMG_NOISE_UNIFORM,
+    AMG_NOISE_GAUSSIAN,
+    AMG_NOISE_LAPLACE,
+    AMG_NOISE_VALUES
+} amg_noise;
+
+/* Public shapes and choices that a plan is made from. */
+typedef struct {
+    amg_mode mode;
+    int num_decoys;        /* k >= 1 */
+    int64_t dims[3];       /* C, H, W of one sample */
+    amg_dtype dtype;       /* U8 or F32 */
+    double amount;         /* paper mode: H' = H + round(H * amount), likewise W */
+    int64_t num_classes;   /* of the original */
+    int64_t cover_classes; /* of the cover pool; paper mode: num_classes */
+    bool permute_labels;   /* false where the head does not admit it */
+} amg_plan_shape;
+
+/* One sub-network. Slot 0..k is its public position in the job. */
+typedef struct {
+    uint32_t *select; /* [dims product] flat index into C*H'*W' for each of its values,
+                         in its own raster order */
+    int64_t num_classes;
+    int32_t *label_map; /* [num_classes] true class -> class in the job */
+} amg_subnet_plan;
+
+typedef struct {
+    amg_plan_shape shape;
+    int64_t out_dims[3];   /* C, H', W' of the augmented sample */
+    int64_t num_values;    /* C*H*W */
+    int64_t num_positions; /* C*H'*W' */
+    int num_subnets;       /* k + 1 */
+    int original;          /* slot of the original: THE secret */
+    amg_subnet_plan *subnets;
+} amg_obf_plan; /* in ordinary memory while in use; amg_obf_plan_clear wipes it */
+
+/* Streams: the k+1 select sets are disjoint and cover all positions, H' = (k+1)*H.
+ * Paper: independent subsets, the original's and each decoy's drawn alike. Order within
+ * a stream is secret. */
+AMG_MUST_CHECK amg_status amg_obf_plan_derive(const amg_secret *secret,
+                                              const amg_plan_shape *shape,
+                                              amg_obf_plan *out, amg_error *err);
+void amg_obf_plan_clear(amg_obf_plan *plan);
+
+/* What the key file holds besides the secret. */
+typedef struct {
+    amg_plan_shape shape;
+    amg_preprocess preprocess;
+    amg_graph *original; /* without weights; own names */
+    int num_names;
+    char **job_names;          /* name in the job's weights … */
+    char **own_names;          /* … of this parameter or buffer of the original */
+    char original_output[256]; /* name of the original's head in the job */
+} amg_key_payload;
+
+/* Payload <-> bytes (a JSON head and the packed ONNX; docs/key.md). Everything read is
+ * checked. */
+AMG_MUST_CHECK amg_status amg_key_payload_pack(const amg_key_payload *p, uint8_t **data,
+                                               size_t *size_bytes, amg_error *err);
+AMG_MUST_CHECK amg_status amg_key_payload_parse(const uint8_t *data, size_t size_bytes,
+                                                amg_key_payload *out, amg_error *err);
+void amg_key_payload_clear(amg_key_payload *p);
+
+#endif
