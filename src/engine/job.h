@@ -23,15 +23,18 @@ AMG_MUST_CHECK amg_status amg_job_open(const char *dir, bool hashes, amg_job *ou
                                        amg_error *err);
 void amg_job_close(amg_job *job);
 
-/* Trains JOB and writes JOB/out/. */
+/* Trains JOB and writes JOB/out/: checkpoint and metrics while it runs (trainer.h),
+ * weights.safetensors, sorted by name, once it is done. */
 AMG_MUST_CHECK amg_status amg_job_train(const char *dir,
                                         const amg_train_options *options,
                                         const amg_progress *progress,
                                         amg_train_result *result, amg_error *err);
 
-/* Trains a plain model. out_onnx receives the trained model; checkpoints and metrics go
- * to OUT_ONNX's name + ".run/" while training and stay for --resume until done.
- * val_spec may be NULL. */
+/* Trains a plain model with one output. out_onnx receives the trained model, without
+ * the preprocessing. The checkpoint and metrics go to OUT_ONNX's name + ".run/" while
+ * training and stay there for --resume until the training is done (a run stopped by
+ * max_steps keeps them). val_spec may be NULL; pre too, and its data_dtype is ignored:
+ * the data set's own is taken. */
 AMG_MUST_CHECK amg_status amg_plain_train(
     const char *model, const char *train_spec, const char *val_spec,
     const amg_preprocess *pre, const char *out_onnx, const amg_train_options *options,

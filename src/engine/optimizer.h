@@ -20,13 +20,19 @@ typedef struct {
     double beta1, beta2, epsilon; /* 0: PyTorch's .9, .999, 1e-8 */
     double clip_norm;             /* per sub-network, total L2 norm; 0: off */
     amg_schedule_kind schedule;
-    int64_t warmup_steps; /* linear from 0 */
+    int64_t warmup_steps; /* linear: step t < warmup_steps has lr * (t + 1) / warmup */
     int64_t step_epochs;  /* AMG_SCHEDULE_STEP: every so many epochs … */
-    double step_gamma;    /* … lr *= this */
+    double step_gamma;    /* … lr *= this; 0: PyTorch's .1 */
 } amg_optimizer_options;
 
+#define AMG_STEP_GAMMA 0.1
+
+/* Every field in its range, else AMG_INVALID. */
+AMG_MUST_CHECK amg_status amg_optimizer_check(const amg_optimizer_options *o,
+                                              amg_error *err);
+
 /* Learning rate of a step (from 0) of total_steps, steps_per_epoch each epoch. Pure
- * function. */
+ * function; formulas in schedule.c. */
 double amg_schedule_lr(const amg_optimizer_options *o, int64_t step,
                        int64_t total_steps, int64_t steps_per_epoch);
 
@@ -34,6 +40,15 @@ double amg_schedule_lr(const amg_optimizer_options *o, int64_t step,
  * bias correction uses step + 1). */
 void amg_optimizer_step(const amg_optimizer_options *o, double lr, int64_t step,
                         amg_plan *plan);
+/* The parts of amg_optimizer_step. One slot's update, its gradient times grad_scale;
+ * the sum of squares, in an order that no number of threads changes; and the factor
+ * that brings a gradient to clip_norm, as torch.nn.utils.clip_grad_norm_ computes it.
+ */
+void amg_optimizer_update_slot(const amg_optimizer_options *o, double lr, int64_t step,
+                               float grad_scale, const amg_plan_slot *slot);
+double amg_sum_of_squares(const float *data, int64_t count);
+float amg_clip_scale(double clip_norm, double sum_of_squares);
+
 /* How many state slots this kind uses: 0, 1 or 2. */
 int amg_optimizer_num_states(const amg_optimizer_options *o);
 

@@ -1,11 +1,14 @@
 /* The trainer: sub-networks, one after the other within each step, over batches of a
  * source.
  *
- *   step t:  batch = rows order[t*B .. t*B+B-1] of the epoch      (an incomplete last
- * batch is dropped) for each head: forward, loss, backward, update       (one shared
- * workspace)
+ *   step t   batch = rows order[t*B .. t*B+B-1] of the epoch
+ *                                        (an incomplete last batch is dropped)
+ *            for each head: forward, loss, backward, update
+ *                                        (all in one shared workspace)
  *
- * Heads are independent by construction: each has its own plan, optimizer and loss. */
+ * Heads are independent by construction: each has its own plan, optimizer and loss, and
+ * is trained in its canonical class order (engine/class_order.h), so that neither other
+ * heads nor a permutation of classes changes a bit of it. */
 #ifndef AMG_ENGINE_TRAINER_H
 #define AMG_ENGINE_TRAINER_H
 
@@ -15,7 +18,7 @@
 #include "engine/source.h"
 
 typedef struct {
-    int64_t batch;     /* 0: 128 */
+    int64_t batch;     /* 0: AMG_DEFAULT_BATCH */
     int64_t epochs;    /* 0: 1 */
     int64_t max_steps; /* 0: no limit; else stop after so many (schedule still over
                           epochs) */
@@ -25,21 +28,27 @@ typedef struct {
     amg_optimizer_options optimizer;
     int64_t checkpoint_steps; /* 0: at the end of each epoch and every 60 s; else every
                                  so many steps */
-    bool resume;    /* go on from out_dir's checkpoint; AMG_NOT_FOUND if none */
-    bool keep_best; /* not in issue 2; leave false */
+    bool resume;              /* go on from out_dir's checkpoint; AMG_NOT_FOUND if none,
+                                 AMG_MISMATCH if it belongs to another run (max_steps and
+                                 checkpoint_steps may differ) */
 } amg_train_options;
 
-/* One trained head, in the graph's output order. */
+#define AMG_MAX_HEADS 64
+#define AMG_DEFAULT_BATCH 128
+
+/* One trained head, in the graph's output order. Train: means of the last epoch, or of
+ * its part that was run. Val: after the last complete epoch; NaN without such an epoch
+ * or without validation data. Accuracies are fractions of 1. */
 typedef struct {
-    double train_loss, train_accuracy;   /* last epoch's means */
-    double val_loss, val_top1, val_top5; /* NaN without validation data */
+    double train_loss, train_accuracy;
+    double val_loss, val_top1, val_top5;
 } amg_head_result;
 
 typedef struct {
     int num_heads;
-    amg_head_result heads[64];
-    int64_t steps;
-    double seconds;
+    amg_head_result heads[AMG_MAX_HEADS];
+    int64_t steps;  /* done since the training's beginning, earlier runs included */
+    double seconds; /* of this run */
     size_t workspace_bytes;
 } amg_train_result;
 
@@ -52,17 +61,21 @@ typedef struct {
     amg_params *params; /* one per output: initial in, trained out */
 } amg_train_task;
 
-/* Trains. With out_dir: DIR/checkpoint.safetensors (+ checkpoint.json),
- * DIR/metrics.jsonl. SIGKILL at any moment loses at most the work since the last
- * checkpoint. AMG_INTERRUPTED after progress asked to stop (checkpoint written). Loss
- * that is not finite: AMG_NOT_FINITE naming head and step. */
+/* Trains. With out_dir (an existing folder): DIR/checkpoint.safetensors, written beside
+ * and renamed, and DIR/metrics.jsonl. SIGKILL at any moment loses at most the work
+ * since the last checkpoint. On failure params stay as they were.
+ * AMG_INTERRUPTED: progress asked to stop (a checkpoint is written first).
+ * AMG_NOT_FINITE: a loss or weight is no number; names head and step, and the last
+ * checkpoint stays. AMG_INVALID: an option, or fewer samples than one batch. */
 AMG_MUST_CHECK amg_status amg_train(const amg_train_task *task,
                                     const amg_train_options *options,
                                     const amg_progress *progress,
                                     amg_train_result *result, amg_error *err);
 
 /* Loss and accuracy of one output over a whole source (the last batch padded, padding
- * not counted). */
+ * not counted). params as amg_params_new gives them; batch 0: 128. Fills the val_
+ * fields of result; the train_ fields become NaN. Top-5 of fewer than five classes is
+ * 1. */
 AMG_MUST_CHECK amg_status amg_evaluate(const amg_graph *graph, int output_index,
                                        const amg_params *params,
                                        const amg_source *source, int label_column,

@@ -3,12 +3,13 @@
  * loaded whole (a .gz file is unpacked once into an unlinked temporary file and
  * mapped).
  *
- * DATA as users write it:  [KIND:]PATH[@SPLIT][PART]
- *     KIND   idx | cifar | folder | npy; without it the kind is recognised from what
- * PATH holds SPLIT  train | test; without it train where the set has both PART   [A:B]
- * rows A to B-1 · [P%:seed=S] the first P percent of a keyed shuffle · [P%-Q%:seed=S]
- * from P to Q percent of it: parts of one seed that do not overlap are disjoint. Rows
- * of a part keep the set's own order. */
+ * DATA as users write it:  [KIND:]PATH[@SPLIT][PART]      (docs/datasets.md)
+ *     KIND   idx | cifar | folder | npy; without it recognised from what PATH holds
+ *     SPLIT  train | test | val; without it the first of these that the set has
+ *     PART   [A:B] rows A to B-1 · [P%:seed=S] the first P percent of a keyed shuffle ·
+ *            [P%-Q%:seed=S] from P to Q percent of it: parts of one seed that do not
+ *            overlap are disjoint. Rows of a part keep the set's own order.
+ */
 #ifndef AMG_FORMATS_DATASET_H
 #define AMG_FORMATS_DATASET_H
 

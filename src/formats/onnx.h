@@ -25,21 +25,31 @@ void amg_onnx_close(amg_onnx *onnx);
 const struct Onnx__ModelProto *amg_onnx_model(const amg_onnx *onnx);
 
 /* A TensorProto of this model as a tensor: raw_data, typed fields or external data;
- * size checked against dims. The view lives until amg_onnx_close (typed fields that
- * need widening become owned). External data: relative path beneath the model's folder
- * only, regular file, one hard link, no symbolic link in any component
- * (AMG_UNSAFE_PATH), offset and length inside the file. */
+ * size checked against dims, bools against 0 and 1. The view lives until amg_onnx_close
+ * (typed fields that need narrowing, and external data at an odd offset, become owned:
+ * amg_tensor_clear in any case). Errors name the tensor. External data: relative path
+ * beneath the model's folder only, regular file, one hard link, no symbolic link in any
+ * component (AMG_UNSAFE_PATH), offset and length inside the file. */
 AMG_MUST_CHECK amg_status amg_onnx_tensor(amg_onnx *onnx,
                                           const struct Onnx__TensorProto *proto,
                                           amg_tensor *out, amg_error *err);
 
-/* Packs and writes a model, beside and renamed. Tensors larger than external_threshold
- * bytes go to BASENAME.data beside it when the model would pass 2 GiB (0 = decide so by
- * itself). */
+/* Its dtype, dims and size only, checked in the same way; data is NULL. For tensors
+ * that were stored without data (data_location EXTERNAL with no external_data). */
+AMG_MUST_CHECK amg_status amg_onnx_tensor_shape(const struct Onnx__TensorProto *proto,
+                                                amg_tensor *out, amg_error *err);
+
+/* Packs and writes a model, beside and renamed. When it would pass 2 GiB, protobuf's
+ * limit, raw tensors of 1 KiB and more go to BASENAME.data beside it as external data.
+ */
 AMG_MUST_CHECK amg_status amg_onnx_write(const char *path,
                                          const struct Onnx__ModelProto *model,
                                          amg_error *err);
-/* Packs into an owned buffer (amg_free). */
+/* The same with the limit given: external data are used above max_bytes. */
+AMG_MUST_CHECK amg_status amg_onnx_write_split(const char *path,
+                                               const struct Onnx__ModelProto *model,
+                                               size_t max_bytes, amg_error *err);
+/* Packs into an owned buffer (amg_free). AMG_OVERFLOW above 2 GiB. */
 AMG_MUST_CHECK amg_status amg_onnx_pack(const struct Onnx__ModelProto *model,
                                         uint8_t **data, size_t *size_bytes,
                                         amg_error *err);

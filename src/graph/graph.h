@@ -7,7 +7,9 @@
  * output values, attributes
  *
  * Dims: a batch dimension that is not planned yet is AMG_DIM_BATCH.
- * amg_graph_plan_batch turns it into a number. */
+ * amg_graph_plan_batch turns it into a number. Until then a value whose shape depends
+ * on that number (a Reshape to a computed shape, the batch merged with another dim) has
+ * rank -1: unknown. After planning no value has. */
 #ifndef AMG_GRAPH_GRAPH_H
 #define AMG_GRAPH_GRAPH_H
 
@@ -36,7 +38,7 @@ typedef struct {
     amg_value_kind kind;
     amg_param_role role; /* of a PARAM */
     amg_dtype dtype;
-    int rank;
+    int rank;                   /* -1: unknown until the batch is planned */
     int64_t dims[AMG_MAX_RANK]; /* inferred; dims[0] may be AMG_DIM_BATCH */
     int producer;               /* node of an ACTIVATION, else -1 */
     amg_tensor data;            /* of a PARAM: view owned by the graph; data NULL if the
@@ -104,18 +106,32 @@ const amg_attr *amg_attr_find(const amg_node *node,
  * operator. */
 AMG_MUST_CHECK amg_status amg_graph_infer(amg_graph *g, amg_error *err);
 
-/* Sets roles: which initializers train, which are buffers, which are constants. */
+/* Sets roles. An F32 initializer is
+ *   TRAINABLE  where an output is reached from it through differentiable operators and
+ *              it is an operand of Conv, Gemm or MatMul, scale or bias of
+ *              BatchNormalization, or an operand of Add or Mul with more than one
+ *              element and another trainable upstream;
+ *   BUFFER     as running mean or variance of a BatchNormalization;
+ *   CONSTANT   otherwise: normalisation of the data ahead of every trainable, scalars,
+ *              bounds, ratios, operands of Sub and Div. All other types are CONSTANT.
+ * Weights are seen through Identity, but not through other operators: a weight that is
+ * reshaped or transposed first becomes TRAINABLE once amg_graph_plan_batch has folded
+ * it (under the name of the folded value). */
 void amg_graph_classify(amg_graph *g);
 
 /* A new graph with the batch dimension set to batch (>= 1), everything constant folded,
- * Identity and inference-time no-ops removed, unused values dropped. Initializer data
- * are shared by view: g must outlive the result. */
+ * Identity and casts to the same type removed (Dropout stays: training needs it),
+ * unused values dropped. Reshapes to a shape into which an exporter baked its batch
+ * follow the batch. A shape that stays unknown is AMG_UNSUPPORTED. batch may be
+ * AMG_DIM_BATCH: folds what does not depend on the number and keeps the batch symbolic,
+ * shapes computed from it become constants such as [0,-1]. Initializer data are shared
+ * by view: g must outlive the result. */
 AMG_MUST_CHECK amg_status amg_graph_plan_batch(const amg_graph *g, int64_t batch,
                                                amg_graph **out, amg_error *err);
 
 /* Sub-networks: one per output. The outputs' ancestor sets must share graph inputs
- * only; owner[node] receives the output's index. AMG_INVALID names a shared node
- * otherwise, or a node that reaches no output. */
+ * only; owner[node] receives the output's index. AMG_INVALID names a shared node or
+ * parameter otherwise, or a node that reaches no output. */
 AMG_MUST_CHECK amg_status amg_graph_subnetworks(const amg_graph *g, int *owner,
                                                 amg_error *err);
 
@@ -123,7 +139,8 @@ AMG_MUST_CHECK amg_status amg_graph_subnetworks(const amg_graph *g, int *owner,
  * operator order. It depends on the network's structure alone, not on names or file
  * order, so that the engine does the same arithmetic for an original alone and inside a
  * job. order: at least num_nodes ints; returns how many were written. Also the
- * canonical order of its parameters: first use in that order. */
+ * canonical order of its trainables and buffers: first use in that order; params: at
+ * least num_values ints. */
 int amg_graph_canonical_order(const amg_graph *g, int output_index, int *order);
 int amg_graph_canonical_params(const amg_graph *g, int output_index, int *params);
 

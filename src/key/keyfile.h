@@ -29,6 +29,12 @@ AMG_MUST_CHECK amg_status amg_keyfile_open(const char *path, const amg_passphras
                                            amg_secret **secret, uint8_t **payload,
                                            size_t *size_bytes, bool *loose_mode,
                                            amg_error *err);
+/* The same from memory; name is for errors. */
+AMG_MUST_CHECK amg_status amg_keyfile_parse(const void *data, size_t file_size,
+                                            const char *name,
+                                            const amg_passphrase *pass,
+                                            amg_secret **secret, uint8_t **payload,
+                                            size_t *size_bytes, amg_error *err);
 void amg_payload_free(uint8_t *payload);
 
 #endif

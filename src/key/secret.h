@@ -28,18 +28,19 @@ void amg_secret_free(amg_secret *s);
     X(NETWORK_ORDER, 3, "order of sub-networks, heads and label columns")              \
     X(NAMES, 4, "order of parameters, nodes and names")                                \
     X(LABELS, 5, "permutation of classes; index = sub-network")                        \
-    X(COVERS, 6, "which pool samples cover which rows; index = sub-network")           \
+    X(COVERS, 6, "which pool samples cover which rows; index = pool")                  \
     X(NOISE, 7, "values of noise positions; index = hash of the sample")               \
     X(DECOY_ARCH, 8, "architecture walks; index = 0 centre, 1.. decoys")               \
-    X(DECOY_INIT, 9, "initial weights of decoys; index = sub-network")
+    X(DECOY_INIT, 9, "initial weights of decoys; index = sub-network")                 \
+    X(SAMPLE_HASH, 10, "hash of a sample's bytes")
 
 #define AMG_PURPOSE_ENUM(name, value, text) AMG_PURPOSE_##name = value,
 typedef enum { AMG_PURPOSE_LIST(AMG_PURPOSE_ENUM) } amg_purpose;
 #undef AMG_PURPOSE_ENUM
 
 /* A keyed stream of bytes (ChaCha20 under crypto_kdf(secret, purpose), nonce = index):
- * a pure function of (secret, purpose, index). The struct holds key material: clear it.
- */
+ * a pure function of (secret, purpose, index), docs/key.md has the laws. It holds key
+ * material in sodium_malloc memory. One thread at a time. */
 typedef struct amg_keystream amg_keystream;
 
 AMG_MUST_CHECK amg_status amg_keystream_new(const amg_secret *s, amg_purpose purpose,
@@ -64,5 +65,11 @@ AMG_MUST_CHECK amg_status amg_keystream_sample(amg_keystream *k, int64_t n,
 
 /* Raw sub-key for sealing (32 bytes into caller's sodium_malloc memory). */
 void amg_secret_derive(const amg_secret *s, amg_purpose purpose, uint8_t out[32]);
+
+/* Keyed 128-bit hash (BLAKE2b under sub-key SAMPLE_HASH) of a sample's bytes: what
+ * makes noise a function of (key, sample) and finds equal samples. Thread-safe. */
+#define AMG_SAMPLE_HASH_BYTES 16
+void amg_secret_hash(const amg_secret *s, const void *data, size_t size_bytes,
+                     uint8_t out[AMG_SAMPLE_HASH_BYTES]);
 
 #endif

@@ -12,26 +12,28 @@
 #include "amalgam/progress.h"
 #include "formats/dataset.h"
 #include "formats/manifest.h"
+#include "obfuscate/covers.h"
+#include "obfuscate/noise.h"
 #include "obfuscate/plan.h"
 
 typedef struct {
     const amg_secret *secret;
     const amg_obf_plan *plan;
-    const amg_dataset *data;   /* the private samples of one split */
-    const amg_dataset *covers; /* pool (streams mode); NULL in paper mode */
-    int64_t cover_first; /* pool samples already used by earlier splits (in the pool's
-                            keyed order) */
-    amg_noise noise;     /* paper mode */
-    const float *noise_values; /* AMG_NOISE_VALUES: the values to draw from */
-    int64_t num_noise_values;
+    const amg_dataset *data; /* the private samples of one split */
+    /* Streams: the pool and, per decoy in slot order, its rows [k][samples]: one
+     * split's array of an amg_cover_plan. NULL in paper mode. */
+    const amg_dataset *covers;
+    const int64_t *cover_rows;
+    const amg_noise_law *noise; /* paper mode: fitted to the training split */
     const char *split;  /* "train" or "val": file names data/SPLIT-x-00000.npy */
     size_t shard_bytes; /* 0: 64 MiB */
 } amg_augment_options;
 
-/* Writes the shards into JOB_DIR/data and describes them in *split (strings in
- * m->arena). Streams need (k * samples) unused pool samples: AMG_MISMATCH says how many
- * are missing; a pool sample that is also a private sample (same source and row) is an
- * error. */
+/* Writes the shards into JOB_DIR/data (made if missing) and describes them in *split
+ * (strings in m->arena). Data, covers and plan must agree in shape and dtype, labels
+ * must be below the plan's classes (AMG_MISMATCH). Progress: stage "augment", samples.
+ * On failure every file made is removed. Holds about four chunks of 32 MiB, or of 64
+ * samples if those are more. */
 AMG_MUST_CHECK amg_status amg_augment_data(const amg_augment_options *options,
                                            const char *job_dir, amg_manifest *m,
                                            amg_split *split,
@@ -40,7 +42,8 @@ AMG_MUST_CHECK amg_status amg_augment_data(const amg_augment_options *options,
 
 /* The kernel, for benchmarks and tests: num samples of each stream [num][num_values]
  * (elements of elem bytes, 1 or 4) into out [num][num_positions]: out[i][select[s][j]]
- * = streams[s][i][j]. Single-threaded; callers split by sample. */
+ * = streams[s][i][j]. A stream may be NULL: its positions stay as they are (paper
+ * mode). Single-threaded; callers split by sample, best in multiples of 64. */
 void amg_scatter(const amg_obf_plan *plan, const void *const *streams, int64_t num,
                  size_t elem, void *out);
 /* The inverse for one stream: in [num][num_positions] -> out [num][num_values]. */

@@ -16,12 +16,14 @@ typedef struct {
 } amg_decoy_options;
 
 /* One decoy, with freshly drawn weights of the same laws as the original's and
- * num_classes outputs. index 1..k. */
+ * num_classes outputs. index 1..k. *num_unknown: parameters of the original whose
+ * values follow no known initialisation law (a pretrained model), see decoy_init.h. */
 AMG_MUST_CHECK amg_status amg_decoy_make(const amg_secret *secret,
                                          const amg_graph *original, int index,
                                          int num_decoys, int64_t num_classes,
                                          const amg_decoy_options *options,
-                                         amg_graph **out, amg_error *err);
+                                         amg_graph **out, int *num_unknown,
+                                         amg_error *err);
 
 /* Joins them: subnets[plan slot] is the original (at plan->original) or a decoy. Each
  * becomes Reshape -> Gather(select) -> Reshape -> preprocess -> its network; class rows

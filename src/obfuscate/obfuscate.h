@@ -15,12 +15,11 @@ typedef struct {
     amg_mode mode;
     double amount; /* paper mode; 0: 0.5 */
     amg_noise noise;
-    const char *noise_values; /* file of numbers, one per line or .npy */
-    amg_decoy_options decoys; /* model_amount 0 in paper mode: 0.5 */
-    int num_normalize;        /* channels of mean/std; 0: none */
-    float mean[16], std[16];
-    const char *key;      /* key file to make */
-    const char *seed_hex; /* NULL: the system's generator */
+    const char *noise_values;  /* file of numbers, one per line or .npy */
+    amg_decoy_options decoys;  /* model_amount 0 in paper mode: 0.5 */
+    amg_preprocess preprocess; /* normalisation; data_dtype is set from the data */
+    const char *key;           /* key file to make */
+    const char *seed_hex;      /* NULL: the system's generator */
     const amg_passphrase *passphrase;
     const char *out; /* job folder to make */
     size_t shard_bytes;
@@ -35,6 +34,8 @@ typedef struct {
     double upload_factor;  /* bytes of a job sample / a sample */
     int64_t own_params, job_params;
     bool labels_permuted;
+    int num_unknown_init;    /* see amg_decoy_make */
+    int64_t num_passed_over; /* see amg_cover_plan */
     int64_t job_bytes;
     double seconds;
 } amg_obfuscate_result;

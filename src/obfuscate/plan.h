@@ -28,6 +28,14 @@ typedef struct {
     bool permute_labels;   /* false where the head does not admit it */
 } amg_plan_shape;
 
+#define AMG_MAX_DECOYS 255
+#define AMG_MAX_CLASSES (1 << 24)
+
+/* Whether a plan can be made of it: AMG_INVALID names the field, what was found and
+ * expected. */
+AMG_MUST_CHECK amg_status amg_plan_shape_check(const amg_plan_shape *shape,
+                                               amg_error *err);
+
 /* One sub-network. Slot 0..k is its public position in the job. */
 typedef struct {
     uint32_t *select; /* [dims product] flat index into C*H'*W' for each of its values,

@@ -1,0 +1,23 @@
+/* Options about data that several verbs share. */
+#ifndef AMG_CLI_DATA_OPTIONS_H
+#define AMG_CLI_DATA_OPTIONS_H
+
+#include "graph/rewrite.h"
+
+#define CLI_DATA_HELP                                                                  \
+    "DATA is [KIND:]PATH[@train|@test][PART]: a folder with IDX files (MNIST form), "  \
+    "a\n"                                                                              \
+    "CIFAR binary folder, a folder of PNG/JPEG by class, or x.npy,y.npy. PART is "     \
+    "[A:B],\n"                                                                         \
+    "[P%:seed=S] or [P%-Q%:seed=S], a keyed random part."
+
+#define CLI_NORMALIZE_HELP                                                             \
+    "MEAN/STD per channel, as in 0.5,0.5,0.5/0.2,0.2,0.2;\n"                           \
+    "bytes are scaled to 0..1 first"
+
+/* Parses "m1,m2/s1,s2" into p->mean, std, num_channels (NULL text: none). AMG_INVALID.
+ */
+AMG_MUST_CHECK amg_status cli_parse_normalize(const char *text, amg_preprocess *p,
+                                              amg_error *err);
+
+#endif

@@ -1,0 +1,47 @@
+/* Command-line options: one table per verb feeds the parser, --help and the error
+ * messages. */
+#ifndef AMG_CLI_OPTIONS_H
+#define AMG_CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum {
+    CLI_FLAG,   /* bool * */
+    CLI_STRING, /* const char ** */
+    CLI_INT,    /* int64_t *, whole number within [min, max] */
+    CLI_REAL,   /* double *, finite, within [min, max] */
+    CLI_CHOICE  /* int *, index into choices */
+} cli_kind;
+
+/* target keeps its value when the option is absent: set defaults before parsing. */
+typedef struct {
+    const char *name; /* without the dashes; "-o" style: one letter */
+    cli_kind kind;
+    void *target;
+    const char *metavar, *help;
+    double min, max;
+    const char *const *choices; /* NULL-terminated */
+    bool required;
+} cli_option;
+
+typedef struct {
+    const char *name;     /* "amalgam extract" */
+    const char *synopsis; /* what follows the name in the usage line */
+    const char *about;    /* paragraphs, '\n' */
+    const char *examples; /* NULL: none */
+    const cli_option *options;
+    size_t num_options;
+    const char *positional; /* metavar of the one positional argument; NULL: none */
+} cli_command;
+
+enum { CLI_OK = 0, CLI_FAILURE = 1, CLI_USAGE = 2, CLI_GO_ON = -1 };
+
+/* Parses argv[1..]. CLI_GO_ON: run the verb; else the exit code (--help was shown, or
+ * usage was wrong and said so on stderr). *positional may be NULL when the command has
+ * none. */
+int cli_parse(const cli_command *command, int argc, char **argv,
+              const char **positional);
+
+#endif

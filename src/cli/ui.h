@@ -1,0 +1,39 @@
+/* What the programs show: errors and progress on stderr, data on stdout. The library
+ * itself never prints. */
+#ifndef AMG_CLI_UI_H
+#define AMG_CLI_UI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "amalgam/progress.h"
+#include "amalgam/status.h"
+
+/* Prints "amalgam: error: WHERE: WHAT (offset N)" and the hint; returns exit code 1. */
+int ui_error(const amg_error *err);
+/* One line on stderr, "amalgam: " before it. */
+void ui_note(const char *fmt, ...) AMG_PRINTF(1, 2);
+/* Flushes stdout; false (and an error line) if it could not be written. */
+bool ui_flush(void);
+
+/* A progress bar on a terminal, a plain line now and then otherwise. */
+typedef struct {
+    bool terminal, drawn;
+    double started, last; /* seconds */
+    int64_t last_epoch;
+} ui_progress;
+
+/* quiet: nothing is shown, but Ctrl-C still asks for a clean stop. p must outlive the
+ * result. */
+amg_progress ui_progress_init(ui_progress *p, bool quiet);
+/* Ends the bar's line; harmless if none was drawn. */
+void ui_progress_clear(ui_progress *p);
+
+/* "12.3 MB", "4.1 kB"; returns buf. */
+const char *ui_bytes(double bytes, char buf[32]);
+/* "1,234,567"; returns buf. */
+const char *ui_count(int64_t n, char buf[32]);
+/* Seconds since an arbitrary start. */
+double ui_now(void);
+
+#endif

@@ -1,0 +1,71 @@
+/* amalgam inspect: prints what src/cli/inspect.c found, for people or as JSON. */
+#include "cli/inspect.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/options.h"
+#include "cli/ui.h"
+#include "cli/verbs.h"
+
+/* "key: value" lines, nested ones indented; short leaves stay on one line as JSON. */
+static void print_plain(json_t *value, int indent)
+{
+    const char *key;
+    json_t *child;
+    json_object_foreach(value, key, child)
+    {
+        printf("%*s%s: ", indent, "", key);
+        char *flat = json_dumps(child, JSON_COMPACT | JSON_ENCODE_ANY);
+        bool nested = json_is_object(child) && flat && strlen(flat) > 72;
+        if (json_is_string(child)) {
+            printf("%s\n", json_string_value(child));
+        } else if (nested) {
+            printf("\n");
+            print_plain(child, indent + 2);
+        } else if (json_is_array(child) && flat && strlen(flat) > 72) {
+            printf("\n");
+            for (size_t i = 0; i < json_array_size(child); i++) {
+                char *row = json_dumps(json_array_get(child, i), JSON_ENCODE_ANY);
+                printf("%*s- %s\n", indent + 2, "", row ? row : "?");
+                free(row);
+            }
+        } else {
+            printf("%s\n", flat ? flat : "?");
+        }
+        free(flat);
+    }
+}
+
+int verb_inspect(int argc, char **argv)
+{
+    const char *path = NULL;
+    bool json = false;
+    const cli_option table[] = {
+        {"json", CLI_FLAG, &json, NULL, "one JSON object on stdout"},
+    };
+    const cli_command command = {
+        .name = "amalgam inspect",
+        .synopsis = "FILE|JOB [--json]",
+        .about =
+            "Shows what a file or a job folder tells whoever holds it: for a job, what "
+            "the\n"
+            "cloud sees. Every listed file of a job is checked against its SHA-256.",
+        .options = table,
+        .num_options = 1,
+        .positional = "FILE|JOB"};
+    int code = cli_parse(&command, argc, argv, &path);
+    if (code != CLI_GO_ON) return code;
+    amg_error err = {0};
+    json_t *shown = NULL;
+    if (cli_inspect(path, &shown, &err)) return ui_error(&err);
+    if (json) {
+        json_dumpf(shown, stdout, JSON_INDENT(2));
+        printf("\n");
+    } else {
+        print_plain(shown, 0);
+    }
+    json_decref(shown);
+    return ui_flush() ? CLI_OK : CLI_FAILURE;
+}

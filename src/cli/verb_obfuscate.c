@@ -1,0 +1,206 @@
+/* amalgam obfuscate: makes the job folder and the key, and says what the choice costs
+ * and hides. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/data_options.h"
+#include "cli/options.h"
+#include "cli/passphrase.h"
+#include "cli/ui.h"
+#include "cli/verbs.h"
+#include "obfuscate/obfuscate.h"
+
+/* "uniform", "gaussian", "laplace", "values:FILE" */
+static bool parse_noise(const char *text, amg_obfuscate_options *o)
+{
+    static const char *const names[] = {"uniform", "gaussian", "laplace"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(text, names[i])) {
+            o->noise = (amg_noise)i;
+            return true;
+        }
+    if (strncmp(text, "values:", 7) || !text[7]) return false;
+    o->noise = AMG_NOISE_VALUES;
+    o->noise_values = text + 7;
+    return true;
+}
+
+static void print_dims(const int64_t d[3])
+{
+    printf("%lldx%lldx%lld", (long long)d[0], (long long)d[1], (long long)d[2]);
+}
+
+static void print_result(const amg_obfuscate_options *o, const amg_obfuscate_result *r)
+{
+    char a[32], b[32];
+    printf("%s: %lld training and %lld validation samples, ", o->out,
+           (long long)r->num_train, (long long)r->num_val);
+    print_dims(r->dims);
+    printf(" -> ");
+    print_dims(r->out_dims);
+    printf(", %s, %.1f s\n", ui_bytes((double)r->job_bytes, a), r->seconds);
+    printf("%d decoy%s: %s parameters in the job, %s of them yours\n", r->num_decoys,
+           r->num_decoys == 1 ? "" : "s", ui_count(r->job_params, a),
+           ui_count(r->own_params, b));
+    if (o->mode == AMG_MODE_STREAMS)
+        printf("the cloud's guess is right 1 time in %d; compute %.1fx, upload %.1fx\n",
+               r->num_decoys + 1, r->compute_factor, r->upload_factor);
+    else
+        printf("compute %.1fx, upload %.1fx\n", r->compute_factor, r->upload_factor);
+    printf("%s: the key. Keep it: without it the trained model cannot be taken out\n",
+           o->key);
+}
+
+/* The measured truth about the choice; numbers from docs/threat-model.md. */
+static void print_warnings(const amg_obfuscate_options *o,
+                           const amg_obfuscate_result *r)
+{
+    if (o->mode == AMG_MODE_PAPER) {
+        ui_note(
+            "warning: paper mode: noise of this kind was undone exactly from 64-256 "
+            "images without the model, and with the model the original was recognised "
+            "every time");
+        if (r->out_dims[1] * r->out_dims[2] < 2 * r->dims[1] * r->dims[2])
+            ui_note(
+                "warning: --amount %g leaves room for %.2f of a decoy's own positions",
+                o->amount,
+                (double)(r->out_dims[1] * r->out_dims[2]) /
+                        (double)(r->dims[1] * r->dims[2]) -
+                    1);
+        ui_note(
+            "hint: --decoys-from POOL, a random part of the same source, hides which "
+            "sub-network is yours");
+    }
+    if (r->num_unknown_init)
+        ui_note(
+            "warning: %d parameters follow no known initialisation law (a pretrained "
+            "model?): freshly drawn decoys beside them are recognisable",
+            r->num_unknown_init);
+    if (!r->labels_permuted)
+        ui_note(
+            "note: classes are not permuted: the model does not end in a plain linear "
+            "layer with distinct rows");
+    if (r->num_passed_over)
+        ui_note("note: %lld pool samples were passed over: byte-equal to a sample of "
+                "another stream",
+                (long long)r->num_passed_over);
+}
+
+int verb_obfuscate(int argc, char **argv)
+{
+    amg_obfuscate_options o = {0};
+    int64_t decoys = 1, fd = -1, walk = 0;
+    int arch = 0;
+    double amount = -1, model_amount = -1;
+    const char *noise = NULL, *normalize = NULL;
+    bool passphrase = false, quiet = false;
+    static const char *const archs[] = {"walk", "same", NULL};
+    const cli_option table[] = {
+        {"model", CLI_STRING, &o.model, "ONNX", "your model, with its initial weights",
+         .required = true},
+        {"train", CLI_STRING, &o.train, "DATA", "your training data", .required = true},
+        {"val", CLI_STRING, &o.val, "DATA", "validation data, measured on the cloud"},
+        {"decoys", CLI_INT, &decoys, "K", "number of decoys (1): chance is 1/(K+1)", 1,
+         63},
+        {"decoys-from", CLI_STRING, &o.covers, "DATA",
+         "pool of covers for the decoys' streams; best a random part\nof the same "
+         "source as "
+         "your data"},
+        {"val-decoys-from", CLI_STRING, &o.val_covers, "DATA",
+         "pool for the validation data (unused rest of --decoys-from)"},
+        {"decoy-arch", CLI_CHOICE, &arch, "ARCH",
+         "walk: random architectures around a hidden centre;\nsame: the original's "
+         "(walk)",
+         0, 0, archs},
+        {"walk-steps", CLI_INT, &walk, "N", "edits a walk makes (3)", 1, 1000},
+        {"amount", CLI_REAL, &amount, "A",
+         "paper mode: each side grows by A (0.5) instead of by covers", 0.01, 100},
+        {"model-amount", CLI_REAL, &model_amount, "B",
+         "paper mode: the decoys' parameters together are B times\nthe original's "
+         "(0.5)",
+         0.001, 1000},
+        {"noise", CLI_STRING, &noise, "KIND",
+         "paper mode: uniform | gaussian | laplace | values:FILE"},
+        {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
+        {"key", CLI_STRING, &o.key, "FILE", "key file to make, outside the job folder",
+         .required = true},
+        {"passphrase", CLI_FLAG, &passphrase, NULL,
+         "protect the key with a passphrase"},
+        {"passphrase-fd", CLI_INT, &fd, "N", "read the passphrase from this descriptor",
+         0, 1024},
+        {"seed-hex", CLI_STRING, &o.seed_hex, "HEX",
+         "for tests: the secret as 64 hex digits instead of fresh randomness"},
+        {"o", CLI_STRING, &o.out, "JOB", "job folder to make", .required = true},
+        {"quiet", CLI_FLAG, &quiet, NULL, "no progress"},
+    };
+    const cli_command command = {
+        .name = "amalgam obfuscate",
+        .synopsis = "--model ONNX --train DATA --decoys-from DATA --key FILE -o JOB",
+        .about = "Makes a job folder for the cloud and a key for you. The job holds "
+                 "K+1 networks\n"
+                 "over one mixed input; which of them is yours only the key tells. The "
+                 "cloud sees\n"
+                 "every real sample as one of K+1 candidates: odds, not "
+                 "encryption.\n\n" CLI_DATA_HELP,
+        .examples =
+            "  amalgam obfuscate --model model.onnx --train 'mnist/@train[50%:seed=3]' "
+            "\\\n"
+            "      --decoys 1 --decoys-from 'mnist/@train[50%-100%:seed=3]' --key "
+            "job.key -o job/\n"
+            "  amalgam obfuscate --model model.onnx --train mnist/ --amount 0.5 "
+            "--noise "
+            "gaussian \\\n      --key job.key -o job/        (the paper's noise; weak)",
+        .options = table,
+        .num_options = sizeof table / sizeof *table};
+    int code = cli_parse(&command, argc, argv, NULL);
+    if (code != CLI_GO_ON) return code;
+    if (noise && !parse_noise(noise, &o)) {
+        fprintf(stderr,
+                "amalgam: error: --noise: found '%s', expected uniform, gaussian, "
+                "laplace or values:FILE\n",
+                noise);
+        return CLI_USAGE;
+    }
+    bool paper = noise || amount >= 0;
+    if (o.covers && paper) {
+        fprintf(
+            stderr,
+            "amalgam: error: --decoys-from and --noise/--amount exclude each other\n"
+            "amalgam: hint: covers hide which sub-network is yours, noise does not\n");
+        return CLI_USAGE;
+    }
+    if (!o.covers && !paper) {
+        fprintf(
+            stderr,
+            "amalgam: error: nothing to fill the decoys' streams with: no "
+            "--decoys-from\n"
+            "amalgam: hint: split your source at random: --train 'DATA[50%%:seed=1]' "
+            "--decoys-from 'DATA[50%%-100%%:seed=1]'; or see --noise and its "
+            "warning\n");
+        return CLI_USAGE;
+    }
+    o.mode = paper ? AMG_MODE_PAPER : AMG_MODE_STREAMS;
+    o.amount = amount > 0 ? amount : 0.5;
+    o.num_decoys = (int)decoys;
+    o.decoys.arch = arch ? AMG_DECOY_SAME : AMG_DECOY_WALK;
+    o.decoys.walk_steps = (int)walk;
+    o.decoys.model_amount = model_amount > 0 ? model_amount : paper ? 0.5 : 0;
+
+    amg_error err = {0};
+    amg_passphrase pass = {0};
+    amg_obfuscate_result r = {0};
+    if (cli_parse_normalize(normalize, &o.preprocess, &err)) return ui_error(&err);
+    if ((passphrase || fd >= 0) && cli_passphrase_read((int)fd, true, &pass, &err))
+        return ui_error(&err);
+    o.passphrase = pass.text ? &pass : NULL;
+    ui_progress bar;
+    amg_progress progress = ui_progress_init(&bar, quiet);
+    amg_status st = amg_obfuscate(&o, &progress, &r, &err);
+    ui_progress_clear(&bar);
+    cli_passphrase_clear(&pass);
+    if (st) return ui_error(&err);
+    print_result(&o, &r);
+    print_warnings(&o, &r);
+    return ui_flush() ? CLI_OK : CLI_FAILURE;
+}

@@ -1,0 +1,231 @@
+/* Verification. The two trainings share nothing but the engine, the options and the
+ * starting weights. */
+#include "cli/verify.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/parallel.h"
+#include "engine/job.h"
+#include "extract/extract.h"
+#include "formats/safetensors.h"
+#include "obfuscate/augment_data.h"
+
+/* The original's stream of the job as a source of its own samples and true classes. */
+typedef struct {
+    const amg_source *job;
+    const amg_obf_plan *plan;
+    int column; /* of the original's labels */
+    size_t elem;
+} stream;
+
+static amg_status read_stream(const amg_source *s, int64_t i, void *x, int32_t *labels,
+                              amg_error *err)
+{
+    const stream *t = s->self;
+    uint8_t *sample = amg_malloc(t->job->sample_bytes);
+    int32_t *all = amg_calloc((size_t)t->job->num_labels, sizeof *all);
+    amg_status st;
+    if (!sample || !all)
+        st = amg_fail(err, AMG_NO_MEMORY, -1, "verify", "no memory for a sample");
+    else
+        st = t->job->read(t->job, i, sample, all, err);
+    if (!st) {
+        const amg_subnet_plan *own = &t->plan->subnets[t->plan->original];
+        amg_select(t->plan, t->plan->original, sample, 1, t->elem, x);
+        for (int64_t c = 0; c < own->num_classes; c++)
+            if (own->label_map[c] == all[t->column]) labels[0] = (int32_t)c;
+    }
+    amg_free(sample);
+    amg_free(all);
+    return st;
+}
+
+static void close_stream(amg_source *s) { (void)s; }
+
+static amg_source stream_source(stream *t)
+{
+    const amg_plan_shape *shape = &t->plan->shape;
+    amg_source s = {.self = t,
+                    .dtype = shape->dtype,
+                    .rank = 3,
+                    .dims = {shape->dims[0], shape->dims[1], shape->dims[2]},
+                    .sample_bytes = (size_t)t->plan->num_values * t->elem,
+                    .num_samples = t->job->num_samples,
+                    .num_labels = 1,
+                    .read = read_stream,
+                    .close = close_stream};
+    return s;
+}
+
+/* All that both runs need, opened and checked. */
+typedef struct {
+    amg_secret *secret;
+    amg_key_payload payload;
+    amg_obf_plan plan;
+    amg_job job;
+    int head;           /* index of the original's output in the job */
+    amg_graph *initial; /* the original with the job's initial weights */
+    char dir[4096];     /* temporary folder; "" before it exists */
+} bench;
+
+static void close_all(bench *b)
+{
+    if (b->dir[0]) amg_dir_remove(b->dir);
+    amg_graph_free(b->initial);
+    amg_job_close(&b->job);
+    amg_obf_plan_clear(&b->plan);
+    amg_key_payload_clear(&b->payload);
+    amg_secret_free(b->secret);
+}
+
+static amg_status extract_from(const bench *b, const char *path, amg_graph **out,
+                               amg_error *err)
+{
+    amg_safetensors *st = NULL;
+    amg_status status = amg_safetensors_open(path, &st, err);
+    if (!status) status = amg_extract_graph(b->secret, &b->payload, st, out, err);
+    amg_safetensors_close(st);
+    return status;
+}
+
+static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass,
+                           const char *job_dir, const char *temp_dir, amg_error *err)
+{
+    uint8_t *bytes = NULL;
+    size_t size;
+    bool loose;
+    amg_status st = amg_keyfile_open(key, pass, &b->secret, &bytes, &size, &loose, err);
+    if (!st) st = amg_key_payload_parse(bytes, size, &b->payload, err);
+    amg_payload_free(bytes);
+    if (!st) st = amg_obf_plan_derive(b->secret, &b->payload.shape, &b->plan, err);
+    if (!st) st = amg_job_open(job_dir, true, &b->job, err);
+    if (st) return st;
+    b->head = -1;
+    for (int i = 0; i < b->job.graph->num_outputs; i++)
+        if (!strcmp(b->job.graph->values[b->job.graph->outputs[i]].name,
+                    b->payload.original_output))
+            b->head = i;
+    if (b->head < 0 || b->job.graph->num_outputs != b->plan.num_subnets)
+        return amg_fail(err, AMG_MISMATCH, -1, job_dir, "is not the job of this key");
+    snprintf(b->dir, sizeof b->dir, "%s/amalgam-verify-XXXXXX", temp_dir);
+    if (!mkdtemp(b->dir)) {
+        b->dir[0] = 0;
+        return amg_fail(err, AMG_IO, -1, temp_dir,
+                        "cannot make a temporary folder in it");
+    }
+    char *weights = amg_path_join(job_dir, "weights.safetensors");
+    if (!weights) return amg_fail(err, AMG_NO_MEMORY, -1, job_dir, "no memory");
+    st = extract_from(b, weights, &b->initial, err);
+    amg_free(weights);
+    return st;
+}
+
+/* Trains the original alone; *out owns its parameters, *graph (freed by the caller)
+ * their names. */
+static amg_status train_alone(bench *b, const amg_train_options *options,
+                              const amg_progress *progress, amg_graph **graph,
+                              amg_params *out, amg_error *err)
+{
+    stream t = {.job = &b->job.train,
+                .plan = &b->plan,
+                .column = b->job.label_columns[b->head],
+                .elem = amg_dtype_size(b->plan.shape.dtype)};
+    amg_source source = stream_source(&t);
+    amg_train_result ignored;
+    amg_status st =
+        amg_graph_with_preprocess(b->initial, &b->payload.preprocess, graph, err);
+    if (!st) st = amg_params_new(*graph, 0, out, err);
+    if (st) return st;
+    amg_train_task task = {.graph = *graph,
+                           .label_columns = &(int){0},
+                           .train = &source,
+                           .num_params_sets = 1,
+                           .params = out};
+    return amg_train(&task, options, progress, &ignored, err);
+}
+
+/* Trains the whole job, writes the weights as amalgam-train does and extracts. */
+static amg_status train_inside(bench *b, const amg_train_options *options,
+                               const amg_progress *progress, amg_graph **out,
+                               amg_error *err)
+{
+    amg_train_result ignored;
+    amg_train_task task = {.graph = b->job.graph,
+                           .label_columns = b->job.label_columns,
+                           .train = &b->job.train,
+                           .num_params_sets = b->job.graph->num_outputs,
+                           .params = b->job.params};
+    amg_status st = amg_train(&task, options, progress, &ignored, err);
+    if (st) return st;
+    size_t n = 0, room = (size_t)b->job.graph->num_values;
+    amg_st_entry *entries = amg_calloc(room, sizeof *entries);
+    char *path = amg_path_join(b->dir, "weights.safetensors");
+    if (!entries || !path) {
+        st = amg_fail(err, AMG_NO_MEMORY, -1, "verify", "no memory");
+    } else {
+        for (int h = 0; h < task.num_params_sets; h++)
+            for (int i = 0; i < task.params[h].count; i++)
+                entries[n++] = (amg_st_entry){task.params[h].items[i].name,
+                                              task.params[h].items[i].tensor};
+        st = amg_safetensors_write(path, entries, n, err);
+        if (!st) st = extract_from(b, path, out, err);
+    }
+    amg_free(entries);
+    amg_free(path);
+    return st;
+}
+
+static amg_status compare(const amg_params *alone, const amg_graph *inside,
+                          amg_verify_result *r, amg_error *err)
+{
+    for (int i = 0; i < alone->count; i++) {
+        const amg_param *p = &alone->items[i];
+        int v = amg_graph_find_value(inside, p->name);
+        if (v < 0 || !amg_tensor_same_shape(&inside->values[v].data, &p->tensor))
+            return amg_fail(err, AMG_MISMATCH, -1, p->name,
+                            "is in one of the two models only");
+        const uint32_t *a = p->tensor.data, *b = inside->values[v].data.data;
+        int64_t n = amg_tensor_count(&p->tensor), bits = 0;
+        for (int64_t j = 0; j < n; j++) bits += __builtin_popcount(a[j] ^ b[j]);
+        if (bits && !r->num_different++)
+            snprintf(r->first_different, sizeof r->first_different, "%s", p->name);
+        r->bits_different += bits;
+        r->num_scalars += n;
+        r->num_tensors++;
+    }
+    return AMG_OK;
+}
+
+amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *job_dir,
+                      const char *temp_dir, const amg_train_options *options,
+                      const amg_progress *progress, amg_verify_result *result,
+                      amg_error *err)
+{
+    bench b = {0};
+    amg_graph *alone_graph = NULL, *inside = NULL;
+    amg_params alone = {0};
+    amg_verify_result r = {.steps = options->max_steps};
+    amg_train_options o = *options;
+    amg_status st = open_all(&b, key, pass, job_dir, temp_dir, err);
+    if (st) goto done;
+    int64_t n = b.job.train.num_samples;
+    if (!o.batch) o.batch = AMG_DEFAULT_BATCH;
+    if (o.batch > n) o.batch = n;
+    int64_t per_epoch = n / o.batch;
+    o.epochs = (o.max_steps + per_epoch - 1) / per_epoch;
+    st = train_alone(&b, &o, progress, &alone_graph, &alone, err);
+    if (!st) st = train_inside(&b, &o, progress, &inside, err);
+    if (!st) st = compare(&alone, inside, &r, err);
+    r.threads = amg_threads();
+    if (!st) *result = r;
+done:
+    amg_params_clear(&alone);
+    amg_graph_free(alone_graph);
+    amg_graph_free(inside);
+    close_all(&b);
+    return st;
+}

@@ -1,0 +1,48 @@
+/* Checkpoints: everything a training run needs to go on with the same bits, in ONE
+ * safetensors file, so that one rename makes it the new one.
+ *
+ *     meta      i64[4 + AMG_ID_COUNT]   version, step, epochs done, heads; identity
+ *     progress  f64[heads, 9]           running sums and last results per head
+ *     p<h>.<name>                       parameters and buffers of head h
+ *     s<h>.<i>.<name>                   optimizer state i of each trainable of head h
+ *
+ * Parameters and states stand in the task's own class order. */
+#ifndef AMG_ENGINE_CHECKPOINT_H
+#define AMG_ENGINE_CHECKPOINT_H
+
+#include "engine/identity.h"
+
+#define AMG_CHECKPOINT_VERSION 1
+#define AMG_CHECKPOINT_FILE "checkpoint.safetensors"
+
+/* Sums over steps of this epoch, and over steps since the last metrics line (losses are
+ * summed times batch size, hits are counted); then the last complete epoch's results.
+ * Doubles only: the file stores the struct as a row. */
+typedef struct {
+    double epoch_loss, epoch_hits;
+    double window_loss, window_hits;
+    amg_head_result last;
+} amg_head_progress;
+
+/* A set of head h: parameters (0) or optimizer state i (1 + i). */
+#define AMG_NUM_SETS 3
+
+typedef struct {
+    int64_t step;        /* steps done */
+    int64_t epochs_done; /* epochs whose end (validation, metrics) is done too */
+    amg_identity identity;
+    int num_heads, num_states;
+    amg_head_progress *progress;      /* [num_heads] */
+    amg_params (*sets)[AMG_NUM_SETS]; /* [num_heads]; 1 + num_states used */
+} amg_checkpoint;
+
+/* Writes beside and renames. AMG_NOT_FINITE, and nothing is written, if a parameter is
+ * no number: a good checkpoint is never replaced by a broken one. */
+AMG_MUST_CHECK amg_status amg_checkpoint_write(const char *path,
+                                               const amg_checkpoint *c, amg_error *err);
+/* Reads into c, whose identity, heads and sets say what is expected; AMG_MISMATCH names
+ * what differs, AMG_NOT_FOUND: no such file. On failure c's contents are undefined. */
+AMG_MUST_CHECK amg_status amg_checkpoint_read(const char *path, amg_checkpoint *c,
+                                              amg_error *err);
+
+#endif

@@ -1,0 +1,135 @@
+/* Evaluation: an inference plan over a whole source. The last batch is padded with
+ * zero samples, which inference computes independently and nothing counts. */
+#include "engine/evaluate.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "engine/batch.h"
+
+/* What an evaluation owns. */
+typedef struct {
+    amg_plan *plan;
+    void *own_workspace;
+    amg_batch batch;
+    int32_t *labels; /* [batch] as the head counts classes */
+} evaluation;
+
+static amg_status prepare(const amg_eval_task *t, evaluation *e, amg_error *err)
+{
+    const amg_plan_options options = {.training = false};
+    amg_status status =
+        amg_batch_check(t->planned, t->output_index, t->source, t->label_column, err);
+    if (!status && t->source->num_samples < 1)
+        status = amg_fail(err, AMG_INVALID, -1, "evaluation", "no samples");
+    if (!status)
+        status = amg_plan_new(t->planned, t->output_index, &options, &e->plan, err);
+    if (!status) status = amg_plan_load(e->plan, t->params, err);
+    if (!status) status = amg_batch_new(t->source, t->batch, &e->batch, err);
+    if (status) return status;
+    void *workspace = t->workspace;
+    const size_t need = amg_plan_workspace_bytes(e->plan);
+    if (!workspace || t->workspace_bytes < need)
+        workspace = e->own_workspace = amg_alloc_aligned(need);
+    e->labels = amg_calloc((size_t)t->batch, sizeof *e->labels);
+    if (!workspace || !e->labels)
+        return amg_fail(err, AMG_NO_MEMORY, -1, "evaluation", "workspace of %zu bytes",
+                        need);
+    amg_plan_bind(e->plan, workspace);
+    return AMG_OK;
+}
+
+static void report(amg_meter *meter, int64_t done, int64_t total, int64_t begin_ns)
+{
+    if (!amg_meter_due(meter)) return;
+    const double seconds = (double)(amg_now_ns() - begin_ns) * 1e-9;
+    const amg_progress_event event = {.stage = "evaluate",
+                                      .done = done,
+                                      .total = total,
+                                      .loss = NAN,
+                                      .accuracy = NAN,
+                                      .per_second = (double)done / seconds};
+    amg_meter_report(meter, &event);
+}
+
+/* One batch; adds to the totals, loss as a sum over samples. */
+static amg_status run_batch(const amg_eval_task *t, evaluation *e, int64_t first,
+                            int64_t count, amg_loss_result *total, amg_error *err)
+{
+    const float *logits;
+    int64_t classes;
+    const int num_labels = t->source->num_labels;
+    amg_status status = amg_batch_read(&e->batch, NULL, first, count, err);
+    if (status) return status;
+    for (int64_t i = 0; i < count; i++)
+        e->labels[i] = amg_class_order_label(
+            t->order, e->batch.labels[i * num_labels + t->label_column]);
+    memcpy(amg_plan_input(e->plan), e->batch.x, e->batch.x_bytes);
+    status = amg_plan_forward(e->plan, 0, &logits, &classes, err);
+    if (status) return status;
+    const amg_loss_result r =
+        amg_cross_entropy(logits, e->labels, count, classes, 0, NULL);
+    total->loss += r.loss * (double)count;
+    total->top1 += r.top1;
+    total->top5 += r.top5;
+    return AMG_OK;
+}
+
+amg_status amg_evaluate_planned(const amg_eval_task *t, amg_meter *meter,
+                                amg_head_result *result, amg_error *err)
+{
+    const int64_t n = t->source->num_samples, begin_ns = amg_now_ns();
+    amg_loss_result total = {0};
+    evaluation e = {0};
+    amg_status status = prepare(t, &e, err);
+    for (int64_t first = 0; first < n && !status; first += t->batch) {
+        const int64_t count = n - first < t->batch ? n - first : t->batch;
+        status = run_batch(t, &e, first, count, &total, err);
+        report(meter, first + count, n, begin_ns);
+        if (!status && meter->stop)
+            status =
+                amg_fail(err, AMG_INTERRUPTED, -1, "evaluation", "stopped on request");
+    }
+    if (!status) {
+        result->val_loss = total.loss / (double)n;
+        result->val_top1 = (double)total.top1 / (double)n;
+        result->val_top5 = (double)total.top5 / (double)n;
+    }
+    amg_plan_free(e.plan);
+    amg_free_aligned(e.own_workspace);
+    amg_free(e.labels);
+    amg_batch_clear(&e.batch);
+    return status;
+}
+
+amg_status amg_evaluate(const amg_graph *graph, int output_index,
+                        const amg_params *params, const amg_source *source,
+                        int label_column, int64_t batch, const amg_progress *progress,
+                        amg_head_result *result, amg_error *err)
+{
+    const amg_class_order natural = {0};
+    amg_meter meter = {.progress = progress};
+    amg_head_result r = {NAN, NAN, NAN, NAN, NAN};
+    amg_graph *planned;
+    if (output_index < 0 || output_index >= graph->num_outputs)
+        return amg_fail(err, AMG_INVALID, -1, "evaluation", "output %d of %d",
+                        output_index, graph->num_outputs);
+    if (batch < 0)
+        return amg_fail(err, AMG_INVALID, -1, "evaluation", "batch size is %lld",
+                        (long long)batch);
+    if (batch == 0) batch = AMG_DEFAULT_BATCH;
+    amg_status status = amg_graph_plan_batch(graph, batch, &planned, err);
+    if (status) return status;
+    const amg_eval_task task = {.planned = planned,
+                                .output_index = output_index,
+                                .batch = batch,
+                                .params = params,
+                                .order = &natural,
+                                .source = source,
+                                .label_column = label_column};
+    status = amg_evaluate_planned(&task, &meter, &r, err);
+    if (!status) *result = r;
+    amg_graph_free(planned);
+    return status;
+}

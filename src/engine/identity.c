@@ -1,0 +1,184 @@
+/* Identity of a training run: fills and compares the fields of identity.h. */
+#include "engine/identity.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/parallel.h"
+#include "graph/onnx_graph.h"
+
+/* Samples of a source that its hash looks at. */
+#define PROBES 16
+
+static int64_t real_bits(double x)
+{
+    int64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* SHA-256 of what was mixed in so far and a buffer; hex, as base/file gives it. */
+typedef struct {
+    char hex[65];
+} digest;
+
+static void mix(digest *d, const void *data, size_t size_bytes)
+{
+    char both[128];
+    memcpy(both, d->hex, 64);
+    amg_sha256_hex(data, size_bytes, d->hex);
+    memcpy(both + 64, d->hex, 64);
+    amg_sha256_hex(both, sizeof both, d->hex);
+}
+
+static int64_t digest_bits(const digest *d)
+{
+    char head[17] = {0};
+    memcpy(head, d->hex, 16);
+    return (int64_t)strtoull(head, NULL, 16);
+}
+
+static amg_status hash_model(const amg_graph *g, int64_t *out, amg_error *err)
+{
+    uint8_t *packed;
+    size_t size_bytes;
+    digest d = {{0}};
+    amg_status status = amg_graph_pack_onnx(g, false, &packed, &size_bytes, err);
+    if (status) return status;
+    mix(&d, packed, size_bytes);
+    amg_free(packed);
+    *out = digest_bits(&d);
+    return AMG_OK;
+}
+
+static int64_t hash_weights(const amg_train_task *task)
+{
+    digest d = {{0}};
+    for (int h = 0; h < task->num_params_sets; h++)
+        for (int i = 0; i < task->params[h].count; i++) {
+            const amg_tensor *t = &task->params[h].items[i].tensor;
+            mix(&d, t->data, t->size_bytes);
+        }
+    return digest_bits(&d);
+}
+
+static amg_status hash_source(const amg_source *s, int64_t *out, amg_error *err)
+{
+    digest d = {{0}};
+    amg_status status = AMG_OK;
+    const int64_t shape[] = {s->dtype, s->rank, s->num_labels};
+    const size_t label_bytes = (size_t)s->num_labels * sizeof(int32_t);
+    uint8_t *x = amg_malloc(s->sample_bytes);
+    int32_t *labels = amg_malloc(label_bytes);
+    if (!x || !labels) {
+        status = amg_fail(err, AMG_NO_MEMORY, -1, "data", "one sample");
+        goto done;
+    }
+    mix(&d, shape, sizeof shape);
+    mix(&d, s->dims, (size_t)s->rank * sizeof *s->dims);
+    const int64_t probes = s->num_samples < PROBES ? s->num_samples : PROBES;
+    for (int64_t i = 0; i < probes && !status; i++) {
+        const int64_t row = s->num_samples / probes * i;
+        status = s->read(s, row, x, labels, err);
+        if (status) break;
+        mix(&d, x, s->sample_bytes);
+        mix(&d, labels, label_bytes);
+    }
+    *out = digest_bits(&d);
+done:
+    amg_free(x);
+    amg_free(labels);
+    return status;
+}
+
+static void fill_options(const amg_train_options *o, amg_identity *id)
+{
+    const amg_optimizer_options *p = &o->optimizer;
+    int64_t *f = id->field;
+    f[AMG_ID_THREADS] = amg_threads();
+    f[AMG_ID_SEED] = (int64_t)o->seed;
+    f[AMG_ID_BATCH] = o->batch;
+    f[AMG_ID_EPOCHS] = o->epochs;
+    f[AMG_ID_LABEL_SMOOTHING] = real_bits((double)o->label_smoothing);
+    f[AMG_ID_OPTIMIZER] = p->kind;
+    f[AMG_ID_LR] = real_bits(p->lr);
+    f[AMG_ID_MOMENTUM] = real_bits(p->momentum);
+    f[AMG_ID_WEIGHT_DECAY] = real_bits(p->weight_decay);
+    f[AMG_ID_NESTEROV] = p->nesterov;
+    f[AMG_ID_BETA1] = real_bits(p->beta1);
+    f[AMG_ID_BETA2] = real_bits(p->beta2);
+    f[AMG_ID_EPSILON] = real_bits(p->epsilon);
+    f[AMG_ID_CLIP_NORM] = real_bits(p->clip_norm);
+    f[AMG_ID_SCHEDULE] = p->schedule;
+    f[AMG_ID_WARMUP_STEPS] = p->warmup_steps;
+    f[AMG_ID_STEP_EPOCHS] = p->step_epochs;
+    f[AMG_ID_STEP_GAMMA] = real_bits(p->step_gamma);
+}
+
+amg_status amg_identity_of(const amg_train_task *task, const amg_train_options *options,
+                           amg_identity *out, amg_error *err)
+{
+    amg_identity id = {{0}};
+    int64_t *f = id.field;
+    fill_options(options, &id);
+    f[AMG_ID_WEIGHTS] = hash_weights(task);
+    f[AMG_ID_TRAIN_SAMPLES] = task->train->num_samples;
+    amg_status status = hash_model(task->graph, &f[AMG_ID_MODEL], err);
+    if (!status) status = hash_source(task->train, &f[AMG_ID_TRAIN_DATA], err);
+    if (!status && task->val) {
+        f[AMG_ID_VAL_SAMPLES] = task->val->num_samples;
+        status = hash_source(task->val, &f[AMG_ID_VAL_DATA], err);
+    }
+    if (!status) *out = id;
+    return status;
+}
+
+typedef enum { INT, REAL, HASH } field_kind;
+
+static const struct {
+    field_kind kind;
+    const char *text;
+} fields[AMG_ID_COUNT] = {
+#define FIELD_ROW(name, kind, text) {kind, text},
+    AMG_IDENTITY_LIST(FIELD_ROW)
+#undef FIELD_ROW
+};
+
+static double bits_real(int64_t bits)
+{
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+amg_status amg_identity_check(const amg_identity *saved, const amg_identity *now,
+                              const char *where, amg_error *err)
+{
+    int i = 0;
+    while (i < AMG_ID_COUNT && saved->field[i] == now->field[i]) i++;
+    if (i == AMG_ID_COUNT) return AMG_OK;
+
+    const int64_t a = saved->field[i], b = now->field[i];
+    const char *text = fields[i].text;
+    switch (fields[i].kind) {
+    case INT:
+        (void)amg_fail(err, AMG_MISMATCH, -1, where,
+                       "%s differs: the checkpoint has %lld, this run %lld", text,
+                       (long long)a, (long long)b);
+        break;
+    case REAL:
+        (void)amg_fail(err, AMG_MISMATCH, -1, where,
+                       "%s differs: the checkpoint has %g, this run %g", text,
+                       bits_real(a), bits_real(b));
+        break;
+    case HASH:
+        (void)amg_fail(err, AMG_MISMATCH, -1, where, "%s differs from the checkpoint's",
+                       text);
+        break;
+    }
+    amg_hint(err, "resume with what the run began with, or start afresh without "
+                  "resuming");
+    return AMG_MISMATCH;
+}

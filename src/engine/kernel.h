@@ -1,0 +1,236 @@
+/* Inside a plan: what operator families (kernel_*.c) use to compile a node, and the
+ * plan itself. Private to the engine's plan*.c and kernel_*.c.
+ *
+ * Compiling is emitting: an operator's forward() appends steps that compute its output,
+ * its backward() appends steps that turn the output's gradient into its inputs'.
+ * Emitters never fail one by one: the first error is kept in the plan, later calls do
+ * nothing, and amg_plan_new reports it.
+ *
+ *   buffer   a piece of memory: in the workspace, reused once its last step has run, or
+ *            persistent (parameters, gradients, statistics, the input)
+ *   value    a graph value: the buffer and layout that hold it, the buffer of its
+ *            gradient, which always has the same layout
+ *   step     one call: a oneDNN primitive or a loop of our own, and its buffers */
+#ifndef AMG_ENGINE_KERNEL_H
+#define AMG_ENGINE_KERNEL_H
+
+#include "base/arena.h"
+#include "engine/dnnl.h"
+#include "engine/plan.h"
+
+#define AMG_NO_BUFFER (-1)
+
+typedef struct {
+    size_t bytes;
+    bool persistent;
+    int refs;        /* values whose data or gradient it holds */
+    int first, last; /* steps that touch it; first -1: none */
+    size_t offset;   /* in the workspace or the persistent block */
+} amg_buffer;
+
+/* A value in a second layout, made by a reorder. */
+typedef struct amg_copy {
+    const amg_layout *layout;
+    int buffer;
+    struct amg_copy *next;
+} amg_copy;
+
+typedef struct {
+    const amg_layout *layout; /* NULL: not computed yet */
+    int buffer;
+    int num_uses; /* operands of this sub-network that read it, and the output */
+    bool needs_grad;
+    int grad; /* AMG_NO_BUFFER: none has been given yet */
+    amg_copy *copies;
+    /* Parameters only. */
+    const amg_layout *plain; /* row-major, of layout's rank */
+    amg_primitive *load;     /* plain -> layout, NULL if the bytes are the same */
+    amg_primitive *store;    /* layout -> plain */
+    int grad_home;           /* persistent gradient of a trainable */
+    bool grad_given;         /* grad_home has been written */
+} amg_value_state;
+
+typedef struct {
+    bool absorbed;  /* another node computes this one */
+    int fused_relu; /* the Relu node this one computes too, -1: none */
+    int ordinal;    /* of a Dropout among the Dropouts */
+    void *self;     /* what forward() keeps for backward() */
+} amg_node_state;
+
+/* What a loop of our own gets. */
+typedef struct {
+    void *const *ptr; /* its buffers, in the order of amg_emit_kernel */
+    const void *self; /* its parameters, from amg_plan_alloc */
+    int64_t step;     /* of training, for dropout */
+    uint64_t seed;
+} amg_call;
+typedef void (*amg_kernel_fn)(const amg_call *call);
+
+typedef struct {
+    amg_arg arg; /* of a primitive; own kernels go by position */
+    int buffer;
+} amg_use;
+
+typedef struct {
+    const char *what;
+    int node;
+    amg_primitive *primitive; /* or */
+    amg_kernel_fn fn;
+    const void *self;
+    int num_uses;
+    amg_use *uses;
+    void **ptr; /* of uses, filled by amg_plan_bind */
+} amg_step;
+
+struct amg_plan {
+    const amg_graph *graph;
+    int output;
+    amg_plan_options options;
+    amg_arena arena;
+    amg_dnnl *dnnl;
+    amg_status status; /* first failure while compiling */
+    amg_error *err;    /* of amg_plan_new, valid while compiling */
+
+    int *order, num_nodes; /* canonical */
+    int *params, num_params;
+    amg_node_state *nodes;   /* by graph node */
+    amg_value_state *values; /* by graph value */
+
+    int num_buffers, cap_buffers;
+    amg_buffer *buffers;
+    int num_steps, cap_steps;
+    amg_step *steps;
+    int first_backward; /* index of the first backward step */
+
+    int input;           /* value id */
+    int logits, dlogits; /* buffers */
+    int64_t num_rows, num_classes;
+    int num_slots;
+    amg_plan_slot *slots;
+    int *slot_values; /* value ids */
+
+    uint8_t *persistent, *states; /* owned */
+    uint8_t *workspace;           /* borrowed */
+    size_t persistent_bytes, workspace_bytes;
+    amg_status bind_status; /* amg_plan_bind cannot report: the next run does */
+    int64_t step;
+};
+
+/* ---- for operators ----------------------------------------------------------------
+ */
+
+/* Zeroed memory that lives as long as the plan; NULL after a failure. */
+void *amg_plan_alloc(amg_plan *p, size_t count, size_t size_bytes);
+/* Keeps the first failure, naming node and operator. */
+void amg_plan_fail(amg_plan *p, int node, amg_status code, const char *fmt, ...)
+    AMG_PRINTF(4, 5);
+/* Keeps a failure of a dnnl.h function, whose error is cause. */
+void amg_plan_fail_with(amg_plan *p, int node, amg_status code, const amg_error *cause);
+
+const amg_node *amg_plan_node(const amg_plan *p, int node);
+/* Value of input i, AMG_NO_VALUE if absent. */
+int amg_plan_input_value(const amg_plan *p, int node, int i);
+/* The value this node computes: its output, or that of the Relu fused into it. */
+int amg_plan_result(const amg_plan *p, int node);
+const amg_value *amg_plan_value(const amg_plan *p, int value);
+bool amg_plan_needs_grad(const amg_plan *p, int value);
+/* Gives a fused Relu back to itself; before the node's result is defined. */
+void amg_plan_unfuse(amg_plan *p, int node);
+/* Layout of a value already computed, or of a parameter (plain if it is new). */
+const amg_layout *amg_plan_layout(amg_plan *p, int value);
+/* Row-major layout of the value's own dims. */
+const amg_layout *amg_plan_plain(amg_plan *p, int value);
+/* Data of a constant: f32 scalars and i64 index vectors read while compiling. NULL if
+ * value is no constant with data. */
+const amg_tensor *amg_plan_constant(const amg_plan *p, int value);
+
+/* The value's buffer in this layout (NULL: in its own), reordered if need be. */
+int amg_plan_read(amg_plan *p, int node, int value, const amg_layout *layout);
+/* The same for a parameter whose layout this node would choose: the first user's choice
+ * becomes its home. plain: the row-major layout of the same rank. */
+int amg_plan_read_param(amg_plan *p, int node, int value, const amg_layout *layout,
+                        const amg_layout *plain);
+/* A new workspace buffer. */
+int amg_plan_temp(amg_plan *p, size_t bytes);
+/* A new buffer that holds value in layout. */
+int amg_plan_define(amg_plan *p, int value, const amg_layout *layout);
+/* value lives in an existing buffer, in layout. */
+void amg_plan_define_as(amg_plan *p, int value, const amg_layout *layout, int buffer);
+/* Whether a node that reads value may write its result over it: nobody else needs it,
+ * forward or backward. */
+bool amg_plan_may_overwrite(const amg_plan *p, int value);
+
+/* The gradient of what node computes, in this layout (NULL: the value's). */
+int amg_plan_grad(amg_plan *p, int node, const amg_layout *layout);
+/* Whether that gradient has no other reader, so that it may be overwritten. */
+bool amg_plan_grad_exclusive(const amg_plan *p, int node);
+/* Where a kernel that makes a whole contribution to value's gradient, in layout (NULL:
+ * the value's), should write it; give it with amg_plan_give_grad afterwards. */
+int amg_plan_grad_target(amg_plan *p, int value, const amg_layout *layout);
+/* Adds buffer, in layout (NULL: the value's), to value's gradient. Nothing happens if
+ * value needs none. */
+void amg_plan_give_grad(amg_plan *p, int node, int value, int buffer,
+                        const amg_layout *layout);
+
+/* Appends a step. Primitives get their scratchpad by themselves. */
+void amg_emit_primitive(amg_plan *p, int node, const char *what, amg_primitive *prim,
+                        int num_uses, const amg_use *uses);
+void amg_emit_kernel(amg_plan *p, int node, const char *what, amg_kernel_fn fn,
+                     const void *self, int num_buffers, const int *buffers);
+
+/* ---- the operator families --------------------------------------------------------
+ */
+
+typedef struct {
+    void (*prepare)(amg_plan *p, int node);  /* before any forward: fusion; or NULL */
+    void (*forward)(amg_plan *p, int node);  /* NULL: the operator is not supported */
+    void (*backward)(amg_plan *p, int node); /* NULL: no gradient */
+} amg_kernel_row;
+
+const amg_kernel_row *amg_kernel_get(amg_op op);
+
+#define AMG_KERNEL(name)                                                               \
+    void amg_##name##_forward(amg_plan *p, int node);                                  \
+    void amg_##name##_backward(amg_plan *p, int node);
+AMG_KERNEL(conv)
+AMG_KERNEL(norm)
+AMG_KERNEL(activation)
+void amg_relu_prepare(amg_plan *p, int node);
+AMG_KERNEL(pool)
+AMG_KERNEL(global_pool)
+AMG_KERNEL(gemm)
+AMG_KERNEL(binary)
+AMG_KERNEL(concat)
+AMG_KERNEL(view)
+AMG_KERNEL(pad)
+AMG_KERNEL(dropout)
+void amg_gather_forward(amg_plan *p, int node);
+void amg_cast_forward(amg_plan *p, int node);
+#undef AMG_KERNEL
+
+/* ---- small loops shared by families (kernel_loops.c) ------------------------------
+ */
+
+/* ptr[0] += ptr[1]; self: const int64_t count. */
+void amg_loop_accumulate(const amg_call *call);
+/* ptr[0] = ptr[1] + ptr[2]; self: const int64_t count. */
+void amg_loop_sum(const amg_call *call);
+/* ptr[0] = ptr[1] where ptr[2] > 0, else 0; self: const int64_t count. */
+void amg_loop_relu_gradient(const amg_call *call);
+/* Zeroes channel padding of ptr[0]; self: const amg_geometry. */
+void amg_loop_zero_padding(const amg_call *call);
+
+/* ---- plan*.c among themselves -----------------------------------------------------
+ */
+
+/* plan_build.c: emits all steps. */
+void amg_plan_compile(amg_plan *p);
+/* plan_memory.c: gives every buffer its place and allocates persistent memory. */
+void amg_plan_place(amg_plan *p);
+void *amg_plan_ptr(const amg_plan *p, int buffer);
+/* plan_value.c: a persistent buffer; slots and homes of parameters. */
+int amg_plan_persistent(amg_plan *p, size_t bytes);
+/* plan_params.c: fills constants after amg_plan_place. */
+void amg_plan_load_constants(amg_plan *p);
+
+#endif

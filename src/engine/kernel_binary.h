@@ -1,0 +1,50 @@
+/* What the two files of binary operators share: the operators, their gradients, and the
+ * general walk for shapes that broadcast in other ways than by channel. */
+#ifndef AMG_ENGINE_KERNEL_BINARY_H
+#define AMG_ENGINE_KERNEL_BINARY_H
+
+#include "engine/kernel.h"
+
+typedef enum {
+    AMG_BINARY_ADD,
+    AMG_BINARY_SUB,
+    AMG_BINARY_MUL,
+    AMG_BINARY_DIV
+} amg_binary;
+
+typedef enum {
+    AMG_OPERAND_FULL,
+    AMG_OPERAND_SCALAR,
+    AMG_OPERAND_CHANNEL,
+    AMG_OPERAND_GENERAL
+} amg_operand;
+
+/* Begins the state of a node, so that backward knows which file made it. */
+typedef enum { AMG_BINARY_BLOCKED, AMG_BINARY_GENERAL } amg_binary_kind;
+
+static inline amg_binary amg_binary_of(amg_op op)
+{
+    switch (op) {
+    case AMG_OP_SUB: return AMG_BINARY_SUB;
+    case AMG_OP_MUL: return AMG_BINARY_MUL;
+    case AMG_OP_DIV: return AMG_BINARY_DIV;
+    default: return AMG_BINARY_ADD;
+    }
+}
+
+/* d(a op b) / d(operand which) * dy. */
+static inline float amg_binary_gradient(amg_binary op, int which, float dy, float a,
+                                        float b)
+{
+    switch (op) {
+    case AMG_BINARY_SUB: return which ? -dy : dy;
+    case AMG_BINARY_MUL: return which ? dy * a : dy * b;
+    case AMG_BINARY_DIV: return which ? -dy * a / (b * b) : dy / b;
+    default: return dy;
+    }
+}
+
+void amg_broadcast_forward(amg_plan *p, int node);
+void amg_broadcast_backward(amg_plan *p, int node);
+
+#endif

@@ -1,0 +1,139 @@
+/* Concat on the channel axis. Where every input fills whole channel blocks the blocks
+ * of one sample are copied in one piece; otherwise row-major memory is used. */
+#include <string.h>
+
+#include "base/parallel.h"
+#include "engine/kernel.h"
+
+typedef struct {
+    int count;
+    const amg_layout **layouts; /* of the inputs */
+    const amg_layout *out;
+    int64_t samples, total; /* elements of one sample of the output */
+    int64_t *part, *first;  /* of one sample of each input, and where it goes */
+} concat_state;
+
+typedef struct {
+    const concat_state *self;
+    int input; /* of a split */
+} split_state;
+
+typedef struct {
+    const concat_state *self;
+    int input;
+    void *const *ptr;
+} context;
+
+static void join_range(void *arg, int64_t begin, int64_t end)
+{
+    const context *c = arg;
+    const concat_state *s = c->self;
+    float *dst = c->ptr[0];
+    for (int64_t n = begin; n < end; n++)
+        for (int i = 0; i < s->count; i++)
+            memcpy(dst + n * s->total + s->first[i],
+                   (const float *)c->ptr[1 + i] + n * s->part[i],
+                   sizeof(float) * (size_t)s->part[i]);
+}
+
+static void split_range(void *arg, int64_t begin, int64_t end)
+{
+    const context *c = arg;
+    const concat_state *s = c->self;
+    float *dst = c->ptr[0];
+    const float *src = c->ptr[1];
+    for (int64_t n = begin; n < end; n++)
+        memcpy(dst + n * s->part[c->input], src + n * s->total + s->first[c->input],
+               sizeof(float) * (size_t)s->part[c->input]);
+}
+
+static void run_join(const amg_call *call)
+{
+    const concat_state *s = call->self;
+    context c = {s, 0, call->ptr};
+    amg_parallel_for(s->samples, 1, join_range, &c);
+}
+
+static void run_split(const amg_call *call)
+{
+    const split_state *s = call->self;
+    context c = {s->self, s->input, call->ptr};
+    amg_parallel_for(s->self->samples, 1, split_range, &c);
+}
+
+/* The blocked layout of an input whose block divides every input's channels; NULL if
+ * there is none. */
+static const amg_layout *common_blocks(amg_plan *p, const amg_node *n)
+{
+    for (int i = 0; i < n->num_inputs; i++) {
+        const amg_layout *l = amg_plan_layout(p, n->inputs[i]);
+        amg_geometry g;
+        if (!l || !amg_layout_geometry(l, &g) || g.block == 1) continue;
+        if (g.block == g.channels && g.blocks == 1 && g.block != 8 && g.block != 16)
+            continue; /* NHWC interleaves the inputs */
+        bool fits = true;
+        for (int j = 0; j < n->num_inputs; j++)
+            fits = fits && amg_plan_value(p, n->inputs[j])->dims[1] % g.block == 0;
+        if (fits) return l;
+    }
+    return NULL;
+}
+
+void amg_concat_forward(amg_plan *p, int node)
+{
+    const amg_node *n = amg_plan_node(p, node);
+    const amg_value *y = amg_plan_value(p, n->outputs[0]);
+    int64_t axis = amg_attr_int(n, "axis", 1);
+    if (axis < 0) axis += y->rank;
+    if (axis != 1 || y->rank < 2 || y->dtype != AMG_F32) {
+        amg_plan_fail(p, node, AMG_UNSUPPORTED,
+                      "axis %lld of %d dims, expected the channel axis 1 of f32",
+                      (long long)axis, y->rank);
+        return;
+    }
+    size_t count = (size_t)n->num_inputs;
+    concat_state *self = amg_plan_alloc(p, 1, sizeof *self);
+    const amg_layout **layouts = amg_plan_alloc(p, count, sizeof *layouts);
+    int64_t *part = amg_plan_alloc(p, count, sizeof *part);
+    int64_t *first = amg_plan_alloc(p, count, sizeof *first);
+    int *buffers = amg_plan_alloc(p, count + 1, sizeof *buffers);
+    const amg_layout *like = y->rank == 4 ? common_blocks(p, n) : NULL;
+    if (p->status) return;
+    *self = (concat_state){.count = n->num_inputs,
+                           .layouts = layouts,
+                           .part = part,
+                           .first = first,
+                           .samples = y->dims[0]};
+    p->nodes[node].self = self;
+    for (int i = 0; i < n->num_inputs && !p->status; i++) {
+        const amg_value *x = amg_plan_value(p, n->inputs[i]);
+        layouts[i] = like ? amg_layout_blocked_like(p->dnnl, like, 4, x->dims)
+                          : amg_plan_plain(p, n->inputs[i]);
+        buffers[1 + i] = amg_plan_read(p, node, n->inputs[i], layouts[i]);
+        part[i] = 1;
+        for (int d = 1; d < x->rank; d++) part[i] *= x->dims[d];
+        first[i] = self->total;
+        self->total += part[i];
+    }
+    self->out = like ? amg_layout_blocked_like(p->dnnl, like, 4, y->dims)
+                     : amg_plan_plain(p, n->outputs[0]);
+    buffers[0] = amg_plan_define(p, n->outputs[0], self->out);
+    amg_emit_kernel(p, node, "concat", run_join, self, n->num_inputs + 1, buffers);
+}
+
+void amg_concat_backward(amg_plan *p, int node)
+{
+    const amg_node *n = amg_plan_node(p, node);
+    const concat_state *self = p->nodes[node].self;
+    int dy = amg_plan_grad(p, node, self->out);
+    for (int i = 0; i < n->num_inputs; i++) {
+        if (!amg_plan_needs_grad(p, n->inputs[i])) continue;
+        split_state *split = amg_plan_alloc(p, 1, sizeof *split);
+        if (!split) return;
+        *split = (split_state){self, i};
+        int dx = amg_plan_grad_target(p, n->inputs[i], self->layouts[i]);
+        amg_emit_kernel(p, node, "concat backward", run_split, split, 2,
+                        (int[]){dx, dy});
+        amg_plan_give_grad(p, node, n->inputs[i], dx, self->layouts[i]);
+    }
+}

@@ -1,0 +1,111 @@
+/* Writes metrics.jsonl. The one file that grows in place instead of being written
+ * beside and renamed: it is a log to follow while training runs, so it is opened here
+ * and not through base/file. */
+#include "engine/metrics.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+
+/* The parts of a line that say when it was written: everything before "lr". */
+static bool line_time(const char *line, long long *step, long long *epoch, bool *end)
+{
+    *end = strstr(line, "\"end_of_epoch\":true") != NULL;
+    return sscanf(line, "{\"step\":%lld,\"epoch\":%lld,", step, epoch) == 2;
+}
+
+/* Bytes of the file's leading lines that a run at (step, epochs_done) has written; a
+ * line cut off by a crash is not one. */
+static size_t bytes_to_keep(const uint8_t *data, size_t size, int64_t step,
+                            int64_t epochs_done)
+{
+    size_t kept = 0;
+    while (kept < size) {
+        const uint8_t *begin = data + kept;
+        const uint8_t *newline = memchr(begin, '\n', size - kept);
+        char line[128];
+        long long line_step, line_epoch;
+        bool end;
+        if (!newline) break;
+        const size_t length = (size_t)(newline - begin);
+        const size_t head = length < sizeof line - 1 ? length : sizeof line - 1;
+        memcpy(line, begin, head);
+        line[head] = 0;
+        if (!line_time(line, &line_step, &line_epoch, &end)) break;
+        if (line_step > step || (end && line_epoch > epochs_done)) break;
+        kept += length + 1;
+    }
+    return kept;
+}
+
+static amg_status find_end(const char *path, int64_t step, int64_t epochs_done,
+                           size_t *end, amg_error *err)
+{
+    amg_map map;
+    *end = 0;
+    if (step == 0 || !amg_path_exists(path)) return AMG_OK;
+    amg_status status = amg_map_open(path, &map, err);
+    if (status) return status;
+    *end = bytes_to_keep(map.data, map.size, step, epochs_done);
+    amg_map_close(&map);
+    return AMG_OK;
+}
+
+amg_status amg_metrics_open(const char *path, int64_t step, int64_t epochs_done,
+                            amg_metrics *out, amg_error *err)
+{
+    size_t end;
+    amg_metrics m = {0};
+    amg_status status = find_end(path, step, epochs_done, &end, err);
+    if (status) return status;
+    m.path = amg_strdup(path);
+    if (!m.path) return amg_fail(err, AMG_NO_MEMORY, -1, path, "metrics");
+    m.stream = fopen(path, "ae");
+    if (!m.stream || ftruncate(fileno(m.stream), (off_t)end)) {
+        status = amg_fail_errno(err, errno, path, "cannot open for appending");
+        amg_metrics_close(&m);
+        return status;
+    }
+    *out = m;
+    return AMG_OK;
+}
+
+static void write_head(FILE *f, const amg_head_result *h)
+{
+    fprintf(f, "{\"loss\":%.9g,\"accuracy\":%.9g", h->train_loss, h->train_accuracy);
+    if (!isnan(h->val_loss))
+        fprintf(f, ",\"val_loss\":%.9g,\"val_top1\":%.9g,\"val_top5\":%.9g",
+                h->val_loss, h->val_top1, h->val_top5);
+    fputc('}', f);
+}
+
+amg_status amg_metrics_write(amg_metrics *m, int64_t step, int64_t epoch,
+                             bool end_of_epoch, double lr, const amg_head_result *heads,
+                             int num_heads, double images_per_second, amg_error *err)
+{
+    FILE *f = m->stream;
+    if (!f) return AMG_OK;
+    fprintf(f, "{\"step\":%lld,\"epoch\":%lld,", (long long)step, (long long)epoch);
+    if (end_of_epoch) fputs("\"end_of_epoch\":true,", f);
+    fprintf(f, "\"lr\":%.9g,\"heads\":[", lr);
+    for (int h = 0; h < num_heads; h++) {
+        if (h) fputc(',', f);
+        write_head(f, &heads[h]);
+    }
+    fprintf(f, "],\"images_per_second\":%.6g}\n", images_per_second);
+    if (fflush(f) || ferror(f))
+        return amg_fail_errno(err, errno, m->path, "cannot write");
+    return AMG_OK;
+}
+
+void amg_metrics_close(amg_metrics *m)
+{
+    if (m->stream) fclose(m->stream);
+    amg_free(m->path);
+    memset(m, 0, sizeof *m);
+}

@@ -1,0 +1,301 @@
+/* Sets up, saves and restores a training run: plans, buffers, checkpoint. Everything a
+ * step needs is allocated here, so that a step allocates nothing. */
+#include "engine/run.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/file.h"
+#include "base/parallel.h"
+
+static amg_status resolve_options(const amg_train_options *in, amg_train_options *out,
+                                  amg_error *err)
+{
+    static const char where[] = "training options";
+    amg_train_options o = *in;
+    if (o.batch == 0) o.batch = AMG_DEFAULT_BATCH;
+    if (o.epochs == 0) o.epochs = 1;
+    if (o.batch < 0 || o.epochs < 0 || o.max_steps < 0 || o.checkpoint_steps < 0 ||
+        o.threads < 0)
+        return amg_fail(err, AMG_INVALID, -1, where, "a count is negative");
+    if (!(o.label_smoothing >= 0 && o.label_smoothing <= 1))
+        return amg_fail(err, AMG_INVALID, -1, where,
+                        "label smoothing is %g, expected 0 to 1",
+                        (double)o.label_smoothing);
+    *out = o;
+    return amg_optimizer_check(&o.optimizer, err);
+}
+
+static amg_status check_task(const amg_train_task *t, int64_t batch, amg_error *err)
+{
+    const int n = t->graph->num_outputs;
+    if (n < 1 || n > AMG_MAX_HEADS)
+        return amg_fail(err, AMG_INVALID, -1, "model", "%d heads, expected 1 to %d", n,
+                        AMG_MAX_HEADS);
+    if (t->num_params_sets != n)
+        return amg_fail(err, AMG_INVALID, -1, "model", "%d parameter sets for %d heads",
+                        t->num_params_sets, n);
+    if (t->train->num_samples < batch) {
+        (void)amg_fail(err, AMG_INVALID, -1, "training data",
+                       "%lld samples are less than one batch of %lld",
+                       (long long)t->train->num_samples, (long long)batch);
+        amg_hint(err, "choose a smaller batch");
+        return AMG_INVALID;
+    }
+    if (t->val && t->val->num_samples < 1)
+        return amg_fail(err, AMG_INVALID, -1, "validation data", "no samples");
+    return AMG_OK;
+}
+
+/* Plans the graph for the batch, makes sure that no head can touch another and that
+ * the data fit every head. */
+static amg_status plan_graph(amg_run *run, amg_error *err)
+{
+    const amg_train_task *t = run->task;
+    amg_status status =
+        amg_graph_plan_batch(t->graph, run->options.batch, &run->planned, err);
+    if (status) return status;
+    int *owner = amg_calloc((size_t)run->planned->num_nodes, sizeof *owner);
+    if (!owner) return amg_fail(err, AMG_NO_MEMORY, -1, "model", "sub-networks");
+    status = amg_graph_subnetworks(run->planned, owner, err);
+    amg_free(owner);
+    for (int h = 0; h < run->num_heads && !status; h++) {
+        const int column = t->label_columns[h];
+        status = amg_batch_check(run->planned, h, t->train, column, err);
+        if (!status && t->val)
+            status = amg_batch_check(run->planned, h, t->val, column, err);
+    }
+    return status;
+}
+
+static void copy_params(const amg_params *from, amg_params *to)
+{
+    for (int i = 0; i < from->count; i++)
+        memcpy(to->items[i].tensor.data, from->items[i].tensor.data,
+               from->items[i].tensor.size_bytes);
+}
+
+static amg_status init_head(amg_run *run, int h, amg_error *err)
+{
+    const amg_params *initial = &run->task->params[h];
+    const amg_plan_options options = {.training = true, .seed = run->options.seed};
+    amg_head_result *last = &run->progress[h].last;
+    last->val_loss = last->val_top1 = last->val_top5 = NAN;
+    amg_status status =
+        amg_class_order_init(run->planned, h, initial, &run->orders[h], err);
+    const int num_sets = run->task->out_dir ? 1 + run->num_states : 1;
+    for (int i = 0; i < num_sets && !status; i++)
+        status = amg_params_like(initial, &run->sets[h][i], err);
+    if (!status) status = amg_plan_new(run->planned, h, &options, &run->plans[h], err);
+    if (status) return status;
+    copy_params(initial, &run->sets[h][0]);
+    amg_class_order_to_canonical(&run->orders[h], &run->sets[h][0]);
+    const size_t need = amg_plan_workspace_bytes(run->plans[h]);
+    if (need > run->workspace_bytes) run->workspace_bytes = need;
+    return amg_plan_load(run->plans[h], &run->sets[h][0], err);
+}
+
+static amg_status allocate(amg_run *run, amg_error *err)
+{
+    const size_t batch = (size_t)run->options.batch;
+    size_t most = 0, count;
+    for (int h = 0; h < run->num_heads; h++) {
+        const amg_graph *g = run->planned;
+        const size_t classes = (size_t)g->values[g->outputs[h]].dims[1];
+        if (classes > most) most = classes;
+    }
+    if (!amg_mul_size(batch, most, &count))
+        return amg_fail(err, AMG_OVERFLOW, -1, "training", "%zu x %zu logits", batch,
+                        most);
+    run->dlogits = amg_calloc(count, sizeof *run->dlogits);
+    run->labels = amg_calloc(batch, sizeof *run->labels);
+    run->sample_order =
+        amg_calloc((size_t)run->task->train->num_samples, sizeof *run->sample_order);
+    run->workspace = amg_alloc_aligned(run->workspace_bytes);
+    if (!run->dlogits || !run->labels || !run->sample_order || !run->workspace)
+        return amg_fail(err, AMG_NO_MEMORY, -1, "training", "workspace of %zu bytes",
+                        run->workspace_bytes);
+    for (int h = 0; h < run->num_heads; h++)
+        amg_plan_bind(run->plans[h], run->workspace);
+    return amg_batch_new(run->task->train, run->options.batch, &run->batch, err);
+}
+
+/* A killed run may leave the temporary file of a checkpoint behind. */
+static void remove_temporaries(const char *dir)
+{
+    static const char prefix[] = AMG_CHECKPOINT_FILE ".tmp-";
+    char **names;
+    size_t count;
+    if (amg_dir_list(dir, &names, &count, NULL)) return;
+    for (size_t i = 0; i < count; i++) {
+        if (strncmp(names[i], prefix, sizeof prefix - 1) != 0) continue;
+        char *path = amg_path_join(dir, names[i]);
+        if (path) unlink(path);
+        amg_free(path);
+    }
+    amg_dir_list_free(names, count);
+}
+
+static amg_checkpoint checkpoint_of(amg_run *run)
+{
+    return (amg_checkpoint){.step = run->step,
+                            .epochs_done = run->epochs_done,
+                            .identity = run->identity,
+                            .num_heads = run->num_heads,
+                            .num_states = run->num_states,
+                            .progress = run->progress,
+                            .sets = run->sets};
+}
+
+static void mark_saved(amg_run *run)
+{
+    run->saved_step = run->step;
+    run->saved_epochs = run->epochs_done;
+    run->saved_ns = amg_now_ns();
+}
+
+static amg_status restore(amg_run *run, amg_error *err)
+{
+    amg_checkpoint c = checkpoint_of(run);
+    amg_status status = amg_checkpoint_read(run->checkpoint_path, &c, err);
+    if (status) return status;
+    const int64_t per_epoch = run->steps_per_epoch;
+    if (c.epochs_done < 0 || c.epochs_done > run->options.epochs || c.step < 0 ||
+        c.step > run->total_steps || c.step < c.epochs_done * per_epoch ||
+        c.step > (c.epochs_done + 1) * per_epoch)
+        return amg_fail(err, AMG_MALFORMED, -1, run->checkpoint_path,
+                        "step %lld after %lld epochs of %lld steps", (long long)c.step,
+                        (long long)c.epochs_done, (long long)per_epoch);
+    for (int h = 0; h < run->num_heads && !status; h++) {
+        for (int i = 0; i <= run->num_states; i++)
+            amg_class_order_to_canonical(&run->orders[h], &run->sets[h][i]);
+        status = amg_plan_load(run->plans[h], &run->sets[h][0], err);
+        for (int i = 0; i < run->num_states && !status; i++)
+            status = amg_plan_load_state(run->plans[h], i, &run->sets[h][1 + i], err);
+    }
+    run->step = c.step;
+    run->epochs_done = c.epochs_done;
+    mark_saved(run);
+    return status;
+}
+
+static amg_status open_out_dir(amg_run *run, amg_error *err)
+{
+    const char *dir = run->task->out_dir;
+    amg_status status = amg_identity_of(run->task, &run->options, &run->identity, err);
+    if (status) return status;
+    run->checkpoint_path = amg_path_join(dir, AMG_CHECKPOINT_FILE);
+    char *metrics = amg_path_join(dir, AMG_METRICS_FILE);
+    if (!run->checkpoint_path || !metrics)
+        status = amg_fail(err, AMG_NO_MEMORY, -1, dir, "opening the folder");
+    if (!status) remove_temporaries(dir);
+    if (!status && run->options.resume) status = restore(run, err);
+    if (!status)
+        status =
+            amg_metrics_open(metrics, run->step, run->epochs_done, &run->metrics, err);
+    amg_free(metrics);
+    return status;
+}
+
+amg_status amg_run_init(amg_run *run, const amg_train_task *task,
+                        const amg_train_options *options, const amg_progress *progress,
+                        amg_error *err)
+{
+    run->task = task;
+    run->meter.progress = progress;
+    run->begin_ns = amg_now_ns();
+    run->ordered_epoch = -1;
+    run->saved_step = -1;
+    amg_status status = resolve_options(options, &run->options, err);
+    if (!status) status = check_task(task, run->options.batch, err);
+    if (!status && run->options.resume && !task->out_dir)
+        status = amg_fail(err, AMG_INVALID, -1, "training options",
+                          "resuming needs a folder with a checkpoint");
+    if (status) return status;
+
+    amg_set_threads(run->options.threads);
+    run->num_heads = task->graph->num_outputs;
+    run->num_states = amg_optimizer_num_states(&run->options.optimizer);
+    run->steps_per_epoch = task->train->num_samples / run->options.batch;
+    if (!amg_mul_i64(run->steps_per_epoch, run->options.epochs, &run->total_steps))
+        return amg_fail(err, AMG_OVERFLOW, -1, "training options", "too many epochs");
+    const int64_t max_steps = run->options.max_steps;
+    run->last_step =
+        max_steps && max_steps < run->total_steps ? max_steps : run->total_steps;
+
+    status = plan_graph(run, err);
+    for (int h = 0; h < run->num_heads && !status; h++) status = init_head(run, h, err);
+    if (!status) status = allocate(run, err);
+    if (!status && task->out_dir) status = open_out_dir(run, err);
+    run->saved_ns = run->timed_ns = amg_now_ns();
+    run->timed_step = run->step;
+    return status;
+}
+
+void amg_run_clear(amg_run *run)
+{
+    for (int h = 0; h < run->num_heads; h++) {
+        amg_plan_free(run->plans[h]);
+        amg_class_order_clear(&run->orders[h]);
+        for (int i = 0; i < AMG_NUM_SETS; i++) amg_params_clear(&run->sets[h][i]);
+    }
+    if (run->planned) amg_graph_free(run->planned);
+    amg_batch_clear(&run->batch);
+    amg_free(run->sample_order);
+    amg_free(run->labels);
+    amg_free(run->dlogits);
+    amg_free_aligned(run->workspace);
+    amg_free(run->checkpoint_path);
+    amg_metrics_close(&run->metrics);
+    memset(run, 0, sizeof *run);
+}
+
+/* Parameters of head h into its set 0, in the task's class order. */
+static amg_status store_params(amg_run *run, int h, amg_error *err)
+{
+    amg_status status = amg_plan_store(run->plans[h], &run->sets[h][0], err);
+    if (!status) amg_class_order_to_natural(&run->orders[h], &run->sets[h][0]);
+    return status;
+}
+
+amg_status amg_run_save(amg_run *run, amg_error *err)
+{
+    if (!run->checkpoint_path ||
+        (run->saved_step == run->step && run->saved_epochs == run->epochs_done))
+        return AMG_OK;
+    amg_status status = AMG_OK;
+    for (int h = 0; h < run->num_heads && !status; h++) {
+        status = store_params(run, h, err);
+        for (int i = 0; i < run->num_states && !status; i++) {
+            amg_params *state = &run->sets[h][1 + i];
+            status = amg_plan_store_state(run->plans[h], i, state, err);
+            if (!status) amg_class_order_to_natural(&run->orders[h], state);
+        }
+    }
+    if (status) return status;
+    const amg_checkpoint c = checkpoint_of(run);
+    status = amg_checkpoint_write(run->checkpoint_path, &c, err);
+    if (!status) mark_saved(run);
+    return status;
+}
+
+amg_status amg_run_finish(amg_run *run, amg_error *err)
+{
+    for (int h = 0; h < run->num_heads; h++) {
+        amg_status status = store_params(run, h, err);
+        if (status) return status;
+        for (int i = 0; i < run->sets[h][0].count; i++) {
+            const amg_param *p = &run->sets[h][0].items[i];
+            if (amg_tensor_find_not_finite(&p->tensor) >= 0)
+                return amg_fail(err, AMG_NOT_FINITE, -1, p->name,
+                                "head %d: NaN or infinity after step %lld", h,
+                                (long long)run->step);
+        }
+    }
+    for (int h = 0; h < run->num_heads; h++)
+        copy_params(&run->sets[h][0], &run->task->params[h]);
+    return AMG_OK;
+}

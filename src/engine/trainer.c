@@ -1,0 +1,245 @@
+/* The training loop: steps, ends of epochs, metrics, progress and when to save. What a
+ * run consists of is in run.c. */
+#include "engine/trainer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "engine/evaluate.h"
+#include "engine/run.h"
+
+/* Without checkpoint_steps: at most this much work is lost. */
+#define SAVE_INTERVAL_NS (INT64_C(60) * 1000000000)
+
+static double learning_rate(const amg_run *run, int64_t step)
+{
+    return amg_schedule_lr(&run->options.optimizer, step, run->total_steps,
+                           run->steps_per_epoch);
+}
+
+/* One head's part of a step: forward, loss, backward, update. */
+static amg_status step_head(amg_run *run, int h, double lr, amg_error *err)
+{
+    const amg_train_options *o = &run->options;
+    const int num_labels = run->task->train->num_labels;
+    const int column = run->task->label_columns[h];
+    amg_plan *plan = run->plans[h];
+    const float *logits;
+    int64_t classes;
+    for (int64_t i = 0; i < o->batch; i++)
+        run->labels[i] = amg_class_order_label(
+            &run->orders[h], run->batch.labels[i * num_labels + column]);
+    memcpy(amg_plan_input(plan), run->batch.x, run->batch.x_bytes);
+    amg_status status = amg_plan_forward(plan, run->step, &logits, &classes, err);
+    if (status) return status;
+    const amg_loss_result r = amg_cross_entropy(logits, run->labels, o->batch, classes,
+                                                o->label_smoothing, run->dlogits);
+    if (!isfinite(r.loss)) {
+        char where[32];
+        snprintf(where, sizeof where, "head %d", h);
+        status = amg_fail(err, AMG_NOT_FINITE, -1, where, "the loss is %g at step %lld",
+                          r.loss, (long long)run->step);
+        amg_hint(err, "a smaller learning rate, a warm-up or clipping may help");
+        return status;
+    }
+    status = amg_plan_backward(plan, run->dlogits, err);
+    if (status) return status;
+    amg_optimizer_step(&o->optimizer, lr, run->step, plan);
+
+    amg_head_progress *p = &run->progress[h];
+    p->epoch_loss += r.loss * (double)o->batch;
+    p->epoch_hits += (double)r.top1;
+    p->window_loss += r.loss * (double)o->batch;
+    p->window_hits += (double)r.top1;
+    return AMG_OK;
+}
+
+static amg_status train_step(amg_run *run, amg_error *err)
+{
+    const int64_t epoch = run->epochs_done;
+    if (run->ordered_epoch != epoch) {
+        amg_epoch_order(run->options.seed, epoch, run->task->train->num_samples,
+                        run->sample_order);
+        run->ordered_epoch = epoch;
+    }
+    const int64_t first =
+        (run->step - epoch * run->steps_per_epoch) * run->options.batch;
+    amg_status status = amg_batch_read(&run->batch, run->sample_order + first, 0,
+                                       run->options.batch, err);
+    const double lr = learning_rate(run, run->step);
+    for (int h = 0; h < run->num_heads && !status; h++)
+        status = step_head(run, h, lr, err);
+    if (!status) run->step++;
+    return status;
+}
+
+/* Samples of this epoch so far. */
+static double epoch_samples(const amg_run *run)
+{
+    return (double)((run->step - run->epochs_done * run->steps_per_epoch) *
+                    run->options.batch);
+}
+
+static double images_per_second(const amg_run *run)
+{
+    const double seconds = (double)(amg_now_ns() - run->timed_ns) * 1e-9;
+    return (double)((run->step - run->timed_step) * run->options.batch) / seconds;
+}
+
+/* Means over heads, since the epoch's start or of the last validation. */
+static void report(amg_run *run, const char *stage, bool end_of_epoch)
+{
+    const double n = epoch_samples(run) * run->num_heads;
+    amg_progress_event event = {.stage = stage,
+                                .done = run->step,
+                                .total = run->last_step,
+                                .epoch = run->epochs_done + 1,
+                                .num_epochs = run->options.epochs,
+                                .per_second = images_per_second(run),
+                                .end_of_epoch = end_of_epoch};
+    for (int h = 0; h < run->num_heads; h++) {
+        const amg_head_progress *p = &run->progress[h];
+        event.loss +=
+            end_of_epoch ? p->last.val_loss / run->num_heads : p->epoch_loss / n;
+        event.accuracy +=
+            end_of_epoch ? p->last.val_top1 / run->num_heads : p->epoch_hits / n;
+    }
+    amg_meter_report(&run->meter, &event);
+}
+
+static amg_status write_window(amg_run *run, amg_error *err)
+{
+    amg_head_result heads[AMG_MAX_HEADS];
+    const double n = (double)(AMG_METRICS_EVERY * run->options.batch);
+    for (int h = 0; h < run->num_heads; h++) {
+        amg_head_progress *p = &run->progress[h];
+        heads[h] =
+            (amg_head_result){p->window_loss / n, p->window_hits / n, NAN, NAN, NAN};
+        p->window_loss = p->window_hits = 0;
+    }
+    return amg_metrics_write(&run->metrics, run->step, run->epochs_done + 1, false,
+                             learning_rate(run, run->step - 1), heads, run->num_heads,
+                             images_per_second(run), err);
+}
+
+/* What follows a step: metrics, progress, checkpoint. */
+static amg_status after_step(amg_run *run, amg_error *err)
+{
+    const bool epoch_ends = run->step == (run->epochs_done + 1) * run->steps_per_epoch;
+    const int64_t every = run->options.checkpoint_steps;
+    amg_status status = AMG_OK;
+    if (run->step % AMG_METRICS_EVERY == 0) status = write_window(run, err);
+    if (epoch_ends || amg_meter_due(&run->meter)) report(run, "train", false);
+    if (status) return status;
+    const bool save = every ? run->step % every == 0
+                            : amg_now_ns() - run->saved_ns >= SAVE_INTERVAL_NS;
+    return save ? amg_run_save(run, err) : AMG_OK;
+}
+
+static amg_status validate(amg_run *run, amg_error *err)
+{
+    amg_status status = AMG_OK;
+    for (int h = 0; h < run->num_heads && !status; h++) {
+        const amg_eval_task task = {.planned = run->planned,
+                                    .output_index = h,
+                                    .batch = run->options.batch,
+                                    .params = &run->sets[h][0],
+                                    .order = &run->orders[h],
+                                    .source = run->task->val,
+                                    .label_column = run->task->label_columns[h],
+                                    .workspace = run->workspace,
+                                    .workspace_bytes = run->workspace_bytes};
+        status = amg_plan_store(run->plans[h], &run->sets[h][0], err);
+        if (!status)
+            status =
+                amg_evaluate_planned(&task, &run->meter, &run->progress[h].last, err);
+    }
+    return status;
+}
+
+/* Validation and the epoch's line. Interrupted before its end, it is done again after
+ * resuming: epochs_done counts it only when all is written. */
+static amg_status finish_epoch(amg_run *run, amg_error *err)
+{
+    amg_head_result heads[AMG_MAX_HEADS];
+    const double n = epoch_samples(run), speed = images_per_second(run);
+    amg_status status = run->task->val ? validate(run, err) : AMG_OK;
+    if (status) return status;
+    for (int h = 0; h < run->num_heads; h++) {
+        amg_head_progress *p = &run->progress[h];
+        p->last.train_loss = p->epoch_loss / n;
+        p->last.train_accuracy = p->epoch_hits / n;
+        heads[h] = p->last;
+    }
+    status = amg_metrics_write(&run->metrics, run->step, run->epochs_done + 1, true,
+                               learning_rate(run, run->step - 1), heads, run->num_heads,
+                               speed, err);
+    if (status) return status;
+    report(run, "evaluate", true);
+    for (int h = 0; h < run->num_heads; h++)
+        run->progress[h].epoch_loss = run->progress[h].epoch_hits = 0;
+    run->epochs_done++;
+    run->timed_ns = amg_now_ns();
+    run->timed_step = run->step;
+    return run->options.checkpoint_steps ? AMG_OK : amg_run_save(run, err);
+}
+
+static amg_status interrupted(amg_run *run, amg_error *err)
+{
+    amg_status status = amg_run_save(run, err);
+    if (status) return status;
+    status = amg_fail(err, AMG_INTERRUPTED, -1, "training",
+                      "stopped on request after step %lld of %lld",
+                      (long long)run->step, (long long)run->last_step);
+    if (run->checkpoint_path) amg_hint(err, "resume to go on from here");
+    return status;
+}
+
+static amg_status run_steps(amg_run *run, amg_error *err)
+{
+    if (run->options.resume) report(run, "resume", false);
+    for (;;) {
+        const bool epoch_ended =
+            run->step == (run->epochs_done + 1) * run->steps_per_epoch;
+        if (!epoch_ended && run->step >= run->last_step) break;
+        if (run->meter.stop) return interrupted(run, err);
+        amg_status status = epoch_ended ? finish_epoch(run, err) : train_step(run, err);
+        if (!status && !epoch_ended) status = after_step(run, err);
+        if (status == AMG_INTERRUPTED) return interrupted(run, err); /* validating */
+        if (status) return status;
+    }
+    return amg_run_save(run, err);
+}
+
+static void fill_result(const amg_run *run, amg_train_result *out)
+{
+    const double n = epoch_samples(run);
+    memset(out, 0, sizeof *out);
+    out->num_heads = run->num_heads;
+    out->steps = run->step;
+    out->seconds = (double)(amg_now_ns() - run->begin_ns) * 1e-9;
+    out->workspace_bytes = run->workspace_bytes;
+    for (int h = 0; h < run->num_heads; h++) {
+        const amg_head_progress *p = &run->progress[h];
+        out->heads[h] = p->last;
+        if (n == 0) continue;
+        out->heads[h].train_loss = p->epoch_loss / n;
+        out->heads[h].train_accuracy = p->epoch_hits / n;
+    }
+}
+
+amg_status amg_train(const amg_train_task *task, const amg_train_options *options,
+                     const amg_progress *progress, amg_train_result *result,
+                     amg_error *err)
+{
+    amg_run *run = amg_calloc(1, sizeof *run);
+    if (!run) return amg_fail(err, AMG_NO_MEMORY, -1, "training", "starting");
+    amg_status status = amg_run_init(run, task, options, progress, err);
+    if (!status) status = run_steps(run, err);
+    if (!status) status = amg_run_finish(run, err);
+    if (!status && result) fill_result(run, result);
+    amg_run_clear(run);
+    amg_free(run);
+    return status;
+}

@@ -1,0 +1,181 @@
+/* The extractor. Consumes a weights file from the cloud and the key, produces the
+ * original model. Everything is checked before the first byte is written; nothing in
+ * the file is executed or trusted. */
+#include "extract/extract.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "formats/safetensors.h"
+#include "graph/class_rows.h"
+#include "graph/onnx_graph.h"
+#include "graph/rewrite.h"
+
+typedef struct {
+    const amg_key_payload *payload;
+    const amg_graph *g;
+    const amg_tensor **found; /* per value of g: in the weights file */
+    amg_class_rows rows;      /* num_params 0: classes were not permuted */
+    amg_tensor unpermuted[2];
+} extraction;
+
+/* A poisoned value anywhere in the file, decoys included, means that this training
+ * cannot be trusted. */
+static amg_status check_finite(const amg_safetensors *weights, amg_error *err)
+{
+    for (size_t i = 0; i < amg_safetensors_count(weights); i++) {
+        const amg_st_entry *e = amg_safetensors_at(weights, i);
+        if (e->tensor.dtype != AMG_F32)
+            return amg_fail(err, AMG_MISMATCH, -1, e->name,
+                            "found element type %s, expected F32",
+                            amg_dtype_name(e->tensor.dtype));
+        int64_t bad = amg_tensor_find_not_finite(&e->tensor);
+        if (bad >= 0) {
+            amg_fail(err, AMG_NOT_FINITE, -1, e->name,
+                     "element %lld is NaN or infinite, expected finite numbers",
+                     (long long)bad);
+            amg_hint(err,
+                     "training diverged or the file is damaged: train again, with a "
+                     "smaller learning rate if it diverged");
+            return AMG_NOT_FINITE;
+        }
+    }
+    return AMG_OK;
+}
+
+static amg_status find_all(extraction *x, const amg_safetensors *weights,
+                           amg_error *err)
+{
+    for (int i = 0; i < x->payload->num_names; i++) {
+        int v = amg_graph_find_value(x->g, x->payload->own_names[i]);
+        if (v < 0 || x->g->values[v].kind != AMG_VALUE_PARAM)
+            return amg_fail(err, AMG_BAD_KEY, -1, "key",
+                            "names a parameter that its model lacks");
+        const amg_value *val = &x->g->values[v];
+        amg_status st = amg_safetensors_get(weights, x->payload->job_names[i], AMG_F32,
+                                            val->rank, val->dims, &x->found[v], err);
+        if (st) {
+            amg_hint(
+                err,
+                "is this the weights file of the job that this key was made with?");
+            return st;
+        }
+    }
+    for (int v = 0; v < x->g->num_values; v++)
+        if (x->g->values[v].kind == AMG_VALUE_PARAM && !x->found[v] &&
+            !x->g->values[v].data.data)
+            return amg_fail(err, AMG_BAD_KEY, -1, "key",
+                            "has no name for a parameter of its model");
+    return AMG_OK;
+}
+
+/* Job row map[c] holds class c: the inverse map brings it back. */
+static amg_status restore_classes(extraction *x, const amg_secret *secret,
+                                  amg_error *err)
+{
+    amg_obf_plan plan = {0};
+    int32_t *inverse = NULL;
+    if (!x->payload->shape.permute_labels) return AMG_OK;
+    amg_status st = amg_obf_plan_derive(secret, &x->payload->shape, &plan, err);
+    if (st) return st;
+    const amg_subnet_plan *own = &plan.subnets[plan.original];
+    if (!amg_class_rows_find(x->g, 0, &x->rows) ||
+        x->rows.num_classes != own->num_classes) {
+        st =
+            amg_fail(err, AMG_BAD_KEY, -1, "key", "its model and its classes disagree");
+        goto done;
+    }
+    inverse = amg_calloc((size_t)own->num_classes, sizeof *inverse);
+    if (!inverse) {
+        st = amg_fail(err, AMG_NO_MEMORY, -1, "extract", "no memory");
+        goto done;
+    }
+    for (int64_t c = 0; c < own->num_classes; c++)
+        inverse[own->label_map[c]] = (int32_t)c;
+    for (int i = 0; !st && i < x->rows.num_params; i++) {
+        const amg_tensor *t = x->found[x->rows.params[i]];
+        st = amg_tensor_new(t->dtype, t->rank, t->dims, &x->unpermuted[i], err);
+        if (!st) amg_class_rows_permute(t, x->rows.axis[i], inverse, &x->unpermuted[i]);
+    }
+done:
+    if (inverse) memset(inverse, 0, (size_t)own->num_classes * sizeof *inverse);
+    amg_free(inverse);
+    amg_obf_plan_clear(&plan);
+    return st;
+}
+
+static const amg_tensor *get_weight(void *context, const amg_value *param)
+{
+    const extraction *x = context;
+    int v = (int)(param - x->g->values);
+    for (int i = 0; i < x->rows.num_params; i++)
+        if (x->rows.params[i] == v && x->unpermuted[i].data) return &x->unpermuted[i];
+    return x->found[v];
+}
+
+amg_status amg_extract_graph(const amg_secret *secret, const amg_key_payload *payload,
+                             const amg_safetensors *weights, amg_graph **out,
+                             amg_error *err)
+{
+    extraction x = {.payload = payload, .g = payload->original};
+    amg_status st = check_finite(weights, err);
+    if (st) return st;
+    x.found = amg_calloc((size_t)x.g->num_values, sizeof *x.found);
+    if (!x.found) return amg_fail(err, AMG_NO_MEMORY, -1, "extract", "no memory");
+    st = find_all(&x, weights, err);
+    if (!st) st = restore_classes(&x, secret, err);
+    if (!st) st = amg_graph_with_weights(x.g, get_weight, &x, out, err);
+    amg_tensor_clear(&x.unpermuted[0]);
+    amg_tensor_clear(&x.unpermuted[1]);
+    amg_free(x.found);
+    return st;
+}
+
+/* Trainables and buffers under their own names. */
+static amg_status write_safetensors(const char *path, const amg_graph *g,
+                                    amg_error *err)
+{
+    amg_st_entry *entries = amg_calloc((size_t)g->num_values + 1, sizeof *entries);
+    if (!entries) return amg_fail(err, AMG_NO_MEMORY, -1, path, "no memory");
+    size_t n = 0;
+    for (int v = 0; v < g->num_values; v++)
+        if (g->values[v].kind == AMG_VALUE_PARAM &&
+            g->values[v].role != AMG_ROLE_CONSTANT)
+            entries[n++] = (amg_st_entry){g->values[v].name, g->values[v].data};
+    amg_status st = amg_safetensors_write(path, entries, n, err);
+    amg_free(entries);
+    return st;
+}
+
+amg_status amg_extract(const amg_extract_options *options, amg_extract_result *result,
+                       amg_error *err)
+{
+    amg_secret *secret = NULL;
+    uint8_t *bytes = NULL;
+    size_t size;
+    bool loose;
+    amg_key_payload payload = {0};
+    amg_safetensors *weights = NULL;
+    amg_graph *g = NULL;
+    amg_status st = amg_keyfile_open(options->key, options->passphrase, &secret, &bytes,
+                                     &size, &loose, err);
+    if (st) return st;
+    st = amg_key_payload_parse(bytes, size, &payload, err);
+    if (!st) st = amg_safetensors_open(options->weights, &weights, err);
+    if (!st) st = amg_extract_graph(secret, &payload, weights, &g, err);
+    if (!st && options->out_safetensors)
+        st = write_safetensors(options->out_safetensors, g, err);
+    if (!st) {
+        st = amg_graph_write_onnx(options->out_onnx, g, err);
+        if (st && options->out_safetensors) (void)remove(options->out_safetensors);
+    }
+    if (!st)
+        *result = (amg_extract_result){payload.num_names, amg_graph_num_trainable(g)};
+    amg_graph_free(g);
+    amg_safetensors_close(weights);
+    amg_key_payload_clear(&payload);
+    amg_payload_free(bytes);
+    amg_secret_free(secret);
+    return st;
+}

@@ -1,0 +1,203 @@
+/* Data sets behind one interface: finds the kind, opens the split, takes the part.
+ * Consumes a DATA spec, produces samples by index. Knows the kinds only through their
+ * descriptors. */
+#include "formats/dataset.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "formats/cifar.h"
+#include "formats/dataset_spec.h"
+#include "formats/folder.h"
+#include "formats/idx.h"
+#include "formats/npy_pair.h"
+
+struct amg_dataset {
+    const amg_dataset_kind *kind;
+    void *set;
+    amg_dataset_info info;
+    int64_t first; /* row of sample 0 if rows is NULL */
+    int64_t *rows; /* row of each sample, or NULL: consecutive */
+    char *source;
+};
+
+/* In the order in which they are tried on a path without a kind. */
+static const amg_dataset_kind *const kinds[] = {
+    &amg_dataset_npy, &amg_dataset_idx, &amg_dataset_cifar, &amg_dataset_folder};
+enum { NUM_KINDS = sizeof kinds / sizeof *kinds };
+
+static void hint_kinds(amg_error *err)
+{
+    char text[256] = "kinds:";
+    size_t n = strlen(text);
+    for (int i = 0; i < NUM_KINDS && n < sizeof text; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s %s (%s)", i > 0 ? "," : "",
+                              kinds[i]->name, kinds[i]->holds);
+    amg_hint(err, "%s", text);
+}
+
+static amg_status find_named(const char *name, const char *spec,
+                             const amg_dataset_kind **out, amg_error *err)
+{
+    for (int i = 0; i < NUM_KINDS; i++)
+        if (strcmp(kinds[i]->name, name) == 0) {
+            *out = kinds[i];
+            return AMG_OK;
+        }
+    const amg_status st = amg_fail(err, AMG_INVALID, 0, spec,
+                                   "no kind of data set is called \"%s\"", name);
+    hint_kinds(err);
+    return st;
+}
+
+static amg_status recognise(const char *path, const amg_dataset_kind **out,
+                            amg_error *err)
+{
+    const bool is_dir = amg_path_is_dir(path);
+    for (int i = 0; i < NUM_KINDS; i++) {
+        if (kinds[i]->is_folder && !is_dir) continue;
+        bool yes = false;
+        const amg_status st = kinds[i]->recognise(path, &yes, err);
+        if (st != AMG_OK) return st;
+        if (yes) {
+            *out = kinds[i];
+            return AMG_OK;
+        }
+    }
+    const amg_status st =
+        amg_path_exists(path)
+            ? amg_fail(err, AMG_UNSUPPORTED, -1, path, "%s of no known data set",
+                       is_dir ? "a folder" : "a file")
+            : amg_fail(err, AMG_NOT_FOUND, -1, path, "no such file or folder");
+    hint_kinds(err);
+    return st;
+}
+
+amg_status amg_dataset_real_path(const char *path, char **out, amg_error *err)
+{
+    char real[PATH_MAX];
+    if (realpath(path, real) == NULL)
+        return amg_fail_errno(err, errno, path, "cannot find its real path");
+    char *copy = amg_strdup(real);
+    if (copy == NULL)
+        return amg_fail(err, AMG_NO_MEMORY, -1, path, "no memory for a path");
+    *out = copy;
+    return AMG_OK;
+}
+
+/* "KIND:REAL PATH@SPLIT", the same for every way to write the same source. */
+static amg_status name_source(const amg_dataset_kind *kind, const char *path,
+                              amg_dataset_split split, char **out, amg_error *err)
+{
+    char *real;
+    const amg_status st = kind->real_path != NULL
+                              ? kind->real_path(path, &real, err)
+                              : amg_dataset_real_path(path, &real, err);
+    if (st != AMG_OK) return st;
+    const char *at = split != AMG_SPLIT_NONE ? "@" : "";
+    const size_t n = strlen(kind->name) + strlen(real) + sizeof ":@train";
+    char *name = amg_malloc(n);
+    if (name != NULL) {
+        snprintf(name, n, "%s:%s%s%s", kind->name, real, at, amg_split_name(split));
+        *out = name;
+    }
+    amg_free(real);
+    return name != NULL
+               ? AMG_OK
+               : amg_fail(err, AMG_NO_MEMORY, -1, path, "no memory for a path");
+}
+
+static amg_status open_spec(amg_dataset *ds, const amg_dataset_spec *spec,
+                            const char *text, amg_error *err)
+{
+    amg_status st = spec->kind[0] != 0 ? find_named(spec->kind, text, &ds->kind, err)
+                                       : recognise(spec->path, &ds->kind, err);
+    if (st != AMG_OK) return st;
+    if (ds->kind->is_folder && !amg_path_is_dir(spec->path))
+        return amg_fail(err, AMG_NOT_FOUND, -1, spec->path, "no such folder");
+    amg_dataset_split split = spec->split;
+    ds->info.kind = ds->kind->name;
+    st = ds->kind->open(spec->path, &split, &ds->set, &ds->info, err);
+    if (st == AMG_OK) st = name_source(ds->kind, spec->path, split, &ds->source, err);
+    if (st == AMG_OK)
+        st = amg_dataset_part_rows(&spec->part, ds->info.num_samples, text, &ds->first,
+                                   &ds->info.num_samples, &ds->rows, err);
+    return st;
+}
+
+amg_status amg_dataset_open(const char *spec, amg_dataset **out, amg_error *err)
+{
+    amg_dataset_spec parsed;
+    amg_status st = amg_dataset_spec_parse(spec, &parsed, err);
+    if (st != AMG_OK) return st;
+    amg_dataset *ds = amg_calloc(1, sizeof *ds);
+    st = ds != NULL
+             ? open_spec(ds, &parsed, spec, err)
+             : amg_fail(err, AMG_NO_MEMORY, -1, spec, "no memory for the data set");
+    if (st == AMG_OK)
+        *out = ds;
+    else
+        amg_dataset_close(ds);
+    amg_dataset_spec_clear(&parsed);
+    return st;
+}
+
+void amg_dataset_close(amg_dataset *ds)
+{
+    if (ds == NULL) return;
+    if (ds->kind != NULL) ds->kind->close(ds->set);
+    amg_free(ds->rows);
+    amg_free(ds->source);
+    amg_free(ds);
+}
+
+const amg_dataset_info *amg_dataset_get_info(const amg_dataset *ds)
+{
+    return &ds->info;
+}
+
+const char *amg_dataset_class_name(const amg_dataset *ds, int64_t label)
+{
+    if (ds->kind->class_name == NULL || label < 0 || label >= ds->info.num_classes)
+        return NULL;
+    return ds->kind->class_name(ds->set, label);
+}
+
+int64_t amg_dataset_source_row(const amg_dataset *ds, int64_t i)
+{
+    return ds->rows != NULL ? ds->rows[i] : ds->first + i;
+}
+
+const char *amg_dataset_source(const amg_dataset *ds) { return ds->source; }
+
+/* A NaN among the samples would spread to every weight: it is refused here. */
+static amg_status check_finite(const amg_dataset *ds, int64_t i, const void *x,
+                               amg_error *err)
+{
+    amg_tensor sample;
+    const amg_status st = amg_tensor_view(AMG_F32, 3, ds->info.dims, x, &sample, err);
+    if (st != AMG_OK) return st;
+    const int64_t at = amg_tensor_find_not_finite(&sample);
+    if (at < 0) return AMG_OK;
+    return amg_fail(err, AMG_NOT_FINITE, -1, ds->source,
+                    "sample %lld: value %lld is NaN or infinite",
+                    (long long)amg_dataset_source_row(ds, i), (long long)at);
+}
+
+amg_status amg_dataset_read(const amg_dataset *ds, int64_t i, void *x, int64_t *label,
+                            amg_error *err)
+{
+    if (i < 0 || i >= ds->info.num_samples)
+        return amg_fail(err, AMG_INVALID, -1, ds->source,
+                        "sample %lld asked for, there are %lld", (long long)i,
+                        (long long)ds->info.num_samples);
+    const amg_status st =
+        ds->kind->read(ds->set, amg_dataset_source_row(ds, i), x, label, err);
+    if (st != AMG_OK || x == NULL || ds->info.dtype != AMG_F32) return st;
+    return check_finite(ds, i, x, err);
+}

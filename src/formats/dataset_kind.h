@@ -1,0 +1,59 @@
+/* What a kind of data set is to dataset.c: one descriptor. A new kind is a file with
+ * one of these and a row in dataset.c's table. A private header of formats/. */
+#ifndef AMG_FORMATS_DATASET_KIND_H
+#define AMG_FORMATS_DATASET_KIND_H
+
+#include <stdbool.h>
+
+#include "formats/dataset.h"
+
+/* Labels above this are taken for damage: job files store labels as i32. */
+#define AMG_MAX_LABEL 0x7ffffffe
+
+typedef enum {
+    AMG_SPLIT_NONE, /* none asked for; or: the set has no splits */
+    AMG_SPLIT_TRAIN,
+    AMG_SPLIT_TEST,
+    AMG_SPLIT_VAL,
+    AMG_SPLIT_COUNT
+} amg_dataset_split;
+
+typedef struct {
+    const char *name;  /* as in "idx:PATH" */
+    const char *holds; /* what PATH is, one phrase for hints */
+    bool is_folder;    /* PATH is one folder, not a pair of files */
+
+    /* Whether PATH looks like this kind: names only, no content. */
+    amg_status (*recognise)(const char *path, bool *yes, amg_error *err);
+
+    /* Opens a split and checks every header. *split: the one asked for, then the one
+     * opened. Fills info but kind. *set is freed by close; NULL is not a set. */
+    amg_status (*open)(const char *path, amg_dataset_split *split, void **set,
+                       amg_dataset_info *info, amg_error *err);
+    void (*close)(void *set);
+
+    /* Row of the split, 0 <= row < num_samples; x and label may be NULL. Thread-safe.
+     */
+    amg_status (*read)(const void *set, int64_t row, void *x, int64_t *label,
+                       amg_error *err);
+
+    /* NULL where the kind has no names; else a name or NULL, label is in range. */
+    const char *(*class_name)(const void *set, int64_t label);
+
+    /* PATH without links and dots, heap. NULL: realpath of PATH itself. */
+    amg_status (*real_path)(const char *path, char **out, amg_error *err);
+} amg_dataset_kind;
+
+/* realpath on the library's heap. */
+AMG_MUST_CHECK amg_status amg_dataset_real_path(const char *path, char **out,
+                                                amg_error *err);
+
+/* "train", "test", "val"; "" for AMG_SPLIT_NONE. */
+const char *amg_split_name(amg_dataset_split split);
+/* Picks the split asked for out of those present (bit 1 << split each); none asked: the
+ * first present in the order train, test, val. AMG_NOT_FOUND names those present. */
+AMG_MUST_CHECK amg_status amg_split_choose(const char *path, unsigned present,
+                                           amg_dataset_split asked,
+                                           amg_dataset_split *out, amg_error *err);
+
+#endif

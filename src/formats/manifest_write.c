@@ -1,0 +1,121 @@
+/* Writing job.json. Consumes a manifest, produces its canonical bytes: members in the
+ * order below, two-space indent, final newline. What it writes it has read back first,
+ * so the reader's rules are the only ones and no job can be made that cannot be opened.
+ */
+#include <jansson.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "formats/manifest.h"
+
+/* Each maker gives a new reference, or NULL: out of memory or a string that is not
+ * UTF-8. jansson's appenders and packers take NULL as failure, so only the last result
+ * needs a look. */
+
+static json_t *make_input(const amg_manifest *m)
+{
+    json_t *dims = json_array();
+    for (int i = 0; i < m->input_rank; i++)
+        if (json_array_append_new(dims, json_integer(m->input_dims[i]))) {
+            json_decref(dims);
+            return NULL;
+        }
+    return json_pack("{s:s, s:s, s:o}", "name", m->input_name, "dtype",
+                     amg_dtype_name(m->input_dtype), "dims", dims);
+}
+
+static json_t *make_head(const void *item)
+{
+    const amg_head *h = item;
+    return json_pack("{s:s, s:i, s:I, s:s}", "output", h->output, "label_column",
+                     h->label_column, "num_classes", (json_int_t)h->num_classes, "loss",
+                     h->loss);
+}
+
+static json_t *make_shard(const void *item)
+{
+    const amg_shard *s = item;
+    return json_pack("{s:s, s:s, s:I}", "x", s->x, "y", s->y, "rows",
+                     (json_int_t)s->rows);
+}
+
+static json_t *make_file(const void *item)
+{
+    const amg_job_file *f = item;
+    return json_pack("{s:s, s:I, s:s}", "path", f->path, "size_bytes",
+                     (json_int_t)f->size_bytes, "sha256", f->sha256);
+}
+
+static json_t *make_list(const void *items, int count, size_t item_size,
+                         json_t *(*make)(const void *item))
+{
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++) {
+        const char *item = (const char *)items + (size_t)i * item_size;
+        if (json_array_append_new(list, make(item))) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *make_split(const amg_split *s)
+{
+    return json_pack(
+        "{s:I, s:o}", "num_samples", (json_int_t)s->num_samples, "shards",
+        make_list(s->shards, s->num_shards, sizeof *s->shards, make_shard));
+}
+
+static json_t *make_root(const amg_manifest *m)
+{
+    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "version", m->version,
+                     "task", m->task, "input", make_input(m), "heads",
+                     make_list(m->heads, m->num_heads, sizeof *m->heads, make_head),
+                     "train", make_split(&m->train), "val", make_split(&m->val),
+                     "files",
+                     make_list(m->files, m->num_files, sizeof *m->files, make_file));
+}
+
+/* The canonical bytes, owned. */
+static amg_status make_text(const char *path, const amg_manifest *m, char **out,
+                            size_t *size, amg_error *err)
+{
+    json_t *root = make_root(m);
+    if (!root)
+        return amg_fail(err, AMG_INVALID, -1, path,
+                        "cannot be JSON: a string is missing or not UTF-8");
+    size_t length = json_dumpb(root, NULL, 0, JSON_INDENT(2));
+    char *text = length ? amg_malloc(length + 1) : NULL;
+    if (text) {
+        json_dumpb(root, text, length, JSON_INDENT(2));
+        text[length] = '\n';
+    }
+    json_decref(root);
+    if (!text) return amg_fail(err, AMG_NO_MEMORY, -1, path, "no memory for its text");
+    *out = text;
+    *size = length + 1;
+    return AMG_OK;
+}
+
+amg_status amg_manifest_write(const char *path, const amg_manifest *m, amg_error *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    amg_status st = make_text(path, m, &text, &size, err);
+    if (st) return st;
+    amg_manifest read_back;
+    st = amg_manifest_parse(text, size, path, &read_back, err);
+    if (st && st != AMG_NO_MEMORY) {
+        /* The caller's mistake, not a file's: no byte of any file to point at. */
+        st = AMG_INVALID;
+        if (err) err->code = st, err->offset = -1;
+    }
+    if (!st) {
+        amg_manifest_clear(&read_back);
+        st = amg_file_write(path, 0644, false, text, size, err);
+    }
+    amg_free(text);
+    return st;
+}

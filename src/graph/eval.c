@@ -1,0 +1,389 @@
+/* See eval.h. Two kinds of operators: those that move elements (one strided walk or
+ * block copies, for any dtype) and those that compute (I64, I32 and F32). */
+#include "graph/eval.h"
+
+#include <string.h>
+
+#include "base/checked.h"
+#include "graph/infer.h"
+
+/* One node at work. */
+typedef struct {
+    const amg_value *values;
+    const amg_node *node;
+    amg_tensor *out;
+} eval;
+
+static const amg_value *in_value(const eval *e, int i)
+{
+    return &e->values[e->node->inputs[i]];
+}
+
+static const amg_tensor *in(const eval *e, int i) { return &in_value(e, i)->data; }
+
+static bool has_in(const eval *e, int i)
+{
+    return i < e->node->num_inputs && e->node->inputs[i] != AMG_NO_VALUE;
+}
+
+bool amg_eval_carries_batch(const amg_node *node, int i)
+{
+    switch (node->op) {
+    case AMG_OP_CONCAT: return true;
+    case AMG_OP_WHERE: return i > 0;
+    case AMG_OP_RESHAPE:
+    case AMG_OP_SQUEEZE:
+    case AMG_OP_UNSQUEEZE:
+    case AMG_OP_TRANSPOSE:
+    case AMG_OP_GATHER:
+    case AMG_OP_SLICE:
+    case AMG_OP_EXPAND: return i == 0;
+    default: return false;
+    }
+}
+
+bool amg_eval_has_batch(const amg_tensor *t)
+{
+    if (t->dtype != AMG_I64) return false;
+    for (int64_t i = 0, n = amg_tensor_count(t); i < n; i++)
+        if (((const int64_t *)t->data)[i] == AMG_EVAL_BATCH) return true;
+    return false;
+}
+
+/* ---- moving elements ---- */
+
+/* Row-major strides in elements. */
+static void strides_of(const amg_tensor *t, int64_t *strides)
+{
+    int64_t s = 1;
+    for (int i = t->rank - 1; i >= 0; i--) {
+        strides[i] = s;
+        s *= t->dims[i];
+    }
+}
+
+/* Offset in a source, with one stride for each of out's dims, of out's element i. */
+static int64_t offset_of(const amg_tensor *out, const int64_t *strides, int64_t i)
+{
+    int64_t offset = 0;
+    for (int d = out->rank - 1; d >= 0; d--) {
+        offset += i % out->dims[d] * strides[d];
+        i /= out->dims[d];
+    }
+    return offset;
+}
+
+/* Strides for reading t as if broadcast to out's shape. */
+static void broadcast_strides(const amg_tensor *t, const amg_tensor *out,
+                              int64_t *strides)
+{
+    int64_t own[AMG_MAX_RANK];
+    strides_of(t, own);
+    for (int d = 0; d < out->rank; d++) {
+        int from = d - (out->rank - t->rank);
+        strides[d] = from < 0 || t->dims[from] == 1 ? 0 : own[from];
+    }
+}
+
+/* out[i] = t[base + offset(i)]. */
+static void move(const amg_tensor *t, int64_t base, const int64_t *strides,
+                 amg_tensor *out)
+{
+    size_t size = amg_dtype_size(out->dtype);
+    for (int64_t i = 0, n = amg_tensor_count(out); i < n; i++)
+        memcpy((char *)out->data + (size_t)i * size,
+               (const char *)t->data +
+                   (size_t)(base + offset_of(out, strides, i)) * size,
+               size);
+}
+
+/* Same elements in the same order: Reshape and its relatives. */
+static bool eval_same(const eval *e)
+{
+    if (e->out->size_bytes) memcpy(e->out->data, in(e, 0)->data, e->out->size_bytes);
+    return true;
+}
+
+static bool eval_expand(const eval *e)
+{
+    int64_t strides[AMG_MAX_RANK];
+    broadcast_strides(in(e, 0), e->out, strides);
+    move(in(e, 0), 0, strides, e->out);
+    return true;
+}
+
+static bool eval_transpose(const eval *e)
+{
+    const amg_tensor *x = in(e, 0);
+    const amg_attr *perm = amg_attr_find(e->node, "perm");
+    int64_t own[AMG_MAX_RANK], strides[AMG_MAX_RANK];
+    strides_of(x, own);
+    for (int d = 0; d < x->rank; d++)
+        strides[d] = own[perm ? perm->ints[d] : x->rank - 1 - d];
+    move(x, 0, strides, e->out);
+    return true;
+}
+
+static bool eval_slice(const eval *e)
+{
+    const amg_tensor *x = in(e, 0);
+    int64_t start[AMG_MAX_RANK], axes[AMG_MAX_RANK], step[AMG_MAX_RANK];
+    int64_t own[AMG_MAX_RANK], base = 0;
+    int n, count;
+    if (!amg_value_ints(in_value(e, 1), AMG_MAX_RANK, start, &n)) return false;
+    for (int i = 0; i < n; i++) {
+        axes[i] = i;
+        step[i] = 1;
+    }
+    if (has_in(e, 3) && !amg_value_ints(in_value(e, 3), AMG_MAX_RANK, axes, &count))
+        return false;
+    if (has_in(e, 4) && !amg_value_ints(in_value(e, 4), AMG_MAX_RANK, step, &count))
+        return false;
+    if (amg_tensor_count(e->out) == 0) return true;
+    strides_of(x, own);
+    for (int i = 0; i < n; i++) {
+        int axis = amg_axis_find(axes[i], x->rank);
+        int64_t dim = x->dims[axis];
+        if (start[i] < 0) start[i] = start[i] < -dim ? 0 : start[i] + dim;
+        if (start[i] > dim - 1) start[i] = dim - 1;
+        base += start[i] * own[axis];
+        own[axis] *= step[i];
+    }
+    move(x, base, own, e->out);
+    return true;
+}
+
+static bool eval_gather(const eval *e)
+{
+    const amg_tensor *x = in(e, 0), *index = in(e, 1);
+    int axis = amg_axis_find(amg_attr_int(e->node, "axis", 0), x->rank);
+    size_t inner = amg_dtype_size(x->dtype);
+    int64_t outer = 1, n = x->dims[axis], count = amg_tensor_count(index);
+    for (int i = 0; i < axis; i++) outer *= x->dims[i];
+    for (int i = axis + 1; i < x->rank; i++) inner *= (size_t)x->dims[i];
+    char *to = e->out->data;
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < count; i++, to += inner) {
+            int64_t at = index->dtype == AMG_I64 ? ((const int64_t *)index->data)[i]
+                                                 : ((const int32_t *)index->data)[i];
+            if (at < 0) at += n;
+            if (at < 0 || at >= n) return false;
+            memcpy(to, (const char *)x->data + (size_t)(o * n + at) * inner, inner);
+        }
+    return true;
+}
+
+static bool eval_concat(const eval *e)
+{
+    const amg_tensor *out = e->out;
+    int axis = amg_axis_find(amg_attr_int(e->node, "axis", 0), out->rank);
+    size_t inner = amg_dtype_size(out->dtype);
+    int64_t outer = 1;
+    for (int i = 0; i < axis; i++) outer *= out->dims[i];
+    for (int i = axis + 1; i < out->rank; i++) inner *= (size_t)out->dims[i];
+    char *to = out->data;
+    for (int64_t o = 0; o < outer; o++)
+        for (int i = 0; i < e->node->num_inputs; i++) {
+            size_t bytes = (size_t)in(e, i)->dims[axis] * inner;
+            if (bytes)
+                memcpy(to, (const char *)in(e, i)->data + (size_t)o * bytes, bytes);
+            to += bytes;
+        }
+    return true;
+}
+
+static bool eval_where(const eval *e)
+{
+    size_t size = amg_dtype_size(e->out->dtype);
+    int64_t strides[3][AMG_MAX_RANK];
+    for (int i = 0; i < 3; i++) broadcast_strides(in(e, i), e->out, strides[i]);
+    for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
+        const uint8_t *condition = in(e, 0)->data;
+        int from = condition[offset_of(e->out, strides[0], i)] ? 1 : 2;
+        memcpy((char *)e->out->data + (size_t)i * size,
+               (const char *)in(e, from)->data +
+                   (size_t)offset_of(e->out, strides[from], i) * size,
+               size);
+    }
+    return true;
+}
+
+/* ---- computing ---- */
+
+/* An element of a type that Cast and arithmetic know. */
+typedef struct {
+    bool is_float;
+    int64_t i;
+    double f;
+} number;
+
+static bool load(const amg_tensor *t, int64_t at, number *out)
+{
+    *out = (number){0};
+    switch (t->dtype) {
+    case AMG_I64: out->i = ((const int64_t *)t->data)[at]; break;
+    case AMG_I32: out->i = ((const int32_t *)t->data)[at]; break;
+    case AMG_U8: out->i = ((const uint8_t *)t->data)[at]; break;
+    case AMG_BOOL: out->i = ((const uint8_t *)t->data)[at] != 0; break;
+    case AMG_F32: out->f = (double)((const float *)t->data)[at]; break;
+    case AMG_F64: out->f = ((const double *)t->data)[at]; break;
+    default: return false;
+    }
+    out->is_float = t->dtype == AMG_F32 || t->dtype == AMG_F64;
+    return true;
+}
+
+/* false: a type it does not know, or a float that no such integer can hold. */
+static bool store(amg_tensor *t, int64_t at, number v)
+{
+    double f = v.is_float ? v.f : (double)v.i;
+    bool integer = t->dtype == AMG_I64 || t->dtype == AMG_I32 || t->dtype == AMG_U8;
+    if (integer && v.is_float) {
+        if (!(v.f > -9.2e18 && v.f < 9.2e18)) return false;
+        v.i = (int64_t)v.f;
+    }
+    switch (t->dtype) {
+    case AMG_I64: ((int64_t *)t->data)[at] = v.i; return true;
+    case AMG_I32: ((int32_t *)t->data)[at] = (int32_t)v.i; return v.i == (int32_t)v.i;
+    case AMG_U8: ((uint8_t *)t->data)[at] = (uint8_t)v.i; return v.i == (uint8_t)v.i;
+    case AMG_BOOL:
+        ((uint8_t *)t->data)[at] = v.is_float ? v.f != 0 : v.i != 0;
+        return true;
+    case AMG_F32: ((float *)t->data)[at] = (float)f; return true;
+    case AMG_F64: ((double *)t->data)[at] = f; return true;
+    default: return false;
+    }
+}
+
+static bool eval_cast(const eval *e)
+{
+    for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
+        number v;
+        if (!load(in(e, 0), i, &v) || !store(e->out, i, v)) return false;
+    }
+    return true;
+}
+
+/* Integers round towards zero as ONNX wants; one float operation in double, rounded to
+ * F32 after it, gives F32's own result. */
+static bool compute(amg_op op, number a, number b, number *out)
+{
+    *out = (number){.is_float = a.is_float};
+    switch (op) {
+    case AMG_OP_ADD:
+        out->f = a.f + b.f;
+        return !__builtin_add_overflow(a.i, b.i, &out->i);
+    case AMG_OP_SUB:
+        out->f = a.f - b.f;
+        return !__builtin_sub_overflow(a.i, b.i, &out->i);
+    case AMG_OP_MUL:
+        out->f = a.f * b.f;
+        return !__builtin_mul_overflow(a.i, b.i, &out->i);
+    case AMG_OP_DIV:
+        if (a.is_float) {
+            out->f = a.f / b.f;
+            return true;
+        }
+        if (b.i == 0 || (b.i == -1 && a.i == INT64_MIN)) return false;
+        out->i = a.i / b.i;
+        return true;
+    case AMG_OP_EQUAL:
+        *out = (number){.i = a.is_float ? a.f == b.f : a.i == b.i};
+        return true;
+    default: return false;
+    }
+}
+
+static bool eval_binary(const eval *e)
+{
+    int64_t sa[AMG_MAX_RANK], sb[AMG_MAX_RANK];
+    broadcast_strides(in(e, 0), e->out, sa);
+    broadcast_strides(in(e, 1), e->out, sb);
+    for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
+        number a, b, c;
+        if (!load(in(e, 0), offset_of(e->out, sa, i), &a) ||
+            !load(in(e, 1), offset_of(e->out, sb, i), &b) ||
+            !compute(e->node->op, a, b, &c) || !store(e->out, i, c))
+            return false;
+    }
+    return true;
+}
+
+/* ---- making constants ---- */
+
+static bool eval_shape(const eval *e)
+{
+    const amg_value *x = in_value(e, 0);
+    int64_t begin = amg_attr_int(e->node, "start", 0);
+    if (begin < 0) begin = begin + x->rank < 0 ? 0 : begin + x->rank;
+    for (int64_t i = 0; i < e->out->dims[0]; i++) {
+        int64_t dim = x->dims[begin + i];
+        ((int64_t *)e->out->data)[i] = dim == AMG_DIM_BATCH ? AMG_EVAL_BATCH : dim;
+    }
+    return true;
+}
+
+static bool eval_constant(const eval *e)
+{
+    const amg_attr *a = &e->node->attrs[0];
+    const void *from = a->kind == AMG_ATTR_TENSOR   ? a->tensor.data
+                       : a->kind == AMG_ATTR_INT    ? (const void *)&a->i
+                       : a->kind == AMG_ATTR_FLOAT  ? (const void *)&a->f
+                       : a->kind == AMG_ATTR_INTS   ? (const void *)a->ints
+                       : a->kind == AMG_ATTR_FLOATS ? (const void *)a->floats
+                                                    : NULL;
+    if (e->out->size_bytes == 0) return true;
+    if (!from) return false;
+    memcpy(e->out->data, from, e->out->size_bytes);
+    return true;
+}
+
+static bool eval_constant_of_shape(const eval *e)
+{
+    const amg_attr *value = amg_attr_find(e->node, "value");
+    size_t size = amg_dtype_size(e->out->dtype);
+    if (!value || value->kind != AMG_ATTR_TENSOR) return true; /* zeros */
+    if (value->tensor.size_bytes != size || !value->tensor.data) return false;
+    for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++)
+        memcpy((char *)e->out->data + (size_t)i * size, value->tensor.data, size);
+    return true;
+}
+
+static bool eval_range(const eval *e)
+{
+    number start, delta;
+    if (!load(in(e, 0), 0, &start) || !load(in(e, 2), 0, &delta)) return false;
+    for (int64_t i = 0; i < e->out->dims[0]; i++) {
+        number v = {.i = start.i + i * delta.i};
+        if (!store(e->out, i, v)) return false;
+    }
+    return true;
+}
+
+bool amg_eval_node(const amg_value *values, const amg_node *node, amg_tensor *out)
+{
+    eval e = {.values = values, .node = node, .out = out};
+    switch (node->op) {
+    case AMG_OP_IDENTITY:
+    case AMG_OP_RESHAPE:
+    case AMG_OP_SQUEEZE:
+    case AMG_OP_UNSQUEEZE: return eval_same(&e);
+    case AMG_OP_EXPAND: return eval_expand(&e);
+    case AMG_OP_TRANSPOSE: return eval_transpose(&e);
+    case AMG_OP_SLICE: return eval_slice(&e);
+    case AMG_OP_GATHER: return eval_gather(&e);
+    case AMG_OP_CONCAT: return eval_concat(&e);
+    case AMG_OP_WHERE: return eval_where(&e);
+    case AMG_OP_CAST: return eval_cast(&e);
+    case AMG_OP_ADD:
+    case AMG_OP_SUB:
+    case AMG_OP_MUL:
+    case AMG_OP_DIV:
+    case AMG_OP_EQUAL: return eval_binary(&e);
+    case AMG_OP_SHAPE: return eval_shape(&e);
+    case AMG_OP_CONSTANT: return eval_constant(&e);
+    case AMG_OP_CONSTANT_OF_SHAPE: return eval_constant_of_shape(&e);
+    case AMG_OP_RANGE: return eval_range(&e);
+    default: return false;
+    }
+}

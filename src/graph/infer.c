@@ -1,0 +1,266 @@
+/* Shape inference: the dispatch over operators, the elementwise rules and the helpers
+ * that all rules share. Consumes dtypes and dims of a node's inputs, and the data of
+ * constant ones; knows nothing of builders or files. */
+#include "graph/infer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checked.h"
+
+amg_status amg_node_fail(const amg_node *node, amg_status code, amg_error *err,
+                         const char *fmt, ...)
+{
+    char where[sizeof err->where], what[sizeof err->what];
+    snprintf(where, sizeof where, "node \"%.200s\" (%s)", node->name,
+             amg_op_get(node->op)->name);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    return amg_fail(err, code, -1, where, "%s", what);
+}
+
+const amg_value *amg_infer_in(const amg_infer *c, int i)
+{
+    return &c->values[c->node->inputs[i]]; /* check_arity saw it */
+}
+
+const amg_value *amg_infer_find_in(const amg_infer *c, int i)
+{
+    if (i >= c->node->num_inputs || c->node->inputs[i] == AMG_NO_VALUE) return NULL;
+    return &c->values[c->node->inputs[i]];
+}
+
+amg_value *amg_infer_out(const amg_infer *c, int i)
+{
+    return &c->values[c->node->outputs[i]];
+}
+
+void amg_infer_set(const amg_infer *c, int i, amg_dtype dtype, int rank,
+                   const int64_t *dims)
+{
+    amg_value *out = amg_infer_out(c, i);
+    out->dtype = dtype;
+    out->rank = rank;
+    for (int d = 0; d < rank; d++) out->dims[d] = dims[d];
+}
+
+bool amg_value_ints(const amg_value *v, int max, int64_t *out, int *count)
+{
+    if (!v || v->kind != AMG_VALUE_PARAM || !v->data.data || v->rank > 1) return false;
+    int64_t n = v->rank == 0 ? 1 : v->dims[0];
+    if (n > max || (v->dtype != AMG_I64 && v->dtype != AMG_I32)) return false;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = v->dtype == AMG_I64 ? ((const int64_t *)v->data.data)[i]
+                                     : ((const int32_t *)v->data.data)[i];
+    *count = (int)n;
+    return true;
+}
+
+const amg_attr *amg_infer_attr_ints(const amg_infer *c, const char *name)
+{
+    const amg_attr *a = amg_attr_find(c->node, name);
+    return a && a->kind == AMG_ATTR_INTS ? a : NULL;
+}
+
+int amg_axis_find(int64_t axis, int rank)
+{
+    if (axis < -rank || axis >= rank) return -1;
+    return (int)(axis < 0 ? axis + rank : axis);
+}
+
+amg_status amg_infer_axes(const amg_infer *c, int input, int rank, unsigned *mask,
+                          bool *known)
+{
+    int64_t buffer[AMG_MAX_RANK];
+    const int64_t *axes = buffer;
+    int count = 0;
+    const amg_value *v = amg_infer_find_in(c, input);
+    const amg_attr *attr = amg_infer_attr_ints(c, "axes");
+    *mask = 0;
+    *known = true;
+    if (v && !amg_value_ints(v, AMG_MAX_RANK, buffer, &count)) {
+        *known = false;
+        return AMG_OK;
+    }
+    if (!v && attr) {
+        axes = attr->ints;
+        count = attr->count;
+    }
+    for (int i = 0; i < count; i++) {
+        int axis = amg_axis_find(axes[i], rank);
+        if (axis < 0 || *mask >> axis & 1)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "axis %lld is repeated or out of range for rank %d",
+                                 (long long)axes[i], rank);
+        *mask |= 1u << axis;
+    }
+    return AMG_OK;
+}
+
+bool amg_dims_broadcast(int64_t *dims, int *rank, const int64_t *b, int b_rank)
+{
+    int64_t out[AMG_MAX_RANK];
+    int n = *rank > b_rank ? *rank : b_rank;
+    for (int i = 0; i < n; i++) {
+        int ia = i - (n - *rank), ib = i - (n - b_rank);
+        int64_t da = ia < 0 ? 1 : dims[ia], db = ib < 0 ? 1 : b[ib];
+        if (da != db && da != 1 && db != 1) return false;
+        out[i] = da == 1 ? db : da;
+    }
+    memcpy(dims, out, (size_t)n * sizeof *dims);
+    *rank = n;
+    return true;
+}
+
+bool amg_dims_product(const int64_t *dims, int rank, int64_t *product, bool *batch)
+{
+    int64_t n = 1;
+    bool seen = false;
+    for (int i = 0; i < rank; i++) {
+        if (dims[i] == AMG_DIM_BATCH) {
+            if (seen) return false;
+            seen = true;
+        } else if (!amg_mul_i64(n, dims[i], &n)) {
+            return false;
+        }
+    }
+    *product = n;
+    *batch = seen;
+    return true;
+}
+
+/* All outputs have the first input's shape; a second one (Dropout's mask) is BOOL. */
+static amg_status infer_same(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    amg_infer_set(c, 0, x->dtype, x->rank, x->dims);
+    if (c->node->num_outputs > 1) amg_infer_set(c, 1, AMG_BOOL, x->rank, x->dims);
+    return AMG_OK;
+}
+
+static amg_status infer_cast(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    int64_t to = amg_attr_int(c->node, "to", 0);
+    amg_dtype dtype = to > 0 && to < 64 ? amg_dtype_find_onnx((int)to) : AMG_DTYPE_NONE;
+    if (dtype == AMG_DTYPE_NONE)
+        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                             "casts to ONNX element type %lld", (long long)to);
+    amg_infer_set(c, 0, dtype, x->rank, x->dims);
+    return AMG_OK;
+}
+
+/* Numpy broadcasting of inputs first.. into output 0; their dtypes must agree. */
+static amg_status broadcast_inputs(const amg_infer *c, int first, amg_dtype dtype)
+{
+    const amg_value *a = amg_infer_in(c, first);
+    int rank = 0;
+    int64_t dims[AMG_MAX_RANK] = {0};
+    amg_infer_out(c, 0)->dtype = dtype;
+    for (int i = 0; i < c->node->num_inputs; i++) {
+        const amg_value *v = amg_infer_in(c, i);
+        if (i >= first && v->dtype != a->dtype)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "operands are %s and %s, expected one type",
+                                 amg_dtype_name(a->dtype), amg_dtype_name(v->dtype));
+        if (v->rank < 0) return AMG_OK;
+        char left[AMG_SHAPE_TEXT], right[AMG_SHAPE_TEXT];
+        amg_shape_text(a->dtype, rank, dims, left);
+        if (!amg_dims_broadcast(dims, &rank, v->dims, v->rank))
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "%s does not broadcast with %s", left,
+                                 amg_shape_text(v->dtype, v->rank, v->dims, right));
+    }
+    amg_infer_set(c, 0, dtype, rank, dims);
+    return AMG_OK;
+}
+
+static amg_status infer_binary(const amg_infer *c)
+{
+    return broadcast_inputs(c, 0, amg_infer_in(c, 0)->dtype);
+}
+
+static amg_status infer_equal(const amg_infer *c)
+{
+    return broadcast_inputs(c, 0, AMG_BOOL);
+}
+
+static amg_status infer_where(const amg_infer *c)
+{
+    if (amg_infer_in(c, 0)->dtype != AMG_BOOL)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "condition is %s, expected BOOL",
+                             amg_dtype_name(amg_infer_in(c, 0)->dtype));
+    return broadcast_inputs(c, 1, amg_infer_in(c, 1)->dtype);
+}
+
+static const amg_infer_fn rules[] = {
+    [AMG_OP_CONV] = amg_infer_conv,
+    [AMG_OP_BATCH_NORM] = amg_infer_batch_norm,
+    [AMG_OP_RELU] = infer_same,
+    [AMG_OP_LEAKY_RELU] = infer_same,
+    [AMG_OP_CLIP] = infer_same,
+    [AMG_OP_SIGMOID] = infer_same,
+    [AMG_OP_TANH] = infer_same,
+    [AMG_OP_MAX_POOL] = amg_infer_pool,
+    [AMG_OP_AVERAGE_POOL] = amg_infer_pool,
+    [AMG_OP_GLOBAL_AVERAGE_POOL] = amg_infer_global_pool,
+    [AMG_OP_GEMM] = amg_infer_gemm,
+    [AMG_OP_MAT_MUL] = amg_infer_mat_mul,
+    [AMG_OP_ADD] = infer_binary,
+    [AMG_OP_SUB] = infer_binary,
+    [AMG_OP_MUL] = infer_binary,
+    [AMG_OP_DIV] = infer_binary,
+    [AMG_OP_CONCAT] = amg_infer_concat,
+    [AMG_OP_FLATTEN] = amg_infer_flatten,
+    [AMG_OP_RESHAPE] = amg_infer_reshape,
+    [AMG_OP_DROPOUT] = infer_same,
+    [AMG_OP_IDENTITY] = infer_same,
+    [AMG_OP_REDUCE_MEAN] = amg_infer_reduce_mean,
+    [AMG_OP_PAD] = amg_infer_pad,
+    [AMG_OP_GATHER] = amg_infer_gather,
+    [AMG_OP_CAST] = infer_cast,
+    [AMG_OP_SHAPE] = amg_infer_shape,
+    [AMG_OP_SLICE] = amg_infer_slice,
+    [AMG_OP_SQUEEZE] = amg_infer_squeeze,
+    [AMG_OP_UNSQUEEZE] = amg_infer_unsqueeze,
+    [AMG_OP_TRANSPOSE] = amg_infer_transpose,
+    [AMG_OP_CONSTANT] = amg_infer_constant,
+    [AMG_OP_CONSTANT_OF_SHAPE] = amg_infer_constant_of_shape,
+    [AMG_OP_RANGE] = amg_infer_range,
+    [AMG_OP_WHERE] = infer_where,
+    [AMG_OP_EQUAL] = infer_equal,
+    [AMG_OP_EXPAND] = amg_infer_expand,
+};
+_Static_assert(sizeof rules / sizeof rules[0] == AMG_OP_COUNT, "a rule per operator");
+
+/* Number of inputs and outputs, and presence of the required ones. */
+static amg_status check_arity(const amg_node *node, amg_error *err)
+{
+    const amg_op_info *op = amg_op_get(node->op);
+    if (node->num_inputs < op->min_inputs ||
+        (op->max_inputs >= 0 && node->num_inputs > op->max_inputs))
+        return amg_node_fail(node, AMG_MISMATCH, err,
+                             "has %d inputs, expected %d to %d (-1: any number)",
+                             node->num_inputs, op->min_inputs, op->max_inputs);
+    if (node->num_outputs < op->min_outputs || node->num_outputs > op->max_outputs)
+        return amg_node_fail(node, AMG_MISMATCH, err,
+                             "has %d outputs, expected %d to %d", node->num_outputs,
+                             op->min_outputs, op->max_outputs);
+    for (int i = 0; i < node->num_inputs; i++)
+        if (node->inputs[i] == AMG_NO_VALUE &&
+            (i < op->min_inputs || op->max_inputs < 0))
+            return amg_node_fail(node, AMG_MISMATCH, err, "input %d is missing", i);
+    return AMG_OK;
+}
+
+amg_status amg_infer_node(amg_value *values, const amg_node *node, amg_error *err)
+{
+    amg_infer c = {.values = values, .node = node, .err = err};
+    for (int i = 0; i < node->num_outputs; i++) values[node->outputs[i]].rank = -1;
+    amg_status s = check_arity(node, err);
+    return s ? s : rules[node->op](&c);
+}

@@ -1,0 +1,79 @@
+/* Shape rules, private to graph/: what one node makes of its inputs' dtypes and dims.
+ *
+ * A rule reads values[node->inputs[i]] and writes dtype, rank and dims of the outputs,
+ * which it finds with rank -1 (unknown). It may leave them so when they depend on an
+ * unknown input or on data that is not constant. Dims of unplanned graphs may be
+ * AMG_DIM_BATCH. */
+#ifndef AMG_GRAPH_INFER_H
+#define AMG_GRAPH_INFER_H
+
+#include "graph/graph.h"
+
+/* One node at work. */
+typedef struct {
+    amg_value *values;
+    const amg_node *node;
+    amg_error *err;
+} amg_infer;
+
+/* Infers node's outputs in place. Outputs are written on failure too (as unknown). */
+AMG_MUST_CHECK amg_status amg_infer_node(amg_value *values, const amg_node *node,
+                                         amg_error *err);
+
+/* Fails with where = node "NAME" (Op). */
+amg_status amg_node_fail(const amg_node *node, amg_status code, amg_error *err,
+                         const char *fmt, ...) AMG_PRINTF(4, 5);
+
+/* Input i of the node, which the table requires; an optional input, NULL if absent;
+ * output i. */
+const amg_value *amg_infer_in(const amg_infer *c, int i);
+const amg_value *amg_infer_find_in(const amg_infer *c, int i);
+amg_value *amg_infer_out(const amg_infer *c, int i);
+/* Gives output i a shape. */
+void amg_infer_set(const amg_infer *c, int i, amg_dtype dtype, int rank,
+                   const int64_t *dims);
+
+/* The integers of a constant value of rank 0 or 1 (I64 or I32). false: not constant,
+ * not integers, or more than max. */
+bool amg_value_ints(const amg_value *v, int max, int64_t *out, int *count);
+
+/* The attribute if it is a list of integers, else NULL. */
+const amg_attr *amg_infer_attr_ints(const amg_infer *c, const char *name);
+/* axis in [-rank, rank) -> [0, rank); -1 if out of range. */
+int amg_axis_find(int64_t axis, int rank);
+/* The axes of a node, from input `input` or, in older opsets, from its attribute
+ * "axes": a bit per axis of `rank`. *known false: not constant. None given: *mask 0. */
+AMG_MUST_CHECK amg_status amg_infer_axes(const amg_infer *c, int input, int rank,
+                                         unsigned *mask, bool *known);
+/* Numpy broadcasting of b into dims; false if the two do not fit. AMG_DIM_BATCH fits
+ * itself and 1. */
+bool amg_dims_broadcast(int64_t *dims, int *rank, const int64_t *b, int b_rank);
+/* Product of dims; *batch says whether the batch dimension is one more factor of it.
+ * false: overflow, or the batch dimension twice. */
+bool amg_dims_product(const int64_t *dims, int rank, int64_t *product, bool *batch);
+
+/* Rules, by file. */
+typedef amg_status (*amg_infer_fn)(const amg_infer *c);
+amg_status amg_infer_conv(const amg_infer *c); /* infer_layer.c */
+amg_status amg_infer_pool(const amg_infer *c);
+amg_status amg_infer_global_pool(const amg_infer *c);
+amg_status amg_infer_batch_norm(const amg_infer *c);
+amg_status amg_infer_gemm(const amg_infer *c);
+amg_status amg_infer_mat_mul(const amg_infer *c);
+amg_status amg_infer_flatten(const amg_infer *c); /* infer_shape.c */
+amg_status amg_infer_reshape(const amg_infer *c);
+amg_status amg_infer_squeeze(const amg_infer *c);
+amg_status amg_infer_unsqueeze(const amg_infer *c);
+amg_status amg_infer_transpose(const amg_infer *c);
+amg_status amg_infer_expand(const amg_infer *c);
+amg_status amg_infer_shape(const amg_infer *c);
+amg_status amg_infer_constant(const amg_infer *c);
+amg_status amg_infer_constant_of_shape(const amg_infer *c);
+amg_status amg_infer_range(const amg_infer *c);
+amg_status amg_infer_concat(const amg_infer *c); /* infer_move.c */
+amg_status amg_infer_gather(const amg_infer *c);
+amg_status amg_infer_slice(const amg_infer *c);
+amg_status amg_infer_pad(const amg_infer *c);
+amg_status amg_infer_reduce_mean(const amg_infer *c);
+
+#endif

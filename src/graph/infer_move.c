@@ -1,0 +1,198 @@
+/* Shape rules of operators that move, cut or sum along axes: Concat, Gather, Slice,
+ * Pad, ReduceMean. */
+#include <string.h>
+
+#include "base/checked.h"
+#include "graph/infer.h"
+
+amg_status amg_infer_concat(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    int64_t dims[AMG_MAX_RANK];
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    for (int i = 0; i < c->node->num_inputs; i++)
+        if (amg_infer_in(c, i)->rank < 0) return AMG_OK;
+    int axis = amg_axis_find(amg_attr_int(c->node, "axis", INT64_MIN), x->rank);
+    if (axis < 0)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "axis is missing or out of range for rank %d", x->rank);
+    memcpy(dims, x->dims, sizeof dims);
+    dims[axis] = 0;
+    for (int i = 0; i < c->node->num_inputs; i++) {
+        const amg_value *v = amg_infer_in(c, i);
+        bool fits = v->rank == x->rank && v->dtype == x->dtype;
+        for (int d = 0; d < x->rank && fits; d++)
+            fits = d == axis || v->dims[d] == x->dims[d];
+        if (!fits) {
+            char a[AMG_SHAPE_TEXT], b[AMG_SHAPE_TEXT];
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "input %d is %s, which does not join %s on axis %d", i,
+                                 amg_shape_text(v->dtype, v->rank, v->dims, a),
+                                 amg_shape_text(x->dtype, x->rank, x->dims, b), axis);
+        }
+        if (v->dims[axis] == AMG_DIM_BATCH) return AMG_OK;
+        if (!amg_add_i64(dims[axis], v->dims[axis], &dims[axis]))
+            return amg_node_fail(c->node, AMG_OVERFLOW, c->err, "too many elements");
+    }
+    amg_infer_set(c, 0, x->dtype, x->rank, dims);
+    return AMG_OK;
+}
+
+/* Every constant index must be in [-n, n). */
+static amg_status check_indices(const amg_infer *c, const amg_value *index, int64_t n)
+{
+    if (index->kind != AMG_VALUE_PARAM || !index->data.data || n < 0) return AMG_OK;
+    int64_t count = amg_tensor_count(&index->data);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = index->dtype == AMG_I64 ? ((const int64_t *)index->data.data)[i]
+                                             : ((const int32_t *)index->data.data)[i];
+        if (at < -n || at >= n)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "index %lld at %lld is out of range for a dim of %lld",
+                                 (long long)at, (long long)i, (long long)n);
+    }
+    return AMG_OK;
+}
+
+amg_status amg_infer_gather(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *index = amg_infer_in(c, 1);
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (index->dtype != AMG_I64 && index->dtype != AMG_I32)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "index is %s, expected I64 or I32",
+                             amg_dtype_name(index->dtype));
+    if (x->rank < 0 || index->rank < 0) return AMG_OK;
+    int axis = amg_axis_find(amg_attr_int(c->node, "axis", 0), x->rank);
+    if (axis < 0 || x->rank - 1 + index->rank > AMG_MAX_RANK)
+        return amg_node_fail(c->node, axis < 0 ? AMG_MISMATCH : AMG_UNSUPPORTED, c->err,
+                             "axis %lld with data of rank %d and index of rank %d",
+                             (long long)amg_attr_int(c->node, "axis", 0), x->rank,
+                             index->rank);
+    amg_status s = check_indices(c, index, x->dims[axis]);
+    if (s) return s;
+
+    int64_t dims[AMG_MAX_RANK];
+    int rank = 0;
+    for (int i = 0; i < axis; i++) dims[rank++] = x->dims[i];
+    for (int i = 0; i < index->rank; i++) dims[rank++] = index->dims[i];
+    for (int i = axis + 1; i < x->rank; i++) dims[rank++] = x->dims[i];
+    amg_infer_set(c, 0, x->dtype, rank, dims);
+    return AMG_OK;
+}
+
+/* Length of [start:end:step] over n elements, as ONNX clamps it. */
+static int64_t slice_length(int64_t n, int64_t start, int64_t end, int64_t step)
+{
+    if (start < 0) start = start < -n ? -1 : start + n;
+    if (end < 0) end = end < -n ? -1 : end + n;
+    if (step > 0) {
+        if (start < 0) start = 0;
+        if (end < 0) end = 0;
+        if (end > n) end = n;
+        return end > start ? (end - start - 1) / step + 1 : 0;
+    }
+    if (start > n - 1) start = n - 1;
+    if (end > n - 1) end = n - 1;
+    return start > end ? (start - end - 1) / -step + 1 : 0;
+}
+
+amg_status amg_infer_slice(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    int64_t start[AMG_MAX_RANK], end[AMG_MAX_RANK], axes[AMG_MAX_RANK];
+    int64_t step[AMG_MAX_RANK], dims[AMG_MAX_RANK];
+    int n, count;
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0 || !amg_value_ints(amg_infer_in(c, 1), AMG_MAX_RANK, start, &n) ||
+        !amg_value_ints(amg_infer_in(c, 2), AMG_MAX_RANK, end, &count))
+        return AMG_OK;
+    for (int i = 0; i < n; i++) {
+        axes[i] = i;
+        step[i] = 1;
+    }
+    int num_axes = n, num_steps = n;
+    if ((amg_infer_find_in(c, 3) &&
+         !amg_value_ints(amg_infer_find_in(c, 3), AMG_MAX_RANK, axes, &num_axes)) ||
+        (amg_infer_find_in(c, 4) &&
+         !amg_value_ints(amg_infer_find_in(c, 4), AMG_MAX_RANK, step, &num_steps)))
+        return AMG_OK;
+    if (count != n || num_axes != n || num_steps != n)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "%d starts, %d ends, %d axes, %d steps", n, count,
+                             num_axes, num_steps);
+    memcpy(dims, x->dims, sizeof dims);
+    for (int i = 0; i < n; i++) {
+        int axis = amg_axis_find(axes[i], x->rank);
+        if (axis < 0 || step[i] == 0 || step[i] == INT64_MIN)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "axis %lld, step %lld on rank %d", (long long)axes[i],
+                                 (long long)step[i], x->rank);
+        if (dims[axis] != AMG_DIM_BATCH)
+            dims[axis] = slice_length(x->dims[axis], start[i], end[i], step[i]);
+        else if (start[i] != 0 || end[i] < INT32_MAX || step[i] != 1)
+            return AMG_OK; /* part of a batch that is not planned yet */
+    }
+    amg_infer_set(c, 0, x->dtype, x->rank, dims);
+    return AMG_OK;
+}
+
+amg_status amg_infer_pad(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    int64_t pads[2 * AMG_MAX_RANK], axes[AMG_MAX_RANK], dims[AMG_MAX_RANK];
+    int count, num_axes;
+    const char *mode = amg_attr_string(c->node, "mode", "constant");
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (strcmp(mode, "constant") != 0)
+        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                             "mode is \"%.40s\", only \"constant\" is supported", mode);
+    if (x->rank < 0 ||
+        !amg_value_ints(amg_infer_in(c, 1), 2 * AMG_MAX_RANK, pads, &count))
+        return AMG_OK;
+    num_axes = x->rank;
+    for (int i = 0; i < x->rank; i++) axes[i] = i;
+    if (amg_infer_find_in(c, 3) &&
+        !amg_value_ints(amg_infer_find_in(c, 3), AMG_MAX_RANK, axes, &num_axes))
+        return AMG_OK;
+    if (count != 2 * num_axes)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%d pads, expected %d",
+                             count, 2 * num_axes);
+    memcpy(dims, x->dims, sizeof dims);
+    for (int i = 0; i < num_axes; i++) {
+        int axis = amg_axis_find(axes[i], x->rank);
+        int64_t before = pads[i], after = pads[num_axes + i];
+        if (before == 0 && after == 0 && axis >= 0) continue;
+        if (axis < 0 || dims[axis] == AMG_DIM_BATCH ||
+            !amg_add_i64(dims[axis], before, &dims[axis]) ||
+            !amg_add_i64(dims[axis], after, &dims[axis]) || dims[axis] < 0)
+            return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                                 "pads axis %lld by %lld and %lld", (long long)axes[i],
+                                 (long long)before, (long long)after);
+    }
+    amg_infer_set(c, 0, x->dtype, x->rank, dims);
+    return AMG_OK;
+}
+
+amg_status amg_infer_reduce_mean(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    unsigned mask;
+    bool known, keep = amg_attr_int(c->node, "keepdims", 1) != 0;
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0) return AMG_OK;
+    amg_status s = amg_infer_axes(c, 1, x->rank, &mask, &known);
+    if (s || !known) return s;
+    if (mask == 0 && amg_attr_int(c->node, "noop_with_empty_axes", 0) == 0)
+        mask = (1u << x->rank) - 1;
+    int64_t dims[AMG_MAX_RANK];
+    int rank = 0;
+    for (int i = 0; i < x->rank; i++) {
+        if (!(mask >> i & 1))
+            dims[rank++] = x->dims[i];
+        else if (keep)
+            dims[rank++] = 1;
+    }
+    amg_infer_set(c, 0, x->dtype, rank, dims);
+    return AMG_OK;
+}

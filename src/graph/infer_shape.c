@@ -1,0 +1,282 @@
+/* Shape rules of operators that rename, read or make shapes: Reshape and its relatives,
+ * Shape, and the makers of constants. */
+#include <string.h>
+
+#include "base/checked.h"
+#include "graph/infer.h"
+
+static amg_status too_many_dims(const amg_infer *c, int64_t rank)
+{
+    return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err, "%lld dims, at most %d",
+                         (long long)rank, AMG_MAX_RANK);
+}
+
+/* Product of dims as one dim: AMG_DIM_BATCH for the batch alone; false if no single
+ * number says it (the batch times something). */
+static bool merge_dims(const int64_t *dims, int rank, int64_t *out)
+{
+    bool batch;
+    if (!amg_dims_product(dims, rank, out, &batch)) return false;
+    if (batch && *out != 1) return false;
+    if (batch) *out = AMG_DIM_BATCH;
+    return true;
+}
+
+amg_status amg_infer_flatten(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0) return AMG_OK;
+    int64_t axis = amg_attr_int(c->node, "axis", 1), out[2];
+    if (axis < -x->rank || axis > x->rank)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "axis %lld is out of range for rank %d", (long long)axis,
+                             x->rank);
+    int split = (int)(axis < 0 ? axis + x->rank : axis);
+    if (merge_dims(x->dims, split, &out[0]) &&
+        merge_dims(x->dims + split, x->rank - split, &out[1]))
+        amg_infer_set(c, 0, x->dtype, 2, out);
+    return AMG_OK;
+}
+
+/* Solves a Reshape target. dims: the target with 0 replaced by the input's dims (so
+ * AMG_DIM_BATCH may stand in it); free_at: where the target says -1, or -1.
+ *
+ * With an unplanned batch the product of the others, P, must come out:
+ *   [B, 3, -1]   P/3 at the free place
+ *   [-1, 512]    P == 512: the free place is the batch
+ *   [1, 512]     a number first and the rest makes P: an exporter baked its batch in
+ *   [1, -1]      likewise
+ * Anything else (the batch merged with another dim) is unknown until it is planned. */
+typedef enum { SOLVED, UNKNOWN, CONTRADICTION } solution;
+
+static solution solve(const amg_value *x, int64_t *dims, int rank, int free_at)
+{
+    int64_t total, rest;
+    bool x_batch, batch;
+    if (free_at >= 0) dims[free_at] = 1;
+    if (!amg_dims_product(x->dims, x->rank, &total, &x_batch)) return UNKNOWN;
+    if (!amg_dims_product(dims, rank, &rest, &batch)) return CONTRADICTION;
+
+    bool fits = rest > 0 && total % rest == 0;
+    if (x_batch == batch) {
+        if (free_at < 0) return rest == total ? SOLVED : CONTRADICTION;
+        if (!fits) return CONTRADICTION;
+        dims[free_at] = total / rest;
+        return SOLVED;
+    }
+    if (free_at == 0) {
+        if (rest != total) return fits ? UNKNOWN : CONTRADICTION;
+        dims[0] = AMG_DIM_BATCH;
+        return SOLVED;
+    }
+    int64_t tail = 1;
+    if (rank < 1 || dims[0] < 1 || !amg_dims_count(dims + 1, rank - 1, &tail) ||
+        tail < 1 || total % tail != 0 || (free_at < 0 && tail != total))
+        return UNKNOWN;
+    dims[0] = AMG_DIM_BATCH;
+    if (free_at > 0) dims[free_at] = total / tail;
+    return SOLVED;
+}
+
+amg_status amg_infer_reshape(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    int64_t target[AMG_MAX_RANK], dims[AMG_MAX_RANK];
+    int rank, free_at = -1;
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (amg_infer_in(c, 1)->rank == 1 && amg_infer_in(c, 1)->dims[0] > AMG_MAX_RANK)
+        return too_many_dims(c, amg_infer_in(c, 1)->dims[0]);
+    if (x->rank < 0 || !amg_value_ints(amg_infer_in(c, 1), AMG_MAX_RANK, target, &rank))
+        return AMG_OK;
+
+    bool allow_zero = amg_attr_int(c->node, "allowzero", 0) != 0;
+    for (int i = 0; i < rank; i++) {
+        dims[i] = target[i];
+        if (target[i] == 0 && !allow_zero) {
+            if (i >= x->rank)
+                return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                     "shape[%d] is 0, but the input has %d dims", i,
+                                     x->rank);
+            dims[i] = x->dims[i];
+        } else if (target[i] == -1 && free_at < 0) {
+            free_at = i;
+        } else if (target[i] < 0) {
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err, "shape[%d] is %lld", i,
+                                 (long long)target[i]);
+        }
+    }
+    switch (solve(x, dims, rank, free_at)) {
+    case SOLVED: amg_infer_set(c, 0, x->dtype, rank, dims); return AMG_OK;
+    case UNKNOWN: return AMG_OK;
+    case CONTRADICTION: break;
+    }
+    char found[AMG_SHAPE_TEXT], wanted[AMG_SHAPE_TEXT];
+    return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%s does not reshape to %s",
+                         amg_shape_text(x->dtype, x->rank, x->dims, found),
+                         amg_shape_text(x->dtype, rank, target, wanted));
+}
+
+amg_status amg_infer_squeeze(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    unsigned mask;
+    bool known;
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0) return AMG_OK;
+    amg_status s = amg_infer_axes(c, 1, x->rank, &mask, &known);
+    if (s || !known) return s;
+    int64_t dims[AMG_MAX_RANK];
+    int rank = 0;
+    for (int i = 0; i < x->rank; i++) {
+        bool drop = mask ? mask >> i & 1 : x->dims[i] == 1;
+        if (drop && x->dims[i] != 1)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "dim %d is %lld, expected 1", i,
+                                 (long long)x->dims[i]);
+        if (!drop) dims[rank++] = x->dims[i];
+    }
+    amg_infer_set(c, 0, x->dtype, rank, dims);
+    return AMG_OK;
+}
+
+amg_status amg_infer_unsqueeze(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *axes = amg_infer_find_in(c, 1);
+    const amg_attr *attr = amg_infer_attr_ints(c, "axes");
+    unsigned mask;
+    bool known;
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0 || (axes && axes->rank < 0)) return AMG_OK;
+    int64_t added =
+        axes ? (axes->rank == 0 ? 1 : axes->dims[0]) : (attr ? attr->count : 0);
+    if (added < 0 || added > AMG_MAX_RANK - x->rank)
+        return too_many_dims(c, x->rank + added);
+    int rank = x->rank + (int)added;
+    amg_status s = amg_infer_axes(c, 1, rank, &mask, &known);
+    if (s || !known) return s;
+    int64_t dims[AMG_MAX_RANK];
+    for (int i = 0, from = 0; i < rank; i++)
+        dims[i] = mask >> i & 1 ? 1 : x->dims[from++];
+    amg_infer_set(c, 0, x->dtype, rank, dims);
+    return AMG_OK;
+}
+
+amg_status amg_infer_transpose(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    const amg_attr *perm = amg_infer_attr_ints(c, "perm");
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0) return AMG_OK;
+    int64_t dims[AMG_MAX_RANK];
+    unsigned seen = 0;
+    for (int i = 0; i < x->rank; i++) {
+        int64_t from = !perm ? x->rank - 1 - i : i < perm->count ? perm->ints[i] : -1;
+        if (from < 0 || from >= x->rank || seen >> from & 1)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "perm is not a permutation of %d axes", x->rank);
+        seen |= 1u << from;
+        dims[i] = x->dims[from];
+    }
+    amg_infer_set(c, 0, x->dtype, x->rank, dims);
+    return AMG_OK;
+}
+
+/* Whether dims are all >= 0; fails naming the first that is not. */
+static amg_status check_made_dims(const amg_infer *c, const int64_t *dims, int rank)
+{
+    for (int i = 0; i < rank; i++)
+        if (dims[i] < 0)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err, "shape[%d] is %lld", i,
+                                 (long long)dims[i]);
+    return AMG_OK;
+}
+
+amg_status amg_infer_expand(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    int64_t target[AMG_MAX_RANK];
+    int rank;
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0 || !amg_value_ints(amg_infer_in(c, 1), AMG_MAX_RANK, target, &rank))
+        return AMG_OK;
+    amg_status s = check_made_dims(c, target, rank);
+    if (s) return s;
+    if (!amg_dims_broadcast(target, &rank, x->dims, x->rank)) {
+        char text[AMG_SHAPE_TEXT];
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "%s does not expand to the given shape",
+                             amg_shape_text(x->dtype, x->rank, x->dims, text));
+    }
+    amg_infer_set(c, 0, x->dtype, rank, target);
+    return AMG_OK;
+}
+
+amg_status amg_infer_shape(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    amg_infer_out(c, 0)->dtype = AMG_I64;
+    if (x->rank < 0) return AMG_OK;
+    int64_t begin = amg_attr_int(c->node, "start", 0);
+    int64_t end = amg_attr_int(c->node, "end", x->rank);
+    if (begin < 0) begin = begin + x->rank < 0 ? 0 : begin + x->rank;
+    if (end < 0) end += x->rank;
+    if (end > x->rank) end = x->rank;
+    amg_infer_set(c, 0, AMG_I64, 1, (int64_t[]){end > begin ? end - begin : 0});
+    return AMG_OK;
+}
+
+amg_status amg_infer_constant(const amg_infer *c)
+{
+    const amg_attr *a = c->node->num_attrs == 1 ? &c->node->attrs[0] : NULL;
+    if (a && a->kind == AMG_ATTR_TENSOR) {
+        amg_infer_set(c, 0, a->tensor.dtype, a->tensor.rank, a->tensor.dims);
+    } else if (a && (a->kind == AMG_ATTR_INT || a->kind == AMG_ATTR_FLOAT)) {
+        amg_infer_set(c, 0, a->kind == AMG_ATTR_INT ? AMG_I64 : AMG_F32, 0, NULL);
+    } else if (a && (a->kind == AMG_ATTR_INTS || a->kind == AMG_ATTR_FLOATS)) {
+        amg_infer_set(c, 0, a->kind == AMG_ATTR_INTS ? AMG_I64 : AMG_F32, 1,
+                      (int64_t[]){a->count});
+    } else {
+        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                             "has no tensor, number or list of numbers as its value");
+    }
+    return AMG_OK;
+}
+
+amg_status amg_infer_constant_of_shape(const amg_infer *c)
+{
+    const amg_attr *value = amg_attr_find(c->node, "value");
+    int64_t dims[AMG_MAX_RANK];
+    int rank;
+    amg_dtype dtype =
+        value && value->kind == AMG_ATTR_TENSOR ? value->tensor.dtype : AMG_F32;
+    amg_infer_out(c, 0)->dtype = dtype;
+    if (!amg_value_ints(amg_infer_in(c, 0), AMG_MAX_RANK, dims, &rank)) return AMG_OK;
+    amg_status s = check_made_dims(c, dims, rank);
+    if (!s) amg_infer_set(c, 0, dtype, rank, dims);
+    return s;
+}
+
+amg_status amg_infer_range(const amg_infer *c)
+{
+    const amg_value *start = amg_infer_in(c, 0);
+    int64_t v[3];
+    amg_infer_out(c, 0)->dtype = start->dtype;
+    for (int i = 0; i < 3; i++) {
+        int n;
+        if (amg_infer_in(c, i)->dtype != start->dtype)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "start, limit and delta differ in type");
+        if (!amg_value_ints(amg_infer_in(c, i), 1, &v[i], &n) || n != 1) return AMG_OK;
+    }
+    int64_t span;
+    if (v[2] == 0 || __builtin_sub_overflow(v[1], v[0], &span) || v[2] == INT64_MIN)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "range %lld..%lld by %lld is not finite", (long long)v[0],
+                             (long long)v[1], (long long)v[2]);
+    int64_t step = v[2] < 0 ? -v[2] : v[2];
+    if (v[2] < 0) span = span == INT64_MIN ? INT64_MAX : -span;
+    amg_infer_set(c, 0, start->dtype, 1,
+                  (int64_t[]){span > 0 ? (span - 1) / step + 1 : 0});
+    return AMG_OK;
+}

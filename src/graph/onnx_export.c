@@ -1,0 +1,311 @@
+/* Graph → ONNX: opset 17, IR 8, canonical bytes. Consumes a graph, produces a model
+ * that says nothing but the network: no producer, version, doc string, date or path;
+ * nodes in the graph's order, initializers in value order, training switches left out.
+ * docs/onnx.md has the layout, and the form without weights that key files hold. */
+#include <string.h>
+
+#include "formats/onnx.h"
+#include "graph/onnx_graph.h"
+#include "onnx.pb-c.h"
+
+#define WRITTEN_OPSET 17
+#define WRITTEN_IR 8
+
+/* Everything built here lives in the arena; names and data are the graph's. */
+typedef struct {
+    const amg_graph *g;
+    bool weights;
+    amg_arena arena;
+    amg_error *err;
+} exporter;
+
+static amg_status fail_memory(const exporter *ex)
+{
+    return amg_fail(ex->err, AMG_NO_MEMORY, -1, "model", "no memory to write it");
+}
+
+/* protobuf-c's structs hold char *, but packing only reads. */
+static char *text(const char *s)
+{
+    char *p;
+    memcpy(&p, &s, sizeof p);
+    return p;
+}
+
+static amg_status fill_dim(exporter *ex, int64_t dim,
+                           Onnx__TensorShapeProto__Dimension **out)
+{
+    Onnx__TensorShapeProto__Dimension *d = amg_arena_alloc(&ex->arena, sizeof *d);
+    if (!d) return fail_memory(ex);
+    onnx__tensor_shape_proto__dimension__init(d);
+    if (dim == AMG_DIM_BATCH) {
+        d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+        d->dim_param = text("N");
+    } else {
+        d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        d->dim_value = dim;
+    }
+    *out = d;
+    return AMG_OK;
+}
+
+/* A value whose shape is not known before the batch is planned has no shape. */
+static amg_status fill_shape(exporter *ex, const amg_value *v,
+                             Onnx__TensorShapeProto **out)
+{
+    if (v->rank < 0) return AMG_OK;
+    Onnx__TensorShapeProto *s = amg_arena_alloc(&ex->arena, sizeof *s);
+    if (!s) return fail_memory(ex);
+    onnx__tensor_shape_proto__init(s);
+    s->n_dim = (size_t)v->rank;
+    s->dim = amg_arena_array(&ex->arena, s->n_dim, sizeof *s->dim);
+    if (!s->dim) return fail_memory(ex);
+    for (int i = 0; i < v->rank; i++) {
+        amg_status st = fill_dim(ex, v->dims[i], &s->dim[i]);
+        if (st) return st;
+    }
+    *out = s;
+    return AMG_OK;
+}
+
+static amg_status fill_info(exporter *ex, const amg_value *v,
+                            Onnx__ValueInfoProto **out)
+{
+    Onnx__ValueInfoProto *info = amg_arena_alloc(&ex->arena, sizeof *info);
+    Onnx__TypeProto *type = amg_arena_alloc(&ex->arena, sizeof *type);
+    Onnx__TypeProto__Tensor *t = amg_arena_alloc(&ex->arena, sizeof *t);
+    if (!info || !type || !t) return fail_memory(ex);
+    onnx__value_info_proto__init(info);
+    onnx__type_proto__init(type);
+    onnx__type_proto__tensor__init(t);
+    info->name = text(v->name);
+    info->type = type;
+    type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    type->tensor_type = t;
+    t->has_elem_type = 1;
+    t->elem_type = amg_dtype_onnx(v->dtype);
+    *out = info;
+    return fill_shape(ex, v, &t->shape);
+}
+
+static amg_status fill_infos(exporter *ex, const int *ids, int count,
+                             Onnx__ValueInfoProto ***out)
+{
+    *out = amg_arena_array(&ex->arena, (size_t)count, sizeof **out);
+    if (!*out) return fail_memory(ex);
+    for (int i = 0; i < count; i++) {
+        amg_status st = fill_info(ex, &ex->g->values[ids[i]], &(*out)[i]);
+        if (st) return st;
+    }
+    return AMG_OK;
+}
+
+/* data false: location EXTERNAL and no external_data, our form without weights. */
+static amg_status fill_tensor(exporter *ex, const char *name, const amg_tensor *t,
+                              bool data, Onnx__TensorProto **out)
+{
+    Onnx__TensorProto *p = amg_arena_alloc(&ex->arena, sizeof *p);
+    int64_t *dims = amg_arena_array(&ex->arena, (size_t)t->rank, sizeof *dims);
+    if (!p || !dims) return fail_memory(ex);
+    onnx__tensor_proto__init(p);
+    for (int i = 0; i < t->rank; i++) dims[i] = t->dims[i];
+    p->name = text(name);
+    p->n_dims = (size_t)t->rank;
+    p->dims = dims;
+    p->has_data_type = 1;
+    p->data_type = amg_dtype_onnx(t->dtype);
+    if (data) {
+        p->has_raw_data = 1;
+        p->raw_data.len = t->size_bytes;
+        p->raw_data.data = t->data;
+    } else {
+        p->has_data_location = 1;
+        p->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+    }
+    *out = p;
+    return AMG_OK;
+}
+
+/* used[v]: some node reads value v. */
+static bool *find_used(exporter *ex)
+{
+    const amg_graph *g = ex->g;
+    bool *used = amg_arena_array(&ex->arena, (size_t)g->num_values, sizeof *used);
+    for (int i = 0; used && i < g->num_nodes; i++)
+        for (int k = 0; k < g->nodes[i].num_inputs; k++)
+            if (g->nodes[i].inputs[k] != AMG_NO_VALUE)
+                used[g->nodes[i].inputs[k]] = true;
+    return used;
+}
+
+/* Parameters that no node reads are left out: a reader would drop them, too. */
+static amg_status fill_initializers(exporter *ex, Onnx__GraphProto *graph)
+{
+    const amg_graph *g = ex->g;
+    const bool *used = find_used(ex);
+    graph->initializer =
+        amg_arena_array(&ex->arena, (size_t)g->num_values, sizeof *graph->initializer);
+    if (!used || !graph->initializer) return fail_memory(ex);
+    for (int i = 0; i < g->num_values; i++) {
+        const amg_value *v = &g->values[i];
+        if (v->kind != AMG_VALUE_PARAM || !used[i]) continue;
+        bool data = ex->weights || v->role == AMG_ROLE_CONSTANT;
+        if (data && !v->data.data && v->data.size_bytes)
+            return amg_fail(ex->err, AMG_INVALID, -1, v->name,
+                            "its data are absent: the graph was stored without "
+                            "weights");
+        amg_status st = fill_tensor(ex, v->name, &v->data, data,
+                                    &graph->initializer[graph->n_initializer++]);
+        if (st) return st;
+    }
+    return AMG_OK;
+}
+
+static amg_status fill_attr(exporter *ex, const amg_attr *a, Onnx__AttributeProto *p)
+{
+    onnx__attribute_proto__init(p);
+    p->name = text(a->name);
+    p->has_type = 1;
+    switch (a->kind) {
+    case AMG_ATTR_INT:
+        p->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT;
+        p->has_i = 1;
+        p->i = a->i;
+        break;
+    case AMG_ATTR_FLOAT:
+        p->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT;
+        p->has_f = 1;
+        p->f = a->f;
+        break;
+    case AMG_ATTR_STRING:
+        p->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING;
+        p->has_s = 1;
+        p->s.len = strlen(a->s);
+        p->s.data = (uint8_t *)text(a->s);
+        break;
+    case AMG_ATTR_INTS:
+        p->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS;
+        p->n_ints = (size_t)a->count;
+        memcpy(&p->ints, &a->ints, sizeof p->ints); /* only read */
+        break;
+    case AMG_ATTR_FLOATS:
+        p->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS;
+        p->n_floats = (size_t)a->count;
+        memcpy(&p->floats, &a->floats, sizeof p->floats);
+        break;
+    case AMG_ATTR_TENSOR:
+        p->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR;
+        return fill_tensor(ex, NULL, &a->tensor, true, &p->t);
+    }
+    return AMG_OK;
+}
+
+static amg_status fill_attrs(exporter *ex, const amg_node *n, Onnx__NodeProto *p)
+{
+    p->attribute = amg_arena_array(&ex->arena, (size_t)n->num_attrs, sizeof(void *));
+    if (!p->attribute) return fail_memory(ex);
+    for (int i = 0; i < n->num_attrs; i++) {
+        if (n->op == AMG_OP_BATCH_NORM && !strcmp(n->attrs[i].name, "training_mode"))
+            continue;
+        Onnx__AttributeProto *a = amg_arena_alloc(&ex->arena, sizeof *a);
+        if (!a) return fail_memory(ex);
+        p->attribute[p->n_attribute++] = a;
+        amg_status st = fill_attr(ex, &n->attrs[i], a);
+        if (st) return st;
+    }
+    return AMG_OK;
+}
+
+/* Names of values, "" for absent ones. */
+static char **fill_names(exporter *ex, const int *ids, int count)
+{
+    char **names = amg_arena_array(&ex->arena, (size_t)count, sizeof *names);
+    for (int i = 0; names && i < count; i++)
+        names[i] = text(ids[i] == AMG_NO_VALUE ? "" : ex->g->values[ids[i]].name);
+    return names;
+}
+
+static amg_status fill_node(exporter *ex, const amg_node *n, Onnx__NodeProto **out)
+{
+    int num_inputs = n->num_inputs, num_outputs = n->num_outputs;
+    if (n->op == AMG_OP_DROPOUT && num_inputs > 2) num_inputs = 2; /* training_mode */
+    if (n->op == AMG_OP_BATCH_NORM) num_outputs = 1; /* more mean training_mode = 1 */
+    if (n->op == AMG_OP_REDUCE_MEAN && num_inputs > 1)
+        return amg_fail(ex->err, AMG_INVALID, -1, n->name,
+                        "ReduceMean has its axes as an input, expected an attribute");
+
+    Onnx__NodeProto *p = amg_arena_alloc(&ex->arena, sizeof *p);
+    if (!p) return fail_memory(ex);
+    onnx__node_proto__init(p);
+    p->op_type = text(amg_op_get(n->op)->name);
+    if (n->name[0]) p->name = text(n->name);
+    p->input = fill_names(ex, n->inputs, num_inputs);
+    p->output = fill_names(ex, n->outputs, num_outputs);
+    if (!p->input || !p->output) return fail_memory(ex);
+    p->n_input = (size_t)num_inputs;
+    p->n_output = (size_t)num_outputs;
+    *out = p;
+    return fill_attrs(ex, n, p);
+}
+
+static amg_status fill_graph(exporter *ex, Onnx__GraphProto *graph)
+{
+    const amg_graph *g = ex->g;
+    onnx__graph_proto__init(graph);
+    graph->name = text("g");
+    graph->n_node = (size_t)g->num_nodes;
+    graph->n_input = (size_t)g->num_inputs;
+    graph->n_output = (size_t)g->num_outputs;
+    graph->node = amg_arena_array(&ex->arena, graph->n_node, sizeof *graph->node);
+    if (!graph->node) return fail_memory(ex);
+    for (int i = 0; i < g->num_nodes; i++) {
+        amg_status st = fill_node(ex, &g->nodes[i], &graph->node[i]);
+        if (st) return st;
+    }
+    amg_status st = fill_infos(ex, g->inputs, g->num_inputs, &graph->input);
+    if (!st) st = fill_infos(ex, g->outputs, g->num_outputs, &graph->output);
+    return st ? st : fill_initializers(ex, graph);
+}
+
+/* The model as a whole, ready to be packed; it points into ex and the graph. */
+typedef struct {
+    Onnx__ModelProto model;
+    Onnx__GraphProto graph;
+    Onnx__OperatorSetIdProto opset, *opsets[1];
+} whole;
+
+static amg_status fill_model(exporter *ex, whole *w)
+{
+    onnx__model_proto__init(&w->model);
+    onnx__operator_set_id_proto__init(&w->opset);
+    w->opset.has_version = 1;
+    w->opset.version = WRITTEN_OPSET;
+    w->opsets[0] = &w->opset;
+    w->model.has_ir_version = 1;
+    w->model.ir_version = WRITTEN_IR;
+    w->model.n_opset_import = 1;
+    w->model.opset_import = w->opsets;
+    w->model.graph = &w->graph;
+    return fill_graph(ex, &w->graph);
+}
+
+amg_status amg_graph_write_onnx(const char *path, const amg_graph *g, amg_error *err)
+{
+    exporter ex = {.g = g, .weights = true, .err = err};
+    whole w;
+    amg_status st = fill_model(&ex, &w);
+    if (!st) st = amg_onnx_write(path, &w.model, err);
+    amg_arena_clear(&ex.arena);
+    return st;
+}
+
+amg_status amg_graph_pack_onnx(const amg_graph *g, bool weights, uint8_t **data,
+                               size_t *size_bytes, amg_error *err)
+{
+    exporter ex = {.g = g, .weights = weights, .err = err};
+    whole w;
+    amg_status st = fill_model(&ex, &w);
+    if (!st) st = amg_onnx_pack(&w.model, data, size_bytes, err);
+    amg_arena_clear(&ex.arena);
+    return st;
+}

@@ -1,0 +1,239 @@
+/* ONNX file → graph. Consumes an unpacked model, produces a graph in its one form:
+ * opset 13 style where axes, bounds and pads are inputs, ReduceMean's axes an
+ * attribute, constants initializers, the batch dimension AMG_DIM_BATCH. Order and names
+ * come from onnx_order.c, single nodes from onnx_node.c; shapes are the builder's
+ * business. docs/onnx.md states what is read. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/onnx_import.h"
+
+#define OLDEST_OPSET 9
+#define NEWEST_OPSET 28 /* onnx 1.23; newer ones may change an operator's meaning */
+
+static bool is_onnx_domain(const char *domain)
+{
+    return !domain || !domain[0] || !strcmp(domain, "ai.onnx");
+}
+
+static amg_status check_opset(amg_import *im, const Onnx__ModelProto *m, amg_error *err)
+{
+    for (size_t i = 0; i < m->n_opset_import; i++) {
+        const Onnx__OperatorSetIdProto *o = m->opset_import[i];
+        if (!is_onnx_domain(o->domain))
+            continue; /* matters only where a node uses it */
+        if (im->opset)
+            return amg_fail(err, AMG_MALFORMED, -1, im->file,
+                            "it imports ONNX's operators twice");
+        im->opset = o->has_version ? o->version : 0;
+        if (im->opset >= OLDEST_OPSET && im->opset <= NEWEST_OPSET) continue;
+        amg_status st = amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
+                                 "opset %" PRId64 ", expected %d to %d", im->opset,
+                                 OLDEST_OPSET, NEWEST_OPSET);
+        amg_hint(err, "export with opset_version=17");
+        return st;
+    }
+    if (!im->opset)
+        return amg_fail(err, AMG_MALFORMED, -1, im->file,
+                        "it does not say which opset of ONNX it uses");
+    return AMG_OK;
+}
+
+static amg_status check_model(amg_import *im, amg_error *err)
+{
+    const Onnx__ModelProto *m = amg_onnx_model(im->onnx);
+    if (!m->graph) {
+        amg_status st =
+            amg_fail(err, AMG_MALFORMED, -1, im->file, "the model has no graph");
+        amg_hint(err, "is this an ONNX file, and complete?");
+        return st;
+    }
+    amg_status st = check_opset(im, m, err);
+    if (st) return st;
+    im->graph = m->graph;
+    if (im->graph->n_sparse_initializer)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
+                        "it has %zu sparse initializers, expected none",
+                        im->graph->n_sparse_initializer);
+    if (!im->graph->n_output)
+        return amg_fail(err, AMG_MALFORMED, -1, im->file, "the graph has no output");
+    return AMG_OK;
+}
+
+/* One dimension of the data input. The first is the batch, whatever the file says. */
+static amg_status input_dim(const Onnx__TensorShapeProto *shape, int i,
+                            const char *where, int64_t *dim, amg_error *err)
+{
+    const Onnx__TensorShapeProto__Dimension *d = shape->dim[i];
+    bool is_number =
+        d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+    if (i == 0) {
+        *dim = AMG_DIM_BATCH;
+        return AMG_OK;
+    }
+    if (!is_number) {
+        const char *param =
+            d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM
+                ? d->dim_param
+                : "?";
+        amg_status st =
+            amg_fail(err, AMG_UNSUPPORTED, -1, where,
+                     "dim %d is symbolic (\"%.100s\"), expected a number", i, param);
+        amg_hint(err, "export with only the batch dimension dynamic");
+        return st;
+    }
+    if (d->dim_value < 1)
+        return amg_fail(err, AMG_MALFORMED, -1, where,
+                        "dim %d is %" PRId64 ", expected 1 or more", i, d->dim_value);
+    *dim = d->dim_value;
+    return AMG_OK;
+}
+
+static amg_status add_input(amg_import *im, amg_name *e, amg_error *err)
+{
+    char where[256];
+    snprintf(where, sizeof where, "input \"%.200s\"", e->name);
+    const Onnx__TypeProto *type = im->graph->input[e->index]->type;
+    if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, where, "it is not a dense tensor");
+    const Onnx__TypeProto__Tensor *t = type->tensor_type;
+    int code = t->has_elem_type ? t->elem_type : 0;
+    amg_dtype dtype = amg_dtype_find_onnx(code);
+    if (dtype == AMG_DTYPE_NONE)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, where,
+                        "ONNX data type %d is not a number type that we know", code);
+    if (!t->shape || !t->shape->n_dim)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, where,
+                        "it has no shape, expected a batch dimension and more");
+    if (t->shape->n_dim > AMG_MAX_RANK)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, where, "it has %zu dims, at most %d",
+                        t->shape->n_dim, AMG_MAX_RANK);
+    int64_t dims[AMG_MAX_RANK];
+    int rank = (int)t->shape->n_dim;
+    for (int i = 0; i < rank; i++) {
+        amg_status st = input_dim(t->shape, i, where, &dims[i], err);
+        if (st) return st;
+    }
+    e->value = amg_builder_input(im->builder, e->name, dtype, rank, dims);
+    e->made = true;
+    return AMG_OK;
+}
+
+/* The one input that is not an initializer. */
+static amg_status add_only_input(amg_import *im, amg_error *err)
+{
+    amg_name *data = NULL;
+    for (size_t i = 0; i < im->num_names; i++) {
+        amg_name *e = &im->names[i];
+        if (e->kind != AMG_NAME_INPUT) continue;
+        if (data)
+            return amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
+                            "it has several data inputs (\"%.100s\", \"%.100s\"), "
+                            "expected one",
+                            data->name, e->name);
+        data = e;
+    }
+    if (!data)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
+                        "it has no data input, expected one");
+    return add_input(im, data, err);
+}
+
+amg_status amg_import_param(amg_import *im, const char *name, const amg_tensor *t,
+                            int *value, amg_error *err)
+{
+    if (t->dtype == AMG_F16 || t->dtype == AMG_BF16 || t->dtype == AMG_F64) {
+        char where[256];
+        snprintf(where, sizeof where, "tensor \"%.200s\"", name);
+        amg_status st = amg_fail(err, AMG_UNSUPPORTED, -1, where,
+                                 "float type %s, expected F32: only F32 weights train",
+                                 amg_dtype_name(t->dtype));
+        amg_hint(err, "export the model in float32: model.float()");
+        return st;
+    }
+    *value =
+        t->data || !t->size_bytes
+            ? amg_builder_param(im->builder, name, t)
+            : amg_builder_param_absent(im->builder, name, t->dtype, t->rank, t->dims);
+    return AMG_OK;
+}
+
+/* Stored without data: our form for key files. */
+static bool is_absent(const Onnx__TensorProto *p)
+{
+    return p->has_data_location &&
+           p->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL &&
+           !p->n_external_data && !p->has_raw_data;
+}
+
+static amg_status add_initializer(amg_import *im, size_t index, amg_error *err)
+{
+    const Onnx__TensorProto *p = im->graph->initializer[index];
+    amg_name *e = amg_import_find(im, p->name);
+    if (!e->needed) return AMG_OK;
+    amg_tensor t = {0};
+    amg_status st = is_absent(p) ? amg_onnx_tensor_shape(p, &t, err)
+                                 : amg_onnx_tensor(im->onnx, p, &t, err);
+    if (!st) st = amg_import_param(im, p->name, &t, &e->value, err);
+    amg_tensor_clear(&t);
+    e->made = !st;
+    return st;
+}
+
+static amg_status add_output(amg_import *im, size_t index, amg_error *err)
+{
+    const char *name = im->graph->output[index]->name;
+    const amg_name *e = amg_import_find(im, name);
+    const amg_value *v = e->made ? amg_builder_value(im->builder, e->value) : NULL;
+    if (!e->made || (v && v->kind != AMG_VALUE_ACTIVATION))
+        return amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
+                        "graph output \"%.200s\" is not the first output of a node",
+                        name);
+    amg_builder_output(im->builder, e->value);
+    return AMG_OK;
+}
+
+static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
+{
+    amg_status st = check_model(im, err);
+    if (!st) st = amg_import_order(im, err);
+    if (!st) st = add_only_input(im, err);
+    const Onnx__GraphProto *g = im->graph;
+    for (size_t i = 0; !st && i < g->n_initializer; i++)
+        st = add_initializer(im, i, err);
+    for (size_t i = 0; !st && i < g->n_node; i++)
+        if (im->node_needed[im->order[i]])
+            st = amg_import_node(im, g->node[im->order[i]], err);
+    for (size_t i = 0; !st && i < g->n_output; i++) st = add_output(im, i, err);
+    return st ? st : amg_builder_finish(im->builder, out, err);
+}
+
+/* Takes over onnx. */
+static amg_status import_onnx(amg_onnx *onnx, const char *file, amg_graph **out,
+                              amg_error *err)
+{
+    amg_import im = {.onnx = onnx, .file = file, .builder = amg_builder_new()};
+    amg_status st =
+        im.builder ? import_graph(&im, out, err)
+                   : amg_fail(err, AMG_NO_MEMORY, -1, file, "no memory for the graph");
+    amg_builder_free(im.builder);
+    amg_arena_clear(&im.arena);
+    amg_onnx_close(onnx);
+    return st;
+}
+
+amg_status amg_graph_read_onnx(const char *path, amg_graph **out, amg_error *err)
+{
+    amg_onnx *onnx;
+    amg_status st = amg_onnx_open(path, &onnx, err);
+    return st ? st : import_onnx(onnx, path, out, err);
+}
+
+amg_status amg_graph_parse_onnx(const void *data, size_t size_bytes, const char *name,
+                                amg_graph **out, amg_error *err)
+{
+    amg_onnx *onnx;
+    amg_status st = amg_onnx_parse(data, size_bytes, name, NULL, &onnx, err);
+    return st ? st : import_onnx(onnx, name, out, err);
+}

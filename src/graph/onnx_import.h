@@ -1,0 +1,56 @@
+/* What the ONNX importer's files share: the state of one import, the table of names and
+ * the node being translated. Private to graph/onnx_*.c. */
+#ifndef AMG_GRAPH_ONNX_IMPORT_H
+#define AMG_GRAPH_ONNX_IMPORT_H
+
+#include "formats/onnx.h"
+#include "graph/builder.h"
+#include "graph/onnx_graph.h"
+#include "onnx.pb-c.h"
+
+/* What makes a value of an ONNX graph. The order matters: of one name, an initializer
+ * sorts before the graph input that it gives a default to. */
+typedef enum { AMG_NAME_INITIALIZER, AMG_NAME_INPUT, AMG_NAME_NODE } amg_name_kind;
+
+typedef struct {
+    const char *name; /* borrowed from the file's protobuf */
+    amg_name_kind kind;
+    size_t index; /* of the initializer, graph input or node */
+    bool needed;  /* some graph output depends on it */
+    bool made;    /* value is set; false for outputs that we drop */
+    int value;    /* the builder's */
+} amg_name;
+
+typedef struct {
+    amg_onnx *onnx;
+    const Onnx__GraphProto *graph;
+    const char *file;
+    int64_t opset;
+    amg_builder *builder;
+    amg_arena arena;
+    amg_name *names; /* sorted by name, which is unique */
+    size_t num_names;
+    size_t *order;     /* all nodes, topologically; file order where that is one */
+    bool *node_needed; /* by some graph output; the others are left out */
+} amg_import;
+
+/* Fills names, order and node_needed. Errors: two producers of a name, an input that
+ * nobody produces, a cycle, an output that does not exist. onnx_order.c */
+AMG_MUST_CHECK amg_status amg_import_order(amg_import *im, amg_error *err);
+amg_name *amg_import_find(const amg_import *im, const char *name); /* NULL if absent */
+
+/* Adds one node to the builder in the graph's one form, or its value as an initializer
+ * if it is a Constant. onnx_node.c */
+AMG_MUST_CHECK amg_status amg_import_node(amg_import *im, const Onnx__NodeProto *proto,
+                                          amg_error *err);
+
+/* Adds an initializer; refuses float types that do not train. onnx_import.c */
+AMG_MUST_CHECK amg_status amg_import_param(amg_import *im, const char *name,
+                                           const amg_tensor *t, int *value,
+                                           amg_error *err);
+
+/* Text for amg_error.where: node "conv1" (Conv); an unnamed node goes by its output. */
+#define AMG_NODE_TEXT 256
+const char *amg_import_where(const Onnx__NodeProto *proto, char buf[AMG_NODE_TEXT]);
+
+#endif

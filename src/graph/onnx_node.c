@@ -1,0 +1,476 @@
+/* One ONNX node → the builder, in the graph's one form. Consumes a NodeProto and the
+ * opset it was written for, adds a node (or, for a Constant, an initializer). What
+ * changed between opsets is undone here and nowhere else:
+ *
+ *   became an input     Clip min, max (11) · Dropout ratio (12) · Pad pads, value (11)
+ *                       Slice starts, ends, axes (10) · Squeeze, Unsqueeze axes (13)
+ *   became an input,    ReduceMean axes (18): an attribute again
+ *   taken back          Pad axes (18): written out into pads
+ *   dropped             what does not change training here: training_mode, seed,
+ *                       storage_order, saturate, round_mode, stash_type, and the
+ * outputs of BatchNormalization, Dropout and MaxPool after the first */
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/onnx_import.h"
+
+/* Operators of a fixed number of inputs have 6 at most; Concat may have many. */
+#define MAX_INPUTS 64
+#define MAX_LIST_INPUTS 4096
+#define ROOM 5 /* inputs that normalisation may need: Slice has five */
+
+typedef struct {
+    amg_import *im;
+    const Onnx__NodeProto *proto;
+    char where[AMG_NODE_TEXT];
+    amg_op op;
+    int num_inputs, num_attrs;
+    int *inputs;     /* arena, room for ROOM at least; AMG_NO_VALUE: absent */
+    amg_attr *attrs; /* arena; tensors may be owned until free_node */
+    amg_error *err;
+} node;
+
+static amg_status fail(const node *n, amg_status code, const char *fmt, ...)
+    AMG_PRINTF(3, 4);
+
+static amg_status fail(const node *n, amg_status code, const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    return amg_fail(n->err, code, -1, n->where, "%s", text);
+}
+
+static amg_status fail_memory(const node *n)
+{
+    return fail(n, AMG_NO_MEMORY, "no memory for the node");
+}
+
+/* ---- attributes ---- */
+
+static amg_status read_string(node *n, const ProtobufCBinaryData *s, amg_attr *a)
+{
+    if (s->len && memchr(s->data, 0, s->len))
+        return fail(n, AMG_MALFORMED, "attribute %s holds a 0 byte", a->name);
+    a->s =
+        amg_arena_strndup(&n->im->arena, s->len ? (const char *)s->data : "", s->len);
+    return a->s ? AMG_OK : fail_memory(n);
+}
+
+static amg_status read_attr(node *n, const Onnx__AttributeProto *p, amg_attr *a)
+{
+    amg_status st;
+    a->name = p->name;
+    if (p->n_ints > INT_MAX || p->n_floats > INT_MAX)
+        return fail(n, AMG_MALFORMED, "attribute %s is too long", p->name);
+    switch (p->has_type ? (int)p->type : 0) {
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT:
+        *a = amg_flt(p->name, p->f);
+        return AMG_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT:
+        *a = amg_int(p->name, p->i);
+        return AMG_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS:
+        *a = amg_ints(p->name, (int)p->n_ints, p->ints);
+        return AMG_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS:
+        a->kind = AMG_ATTR_FLOATS;
+        a->count = (int)p->n_floats;
+        a->floats = p->floats;
+        return AMG_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING:
+        a->kind = AMG_ATTR_STRING;
+        return read_string(n, &p->s, a);
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
+        a->kind = AMG_ATTR_TENSOR;
+        if (!p->t) break;
+        return amg_onnx_tensor(n->im->onnx, p->t, &a->tensor, n->err);
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPHS:
+        st = fail(n, AMG_UNSUPPORTED, "attribute %s is a subgraph", p->name);
+        amg_hint(n->err, "docs/onnx.md lists what is read; control flow is not");
+        return st;
+    default: break;
+    }
+    return fail(n, p->has_type && p->type ? AMG_UNSUPPORTED : AMG_MALFORMED,
+                "attribute %s is of type %d, which is not read", p->name,
+                p->has_type ? (int)p->type : 0);
+}
+
+static amg_attr *find_attr(const node *n, const char *name)
+{
+    for (int i = 0; i < n->num_attrs; i++)
+        if (!strcmp(n->attrs[i].name, name)) return &n->attrs[i];
+    return NULL;
+}
+
+static amg_status read_attrs(node *n)
+{
+    const Onnx__NodeProto *p = n->proto;
+    if (p->n_attribute > MAX_INPUTS)
+        return fail(n, AMG_MALFORMED, "%zu attributes, at most %d", p->n_attribute,
+                    MAX_INPUTS);
+    /* One more: ReduceMean may receive its axes. */
+    n->attrs = amg_arena_array(&n->im->arena, p->n_attribute + 1, sizeof *n->attrs);
+    if (!n->attrs) return fail_memory(n);
+    for (size_t i = 0; i < p->n_attribute; i++) {
+        const char *name = p->attribute[i]->name;
+        if (!name || !name[0])
+            return fail(n, AMG_MALFORMED, "attribute %zu has no name", i);
+        if (find_attr(n, name))
+            return fail(n, AMG_MALFORMED, "attribute %s is there twice", name);
+        amg_status st = read_attr(n, p->attribute[i], &n->attrs[n->num_attrs]);
+        if (st) return st;
+        n->num_attrs++;
+    }
+    return AMG_OK;
+}
+
+static void drop_attr(node *n, const char *name)
+{
+    amg_attr *a = find_attr(n, name);
+    if (!a) return;
+    if (a->kind == AMG_ATTR_TENSOR) amg_tensor_clear(&a->tensor);
+    n->num_attrs--;
+    memmove(a, a + 1, (size_t)(&n->attrs[n->num_attrs] - a) * sizeof *a);
+}
+
+/* An attribute that is about to become an input: it must be of the kind that ONNX says.
+ * *out NULL: absent. */
+static amg_status get_attr(node *n, const char *name, amg_attr_kind kind,
+                           amg_attr **out)
+{
+    *out = find_attr(n, name);
+    if (*out && (*out)->kind != kind)
+        return fail(n, AMG_MALFORMED, "attribute %s is of another type than ONNX says",
+                    name);
+    return AMG_OK;
+}
+
+/* ---- inputs ---- */
+
+static amg_status read_inputs(node *n)
+{
+    const Onnx__NodeProto *p = n->proto;
+    const amg_op_info *info = amg_op_get(n->op);
+    size_t most = info->max_inputs < 0 ? MAX_LIST_INPUTS : MAX_INPUTS;
+    if (p->n_input > most)
+        return fail(n, AMG_MALFORMED, "%zu inputs, at most %zu", p->n_input, most);
+    n->inputs = amg_arena_array(&n->im->arena, p->n_input + ROOM, sizeof *n->inputs);
+    if (!n->inputs) return fail_memory(n);
+    for (size_t i = 0; i < p->n_input; i++) {
+        const amg_name *e = p->input[i][0] ? amg_import_find(n->im, p->input[i]) : NULL;
+        if (e && !e->made)
+            return fail(n, AMG_UNSUPPORTED,
+                        "input %zu, \"%.200s\", is an output that is not computed here",
+                        i, p->input[i]);
+        n->inputs[i] = e ? e->value : AMG_NO_VALUE;
+    }
+    n->num_inputs = (int)p->n_input;
+    return AMG_OK;
+}
+
+/* Sets input i, which may lie behind the last one. */
+static void set_input(node *n, int i, int value)
+{
+    while (n->num_inputs <= i) n->inputs[n->num_inputs++] = AMG_NO_VALUE;
+    n->inputs[i] = value;
+}
+
+/* An initializer of our own, named after the node's output. */
+static amg_status add_constant(node *n, int input, const char *suffix, amg_dtype dtype,
+                               int rank, const int64_t *dims, const void *data)
+{
+    const char *output = n->proto->output[0];
+    size_t size = strlen(output) + strlen(suffix) + 24;
+    char *name = amg_arena_alloc(&n->im->arena, size);
+    if (!name) return fail_memory(n);
+    snprintf(name, size, "%s_%s", output, suffix);
+    for (int i = 1; amg_import_find(n->im, name); i++)
+        snprintf(name, size, "%s_%s_%d", output, suffix, i);
+    amg_tensor t;
+    amg_status st = amg_tensor_view(dtype, rank, dims, data, &t, n->err);
+    if (!st) set_input(n, input, amg_builder_param(n->im->builder, name, &t));
+    return st;
+}
+
+/* A list attribute → an I64 vector as an input. *count -1: absent. */
+static amg_status ints_to_input(node *n, const char *name, int input, int *count)
+{
+    amg_attr *a;
+    amg_status st = get_attr(n, name, AMG_ATTR_INTS, &a);
+    if (st) return st;
+    if (count) *count = a ? a->count : -1;
+    if (!a) return AMG_OK;
+    st = add_constant(n, input, name, AMG_I64, 1, (int64_t[]){a->count}, a->ints);
+    drop_attr(n, name);
+    return st;
+}
+
+/* A number attribute → a scalar as an input. */
+static amg_status float_to_input(node *n, const char *name, int input)
+{
+    amg_attr *a;
+    amg_status st = get_attr(n, name, AMG_ATTR_FLOAT, &a);
+    if (st || !a) return st;
+    st = add_constant(n, input, name, AMG_F32, 0, NULL, &a->f);
+    drop_attr(n, name);
+    return st;
+}
+
+/* The I64 vector that input i must be as an initializer. data NULL: the input is
+ * absent. */
+static amg_status constant_ints(node *n, int i, const char *what, amg_tensor *out)
+{
+    *out = (amg_tensor){0};
+    if (i >= n->num_inputs || n->inputs[i] == AMG_NO_VALUE) return AMG_OK;
+    const amg_value *v = amg_builder_value(n->im->builder, n->inputs[i]);
+    if (!v) return AMG_OK; /* the builder has failed; finish says how */
+    if (v->kind != AMG_VALUE_PARAM || v->dtype != AMG_I64 || v->rank != 1 ||
+        !v->data.data)
+        return fail(n, AMG_UNSUPPORTED, "%s (input %d) is not a constant I64 vector",
+                    what, i);
+    *out = v->data;
+    return AMG_OK;
+}
+
+/* ---- operators that changed ---- */
+
+static amg_status old_clip(node *n)
+{
+    amg_status st = float_to_input(n, "min", 1);
+    return st ? st : float_to_input(n, "max", 2);
+}
+
+static amg_status old_pad(node *n)
+{
+    int count;
+    amg_attr *value;
+    amg_status st = ints_to_input(n, "pads", 1, &count);
+    if (!st && count < 0) st = fail(n, AMG_MALFORMED, "attribute pads is missing");
+    if (!st) st = get_attr(n, "value", AMG_ATTR_FLOAT, &value);
+    if (st) return st;
+    if (value && value->f == 0.0f) drop_attr(n, "value"); /* the default */
+    return float_to_input(n, "value", 2);
+}
+
+static amg_status old_slice(node *n)
+{
+    int starts, ends, axes;
+    amg_status st = ints_to_input(n, "starts", 1, &starts);
+    if (!st) st = ints_to_input(n, "ends", 2, &ends);
+    if (!st) st = ints_to_input(n, "axes", 3, &axes);
+    if (st) return st;
+    if (starts < 0 || starts != ends || (axes >= 0 && axes != starts))
+        return fail(n, AMG_MALFORMED,
+                    "starts, ends and axes have %d, %d and %d entries, expected one "
+                    "number",
+                    starts, ends, axes);
+    return AMG_OK;
+}
+
+/* axes, an input since 18, back to an attribute. */
+static amg_status new_reduce_mean(node *n)
+{
+    amg_tensor axes;
+    bool keep_all = false;
+    amg_attr *a;
+    amg_status st = get_attr(n, "noop_with_empty_axes", AMG_ATTR_INT, &a);
+    if (!st) st = constant_ints(n, 1, "axes", &axes);
+    if (st) return st;
+    if (a) keep_all = a->i != 0;
+    drop_attr(n, "noop_with_empty_axes");
+    bool empty = !axes.data || axes.dims[0] == 0;
+    if (n->num_inputs > 1) n->num_inputs = 1;
+    if (empty && keep_all) {
+        n->op = AMG_OP_IDENTITY;
+        n->num_attrs = 0;
+    } else if (!empty) {
+        if (find_attr(n, "axes"))
+            return fail(n, AMG_MALFORMED, "axes are an input and an attribute");
+        n->attrs[n->num_attrs++] =
+            amg_ints("axes", (int)axes.dims[0], (const int64_t *)axes.data);
+    }
+    return AMG_OK;
+}
+
+/* Pads of some axes, input 3 since 18 → pads of all axes. */
+static amg_status new_pad(node *n)
+{
+    amg_tensor pads, axes;
+    amg_status st = constant_ints(n, 3, "axes", &axes);
+    if (st || !axes.data) return st;
+    st = constant_ints(n, 1, "pads", &pads);
+    const amg_value *x =
+        n->inputs[0] >= 0 ? amg_builder_value(n->im->builder, n->inputs[0]) : NULL;
+    if (st || !pads.data || !x) return st;
+    if (x->rank < 0)
+        return fail(n, AMG_UNSUPPORTED, "axes with an input of unknown rank");
+    int64_t all[2 * AMG_MAX_RANK] = {0}, count = axes.dims[0];
+    if (pads.dims[0] != 2 * count || count > x->rank)
+        return fail(n, AMG_MALFORMED,
+                    "%" PRId64 " pads for %" PRId64 " axes of %d dims", pads.dims[0],
+                    count, x->rank);
+    bool seen[AMG_MAX_RANK] = {false};
+    for (int64_t i = 0; i < count; i++) {
+        int64_t axis = ((const int64_t *)axes.data)[i];
+        if (axis < 0) axis += x->rank;
+        if (axis < 0 || axis >= x->rank || seen[axis])
+            return fail(n, AMG_MALFORMED, "axes[%" PRId64 "] is out of range or twice",
+                        i);
+        seen[axis] = true;
+        all[axis] = ((const int64_t *)pads.data)[i];
+        all[x->rank + axis] = ((const int64_t *)pads.data)[count + i];
+    }
+    n->num_inputs = 3;
+    return add_constant(n, 1, "pads", AMG_I64, 1, (int64_t[]){2 * x->rank}, all);
+}
+
+/* Dilation, an attribute since 19, does not exist in the opset that we write. */
+static amg_status new_average_pool(node *n)
+{
+    amg_attr *a;
+    amg_status st = get_attr(n, "dilations", AMG_ATTR_INTS, &a);
+    if (st || !a) return st;
+    for (int i = 0; i < a->count; i++)
+        if (a->ints[i] != 1)
+            return fail(n, AMG_UNSUPPORTED, "dilations[%d] is %" PRId64 ", expected 1",
+                        i, a->ints[i]);
+    drop_attr(n, "dilations");
+    return AMG_OK;
+}
+
+static amg_status normalise(node *n)
+{
+    int64_t opset = n->im->opset;
+    switch (n->op) {
+    case AMG_OP_CLIP: return opset < 11 ? old_clip(n) : AMG_OK;
+    case AMG_OP_PAD: return opset < 11 ? old_pad(n) : opset >= 18 ? new_pad(n) : AMG_OK;
+    case AMG_OP_SLICE: return opset < 10 ? old_slice(n) : AMG_OK;
+    case AMG_OP_SQUEEZE:
+    case AMG_OP_UNSQUEEZE:
+        return opset < 13 ? ints_to_input(n, "axes", 1, NULL) : AMG_OK;
+    case AMG_OP_REDUCE_MEAN: return opset >= 18 ? new_reduce_mean(n) : AMG_OK;
+    case AMG_OP_AVERAGE_POOL: return opset >= 19 ? new_average_pool(n) : AMG_OK;
+    case AMG_OP_DROPOUT:
+        if (n->num_inputs > 2) n->num_inputs = 2; /* training_mode */
+        drop_attr(n, "seed");
+        return opset < 12 ? float_to_input(n, "ratio", 1) : AMG_OK;
+    case AMG_OP_BATCH_NORM: drop_attr(n, "training_mode"); return AMG_OK;
+    case AMG_OP_MAX_POOL: drop_attr(n, "storage_order"); return AMG_OK;
+    case AMG_OP_CAST:
+        drop_attr(n, "saturate");
+        drop_attr(n, "round_mode");
+        return AMG_OK;
+    case AMG_OP_RANGE: drop_attr(n, "stash_type"); return AMG_OK;
+    default: return AMG_OK;
+    }
+}
+
+/* Absent optional inputs at the end say nothing; required ones must be there. */
+static amg_status check_inputs(node *n)
+{
+    const amg_op_info *info = amg_op_get(n->op);
+    while (n->num_inputs > info->min_inputs &&
+           n->inputs[n->num_inputs - 1] == AMG_NO_VALUE)
+        n->num_inputs--;
+    if (n->num_inputs < info->min_inputs ||
+        (info->max_inputs >= 0 && n->num_inputs > info->max_inputs))
+        return fail(n, AMG_MALFORMED, "%d inputs, expected %d to %d", n->num_inputs,
+                    info->min_inputs,
+                    info->max_inputs < 0 ? MAX_LIST_INPUTS : info->max_inputs);
+    for (size_t i = 0; i < (size_t)info->min_inputs && i < n->proto->n_input; i++)
+        if (!n->proto->input[i][0])
+            return fail(n, AMG_MALFORMED, "input %zu is absent, expected a value", i);
+    return AMG_OK;
+}
+
+/* ---- the node ---- */
+
+static amg_status check_op(node *n)
+{
+    const Onnx__NodeProto *p = n->proto;
+    const char *domain = p->domain ? p->domain : "";
+    amg_status st;
+    if (domain[0] && strcmp(domain, "ai.onnx")) {
+        st = fail(n, AMG_UNSUPPORTED, "operator %.60s of domain \"%.100s\"",
+                  p->op_type ? p->op_type : "", domain);
+        amg_hint(n->err, "only ONNX's own operators are read: see docs/onnx.md");
+        return st;
+    }
+    n->op = amg_op_find(p->op_type ? p->op_type : "");
+    if (n->op != AMG_OP_COUNT) return AMG_OK;
+    st = fail(n, AMG_UNSUPPORTED, "operator %.60s is not supported",
+              p->op_type ? p->op_type : "");
+    amg_hint(n->err, "docs/onnx.md lists the operators that are read");
+    return st;
+}
+
+/* The tensor of a Constant, whichever attribute it stands in. */
+static amg_status constant_tensor(node *n, amg_tensor *t)
+{
+    if (n->num_attrs != 1)
+        return fail(n, AMG_MALFORMED, "%d attributes, expected one value",
+                    n->num_attrs);
+    amg_attr *a = &n->attrs[0];
+    int64_t count = a->count;
+    switch (a->kind) {
+    case AMG_ATTR_TENSOR:
+        *t = a->tensor;
+        a->tensor = (amg_tensor){0}; /* t owns it now */
+        return AMG_OK;
+    case AMG_ATTR_FLOAT: return amg_tensor_view(AMG_F32, 0, NULL, &a->f, t, n->err);
+    case AMG_ATTR_INT: return amg_tensor_view(AMG_I64, 0, NULL, &a->i, t, n->err);
+    case AMG_ATTR_FLOATS:
+        return amg_tensor_view(AMG_F32, 1, &count, a->floats, t, n->err);
+    case AMG_ATTR_INTS: return amg_tensor_view(AMG_I64, 1, &count, a->ints, t, n->err);
+    case AMG_ATTR_STRING: break;
+    }
+    return fail(n, AMG_UNSUPPORTED, "its value is text, expected numbers");
+}
+
+static amg_status add_constant_node(node *n, amg_name *output)
+{
+    amg_tensor t = {0};
+    amg_status st = constant_tensor(n, &t);
+    if (!st) st = amg_import_param(n->im, output->name, &t, &output->value, n->err);
+    amg_tensor_clear(&t);
+    output->made = !st;
+    return st;
+}
+
+static amg_status translate(node *n)
+{
+    const Onnx__NodeProto *p = n->proto;
+    amg_status st = check_op(n);
+    if (!st) st = read_attrs(n);
+    if (st) return st;
+    /* The node is needed, but maybe for an output that is not the first. */
+    amg_name *output = p->output[0][0] ? amg_import_find(n->im, p->output[0]) : NULL;
+    if (!output) return fail(n, AMG_UNSUPPORTED, "its first output is absent");
+    if (n->op == AMG_OP_CONSTANT) return add_constant_node(n, output);
+    st = read_inputs(n);
+    if (!st) st = normalise(n);
+    if (!st) st = check_inputs(n);
+    if (st) return st;
+    output->value =
+        amg_builder_node(n->im->builder, n->op, p->name ? p->name : "", n->inputs,
+                         n->num_inputs, n->attrs, n->num_attrs, p->output[0]);
+    output->made = true;
+    return AMG_OK;
+}
+
+amg_status amg_import_node(amg_import *im, const Onnx__NodeProto *proto, amg_error *err)
+{
+    node n = {.im = im, .proto = proto, .err = err};
+    (void)amg_import_where(proto, n.where);
+    amg_status st = translate(&n);
+    for (int i = 0; i < n.num_attrs; i++)
+        if (n.attrs[i].kind == AMG_ATTR_TENSOR) amg_tensor_clear(&n.attrs[i].tensor);
+    return st;
+}

@@ -1,0 +1,26 @@
+/* The operator table as data. The rows themselves stand in op.h, where the enum comes
+ * from the same list; this file only looks them up. */
+#include "graph/op.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define AMG_OP_ROW(id, name, i0, i1, o0, o1, flags, note)                              \
+    [AMG_OP_##id] = {name, i0, i1, o0, o1, flags, note},
+static const amg_op_info table[] = {AMG_OP_LIST(AMG_OP_ROW)};
+#undef AMG_OP_ROW
+
+_Static_assert(sizeof table / sizeof table[0] == AMG_OP_COUNT, "one row per operator");
+
+const amg_op_info *amg_op_get(amg_op op)
+{
+    assert((unsigned)op < AMG_OP_COUNT);
+    return &table[op];
+}
+
+amg_op amg_op_find(const char *onnx_name)
+{
+    for (int i = 0; i < AMG_OP_COUNT; i++)
+        if (strcmp(table[i].name, onnx_name) == 0) return (amg_op)i;
+    return AMG_OP_COUNT;
+}

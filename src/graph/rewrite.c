@@ -1,0 +1,167 @@
+/* Rewrites: preprocessing in front of a graph, and other weights in a graph. Both go
+ * through the builder and leave their source untouched. */
+#include "graph/rewrite.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "graph/builder.h"
+
+static amg_status no_memory(amg_error *err)
+{
+    return amg_fail(err, AMG_NO_MEMORY, -1, "graph", "out of memory");
+}
+
+/* A builder and a value map for copying g, whose data input is not mapped yet. */
+static amg_status start(const amg_graph *g, amg_builder **b, int **map, amg_error *err)
+{
+    *b = amg_builder_new();
+    *map = amg_calloc((size_t)g->num_values, sizeof **map);
+    return *b && *map ? AMG_OK : no_memory(err);
+}
+
+/* Adds g's outputs and takes the graph out of the builder. */
+static amg_status finish(amg_builder *b, const amg_graph *g, const int *map,
+                         amg_graph **out, amg_error *err)
+{
+    for (int i = 0; i < g->num_outputs; i++) amg_builder_output(b, map[g->outputs[i]]);
+    return amg_builder_finish(b, out, err);
+}
+
+/* ---- preprocessing ---- */
+
+/* Preprocessing nodes and constants: a builder, and the graph whose names to avoid. */
+typedef struct {
+    amg_builder *b;
+    const amg_graph *g;
+} prefix;
+
+/* "preprocess/WORD", with as many '_' behind it as make it free in g. */
+static void free_name(const prefix *p, const char *word, char *name, size_t size)
+{
+    size_t length = (size_t)snprintf(name, size, "preprocess/%s", word);
+    while (amg_graph_find_value(p->g, name) >= 0 && length + 1 < size) {
+        name[length++] = '_';
+        name[length] = 0;
+    }
+}
+
+/* op(x, constant), named after word; constant f32 of shape dims. */
+static int apply(const prefix *p, amg_op op, const char *word, int x, int rank,
+                 const int64_t *dims, const float *values)
+{
+    char name[128], constant_name[160], constant_word[64];
+    amg_tensor t = {.dtype = AMG_F32, .rank = rank};
+    int64_t count = 1;
+    for (int i = 0; i < rank; i++) count *= t.dims[i] = dims[i];
+    t.size_bytes = (size_t)count * sizeof *values;
+    snprintf(constant_word, sizeof constant_word, "%s_value", word);
+    free_name(p, constant_word, constant_name, sizeof constant_name);
+    free_name(p, word, name, sizeof name);
+    int constant = amg_builder_param(p->b, constant_name, &t);
+    amg_tensor *data = amg_builder_data(p->b, constant);
+    if (data) memcpy(data->data, values, t.size_bytes);
+    return amg_builder_node(p->b, op, name, (int[]){x, constant}, 2, NULL, 0, name);
+}
+
+static int add_preprocess(const prefix *p, const amg_preprocess *pre, int x, int rank)
+{
+    if (pre->data_dtype == AMG_U8) {
+        char name[128];
+        amg_attr to = amg_int("to", amg_dtype_onnx(AMG_F32));
+        free_name(p, "float", name, sizeof name);
+        x = amg_builder_node(p->b, AMG_OP_CAST, name, &x, 1, &to, 1, name);
+        x = apply(p, AMG_OP_MUL, "scale", x, 0, NULL, &(float){1.0f / 255.0f});
+    }
+    if (pre->num_channels > 0) {
+        int64_t dims[AMG_MAX_RANK];
+        for (int i = 0; i < rank; i++) dims[i] = i == 1 ? pre->num_channels : 1;
+        x = apply(p, AMG_OP_SUB, "mean", x, rank, dims, pre->mean);
+        x = apply(p, AMG_OP_DIV, "std", x, rank, dims, pre->std);
+    }
+    return x;
+}
+
+static amg_status check_preprocess(const amg_value *input, const amg_preprocess *p,
+                                   amg_error *err)
+{
+    if (p->data_dtype != AMG_U8 && p->data_dtype != AMG_F32)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, input->name,
+                        "data are %s, expected U8 or F32",
+                        amg_dtype_name(p->data_dtype));
+    if (input->dtype == AMG_U8 && p->data_dtype == AMG_U8) return AMG_OK;
+    if (input->dtype != AMG_F32)
+        return amg_fail(err, AMG_MISMATCH, -1, input->name,
+                        "the model takes %s, the data are %s",
+                        amg_dtype_name(input->dtype), amg_dtype_name(p->data_dtype));
+    if (p->num_channels == 0) return AMG_OK;
+    if (p->num_channels < 0 || p->num_channels > 16 || input->rank < 2 ||
+        input->dims[1] != p->num_channels) {
+        char text[AMG_SHAPE_TEXT];
+        return amg_fail(err, AMG_MISMATCH, -1, input->name,
+                        "mean and std of %d channels for an input %s", p->num_channels,
+                        amg_shape_text(input->dtype, input->rank, input->dims, text));
+    }
+    for (int i = 0; i < p->num_channels; i++)
+        if (!isfinite(p->mean[i]) || !isfinite(p->std[i]) || !(p->std[i] > 0))
+            return amg_fail(err, AMG_INVALID, -1, input->name,
+                            "channel %d has mean %g and std %g, expected a std above 0",
+                            i, (double)p->mean[i], (double)p->std[i]);
+    return AMG_OK;
+}
+
+amg_status amg_graph_with_preprocess(const amg_graph *g, const amg_preprocess *p,
+                                     amg_graph **out, amg_error *err)
+{
+    if (g->num_inputs != 1)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, "graph",
+                        "has %d inputs, expected one", g->num_inputs);
+    const amg_value *input = &g->values[g->inputs[0]];
+    amg_status s = check_preprocess(input, p, err);
+    if (s) return s;
+
+    amg_builder *b;
+    int *map;
+    s = start(g, &b, &map, err);
+    if (s) goto done;
+    int x = amg_builder_input(b, input->name, p->data_dtype, input->rank, input->dims);
+    if (input->dtype == AMG_F32)
+        x = add_preprocess(&(prefix){.b = b, .g = g}, p, x, input->rank);
+    map[g->inputs[0]] = x;
+    amg_builder_copy_view(b, g, map, NULL, NULL);
+    s = finish(b, g, map, out, err);
+done:
+    amg_free(map);
+    amg_builder_free(b);
+    return s;
+}
+
+/* ---- weights ---- */
+
+amg_status amg_graph_with_weights(const amg_graph *g, amg_weight_fn get, void *context,
+                                  amg_graph **out, amg_error *err)
+{
+    amg_builder *b;
+    int *map;
+    amg_status s = start(g, &b, &map, err);
+    if (s) goto done;
+    for (int i = 0; i < g->num_inputs; i++) {
+        const amg_value *v = &g->values[g->inputs[i]];
+        map[g->inputs[i]] = amg_builder_input(b, v->name, v->dtype, v->rank, v->dims);
+    }
+    amg_builder_copy_view(b, g, map, NULL, NULL);
+    for (int i = 0; i < g->num_values; i++) {
+        const amg_value *v = &g->values[i];
+        if (v->kind != AMG_VALUE_PARAM) continue;
+        const amg_tensor *t = v->role == AMG_ROLE_CONSTANT ? NULL : get(context, v);
+        if (!t && v->data.data) t = &v->data;
+        if (t) amg_builder_set_data(b, map[i], t);
+    }
+    s = finish(b, g, map, out, err);
+done:
+    amg_free(map);
+    amg_builder_free(b);
+    return s;
+}

@@ -1,0 +1,381 @@
+/* The dataset augmenter: private samples and covers (or noise) in, shards of augmented
+ * samples and label columns out, a chunk at a time. Which sample goes where is the
+ * plan's and the cover plan's business; this file moves bytes and writes files. The
+ * same key and data give the same bytes, however many threads work. */
+#include "obfuscate/augment_data.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <sodium.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/parallel.h"
+#include "formats/npy.h"
+#include "obfuscate/samples.h"
+
+#define SHARD_BYTES ((size_t)64 << 20)
+
+/* State of one split's augmentation. */
+typedef struct {
+    const amg_augment_options *o;
+    const amg_obf_plan *plan;
+    const char *job_dir;
+    size_t elem;               /* bytes of a value */
+    int64_t total, chunk;      /* samples */
+    int64_t shard_rows;        /* rows of a full shard */
+    void **streams;            /* [num_subnets], by slot: [chunk][num_values] or NULL */
+    const int64_t **rows;      /* [num_subnets]: a decoy's pool rows; NULL: original */
+    void *out;                 /* [chunk][num_positions] */
+    int64_t *labels;           /* [chunk], of one stream */
+    int32_t *columns;          /* [chunk][num_subnets] */
+    _Atomic bool no_keystream; /* a worker found no locked memory */
+    double start_seconds;
+} augmenter;
+
+static double now_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- checks ---- */
+
+static amg_status check_set(const amg_obf_plan *plan, const amg_dataset *ds,
+                            amg_error *err)
+{
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    char found[AMG_SHAPE_TEXT], expected[AMG_SHAPE_TEXT];
+    if (info->dtype == plan->shape.dtype &&
+        memcmp(info->dims, plan->shape.dims, sizeof info->dims) == 0)
+        return AMG_OK;
+    return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
+                    "samples are %s, expected %s",
+                    amg_shape_text(info->dtype, 3, info->dims, found),
+                    amg_shape_text(plan->shape.dtype, 3, plan->shape.dims, expected));
+}
+
+static amg_status check_options(const amg_augment_options *o, amg_error *err)
+{
+    const bool streams = o->plan->shape.mode == AMG_MODE_STREAMS;
+    amg_status st = check_set(o->plan, o->data, err);
+    if (st == AMG_OK && streams) {
+        if (!o->covers || !o->cover_rows)
+            return amg_fail(err, AMG_INVALID, -1, o->split, "streams need covers");
+        st = check_set(o->plan, o->covers, err);
+    }
+    if (st == AMG_OK && !streams &&
+        (!o->noise || o->noise->dtype != o->plan->shape.dtype))
+        return amg_fail(err, AMG_INVALID, -1, o->split,
+                        "paper mode needs noise of the data's dtype");
+    if (st == AMG_OK && amg_dataset_get_info(o->data)->num_samples < 1)
+        return amg_fail(err, AMG_INVALID, -1, amg_dataset_source(o->data),
+                        "found no sample");
+    return st;
+}
+
+/* ---- one chunk ---- */
+
+static amg_status map_labels(augmenter *a, int slot, const amg_dataset *ds,
+                             const int64_t *rows, int64_t first, int64_t num,
+                             amg_error *err)
+{
+    const amg_subnet_plan *net = &a->plan->subnets[slot];
+    for (int64_t i = 0; i < num; i++) {
+        const int64_t label = a->labels[i];
+        if (label < 0 || label >= net->num_classes)
+            return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
+                            "sample %" PRId64 " has class %" PRId64
+                            ", expected one of %" PRId64,
+                            rows ? rows[i] : first + i, label, net->num_classes);
+        a->columns[i * a->plan->num_subnets + slot] = net->label_map[label];
+    }
+    return AMG_OK;
+}
+
+/* Reads what each slot shows of samples first .. first+num-1 and fills the columns. In
+ * paper mode decoys have no samples of their own: they train on the original's labels,
+ * as in the paper, each under its own class map. */
+static amg_status read_streams(augmenter *a, int64_t first, int64_t num, amg_error *err)
+{
+    const amg_augment_options *o = a->o;
+    const int original = a->plan->original;
+    amg_status st = amg_samples_read(o->data, NULL, first, num, a->streams[original],
+                                     a->labels, err);
+    if (st == AMG_OK) st = map_labels(a, original, o->data, NULL, first, num, err);
+    for (int s = 0; st == AMG_OK && s < a->plan->num_subnets; s++) {
+        if (s == original) continue;
+        if (!a->rows[s]) {
+            st = map_labels(a, s, o->data, NULL, first, num, err);
+            continue;
+        }
+        const int64_t *rows = a->rows[s] + first;
+        st = amg_samples_read(o->covers, rows, 0, num, a->streams[s], a->labels, err);
+        if (st == AMG_OK) st = map_labels(a, s, o->covers, rows, first, num, err);
+    }
+    return st;
+}
+
+/* Fills samples begin .. end-1 of out with noise, each from its own stream. */
+static void noise_range(augmenter *a, int64_t begin, int64_t end)
+{
+    const size_t sample_bytes = (size_t)a->plan->num_values * a->elem;
+    const size_t out_bytes = (size_t)a->plan->num_positions * a->elem;
+    const uint8_t *x = a->streams[a->plan->original];
+    amg_keystream *ks = NULL;
+    if (amg_keystream_new(a->o->secret, AMG_PURPOSE_NOISE, 0, &ks, NULL) != AMG_OK) {
+        atomic_store(&a->no_keystream, true);
+        return;
+    }
+    for (int64_t i = begin; i < end; i++) {
+        uint8_t hash[AMG_SAMPLE_HASH_BYTES];
+        uint64_t index = 0;
+        amg_secret_hash(a->o->secret, x + (size_t)i * sample_bytes, sample_bytes, hash);
+        for (int b = 0; b < 8; b++) index |= (uint64_t)hash[b] << 8 * b;
+        amg_keystream_seek(ks, index);
+        amg_noise_fill(a->o->noise, ks, a->plan->num_positions,
+                       (uint8_t *)a->out + (size_t)i * out_bytes);
+    }
+    amg_keystream_free(ks);
+}
+
+static void scatter_range(void *context, int64_t begin, int64_t end)
+{
+    augmenter *a = context;
+    const void *streams[AMG_MAX_DECOYS + 1];
+    const size_t skip = (size_t)begin * (size_t)a->plan->num_values * a->elem;
+    for (int s = 0; s < a->plan->num_subnets; s++)
+        streams[s] = a->streams[s] ? (const uint8_t *)a->streams[s] + skip : NULL;
+    if (a->o->noise) noise_range(a, begin, end);
+    amg_scatter(a->plan, streams, end - begin, a->elem,
+                (uint8_t *)a->out +
+                    (size_t)begin * (size_t)a->plan->num_positions * a->elem);
+}
+
+static amg_status make_chunk(augmenter *a, int64_t first, int64_t num, amg_error *err)
+{
+    amg_status st = read_streams(a, first, num, err);
+    if (st != AMG_OK) return st;
+    /* Ranges of 256: four tiles, which pays for a tile's memory. */
+    amg_parallel_for(num, 256, scatter_range, a);
+    if (atomic_load(&a->no_keystream))
+        return amg_fail(err, AMG_NO_MEMORY, -1, "noise", "no locked memory");
+    return AMG_OK;
+}
+
+/* ---- shards ---- */
+
+/* "data/train-x-00012.npy" in arena; NULL when out of memory. */
+static char *shard_name(amg_arena *arena, const char *split, char part, int number)
+{
+    char name[128];
+    snprintf(name, sizeof name, "data/%s-%c-%05d.npy", split, part, number);
+    return amg_arena_strdup(arena, name);
+}
+
+static amg_status open_part(const char *job_dir, const char *name, amg_dtype dtype,
+                            int rank, const int64_t *dims, amg_outfile *out,
+                            amg_error *err)
+{
+    char *path = amg_path_join(job_dir, name);
+    if (!path) return amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory");
+    amg_status st = amg_outfile_open(path, 0644, true, out, err);
+    if (st == AMG_OK) st = amg_npy_write_header(out->stream, dtype, rank, dims, err);
+    amg_free(path);
+    return st;
+}
+
+static amg_status report(const augmenter *a, int64_t done, const amg_progress *progress,
+                         amg_error *err)
+{
+    if (!progress || !progress->report) return AMG_OK;
+    const double seconds = now_seconds() - a->start_seconds;
+    const amg_progress_event event = {
+        .stage = "augment",
+        .done = done,
+        .total = a->total,
+        .loss = NAN,
+        .accuracy = NAN,
+        .per_second = seconds > 0 ? (double)done / seconds : 0,
+    };
+    if (progress->report(progress->context, &event)) return AMG_OK;
+    return amg_fail(err, AMG_INTERRUPTED, -1, "augment", "stopped on request");
+}
+
+static amg_status write_rows(const augmenter *a, const amg_shard *shard, int64_t first,
+                             int64_t num, FILE *x, FILE *y, amg_error *err)
+{
+    const size_t row = (size_t)a->plan->num_positions * a->elem;
+    const size_t subnets = (size_t)a->plan->num_subnets;
+    if (fwrite(a->out, row, (size_t)num, x) != (size_t)num ||
+        fwrite(a->columns, sizeof(int32_t) * subnets, (size_t)num, y) != (size_t)num)
+        return amg_fail(err, AMG_IO, -1, shard->x,
+                        "could not write samples %" PRId64 " to %" PRId64, first,
+                        first + num - 1);
+    return AMG_OK;
+}
+
+/* Writes samples first .. first+shard->rows-1 as the shard's two files. */
+static amg_status write_shard(augmenter *a, const amg_shard *shard, int64_t first,
+                              const amg_progress *progress, amg_error *err)
+{
+    const int64_t *dims = a->plan->out_dims;
+    const int64_t x_dims[4] = {shard->rows, dims[0], dims[1], dims[2]};
+    const int64_t y_dims[2] = {shard->rows, a->plan->num_subnets};
+    amg_outfile x = {0}, y = {0};
+    amg_status st =
+        open_part(a->job_dir, shard->x, a->plan->shape.dtype, 4, x_dims, &x, err);
+    if (st == AMG_OK) st = open_part(a->job_dir, shard->y, AMG_I32, 2, y_dims, &y, err);
+    for (int64_t done = 0; st == AMG_OK && done < shard->rows;) {
+        int64_t left = shard->rows - done, num = left < a->chunk ? left : a->chunk;
+        st = make_chunk(a, first + done, num, err);
+        if (st == AMG_OK)
+            st = write_rows(a, shard, first + done, num, x.stream, y.stream, err);
+        done += num;
+        if (st == AMG_OK) st = report(a, first + done, progress, err);
+    }
+    if (st == AMG_OK) st = amg_outfile_commit(&x, true, err);
+    if (st == AMG_OK) {
+        st = amg_outfile_commit(&y, true, err);
+        if (st != AMG_OK) { /* no x without its y */
+            char *path = amg_path_join(a->job_dir, shard->x);
+            if (path) unlink(path);
+            amg_free(path);
+        }
+    }
+    amg_outfile_abort(&x);
+    amg_outfile_abort(&y);
+    return st;
+}
+
+static void remove_shards(const char *job_dir, const amg_shard *shards, int count)
+{
+    for (int i = 0; i < count; i++) {
+        const char *names[2] = {shards[i].x, shards[i].y};
+        for (int part = 0; part < 2; part++) {
+            char *path = amg_path_join(job_dir, names[part]);
+            if (path) unlink(path);
+            amg_free(path);
+        }
+    }
+}
+
+/* Names and sizes of all shards of the split, in m->arena. */
+static amg_status plan_shards(const augmenter *a, amg_manifest *m, amg_split *split,
+                              amg_error *err)
+{
+    const int64_t count = (a->total + a->shard_rows - 1) / a->shard_rows;
+    if (count > 99999) /* five digits in a name */
+        return amg_fail(err, AMG_INVALID, -1, a->o->split,
+                        "%" PRId64 " shards, expected at most 99999", count);
+    split->num_samples = a->total;
+    split->num_shards = (int)count;
+    split->shards = amg_arena_array(&m->arena, (size_t)count, sizeof *split->shards);
+    if (!split->shards) return amg_fail(err, AMG_NO_MEMORY, -1, "shards", "no memory");
+    for (int i = 0; i < split->num_shards; i++) {
+        amg_shard *shard = &split->shards[i];
+        const int64_t left = a->total - i * a->shard_rows;
+        shard->rows = left < a->shard_rows ? left : a->shard_rows;
+        shard->x = shard_name(&m->arena, a->o->split, 'x', i);
+        shard->y = shard_name(&m->arena, a->o->split, 'y', i);
+        if (!shard->x || !shard->y)
+            return amg_fail(err, AMG_NO_MEMORY, -1, "shards", "no memory");
+    }
+    return AMG_OK;
+}
+
+/* ---- all of it ---- */
+
+/* Buffers of one chunk. Decoys have streams in streams mode only. */
+static amg_status make_room(augmenter *a, amg_error *err)
+{
+    const amg_obf_plan *plan = a->plan;
+    const size_t subnets = (size_t)plan->num_subnets, chunk = (size_t)a->chunk;
+    const bool covered = plan->shape.mode == AMG_MODE_STREAMS;
+    a->streams = amg_calloc(subnets, sizeof *a->streams);
+    a->rows = amg_calloc(subnets, sizeof *a->rows);
+    a->out = amg_alloc_aligned(chunk * (size_t)plan->num_positions * a->elem);
+    a->labels = amg_malloc(chunk * sizeof *a->labels);
+    a->columns = amg_malloc(chunk * subnets * sizeof *a->columns);
+    bool ok = a->streams && a->rows && a->out && a->labels && a->columns;
+    const int64_t *next = a->o->cover_rows;
+    for (int s = 0; ok && s < plan->num_subnets; s++) {
+        if (s != plan->original && !covered) continue;
+        a->streams[s] = amg_alloc_aligned(chunk * (size_t)plan->num_values * a->elem);
+        ok = a->streams[s] != NULL;
+        if (s == plan->original) continue;
+        a->rows[s] = next;
+        next += a->total;
+    }
+    if (ok) return AMG_OK;
+    return amg_fail(err, AMG_NO_MEMORY, -1, "augment",
+                    "no memory for %" PRId64 " samples at once", a->chunk);
+}
+
+static void free_room(augmenter *a)
+{
+    for (int s = 0; a->streams && s < a->plan->num_subnets; s++)
+        amg_free_aligned(a->streams[s]);
+    amg_free(a->streams);
+    amg_free(a->rows);
+    amg_free_aligned(a->out);
+    amg_free(a->labels);
+    amg_free(a->columns);
+}
+
+/* Makes JOB_DIR/data if it is missing; *made tells. */
+static amg_status make_data_dir(const char *job_dir, char **path, bool *made,
+                                amg_error *err)
+{
+    *path = amg_path_join(job_dir, "data");
+    if (!*path) return amg_fail(err, AMG_NO_MEMORY, -1, job_dir, "no memory");
+    if (amg_path_is_dir(*path)) return AMG_OK;
+    amg_status st = amg_dir_make(*path, err);
+    *made = st == AMG_OK;
+    return st;
+}
+
+amg_status amg_augment_data(const amg_augment_options *o, const char *job_dir,
+                            amg_manifest *m, amg_split *split,
+                            const amg_progress *progress, amg_error *err)
+{
+    amg_status st = check_options(o, err);
+    if (st != AMG_OK) return st;
+    augmenter a = {.o = o, .plan = o->plan, .job_dir = job_dir};
+    a.elem = amg_dtype_size(o->plan->shape.dtype);
+    a.total = amg_dataset_get_info(o->data)->num_samples;
+    const size_t row = (size_t)o->plan->num_positions * a.elem;
+    const size_t want = o->shard_bytes ? o->shard_bytes : SHARD_BYTES;
+    a.shard_rows = want > row ? (int64_t)(want / row) : 1;
+    a.chunk = amg_samples_chunk(row);
+    if (a.chunk > a.shard_rows) a.chunk = a.shard_rows;
+    a.start_seconds = now_seconds();
+
+    amg_split made = {0};
+    char *data_dir = NULL;
+    bool made_dir = false;
+    int written = 0;
+    st = plan_shards(&a, m, &made, err);
+    if (st == AMG_OK) st = make_room(&a, err);
+    if (st == AMG_OK) st = make_data_dir(job_dir, &data_dir, &made_dir, err);
+    while (st == AMG_OK && written < made.num_shards) {
+        st = write_shard(&a, &made.shards[written], written * a.shard_rows, progress,
+                         err);
+        if (st == AMG_OK) written++;
+    }
+    if (st == AMG_OK) {
+        *split = made;
+    } else {
+        remove_shards(job_dir, made.shards, written);
+        if (made_dir) rmdir(data_dir);
+    }
+    free_room(&a);
+    amg_free(data_dir);
+    return st;
+}

@@ -1,0 +1,226 @@
+/* The model augmenter: select + preprocess + network for every slot of the plan, joined
+ * over one input, then scrambled. Consumes finished sub-networks (decoy.c makes the
+ * decoys); knows nothing of data. */
+#include "obfuscate/augment_model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "graph/builder.h"
+#include "graph/class_rows.h"
+#include "obfuscate/decoy_arch.h"
+#include "obfuscate/decoy_init.h"
+#include "obfuscate/scramble.h"
+
+bool amg_labels_permutable(const amg_graph *g)
+{
+    amg_class_rows rows;
+    if (!amg_class_rows_find(g, 0, &rows)) return false;
+    int32_t *order = amg_calloc((size_t)rows.num_classes, sizeof *order);
+    const amg_tensor *data[2] = {0};
+    for (int i = 0; i < rows.num_params; i++) data[i] = &g->values[rows.params[i]].data;
+    bool distinct = order && amg_class_rows_canonical(&rows, data, order);
+    amg_free(order);
+    return distinct;
+}
+
+amg_status amg_decoy_make(const amg_secret *secret, const amg_graph *original,
+                          int index, int num_decoys, int64_t num_classes,
+                          const amg_decoy_options *options, amg_graph **out,
+                          int *num_unknown, amg_error *err)
+{
+    amg_graph *skeleton = NULL;
+    amg_keystream *k = NULL;
+    amg_status st = amg_decoy_arch_make(secret, original, index, num_decoys,
+                                        num_classes, options, &skeleton, err);
+    if (!st)
+        st =
+            amg_keystream_new(secret, AMG_PURPOSE_DECOY_INIT, (uint64_t)index, &k, err);
+    if (!st) st = amg_decoy_init(k, original, skeleton, out, num_unknown, err);
+    amg_keystream_free(k);
+    amg_graph_free(skeleton);
+    return st;
+}
+
+/* Class rows by the slot's label map, in a copy of the network. */
+typedef struct {
+    const amg_graph *g;
+    amg_class_rows rows;
+    amg_tensor permuted[2];
+} row_source;
+
+static const amg_tensor *get_rows(void *context, const amg_value *param)
+{
+    const row_source *r = context;
+    for (int i = 0; i < r->rows.num_params; i++)
+        if (param == &r->g->values[r->rows.params[i]]) return &r->permuted[i];
+    return NULL;
+}
+
+static amg_status permute_classes(const amg_graph *g, const amg_subnet_plan *s,
+                                  amg_graph **out, amg_error *err)
+{
+    row_source r = {.g = g};
+    if (!amg_class_rows_find(g, 0, &r.rows) || r.rows.num_classes != s->num_classes)
+        return amg_fail(err, AMG_MISMATCH, -1, g->values[g->outputs[0]].name,
+                        "the head's classes cannot be permuted");
+    amg_status st = AMG_OK;
+    for (int i = 0; !st && i < r.rows.num_params; i++) {
+        const amg_tensor *t = &g->values[r.rows.params[i]].data;
+        st = amg_tensor_new(t->dtype, t->rank, t->dims, &r.permuted[i], err);
+        if (!st)
+            amg_class_rows_permute(t, r.rows.axis[i], s->label_map, &r.permuted[i]);
+    }
+    if (!st) st = amg_graph_with_weights(g, get_rows, &r, out, err);
+    amg_tensor_clear(&r.permuted[0]);
+    amg_tensor_clear(&r.permuted[1]);
+    return st;
+}
+
+static const char *slot_name(void *context, const char *name)
+{
+    static _Thread_local char buf[512];
+    snprintf(buf, sizeof buf, "s%d/%s", *(const int *)context, name);
+    return buf;
+}
+
+/* Reshape [N, C*H'*W'] -> Gather(select) -> Reshape to the network's input shape. */
+static int add_select(amg_builder *b, const amg_obf_plan *plan, int slot, int x,
+                      const amg_value *input)
+{
+    const uint32_t *select = plan->subnets[slot].select;
+    int64_t n = plan->num_values, flat[2] = {0, -1}, shape[AMG_MAX_RANK];
+    char name[64];
+    for (int i = 0; i < input->rank; i++) shape[i] = i ? input->dims[i] : -1;
+
+    amg_tensor t = {.dtype = AMG_I64, .rank = 1, .dims = {2}, .data = flat};
+    t.size_bytes = sizeof flat;
+    snprintf(name, sizeof name, "s%d/select/flat", slot);
+    int flat_shape = amg_builder_param(b, name, &t);
+    t.dims[0] = input->rank;
+    t.data = shape;
+    t.size_bytes = (size_t)input->rank * sizeof *shape;
+    snprintf(name, sizeof name, "s%d/select/shape", slot);
+    int net_shape = amg_builder_param(b, name, &t);
+    t = (amg_tensor){.dtype = AMG_I64, .rank = 1, .dims = {n}};
+    t.size_bytes = (size_t)n * sizeof(int64_t);
+    snprintf(name, sizeof name, "s%d/select/index", slot);
+    int index = amg_builder_param(b, name, &t);
+    amg_tensor *to = amg_builder_data(b, index);
+    for (int64_t i = 0; to && to->data && i < n; i++)
+        ((int64_t *)to->data)[i] = select[i];
+
+    snprintf(name, sizeof name, "s%d/select", slot);
+    int v = amg_builder_node(b, AMG_OP_RESHAPE, name, (int[]){x, flat_shape}, 2, NULL,
+                             0, NULL);
+    v = amg_builder_node(b, AMG_OP_GATHER, name, (int[]){v, index}, 2,
+                         (amg_attr[]){amg_int("axis", 1)}, 1, NULL);
+    return amg_builder_node(b, AMG_OP_RESHAPE, name, (int[]){v, net_shape}, 2, NULL, 0,
+                            NULL);
+}
+
+/* Adds slot's network behind its select; *net is the graph as it was copied. */
+static amg_status add_subnet(amg_builder *b, const amg_obf_plan *plan,
+                             const amg_preprocess *pre, int slot,
+                             const amg_graph *subnet, int x, amg_error *err)
+{
+    amg_graph *permuted = NULL, *net = NULL;
+    int *map = NULL;
+    const amg_graph *g = subnet;
+    amg_status st = AMG_OK;
+    if (plan->shape.permute_labels) {
+        st = permute_classes(subnet, &plan->subnets[slot], &permuted, err);
+        g = permuted;
+    }
+    if (!st) st = amg_graph_with_preprocess(g, pre, &net, err);
+    if (st) goto done;
+    map = amg_calloc((size_t)net->num_values, sizeof *map);
+    if (!map) {
+        st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
+        goto done;
+    }
+    for (int i = 0; i < net->num_values; i++) map[i] = AMG_NO_VALUE;
+    map[net->inputs[0]] = add_select(b, plan, slot, x, &net->values[net->inputs[0]]);
+    amg_builder_copy(b, net, map, slot_name, &slot);
+    amg_builder_output(b, map[net->outputs[0]]);
+done:
+    amg_free(map);
+    amg_graph_free(net);
+    amg_graph_free(permuted);
+    return st;
+}
+
+/* Lists the job's names of the original's trainables and buffers. joined's names are
+ * "sSLOT/NAME". */
+static amg_status list_names(const amg_graph *original, int slot,
+                             const amg_graph *joined, const char *const *scrambled,
+                             int *num_names, char ***job_names, char ***own_names,
+                             amg_error *err)
+{
+    char **job = amg_calloc((size_t)original->num_values + 1, sizeof *job);
+    char **own = amg_calloc((size_t)original->num_values + 1, sizeof *own);
+    int n = 0;
+    bool ok = job && own;
+    for (int v = 0; ok && v < original->num_values; v++) {
+        const amg_value *val = &original->values[v];
+        if (val->kind != AMG_VALUE_PARAM || val->role == AMG_ROLE_CONSTANT) continue;
+        int j = amg_graph_find_value(joined, slot_name(&slot, val->name));
+        if (j < 0) continue; /* not used by the network */
+        own[n] = amg_strdup(val->name);
+        job[n] = amg_strdup(scrambled[j]);
+        ok = own[n] && job[n];
+        n++;
+    }
+    if (ok) {
+        *num_names = n;
+        *job_names = job;
+        *own_names = own;
+        return AMG_OK;
+    }
+    for (int i = 0; job && own && i < n; i++) {
+        amg_free(job[i]);
+        amg_free(own[i]);
+    }
+    amg_free(job);
+    amg_free(own);
+    return amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory for its names");
+}
+
+amg_status amg_augment_model(const amg_secret *secret, const amg_obf_plan *plan,
+                             const amg_preprocess *pre, const amg_graph *const *subnets,
+                             amg_graph **out, int *num_names, char ***job_names,
+                             char ***own_names, char original_output[256],
+                             amg_error *err)
+{
+    amg_builder *b = amg_builder_new();
+    amg_graph *joined = NULL, *job = NULL;
+    amg_keystream *k = NULL;
+    const char **names = NULL;
+    int64_t dims[4] = {AMG_DIM_BATCH, plan->out_dims[0], plan->out_dims[1],
+                       plan->out_dims[2]};
+    amg_status st = AMG_OK;
+    if (!b) st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
+    int x = st ? AMG_NO_VALUE : amg_builder_input(b, "x", plan->shape.dtype, 4, dims);
+    for (int s = 0; !st && s < plan->num_subnets; s++)
+        st = add_subnet(b, plan, pre, s, subnets[s], x, err);
+    if (!st) st = amg_builder_finish(b, &joined, err);
+    if (!st) st = amg_keystream_new(secret, AMG_PURPOSE_NAMES, 0, &k, err);
+    if (!st && !(names = amg_calloc((size_t)joined->num_values, sizeof *names)))
+        st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
+    if (!st) st = amg_scramble(k, joined, &job, names, err);
+    if (!st)
+        st = list_names(subnets[plan->original], plan->original, joined, names,
+                        num_names, job_names, own_names, err);
+    if (!st) {
+        snprintf(original_output, 256, "%s", names[joined->outputs[plan->original]]);
+        *out = job;
+        job = NULL;
+    }
+    amg_free(names);
+    amg_keystream_free(k);
+    amg_graph_free(job);
+    amg_graph_free(joined);
+    amg_builder_free(b);
+    return st;
+}

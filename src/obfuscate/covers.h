@@ -1,0 +1,47 @@
+/* Covers: which pool samples fill the decoys' streams. What makes the original hard to
+ * tell from decoys is that all streams are drawn alike, so:
+ *
+ *   - every decoy's rows are a uniform choice from the pool, made by the key; no row
+ *     serves twice, in any split
+ *   - rows stand in the pool's own order, as the original's stand in their set's
+ *   - no sample of one stream has the same bytes as one of another stream: such a pool
+ *     row is passed over. Equal samples within one stream stay: the original keeps its
+ *     own, so a decoy without any would be known by that.
+ *
+ * Training rows are taken from the front of the pool's keyed order and validation rows
+ * from its back, decoys in turn, so that a set which grew a little keeps its covers. */
+#ifndef AMG_OBFUSCATE_COVERS_H
+#define AMG_OBFUSCATE_COVERS_H
+
+#include "formats/dataset.h"
+#include "key/secret.h"
+
+#define AMG_COVER_SPLITS 2 /* training, validation */
+
+typedef struct {
+    const amg_dataset *data; /* the private samples */
+    const amg_dataset *pool; /* the same pointer in both splits: one pool for both */
+} amg_cover_split;
+
+typedef struct {
+    int num_decoys, num_splits;
+    int64_t num_samples[AMG_COVER_SPLITS];
+    int64_t *rows[AMG_COVER_SPLITS]; /* [num_decoys][num_samples], each ascending */
+    /* Samples that are byte-equal to an earlier one of their own stream: of the private
+     * data, and of all decoys together. Rates that differ much tell them apart. */
+    int64_t private_repeats, cover_repeats;
+    int64_t passed_over; /* pool rows equal to a sample of another stream */
+} amg_cover_plan;
+
+/* Chooses for all splits at once; reads every private sample and every chosen one once.
+ * AMG_MISMATCH: the pool is too small (says how many samples are missing), has another
+ * shape or dtype, or shares a row with private data or another pool (says which); or
+ * the two private splits share a row. Memory: about 32 bytes per sample of the job. */
+AMG_MUST_CHECK amg_status amg_cover_plan_derive(const amg_secret *secret,
+                                                int num_decoys,
+                                                const amg_cover_split *splits,
+                                                int num_splits, amg_cover_plan *out,
+                                                amg_error *err);
+void amg_cover_plan_clear(amg_cover_plan *plan); /* wipes; zeroed is fine */
+
+#endif

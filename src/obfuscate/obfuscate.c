@@ -1,0 +1,395 @@
+/* `amalgam obfuscate`, in order: open and check everything, choose (plan, covers,
+ * decoys), write the job into a folder beside its final name, write the key, rename the
+ * job. Whatever fails, neither job nor key stays. */
+#include "obfuscate/obfuscate.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "formats/npy.h"
+#include "graph/onnx_graph.h"
+#include "obfuscate/job_writer.h"
+
+/* Everything that is open or made while obfuscating; close_all undoes it on every path.
+ */
+typedef struct {
+    const amg_obfuscate_options *o;
+    amg_graph *model;
+    amg_dataset *train, *val, *covers, *val_covers;
+    amg_secret *secret;
+    amg_preprocess pre;
+    amg_obf_plan plan;
+    amg_cover_plan cover_plan;
+    float *noise_values;
+    int64_t num_noise_values;
+    amg_noise_law noise;
+    amg_graph **subnets; /* per slot; the original's is model */
+    amg_graph *job;
+    amg_manifest manifest;
+    amg_key_payload payload;
+    char temp[PATH_MAX]; /* the folder being written; "" when there is none */
+} work;
+
+static void close_all(work *w)
+{
+    if (w->temp[0]) amg_dir_remove(w->temp);
+    w->payload.original = NULL; /* borrowed from w->model */
+    amg_key_payload_clear(&w->payload);
+    amg_manifest_clear(&w->manifest);
+    amg_graph_free(w->job);
+    for (int s = 0; w->subnets && s < w->plan.num_subnets; s++)
+        if (w->subnets[s] != w->model) amg_graph_free(w->subnets[s]);
+    amg_free(w->subnets);
+    amg_noise_clear(&w->noise);
+    amg_free(w->noise_values);
+    amg_cover_plan_clear(&w->cover_plan);
+    amg_obf_plan_clear(&w->plan);
+    amg_secret_free(w->secret);
+    amg_dataset_close(w->val_covers);
+    amg_dataset_close(w->covers);
+    amg_dataset_close(w->val);
+    amg_dataset_close(w->train);
+    amg_graph_free(w->model);
+}
+
+/* The folder that path is or will be in, resolved. */
+static bool resolve_parent(const char *path, char out[PATH_MAX])
+{
+    char *copy = amg_strdup(path);
+    if (!copy) return false;
+    size_t n = strlen(copy);
+    while (n > 1 && copy[n - 1] == '/') copy[--n] = 0;
+    char *slash = strrchr(copy, '/');
+    const char *parent = !slash ? "." : slash == copy ? "/" : copy;
+    if (slash && slash != copy) *slash = 0;
+    bool ok = realpath(parent, out) != NULL;
+    amg_free(copy);
+    return ok;
+}
+
+static const char *last_part(const char *path, size_t *length)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    const char *p = path + n;
+    while (p > path && p[-1] != '/') p--;
+    *length = (size_t)(path + n - p);
+    return p;
+}
+
+/* Both names free, both parents there, the key not inside the job (also not by way of
+ * links). */
+static amg_status check_paths(const amg_obfuscate_options *o, amg_error *err)
+{
+    char key_dir[PATH_MAX], out_dir[PATH_MAX];
+    size_t length;
+    if (amg_path_exists(o->key)) {
+        amg_fail(err, AMG_EXISTS, -1, o->key,
+                 "exists already; a key is never overwritten");
+        amg_hint(err,
+                 "choose another --key, or move the old one away if its job is done");
+        return AMG_EXISTS;
+    }
+    if (amg_path_exists(o->out)) {
+        amg_fail(err, AMG_EXISTS, -1, o->out,
+                 "exists already; a job is never overwritten");
+        amg_hint(err, "choose another -o, or remove the old job");
+        return AMG_EXISTS;
+    }
+    if (!resolve_parent(o->out, out_dir))
+        return amg_fail_errno(err, errno, o->out, "the folder it should be in");
+    const char *name = last_part(o->out, &length);
+    /* The key's parent may be the job itself, which does not exist yet: compare names,
+     * too. */
+    char job[PATH_MAX + 256], key_parent[PATH_MAX];
+    snprintf(job, sizeof job, "%s/%.*s", strcmp(out_dir, "/") ? out_dir : "",
+             (int)length, name);
+    if (!resolve_parent(o->key, key_dir)) {
+        size_t key_length;
+        const char *key_name = last_part(o->key, &key_length);
+        snprintf(key_parent, sizeof key_parent, "%.*s", (int)(key_name - o->key),
+                 o->key);
+        char parent_of_parent[PATH_MAX];
+        size_t n;
+        const char *last = last_part(key_parent, &n);
+        if (resolve_parent(key_parent, parent_of_parent) &&
+            !strcmp(parent_of_parent, out_dir) && n == length &&
+            !strncmp(last, name, n)) {
+            amg_fail(err, AMG_UNSAFE_PATH, -1, o->key,
+                     "the key must not lie in the job folder");
+            amg_hint(err, "the job goes to the cloud, the key never does");
+            return AMG_UNSAFE_PATH;
+        }
+        return amg_fail_errno(err, ENOENT, o->key, "the folder it should be in");
+    }
+    size_t n = strlen(job);
+    if (!strncmp(key_dir, job, n) && (!key_dir[n] || key_dir[n] == '/'))
+        return amg_fail(err, AMG_UNSAFE_PATH, -1, o->key,
+                        "the key must not lie in the job folder");
+    return AMG_OK;
+}
+
+static int64_t product(const int64_t *dims, int rank)
+{
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++) n *= dims[i];
+    return n;
+}
+
+static amg_status check_data(const amg_graph *g, const char *model, const char *spec,
+                             const amg_dataset *ds, amg_error *err)
+{
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    const amg_value *in = &g->values[g->inputs[0]], *out = &g->values[g->outputs[0]];
+    char want[AMG_SHAPE_TEXT], have[AMG_SHAPE_TEXT];
+    if (product(in->dims + 1, in->rank - 1) != product(info->dims, 3))
+        return amg_fail(err, AMG_MISMATCH, -1, spec, "samples are %s, %s expects %s",
+                        amg_shape_text(info->dtype, 3, info->dims, have), model,
+                        amg_shape_text(in->dtype, in->rank - 1, in->dims + 1, want));
+    if (out->rank != 2 || out->dims[1] < info->num_classes) {
+        amg_fail(err, AMG_MISMATCH, -1, spec, "has %lld classes, %s gives %s",
+                 (long long)info->num_classes, model,
+                 amg_shape_text(out->dtype, out->rank, out->dims, have));
+        amg_hint(err, "the model's last layer needs one output for each class");
+        return AMG_MISMATCH;
+    }
+    return AMG_OK;
+}
+
+static amg_status open_inputs(work *w, amg_error *err)
+{
+    const amg_obfuscate_options *o = w->o;
+    amg_status st = amg_graph_read_onnx(o->model, &w->model, err);
+    if (!st && w->model->num_outputs != 1)
+        st = amg_fail(err, AMG_UNSUPPORTED, -1, o->model,
+                      "has %d outputs, expected 1: logits", w->model->num_outputs);
+    if (!st) st = amg_dataset_open(o->train, &w->train, err);
+    if (!st) st = check_data(w->model, o->model, o->train, w->train, err);
+    if (!st && o->val) {
+        st = amg_dataset_open(o->val, &w->val, err);
+        if (!st) st = check_data(w->model, o->model, o->val, w->val, err);
+    }
+    if (!st && o->covers) st = amg_dataset_open(o->covers, &w->covers, err);
+    if (!st && o->val_covers) st = amg_dataset_open(o->val_covers, &w->val_covers, err);
+    w->pre = o->preprocess;
+    if (!st) w->pre.data_dtype = amg_dataset_get_info(w->train)->dtype;
+    return st;
+}
+
+/* A text file of numbers or a .npy of f32 or u8. */
+static amg_status read_noise_values(const char *path, float **values, int64_t *count,
+                                    amg_error *err)
+{
+    amg_map map;
+    amg_status st = amg_map_open(path, &map, err);
+    if (st) return st;
+    char *text = amg_malloc(map.size + 1);
+    float *list = amg_calloc(map.size / 2 + 1, sizeof *list);
+    int64_t n = 0;
+    amg_npy npy;
+    if (!text || !list) {
+        st = amg_fail(err, AMG_NO_MEMORY, -1, path, "no memory");
+    } else if (map.size > 6 && !memcmp(map.data, "\x93NUMPY", 6)) {
+        st = amg_npy_open(path, &npy, err);
+        if (!st && npy.array.dtype != AMG_F32 && npy.array.dtype != AMG_U8)
+            st =
+                amg_fail(err, AMG_UNSUPPORTED, -1, path, "found %s, expected F32 or U8",
+                         amg_dtype_name(npy.array.dtype));
+        for (int64_t i = 0; !st && i < amg_tensor_count(&npy.array); i++)
+            list[n++] = npy.array.dtype == AMG_U8 ? ((const uint8_t *)npy.array.data)[i]
+                                                  : ((const float *)npy.array.data)[i];
+        if (!st || npy.map.data) amg_npy_close(&npy);
+    } else {
+        if (map.size) memcpy(text, map.data, map.size);
+        text[map.size] = 0;
+        char *at = text, *end;
+        for (float v; v = strtof(at, &end), end != at; at = end) list[n++] = v;
+        while (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t') at++;
+        if (at != text + map.size)
+            st = amg_fail(err, AMG_MALFORMED, at - text, path, "expected a number");
+    }
+    amg_free(text);
+    amg_map_close(&map);
+    if (st) {
+        amg_free(list);
+        return st;
+    }
+    *values = list;
+    *count = n;
+    return AMG_OK;
+}
+
+/* All secret choices about positions, labels and covers. */
+static amg_status choose(work *w, amg_error *err)
+{
+    const amg_obfuscate_options *o = w->o;
+    const amg_dataset_info *info = amg_dataset_get_info(w->train);
+    const amg_value *out = &w->model->values[w->model->outputs[0]];
+    amg_plan_shape shape = {.mode = o->mode,
+                            .num_decoys = o->num_decoys ? o->num_decoys : 1,
+                            .dims = {info->dims[0], info->dims[1], info->dims[2]},
+                            .dtype = info->dtype,
+                            .amount = o->amount,
+                            .num_classes = out->dims[1],
+                            .cover_classes = out->dims[1],
+                            .permute_labels = amg_labels_permutable(w->model)};
+    if (w->covers) shape.cover_classes = amg_dataset_get_info(w->covers)->num_classes;
+    if (w->val_covers &&
+        amg_dataset_get_info(w->val_covers)->num_classes > shape.cover_classes)
+        shape.cover_classes = amg_dataset_get_info(w->val_covers)->num_classes;
+    amg_status st = o->seed_hex ? amg_secret_from_hex(o->seed_hex, &w->secret, err)
+                                : amg_secret_new(&w->secret, err);
+    if (!st) st = amg_obf_plan_derive(w->secret, &shape, &w->plan, err);
+    if (st) return st;
+    if (o->mode == AMG_MODE_STREAMS) {
+        amg_dataset *val_pool = w->val_covers ? w->val_covers : w->covers;
+        amg_cover_split splits[2] = {{w->train, w->covers}, {w->val, val_pool}};
+        return amg_cover_plan_derive(w->secret, shape.num_decoys, splits,
+                                     w->val ? 2 : 1, &w->cover_plan, err);
+    }
+    if (o->noise == AMG_NOISE_VALUES)
+        st = read_noise_values(o->noise_values, &w->noise_values, &w->num_noise_values,
+                               err);
+    if (!st)
+        st = amg_noise_fit(o->noise, w->train, w->noise_values, w->num_noise_values,
+                           &w->noise, err);
+    return st;
+}
+
+/* Decoys in slot order around the original's slot; then the joined graph and the key's
+ * payload. */
+static amg_status make_model(work *w, amg_obfuscate_result *r, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    w->subnets = amg_calloc((size_t)w->plan.num_subnets, sizeof *w->subnets);
+    if (!w->subnets) return amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
+    int index = 0;
+    for (int s = 0; !st && s < w->plan.num_subnets; s++) {
+        if (s == w->plan.original)
+            w->subnets[s] = w->model;
+        else
+            st = amg_decoy_make(w->secret, w->model, ++index, w->plan.shape.num_decoys,
+                                w->plan.subnets[s].num_classes, &w->o->decoys,
+                                &w->subnets[s], &r->num_unknown_init, err);
+    }
+    if (st) return st;
+    const amg_graph *const *subnets = (const amg_graph *const *)w->subnets;
+    w->payload.shape = w->plan.shape;
+    w->payload.preprocess = w->pre;
+    w->payload.original = w->model;
+    return amg_augment_model(w->secret, &w->plan, &w->pre, subnets, &w->job,
+                             &w->payload.num_names, &w->payload.job_names,
+                             &w->payload.own_names, w->payload.original_output, err);
+}
+
+static amg_status write_data(work *w, const amg_progress *progress, amg_error *err)
+{
+    amg_augment_options a = {.secret = w->secret,
+                             .plan = &w->plan,
+                             .data = w->train,
+                             .covers = w->covers,
+                             .cover_rows = w->cover_plan.rows[0],
+                             .noise = w->o->mode == AMG_MODE_PAPER ? &w->noise : NULL,
+                             .split = "train",
+                             .shard_bytes = w->o->shard_bytes};
+    amg_status st =
+        amg_augment_data(&a, w->temp, &w->manifest, &w->manifest.train, progress, err);
+    if (st || !w->val) return st;
+    a.data = w->val;
+    a.covers = w->val_covers ? w->val_covers : w->covers;
+    a.cover_rows = w->cover_plan.rows[1];
+    a.split = "val";
+    return amg_augment_data(&a, w->temp, &w->manifest, &w->manifest.val, progress, err);
+}
+
+static amg_status make_temp(work *w, amg_error *err)
+{
+    size_t length;
+    const char *name = last_part(w->o->out, &length);
+    int n = snprintf(w->temp, sizeof w->temp, "%.*s%.*s.tmp-XXXXXX",
+                     (int)(name - w->o->out), w->o->out, (int)length, name);
+    if (n < 0 || (size_t)n >= sizeof w->temp || !mkdtemp(w->temp)) {
+        int error = errno;
+        w->temp[0] = 0;
+        return amg_fail_errno(err, error, w->o->out, "cannot make the folder");
+    }
+    if (chmod(w->temp, 0755))
+        return amg_fail_errno(err, errno, w->temp, "cannot open it up");
+    return AMG_OK;
+}
+
+/* The key first: a job without its key would be work lost. */
+static amg_status finish(work *w, amg_error *err)
+{
+    uint8_t *payload = NULL;
+    size_t size;
+    amg_status st = amg_key_payload_pack(&w->payload, &payload, &size, err);
+    if (!st)
+        st = amg_keyfile_create(w->o->key, w->secret, w->o->passphrase, payload, size,
+                                err);
+    amg_free(payload);
+    if (st) return st;
+    /* rename would replace an empty folder made meanwhile: mkdir tells. */
+    if (amg_path_exists(w->o->out) || rename(w->temp, w->o->out)) {
+        st = amg_fail_errno(err, amg_path_exists(w->o->out) ? EEXIST : errno, w->o->out,
+                            "cannot put the job there");
+        (void)remove(w->o->key);
+        return st;
+    }
+    w->temp[0] = 0;
+    return AMG_OK;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void fill_result(const work *w, amg_obfuscate_result *r)
+{
+    r->num_decoys = w->plan.shape.num_decoys;
+    r->num_train = amg_dataset_get_info(w->train)->num_samples;
+    r->num_val = w->val ? amg_dataset_get_info(w->val)->num_samples : 0;
+    memcpy(r->dims, w->plan.shape.dims, sizeof r->dims);
+    memcpy(r->out_dims, w->plan.out_dims, sizeof r->out_dims);
+    double own = amg_graph_flops(w->model);
+    r->compute_factor = own > 0 ? amg_graph_flops(w->job) / own : 0;
+    r->upload_factor = (double)w->plan.num_positions / (double)w->plan.num_values;
+    r->own_params = amg_graph_num_trainable(w->model);
+    r->job_params = amg_graph_num_trainable(w->job);
+    r->labels_permuted = w->plan.shape.permute_labels;
+    r->num_passed_over = w->cover_plan.passed_over;
+}
+
+amg_status amg_obfuscate(const amg_obfuscate_options *options,
+                         const amg_progress *progress, amg_obfuscate_result *result,
+                         amg_error *err)
+{
+    work w = {.o = options};
+    amg_obfuscate_result r = {0};
+    double start = now();
+    amg_status st = check_paths(options, err);
+    if (!st) st = open_inputs(&w, err);
+    if (!st) st = choose(&w, err);
+    if (!st) st = make_model(&w, &r, err);
+    if (!st) st = make_temp(&w, err);
+    if (!st) st = write_data(&w, progress, err);
+    if (!st) st = amg_job_write(w.temp, w.job, &w.manifest, &r.job_bytes, err);
+    if (!st) st = finish(&w, err);
+    if (!st) {
+        fill_result(&w, &r);
+        r.seconds = now() - start;
+        *result = r;
+    }
+    close_all(&w);
+    return st;
+}

@@ -1,0 +1,405 @@
+/* The key file's payload: public shape, preprocessing, name map and the original's ONNX
+ * without weights <-> bytes (docs/key.md has the layout). It was sealed, so only we can
+ * have made it; it is checked all the same, because older and newer versions of us are
+ * somebody else. Must not know the secret. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "base/alloc.h"
+#include "base/cursor.h"
+#include "formats/json.h"
+#include "graph/name_map.h"
+#include "graph/onnx_graph.h"
+#include "obfuscate/plan.h"
+
+#define PAYLOAD_VERSION 1
+#define HEAD_AT 4 /* after its size */
+#define MAX_HEAD_BYTES ((size_t)64 << 20)
+#define MAX_NAMES 1000000
+
+static const char where[] = "key payload";
+static const char *const mode_names[] = {"streams", "paper"};
+
+/* ---- rules that hold for what is packed and for what is parsed ---- */
+
+static amg_status check_preprocess(const amg_key_payload *p, amg_error *err)
+{
+    const amg_preprocess *pre = &p->preprocess;
+    if (pre->data_dtype != p->shape.dtype)
+        return amg_fail(
+            err, AMG_INVALID, -1, where, "preprocess is for %s, data are %s",
+            amg_dtype_name(pre->data_dtype), amg_dtype_name(p->shape.dtype));
+    if (pre->num_channels != 0 &&
+        (pre->num_channels != p->shape.dims[0] || pre->num_channels > 16))
+        return amg_fail(err, AMG_INVALID, -1, where,
+                        "preprocess has %d channels, the data %lld", pre->num_channels,
+                        (long long)p->shape.dims[0]);
+    for (int c = 0; c < pre->num_channels; c++)
+        if (!isfinite(pre->mean[c]) || !isfinite(pre->std[c]) || pre->std[c] <= 0)
+            return amg_fail(err, AMG_INVALID, -1, where,
+                            "preprocess of channel %d is mean %g, std %g", c,
+                            (double)pre->mean[c], (double)pre->std[c]);
+    return AMG_OK;
+}
+
+/* Adds a name that must be new and not empty. */
+static amg_status add_name(amg_name_map *map, const char *name, int i, amg_error *err)
+{
+    if (name[0] == '\0')
+        return amg_fail(err, AMG_INVALID, -1, where, "name %d is empty", i);
+    if (amg_name_map_find(map, name) >= 0)
+        return amg_fail(err, AMG_INVALID, -1, where, "name \"%s\" stands twice", name);
+    if (!amg_name_map_add(map, name, i))
+        return amg_fail(err, AMG_NO_MEMORY, -1, where, "no memory for names");
+    return AMG_OK;
+}
+
+/* Names are unique in their column; own names are initializers of the original. */
+static amg_status check_names(const amg_key_payload *p, amg_error *err)
+{
+    amg_name_map job = {0}, own = {0}, params = {0};
+    amg_status st = AMG_OK;
+    for (int v = 0; st == AMG_OK && v < p->original->num_values; v++)
+        if (p->original->values[v].kind == AMG_VALUE_PARAM)
+            st = add_name(&params, p->original->values[v].name, v, err);
+    for (int i = 0; st == AMG_OK && i < p->num_names; i++) {
+        st = add_name(&job, p->job_names[i], i, err);
+        if (st == AMG_OK) st = add_name(&own, p->own_names[i], i, err);
+        if (st == AMG_OK && amg_name_map_find(&params, p->own_names[i]) < 0)
+            st = amg_fail(err, AMG_INVALID, -1, where,
+                          "name \"%s\" is no parameter of the original",
+                          p->own_names[i]);
+    }
+    amg_name_map_clear(&job);
+    amg_name_map_clear(&own);
+    amg_name_map_clear(&params);
+    return st;
+}
+
+static amg_status check_payload(const amg_key_payload *p, amg_error *err)
+{
+    amg_status st = amg_plan_shape_check(&p->shape, err);
+    if (st == AMG_OK) st = check_preprocess(p, err);
+    if (st == AMG_OK && p->original_output[0] == '\0')
+        st = amg_fail(err, AMG_INVALID, -1, where, "original_output is empty");
+    if (st == AMG_OK) st = check_names(p, err);
+    return st;
+}
+
+/* ---- out ---- */
+
+static json_t *floats_json(const float *v, int count)
+{
+    json_t *array = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(array, json_real((double)v[i]));
+    return array;
+}
+
+/* NULL when out of memory or for text that is not UTF-8. */
+static json_t *names_json(const amg_key_payload *p)
+{
+    json_t *array = json_array();
+    for (int i = 0; i < p->num_names; i++) {
+        json_t *pair = json_pack("[s, s]", p->job_names[i], p->own_names[i]);
+        if (!pair || json_array_append_new(array, pair)) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
+static char *head_text(const amg_key_payload *p)
+{
+    const amg_plan_shape *s = &p->shape;
+    const amg_preprocess *pre = &p->preprocess;
+    json_t *names = names_json(p);
+    if (!names) return NULL;
+    json_t *head = json_pack(
+        "{s:i, s:s, s:i, s:[I, I, I], s:s, s:f, s:I, s:I, s:b, s:{s:s, s:o, s:o}, s:o, "
+        "s:s}",
+        "version", PAYLOAD_VERSION, "mode", mode_names[s->mode], "num_decoys",
+        s->num_decoys, "dims", (json_int_t)s->dims[0], (json_int_t)s->dims[1],
+        (json_int_t)s->dims[2], "dtype", amg_dtype_name(s->dtype), "amount", s->amount,
+        "num_classes", (json_int_t)s->num_classes, "cover_classes",
+        (json_int_t)s->cover_classes, "permute_labels", s->permute_labels, "preprocess",
+        "dtype", amg_dtype_name(pre->data_dtype), "mean",
+        floats_json(pre->mean, pre->num_channels), "std",
+        floats_json(pre->std, pre->num_channels), "names", names, "original_output",
+        p->original_output);
+    if (!head) return NULL;
+    char *text = json_dumps(head, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(head);
+    return text;
+}
+
+amg_status amg_key_payload_pack(const amg_key_payload *p, uint8_t **data,
+                                size_t *size_bytes, amg_error *err)
+{
+    amg_status st = check_payload(p, err);
+    if (st != AMG_OK) return st;
+    uint8_t *onnx = NULL, *all = NULL;
+    size_t onnx_bytes = 0;
+    char *head = head_text(p);
+    if (!head) {
+        st = amg_fail(err, AMG_INVALID, -1, where, "a name is not UTF-8 text");
+        goto done;
+    }
+    st = amg_graph_pack_onnx(p->original, false, &onnx, &onnx_bytes, err);
+    if (st != AMG_OK) goto done;
+    const size_t head_bytes = strlen(head);
+    all = head_bytes <= MAX_HEAD_BYTES ? amg_malloc(HEAD_AT + head_bytes + onnx_bytes)
+                                       : NULL;
+    if (!all) {
+        st = amg_fail(err, AMG_NO_MEMORY, -1, where, "no memory for %zu bytes",
+                      head_bytes + onnx_bytes);
+        goto done;
+    }
+    for (int i = 0; i < HEAD_AT; i++) all[i] = (uint8_t)(head_bytes >> 8 * i);
+    memcpy(all + HEAD_AT, head, head_bytes);
+    memcpy(all + HEAD_AT + head_bytes, onnx, onnx_bytes);
+    *data = all;
+    *size_bytes = HEAD_AT + head_bytes + onnx_bytes;
+done:
+    if (head) sodium_memzero(head, strlen(head));
+    free(head); /* jansson's, not ours */
+    amg_free(onnx);
+    return st;
+}
+
+/* ---- in ---- */
+
+static amg_status parse_number(const amg_json_node *node, double *out, amg_error *err)
+{
+    if (!json_is_number(node->value))
+        return amg_json_fail(node, err, AMG_MALFORMED, "expected a number");
+    *out = json_number_value(node->value);
+    return AMG_OK;
+}
+
+static amg_status parse_dtype(const amg_json_node *node, amg_dtype *out, amg_error *err)
+{
+    const char *name = NULL;
+    amg_status st = amg_json_string(node, &name, err);
+    if (st != AMG_OK) return st;
+    *out = amg_dtype_find_name(name);
+    if (*out == AMG_U8 || *out == AMG_F32) return AMG_OK;
+    return amg_json_fail(node, err, AMG_MALFORMED, "found \"%s\", expected U8 or F32",
+                         name);
+}
+
+static amg_status parse_mode(const amg_json_node *node, amg_mode *out, amg_error *err)
+{
+    const char *name = NULL;
+    amg_status st = amg_json_string(node, &name, err);
+    if (st != AMG_OK) return st;
+    for (int i = 0; i < 2; i++)
+        if (strcmp(name, mode_names[i]) == 0) {
+            *out = (amg_mode)i;
+            return AMG_OK;
+        }
+    return amg_json_fail(node, err, AMG_MALFORMED,
+                         "found \"%s\", expected streams or paper", name);
+}
+
+static amg_status parse_floats(const amg_json_node *node, float *out, size_t *count,
+                               amg_error *err)
+{
+    amg_status st = amg_json_array(node, 0, 16, count, err);
+    for (size_t i = 0; st == AMG_OK && i < *count; i++) {
+        amg_json_node item = amg_json_element(node, i);
+        double v = 0;
+        st = parse_number(&item, &v, err);
+        if (st == AMG_OK && fabs(v) > (double)3.4028234e38f)
+            return amg_json_fail(&item, err, AMG_MALFORMED, "%g does not fit a float",
+                                 v);
+        out[i] = (float)v;
+    }
+    return st;
+}
+
+static amg_status parse_preprocess(const amg_json_node *node, amg_preprocess *out,
+                                   amg_error *err)
+{
+    static const char *const keys[] = {"dtype", "mean", "std"};
+    amg_status st = amg_json_object(node, keys, 3, err);
+    if (st != AMG_OK) return st;
+    const amg_json_node dtype = amg_json_member(node, "dtype");
+    const amg_json_node mean = amg_json_member(node, "mean");
+    const amg_json_node std = amg_json_member(node, "std");
+    size_t num_mean = 0, num_std = 0;
+    st = parse_dtype(&dtype, &out->data_dtype, err);
+    if (st == AMG_OK) st = parse_floats(&mean, out->mean, &num_mean, err);
+    if (st == AMG_OK) st = parse_floats(&std, out->std, &num_std, err);
+    if (st == AMG_OK && num_mean != num_std)
+        return amg_json_fail(&std, err, AMG_MALFORMED,
+                             "found %zu, expected %zu as mean", num_std, num_mean);
+    out->num_channels = (int)num_mean;
+    return st;
+}
+
+static amg_status parse_pair(const amg_json_node *node, char **job, char **own,
+                             amg_error *err)
+{
+    size_t count = 0;
+    const char *text = NULL;
+    amg_status st = amg_json_array(node, 2, 2, &count, err);
+    char **out[2] = {job, own};
+    for (size_t i = 0; st == AMG_OK && i < 2; i++) {
+        amg_json_node item = amg_json_element(node, i);
+        st = amg_json_string(&item, &text, err);
+        if (st == AMG_OK && !(*out[i] = amg_strdup(text)))
+            st = amg_fail(err, AMG_NO_MEMORY, -1, where, "no memory for names");
+    }
+    return st;
+}
+
+static amg_status parse_names(const amg_json_node *node, amg_key_payload *out,
+                              amg_error *err)
+{
+    size_t count = 0;
+    amg_status st = amg_json_array(node, 0, MAX_NAMES, &count, err);
+    if (st != AMG_OK) return st;
+    out->job_names = amg_calloc(count, sizeof(char *));
+    out->own_names = amg_calloc(count, sizeof(char *));
+    if (!out->job_names || !out->own_names)
+        return amg_fail(err, AMG_NO_MEMORY, -1, where, "no memory for names");
+    out->num_names = (int)count;
+    for (size_t i = 0; st == AMG_OK && i < count; i++) {
+        amg_json_node pair = amg_json_element(node, i);
+        st = parse_pair(&pair, &out->job_names[i], &out->own_names[i], err);
+    }
+    return st;
+}
+
+static amg_status parse_output(const amg_json_node *node, char out[256], amg_error *err)
+{
+    const char *text = NULL;
+    amg_status st = amg_json_string(node, &text, err);
+    if (st != AMG_OK) return st;
+    if (strlen(text) > 255)
+        return amg_json_fail(node, err, AMG_MALFORMED, "found %zu bytes, at most 255",
+                             strlen(text));
+    strcpy(out, text);
+    return AMG_OK;
+}
+
+static amg_status parse_shape(const amg_json_node *root, amg_plan_shape *out,
+                              amg_error *err)
+{
+    const amg_json_node mode = amg_json_member(root, "mode");
+    const amg_json_node decoys = amg_json_member(root, "num_decoys");
+    const amg_json_node dims = amg_json_member(root, "dims");
+    const amg_json_node dtype = amg_json_member(root, "dtype");
+    const amg_json_node amount = amg_json_member(root, "amount");
+    const amg_json_node classes = amg_json_member(root, "num_classes");
+    const amg_json_node covers = amg_json_member(root, "cover_classes");
+    const amg_json_node permute = amg_json_member(root, "permute_labels");
+    int64_t num_decoys = 0;
+    size_t count = 0;
+    amg_status st = parse_mode(&mode, &out->mode, err);
+    if (st == AMG_OK) st = amg_json_int(&decoys, 1, AMG_MAX_DECOYS, &num_decoys, err);
+    if (st == AMG_OK) st = amg_json_array(&dims, 3, 3, &count, err);
+    for (size_t i = 0; st == AMG_OK && i < 3; i++) {
+        const amg_json_node dim = amg_json_element(&dims, i);
+        st = amg_json_int(&dim, 1, INT32_MAX, &out->dims[i], err);
+    }
+    if (st == AMG_OK) st = parse_dtype(&dtype, &out->dtype, err);
+    if (st == AMG_OK) st = parse_number(&amount, &out->amount, err);
+    if (st == AMG_OK)
+        st = amg_json_int(&classes, 1, AMG_MAX_CLASSES, &out->num_classes, err);
+    if (st == AMG_OK)
+        st = amg_json_int(&covers, 1, AMG_MAX_CLASSES, &out->cover_classes, err);
+    if (st == AMG_OK && !json_is_boolean(permute.value))
+        st = amg_json_fail(&permute, err, AMG_MALFORMED, "expected true or false");
+    out->num_decoys = (int)num_decoys;
+    out->permute_labels = json_is_true(permute.value);
+    return st;
+}
+
+static amg_status parse_head(const amg_json *doc, amg_key_payload *out, amg_error *err)
+{
+    static const char *const keys[] = {
+        "version",        "mode",       "num_decoys",  "dims",
+        "dtype",          "amount",     "num_classes", "cover_classes",
+        "permute_labels", "preprocess", "names",       "original_output"};
+    const amg_json_node root = amg_json_root(doc);
+    /* The version first: a newer head has other keys. */
+    const json_t *version = json_object_get(doc->root, "version");
+    if (json_is_integer(version) && json_integer_value(version) > PAYLOAD_VERSION)
+        return amg_json_fail(&root, err, AMG_UNSUPPORTED,
+                             "payload of version %lld, this program reads %d",
+                             (long long)json_integer_value(version), PAYLOAD_VERSION);
+    amg_status st = amg_json_object(&root, keys, sizeof keys / sizeof keys[0], err);
+    if (st != AMG_OK) return st;
+    int64_t number = 0;
+    const amg_json_node version_node = amg_json_member(&root, "version");
+    const amg_json_node preprocess = amg_json_member(&root, "preprocess");
+    const amg_json_node names = amg_json_member(&root, "names");
+    const amg_json_node output = amg_json_member(&root, "original_output");
+    st = amg_json_int(&version_node, PAYLOAD_VERSION, PAYLOAD_VERSION, &number, err);
+    if (st == AMG_OK) st = parse_shape(&root, &out->shape, err);
+    if (st == AMG_OK) st = parse_preprocess(&preprocess, &out->preprocess, err);
+    if (st == AMG_OK) st = parse_names(&names, out, err);
+    if (st == AMG_OK) st = parse_output(&output, out->original_output, err);
+    return st;
+}
+
+/* What the head and the graph say together; a rule broken in a file is MALFORMED. */
+static amg_status check_parsed(const amg_key_payload *p, amg_error *err)
+{
+    amg_error inner = {0};
+    amg_status st = check_payload(p, &inner);
+    if (st == AMG_OK) return AMG_OK;
+    if (st == AMG_INVALID) st = AMG_MALFORMED;
+    return amg_fail(err, st, HEAD_AT, where, "%s: %s", inner.where, inner.what);
+}
+
+amg_status amg_key_payload_parse(const uint8_t *data, size_t size_bytes,
+                                 amg_key_payload *out, amg_error *err)
+{
+    amg_cursor c = amg_cursor_init(data, size_bytes);
+    const size_t head_bytes = amg_cursor_u32le(&c);
+    if (!c.failed && head_bytes > MAX_HEAD_BYTES)
+        return amg_fail(err, AMG_MALFORMED, 0, where,
+                        "found a head of %zu bytes, expected at most %zu", head_bytes,
+                        MAX_HEAD_BYTES);
+    const uint8_t *head = amg_cursor_bytes(&c, head_bytes);
+    if (c.failed)
+        return amg_fail(err, AMG_TRUNCATED, (int64_t)size_bytes, where,
+                        "the payload ends before its head does");
+    amg_json doc = {0};
+    amg_key_payload p = {0};
+    amg_status st =
+        amg_json_parse((const char *)head, head_bytes, HEAD_AT, where, &doc, err);
+    if (st == AMG_OK) st = parse_head(&doc, &p, err);
+    if (st == AMG_OK)
+        st = amg_graph_parse_onnx(data + c.pos, amg_cursor_left(&c), where, &p.original,
+                                  err);
+    if (st == AMG_OK) st = check_parsed(&p, err);
+    amg_json_clear(&doc);
+    if (st == AMG_OK)
+        *out = p;
+    else
+        amg_key_payload_clear(&p);
+    return st;
+}
+
+void amg_key_payload_clear(amg_key_payload *p)
+{
+    for (int i = 0; i < p->num_names; i++) {
+        char *pair[2] = {p->job_names[i], p->own_names[i]};
+        for (int column = 0; column < 2; column++) {
+            if (pair[column]) sodium_memzero(pair[column], strlen(pair[column]));
+            amg_free(pair[column]);
+        }
+    }
+    amg_free(p->job_names);
+    amg_free(p->own_names);
+    amg_graph_free(p->original);
+    sodium_memzero(p, sizeof *p);
+}

@@ -1,0 +1,238 @@
+/* The plan: every secret choice about a job's data, from the secret and the public
+ * shape: which slot is the original's, which positions each slot selects, which class
+ * map each slot has. The laws are in docs/key.md. Reads no data and no model. */
+#include "obfuscate/plan.h"
+
+#include <math.h>
+#include <sodium.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked.h"
+
+/* Largest amount a paper-mode plan may ask for: 17 times each side. */
+#define MAX_AMOUNT 16.0
+
+static int64_t grown(int64_t side, double amount)
+{
+    return side + llround((double)side * amount);
+}
+
+/* Dims of the augmented sample and their product; false if it passes 2^31 - 1, what an
+ * index of the job's Gather may be. */
+static bool out_shape(const amg_plan_shape *s, int64_t out[3], int64_t *count)
+{
+    const int64_t limit = INT32_MAX;
+    for (int i = 0; i < 3; i++)
+        if (s->dims[i] > limit) return false;
+    out[0] = s->dims[0];
+    if (s->mode == AMG_MODE_STREAMS) {
+        out[1] = s->dims[1] * (s->num_decoys + 1);
+        out[2] = s->dims[2];
+    } else {
+        out[1] = grown(s->dims[1], s->amount);
+        out[2] = grown(s->dims[2], s->amount);
+    }
+    return amg_dims_count(out, 3, count) && *count <= limit;
+}
+
+static amg_status check_classes(const amg_plan_shape *s, amg_error *err)
+{
+    const int64_t classes[2] = {s->num_classes, s->cover_classes};
+    for (int i = 0; i < 2; i++)
+        if (classes[i] < 1 || classes[i] > AMG_MAX_CLASSES)
+            return amg_fail(err, AMG_INVALID, -1, i ? "cover_classes" : "num_classes",
+                            "found %lld classes, expected 1 to %d",
+                            (long long)classes[i], AMG_MAX_CLASSES);
+    if (s->mode == AMG_MODE_PAPER && s->num_classes != s->cover_classes)
+        return amg_fail(err, AMG_INVALID, -1, "cover_classes",
+                        "found %lld, expected the original's %lld in paper mode",
+                        (long long)s->cover_classes, (long long)s->num_classes);
+    return AMG_OK;
+}
+
+static amg_status check_amount(const amg_plan_shape *s, amg_error *err)
+{
+    if (s->mode == AMG_MODE_STREAMS) {
+        if (s->amount == 0.0) return AMG_OK;
+        return amg_fail(err, AMG_INVALID, -1, "amount",
+                        "found %g, expected 0 in streams mode", s->amount);
+    }
+    if (!(s->amount > 0.0 && s->amount <= MAX_AMOUNT)) /* NaN too */
+        return amg_fail(err, AMG_INVALID, -1, "amount",
+                        "found %g, expected above 0 and at most %g", s->amount,
+                        MAX_AMOUNT);
+    return AMG_OK;
+}
+
+amg_status amg_plan_shape_check(const amg_plan_shape *s, amg_error *err)
+{
+    if (s->mode != AMG_MODE_STREAMS && s->mode != AMG_MODE_PAPER)
+        return amg_fail(err, AMG_INVALID, -1, "mode", "found %d, expected 0 or 1",
+                        (int)s->mode);
+    if (s->num_decoys < 1 || s->num_decoys > AMG_MAX_DECOYS)
+        return amg_fail(err, AMG_INVALID, -1, "num_decoys",
+                        "found %d decoys, expected 1 to %d", s->num_decoys,
+                        AMG_MAX_DECOYS);
+    if (s->dtype != AMG_U8 && s->dtype != AMG_F32)
+        return amg_fail(err, AMG_INVALID, -1, "dtype", "found %s, expected U8 or F32",
+                        amg_dtype_name(s->dtype));
+    for (int i = 0; i < 3; i++)
+        if (s->dims[i] < 1)
+            return amg_fail(err, AMG_INVALID, -1, "dims",
+                            "dim %d is %lld, expected 1 or more", i,
+                            (long long)s->dims[i]);
+    amg_status st = check_amount(s, err);
+    if (st == AMG_OK) st = check_classes(s, err);
+    if (st != AMG_OK) return st;
+
+    int64_t out[3], count;
+    char text[AMG_SHAPE_TEXT];
+    amg_shape_text(s->dtype, 3, s->dims, text);
+    if (!out_shape(s, out, &count))
+        return amg_fail(err, AMG_INVALID, -1, "dims",
+                        "samples of %s grow beyond %d values", text, INT32_MAX);
+    if (s->mode == AMG_MODE_PAPER && out[1] == s->dims[1] && out[2] == s->dims[2])
+        return amg_fail(err, AMG_INVALID, -1, "amount",
+                        "%g adds no row and no column to samples of %s", s->amount,
+                        text);
+    return AMG_OK;
+}
+
+static amg_status no_memory(amg_error *err)
+{
+    return amg_fail(err, AMG_NO_MEMORY, -1, "plan", "no memory for the plan");
+}
+
+/* Streams: one uniform permutation of all positions, cut into k+1 equal parts. */
+static amg_status draw_streams(amg_keystream *ks, amg_obf_plan *plan, int64_t *scratch)
+{
+    amg_keystream_seek(ks, 0);
+    amg_keystream_permutation(ks, plan->num_positions, scratch);
+    for (int s = 0; s < plan->num_subnets; s++)
+        for (int64_t j = 0; j < plan->num_values; j++)
+            plan->subnets[s].select[j] = (uint32_t)scratch[s * plan->num_values + j];
+    return AMG_OK;
+}
+
+/* Paper: each slot draws its own uniform ordered subset; nobody's is special. */
+static amg_status draw_subsets(amg_keystream *ks, amg_obf_plan *plan, int64_t *scratch,
+                               amg_error *err)
+{
+    for (int s = 0; s < plan->num_subnets; s++) {
+        amg_keystream_seek(ks, (uint64_t)s);
+        amg_status st = amg_keystream_sample(ks, plan->num_positions, plan->num_values,
+                                             scratch, err);
+        if (st != AMG_OK) return st;
+        for (int64_t j = 0; j < plan->num_values; j++)
+            plan->subnets[s].select[j] = (uint32_t)scratch[j];
+    }
+    return AMG_OK;
+}
+
+static amg_status draw_positions(const amg_secret *secret, amg_obf_plan *plan,
+                                 amg_error *err)
+{
+    const size_t scratch_bytes = (size_t)plan->num_positions * sizeof(int64_t);
+    amg_keystream *ks = NULL;
+    int64_t *scratch = amg_malloc(scratch_bytes);
+    if (!scratch) return no_memory(err);
+    amg_status st = amg_keystream_new(secret, AMG_PURPOSE_POSITIONS, 0, &ks, err);
+    if (st != AMG_OK) goto done;
+    st = plan->shape.mode == AMG_MODE_STREAMS ? draw_streams(ks, plan, scratch)
+                                              : draw_subsets(ks, plan, scratch, err);
+    sodium_memzero(scratch, scratch_bytes);
+done:
+    amg_keystream_free(ks);
+    amg_free(scratch);
+    return st;
+}
+
+static amg_status draw_labels(const amg_secret *secret, amg_obf_plan *plan,
+                              amg_error *err)
+{
+    const amg_plan_shape *shape = &plan->shape;
+    const int64_t most = shape->num_classes > shape->cover_classes
+                             ? shape->num_classes
+                             : shape->cover_classes;
+    amg_keystream *ks = NULL;
+    int64_t *map = amg_malloc((size_t)most * sizeof *map);
+    if (!map) return no_memory(err);
+    amg_status st = amg_keystream_new(secret, AMG_PURPOSE_LABELS, 0, &ks, err);
+    if (st != AMG_OK) goto done;
+    for (int s = 0; s < plan->num_subnets; s++) {
+        amg_subnet_plan *net = &plan->subnets[s];
+        if (shape->permute_labels) {
+            amg_keystream_seek(ks, (uint64_t)s);
+            amg_keystream_permutation(ks, net->num_classes, map);
+        } else {
+            for (int64_t c = 0; c < net->num_classes; c++) map[c] = c;
+        }
+        for (int64_t c = 0; c < net->num_classes; c++)
+            net->label_map[c] = (int32_t)map[c];
+    }
+    sodium_memzero(map, (size_t)most * sizeof *map);
+done:
+    amg_keystream_free(ks);
+    amg_free(map);
+    return st;
+}
+
+/* Allocates plan->subnets for the slot of the original that the key chooses. */
+static amg_status make_slots(const amg_secret *secret, amg_obf_plan *plan,
+                             amg_error *err)
+{
+    amg_keystream *ks = NULL;
+    amg_status st = amg_keystream_new(secret, AMG_PURPOSE_NETWORK_ORDER, 0, &ks, err);
+    if (st != AMG_OK) return st;
+    plan->original = (int)amg_keystream_below(ks, (uint64_t)plan->num_subnets);
+    amg_keystream_free(ks);
+
+    plan->subnets = amg_calloc((size_t)plan->num_subnets, sizeof *plan->subnets);
+    if (!plan->subnets) return no_memory(err);
+    for (int s = 0; s < plan->num_subnets; s++) {
+        amg_subnet_plan *net = &plan->subnets[s];
+        net->num_classes =
+            s == plan->original ? plan->shape.num_classes : plan->shape.cover_classes;
+        net->select = amg_calloc((size_t)plan->num_values, sizeof *net->select);
+        net->label_map = amg_calloc((size_t)net->num_classes, sizeof *net->label_map);
+        if (!net->select || !net->label_map) return no_memory(err);
+    }
+    return AMG_OK;
+}
+
+amg_status amg_obf_plan_derive(const amg_secret *secret, const amg_plan_shape *shape,
+                               amg_obf_plan *out, amg_error *err)
+{
+    amg_status st = amg_plan_shape_check(shape, err);
+    if (st != AMG_OK) return st;
+    amg_obf_plan plan = {.shape = *shape, .num_subnets = shape->num_decoys + 1};
+    plan.num_values = shape->dims[0] * shape->dims[1] * shape->dims[2];
+    if (!out_shape(shape, plan.out_dims, &plan.num_positions))
+        return amg_fail(err, AMG_INVALID, -1, "dims",
+                        "the augmented sample is too big");
+    st = make_slots(secret, &plan, err);
+    if (st == AMG_OK) st = draw_positions(secret, &plan, err);
+    if (st == AMG_OK) st = draw_labels(secret, &plan, err);
+    if (st != AMG_OK)
+        amg_obf_plan_clear(&plan);
+    else
+        *out = plan;
+    return st;
+}
+
+void amg_obf_plan_clear(amg_obf_plan *plan)
+{
+    for (int s = 0; plan->subnets && s < plan->num_subnets; s++) {
+        amg_subnet_plan *net = &plan->subnets[s];
+        if (net->select)
+            sodium_memzero(net->select, (size_t)plan->num_values * sizeof *net->select);
+        if (net->label_map)
+            sodium_memzero(net->label_map,
+                           (size_t)net->num_classes * sizeof *net->label_map);
+        amg_free(net->select);
+        amg_free(net->label_map);
+    }
+    amg_free(plan->subnets);
+    sodium_memzero(plan, sizeof *plan);
+}

@@ -1,0 +1,18 @@
+/* Reads many samples of a data set in parallel. */
+#ifndef AMG_OBFUSCATE_SAMPLES_H
+#define AMG_OBFUSCATE_SAMPLES_H
+
+#include "formats/dataset.h"
+
+/* Reads num samples: rows[0..num-1], or first .. first+num-1 if rows is NULL, into x
+ * [num][sample_bytes] and labels [num]; either may be NULL. On failure the error is
+ * that of the first sample that cannot be read, however the work was split. */
+AMG_MUST_CHECK amg_status amg_samples_read(const amg_dataset *ds, const int64_t *rows,
+                                           int64_t first, int64_t num, void *x,
+                                           int64_t *labels, amg_error *err);
+
+/* How many samples of this size to handle at once: up to 1024, about 32 MiB, at least
+ * 64 (a tile of amg_scatter), always a multiple of 64. */
+int64_t amg_samples_chunk(size_t sample_bytes);
+
+#endif

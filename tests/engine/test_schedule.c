@@ -1,0 +1,90 @@
+/* Learning-rate schedules; the tables are torch.optim.lr_scheduler's:
+ *     o = torch.optim.SGD(p, lr=0.4)
+ *     CosineAnnealingLR(o, T_max=10) · StepLR(o, step_size=2, gamma=0.1)
+ * one line of o.param_groups[0]["lr"] before each step. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "engine/optimizer.h"
+
+static const double cosine[10] = {0.4,
+                                  0.39021130325903075,
+                                  0.3618033988749895,
+                                  0.3175570504584947,
+                                  0.26180339887498955,
+                                  0.20000000000000004,
+                                  0.13819660112501056,
+                                  0.08244294954150541,
+                                  0.03819660112501054,
+                                  0.009788696740969296};
+static const double step_lr[7] = {0.4, 0.4, 0.04, 0.04, 0.004, 0.004, 0.0004};
+
+static void assert_near(double a, double b) { assert_true(fabs(a - b) <= 1e-15); }
+
+static void constant_stays(void **state)
+{
+    (void)state;
+    const amg_optimizer_options o = {.lr = 0.4};
+    assert_true(amg_schedule_lr(&o, 0, 10, 5) == 0.4);
+    assert_true(amg_schedule_lr(&o, 9, 10, 5) == 0.4);
+}
+
+static void cosine_equals_pytorch_and_reaches_zero(void **state)
+{
+    (void)state;
+    const amg_optimizer_options o = {.lr = 0.4, .schedule = AMG_SCHEDULE_COSINE};
+    for (int t = 0; t < 10; t++) assert_near(amg_schedule_lr(&o, t, 10, 5), cosine[t]);
+    assert_true(amg_schedule_lr(&o, 10, 10, 5) == 0);
+}
+
+static void step_equals_pytorch_once_per_epoch(void **state)
+{
+    (void)state;
+    amg_optimizer_options o = {
+        .lr = 0.4, .schedule = AMG_SCHEDULE_STEP, .step_epochs = 2, .step_gamma = 0.1};
+    for (int epoch = 0; epoch < 7; epoch++)
+        for (int t = 0; t < 3; t++)
+            assert_near(amg_schedule_lr(&o, epoch * 3 + t, 21, 3), step_lr[epoch]);
+    o.step_gamma = 0; /* the default is PyTorch's */
+    assert_near(amg_schedule_lr(&o, 6, 21, 3), step_lr[2]);
+}
+
+static void warm_up_rises_in_a_line_and_joins_the_schedule(void **state)
+{
+    (void)state;
+    amg_optimizer_options o = {.lr = 0.4, .warmup_steps = 4};
+    for (int t = 0; t < 4; t++)
+        assert_near(amg_schedule_lr(&o, t, 14, 7), 0.4 * (t + 1) / 4);
+    assert_near(amg_schedule_lr(&o, 4, 14, 7), 0.4);
+    /* After it the cosine runs over the steps that are left. */
+    o.schedule = AMG_SCHEDULE_COSINE;
+    assert_near(amg_schedule_lr(&o, 1, 14, 7), 0.2);
+    for (int t = 0; t < 10; t++)
+        assert_near(amg_schedule_lr(&o, 4 + t, 14, 7), cosine[t]);
+}
+
+static void warm_up_longer_than_the_training_is_harmless(void **state)
+{
+    (void)state;
+    const amg_optimizer_options o = {
+        .lr = 0.4, .schedule = AMG_SCHEDULE_COSINE, .warmup_steps = 100};
+    assert_near(amg_schedule_lr(&o, 9, 10, 5), 0.04);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(constant_stays),
+        cmocka_unit_test(cosine_equals_pytorch_and_reaches_zero),
+        cmocka_unit_test(step_equals_pytorch_once_per_epoch),
+        cmocka_unit_test(warm_up_rises_in_a_line_and_joins_the_schedule),
+        cmocka_unit_test(warm_up_longer_than_the_training_is_harmless),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,426 @@
+/* The DATA argument, parts, pairs of .npy files and the interface over all kinds. */
+#include "fixture.h"
+
+#include "formats/dataset.h"
+#include "formats/dataset_spec.h"
+#include "formats/npy.h"
+
+static void spec_is_taken_apart(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *kind, *path;
+        amg_dataset_split split;
+        amg_dataset_part part;
+    } cases[] = {
+        {"data/mnist", "", "data/mnist", AMG_SPLIT_NONE, {0}},
+        {"idx:data/mnist@test", "idx", "data/mnist", AMG_SPLIT_TEST, {0}},
+        {"/x@y/z", "", "/x@y/z", AMG_SPLIT_NONE, {0}},
+        {"/x@y/@val", "", "/x@y/", AMG_SPLIT_VAL, {0}},
+        {"./a:b", "", "./a:b", AMG_SPLIT_NONE, {0}},
+        {"d[1]/", "", "d[1]/", AMG_SPLIT_NONE, {0}},
+        {"d@train[0:30000]", "", "d", AMG_SPLIT_TRAIN, {AMG_PART_ROWS, 0, 30000, 0}},
+        {"d[:7]", "", "d", AMG_SPLIT_NONE, {AMG_PART_ROWS, 0, 7, 0}},
+        {"d[7:]", "", "d", AMG_SPLIT_NONE, {AMG_PART_ROWS, 7, -1, 0}},
+        {"d[50%:seed=3]",
+         "",
+         "d",
+         AMG_SPLIT_NONE,
+         {AMG_PART_PERCENT, 0, 50 * AMG_PERCENT_UNIT, 3}},
+        {"npy:x.npy,y.npy[12.5%-33.333333%:seed=9223372036854775807]",
+         "npy",
+         "x.npy,y.npy",
+         AMG_SPLIT_NONE,
+         {AMG_PART_PERCENT, 12500000, 33333333, INT64_MAX}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        amg_dataset_spec spec;
+        assert_ok(amg_dataset_spec_parse(cases[i].text, &spec, &err));
+        assert_string_equal(spec.kind, cases[i].kind);
+        assert_string_equal(spec.path, cases[i].path);
+        assert_int_equal(spec.split, cases[i].split);
+        assert_int_equal(spec.part.form, cases[i].part.form);
+        assert_int_equal(spec.part.begin, cases[i].part.begin);
+        assert_int_equal(spec.part.end, cases[i].part.end);
+        assert_int_equal(spec.part.seed, cases[i].part.seed);
+        amg_dataset_spec_clear(&spec);
+    }
+}
+
+static void wrong_spec_gives_the_place(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t offset;
+    } cases[] = {
+        {"", 0},
+        {"idx:", 4},
+        {"@train", 0},
+        {"[0:1]", 0},
+        {"averyveryverylongkind:x", 0},
+        {"d@tset", 2},
+        {"d@", 2},
+        {"d[]", 2},
+        {"d[1]", 3},
+        {"d[1:2:3]", 5},
+        {"d[-1:2]", 2},
+        {"d[1:x]", 4},
+        {"d[99999999999999999999:]", 2},
+        {"d[50%]", 5},
+        {"d[50%:seed=]", 11},
+        {"d[50%:seed=x]", 11},
+        {"d[50%:seed=-1]", 11},
+        {"d[50%:seed=9223372036854775808]", 11},
+        {"d[50%:seed=3x]", 12},
+        {"d[101%:seed=3]", 2},
+        {"d[100.1%:seed=3]", 2},
+        {"d[50%-101%:seed=3]", 6},
+        {"d[1.1234567%:seed=3]", 2},
+        {"d[.5%:seed=3]", 2},
+        {"d[5.%:seed=3]", 2},
+        {"d[50-60%:seed=3]", 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        amg_dataset_spec spec;
+        assert_failed(amg_dataset_spec_parse(cases[i].text, &spec, &err), AMG_INVALID,
+                      cases[i].offset);
+    }
+}
+
+/* The rows of "d" + part of a set of num rows, as a string of numbers. */
+static const char *rows_of(const char *part, int64_t num)
+{
+    static char text[4096];
+    amg_dataset_spec spec;
+    char data[256];
+    int64_t first, count, *rows;
+    snprintf(data, sizeof data, "d%s", part);
+    assert_ok(amg_dataset_spec_parse(data, &spec, &err));
+    assert_ok(amg_dataset_part_rows(&spec.part, num, "d", &first, &count, &rows, &err));
+    size_t n = 0;
+    text[0] = 0;
+    for (int64_t i = 0; i < count; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%lld", i > 0 ? " " : "",
+                              (long long)(rows != NULL ? rows[i] : first + i));
+    amg_free(rows);
+    amg_dataset_spec_clear(&spec);
+    return text;
+}
+
+/* Goldens from make_part_golden.py, a second implementation. */
+static void part_takes_the_rows_of_the_specification(void **state)
+{
+    (void)state;
+    assert_string_equal(rows_of("", 3), "0 1 2");
+    assert_string_equal(rows_of("[1:3]", 4), "1 2");
+    assert_string_equal(rows_of("[2:]", 4), "2 3");
+    assert_string_equal(rows_of("[:4]", 4), "0 1 2 3");
+    assert_string_equal(rows_of("[100%:seed=5]", 4), "0 1 2 3");
+    assert_string_equal(rows_of("[0%-50%:seed=3]", 20), "1 2 7 9 10 12 13 14 18 19");
+    assert_string_equal(rows_of("[50%-100%:seed=3]", 20), "0 3 4 5 6 8 11 15 16 17");
+    assert_string_equal(rows_of("[12.5%-33.333333%:seed=3]", 20), "1 12 13 14");
+    assert_string_equal(rows_of("[0%-25%:seed=9223372036854775807]", 20), "2 4 6 9 15");
+}
+
+static void parts_of_one_seed_partition_the_set(void **state)
+{
+    (void)state;
+    static const char *const cuts[] = {"0",  "0.000001", "12.5", "33.333333",
+                                       "50", "66.7",     "100"};
+    enum { NUM_CUTS = sizeof cuts / sizeof *cuts };
+    for (int64_t num = 1; num <= 101; num += 20) {
+        int seen[101] = {0};
+        for (int c = 0; c + 1 < NUM_CUTS; c++) {
+            char data[64];
+            amg_dataset_spec spec;
+            int64_t first, count, *rows = NULL;
+            snprintf(data, sizeof data, "d[%s%%-%s%%:seed=8]", cuts[c], cuts[c + 1]);
+            assert_ok(amg_dataset_spec_parse(data, &spec, &err));
+            const amg_status st = amg_dataset_part_rows(&spec.part, num, "d", &first,
+                                                        &count, &rows, NULL);
+            amg_dataset_spec_clear(&spec);
+            if (st == AMG_INVALID) continue; /* rounds to no row at all */
+            assert_int_equal(st, AMG_OK);
+            for (int64_t i = 0; i < count; i++) {
+                seen[rows[i]]++;
+                if (i > 0) assert_true(rows[i - 1] < rows[i]);
+            }
+            amg_free(rows);
+        }
+        for (int64_t i = 0; i < num; i++) assert_int_equal(seen[i], 1);
+    }
+}
+
+static void part_that_is_empty_or_leaves_the_set_is_refused(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {
+        "d[3:3]",       "d[3:2]",       "d[0:11]",         "d[10:]",
+        "d[1%:seed=1]", "d[0%:seed=1]", "d[9:5000000000]", "d[60%-40%:seed=1]"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        amg_dataset_spec spec;
+        int64_t first, count, *rows;
+        assert_ok(amg_dataset_spec_parse(parts[i], &spec, &err));
+        assert_failed(
+            amg_dataset_part_rows(&spec.part, 10, "d", &first, &count, &rows, &err),
+            AMG_INVALID, -1);
+        amg_dataset_spec_clear(&spec);
+    }
+}
+
+static void percentage_of_a_huge_set_does_not_overflow(void **state)
+{
+    (void)state;
+    const amg_dataset_part half = {AMG_PART_PERCENT, 0, 50 * AMG_PERCENT_UNIT, 1};
+    int64_t first, count, *rows;
+    assert_failed(
+        amg_dataset_part_rows(&half, INT64_MAX, "d", &first, &count, &rows, &err),
+        AMG_NO_MEMORY, -1);
+}
+
+/* ---- pairs of .npy files ---- */
+
+static void put_npy(void **state, const char *name, amg_dtype dtype, int rank,
+                    const int64_t *dims, const void *data)
+{
+    amg_tensor t;
+    assert_ok(amg_tensor_view(dtype, rank, dims, data, &t, &err));
+    assert_ok(amg_npy_write(in_dir(state, name), &t, &err));
+}
+
+static const char *pair_spec(void **state, const char *tail)
+{
+    static char spec[8300];
+    snprintf(spec, sizeof spec, "%s/x.npy,%s/y.npy%s", (char *)*state, (char *)*state,
+             tail);
+    return spec;
+}
+
+static const uint8_t bytes[24] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12,
+                                  13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24};
+static const int64_t two_labels[2] = {4, 0};
+static const int64_t shape[4] = {2, 3, 2, 2};
+
+static void pair_of_each_rank_has_its_dims(void **state)
+{
+    static const int64_t shapes[3][4] = {{2, 12}, {2, 4, 3}, {2, 3, 2, 2}};
+    static const int64_t dims[3][3] = {{12, 1, 1}, {1, 4, 3}, {3, 2, 2}};
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, two_labels);
+    for (int rank = 2; rank <= 4; rank++) {
+        put_npy(state, "x.npy", AMG_U8, rank, shapes[rank - 2], bytes);
+        amg_dataset *ds = NULL;
+        uint8_t x[12];
+        int64_t label;
+        assert_ok(amg_dataset_open(pair_spec(state, ""), &ds, &err));
+        const amg_dataset_info *info = amg_dataset_get_info(ds);
+        assert_string_equal(info->kind, "npy");
+        assert_int_equal(info->num_samples, 2);
+        assert_memory_equal(info->dims, dims[rank - 2], sizeof dims[0]);
+        assert_int_equal(info->num_classes, 5);
+        assert_int_equal(info->sample_bytes, 12);
+        assert_ok(amg_dataset_read(ds, 1, x, &label, &err));
+        assert_memory_equal(x, bytes + 12, 12);
+        assert_int_equal(label, 0);
+        assert_failed(amg_dataset_read(ds, 2, x, &label, &err), AMG_INVALID, -1);
+        assert_failed(amg_dataset_read(ds, -1, x, &label, &err), AMG_INVALID, -1);
+        amg_dataset_close(ds);
+    }
+}
+
+static void labels_of_every_integer_type_are_read(void **state)
+{
+    static const struct {
+        amg_dtype dtype;
+        uint8_t data[16]; /* {1, 200}, or {1, 100} where 200 does not fit */
+        int64_t second;
+    } cases[] = {
+        {AMG_U8, {1, 200}, 200},
+        {AMG_I8, {1, 100}, 100},
+        {AMG_U16, {1, 0, 200, 0}, 200},
+        {AMG_I16, {1, 0, 200, 1}, 456},
+        {AMG_U32, {1, 0, 0, 0, 200, 0, 1, 0}, 65736},
+        {AMG_I32, {1, 0, 0, 0, 200, 0, 0, 0}, 200},
+        {AMG_U64, {1, 0, 0, 0, 0, 0, 0, 0, 200}, 200},
+        {AMG_I64, {1, 0, 0, 0, 0, 0, 0, 0, 200}, 200},
+    };
+    put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put_npy(state, "y.npy", cases[i].dtype, 1, (const int64_t[]){2}, cases[i].data);
+        amg_dataset *ds = NULL;
+        int64_t label;
+        assert_ok(amg_dataset_open(pair_spec(state, ""), &ds, &err));
+        assert_int_equal(amg_dataset_get_info(ds)->num_classes, cases[i].second + 1);
+        assert_ok(amg_dataset_read(ds, 0, NULL, &label, &err));
+        assert_int_equal(label, 1);
+        assert_ok(amg_dataset_read(ds, 1, NULL, &label, &err));
+        assert_int_equal(label, cases[i].second);
+        amg_dataset_close(ds);
+    }
+}
+
+static void wrong_pair_is_refused(void **state)
+{
+    static const int64_t negative[2] = {3, -1}, huge[2] = {3, 0x7fffffff};
+    static const float floats[2] = {1, 2};
+    amg_dataset *ds = NULL;
+    put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_NOT_FOUND, -1);
+
+    /* 128 bytes of header, then the labels: the second one is at byte 136 */
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, negative);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_MALFORMED,
+                  136);
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, huge);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_MALFORMED,
+                  136);
+    put_npy(state, "y.npy", AMG_F32, 1, (const int64_t[]){2}, floats);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_UNSUPPORTED,
+                  -1);
+    put_npy(state, "y.npy", AMG_U8, 1, (const int64_t[]){3}, bytes);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_MISMATCH, -1);
+    put_npy(state, "y.npy", AMG_U8, 2, (const int64_t[]){2, 1}, bytes);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_MISMATCH, -1);
+
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, two_labels);
+    assert_failed(amg_dataset_open(pair_spec(state, "@train"), &ds, &err),
+                  AMG_NOT_FOUND, -1);
+    put_npy(state, "x.npy", AMG_I16, 2, (const int64_t[]){2, 6}, bytes);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_UNSUPPORTED,
+                  -1);
+    put_npy(state, "x.npy", AMG_U8, 1, (const int64_t[]){2}, bytes);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_UNSUPPORTED,
+                  -1);
+    put_npy(state, "x.npy", AMG_U8, 2, (const int64_t[]){2, 0}, bytes);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_MALFORMED, -1);
+    assert_failed(amg_dataset_open("npy:x.npy", &ds, &err), AMG_INVALID, -1);
+}
+
+static void part_of_a_set_reads_the_rows_it_names(void **state)
+{
+    static const uint8_t labels[20] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,
+                                       10, 11, 12, 13, 14, 15, 16, 17, 18, 19};
+    put_npy(state, "x.npy", AMG_U8, 2, (const int64_t[]){20, 1}, labels);
+    put_npy(state, "y.npy", AMG_U8, 1, (const int64_t[]){20}, labels);
+    static const char *const parts[] = {"", "[5:9]", "[50%:seed=3]"};
+    static const int64_t counts[] = {20, 4, 10};
+    for (int p = 0; p < 3; p++) {
+        amg_dataset *ds = NULL;
+        assert_ok(amg_dataset_open(pair_spec(state, parts[p]), &ds, &err));
+        assert_int_equal(amg_dataset_get_info(ds)->num_samples, counts[p]);
+        /* the class count is that of the whole set, whatever the part */
+        assert_int_equal(amg_dataset_get_info(ds)->num_classes, 20);
+        for (int64_t i = 0; i < counts[p]; i++) {
+            uint8_t x;
+            int64_t label;
+            assert_ok(amg_dataset_read(ds, i, &x, &label, &err));
+            assert_int_equal(label, amg_dataset_source_row(ds, i));
+            assert_int_equal(x, label);
+            if (p == 1) assert_int_equal(label, 5 + i);
+        }
+        assert_failed(amg_dataset_read(ds, counts[p], NULL, NULL, &err), AMG_INVALID,
+                      -1);
+        amg_dataset_close(ds);
+    }
+}
+
+static void source_is_the_same_however_it_is_written(void **state)
+{
+    put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, two_labels);
+    char roundabout[8300], real[4096], expected[8300];
+    snprintf(roundabout, sizeof roundabout, "npy:%s/./x.npy,%s//y.npy[0:1]",
+             (char *)*state, (char *)*state);
+    assert_non_null(realpath(*state, real));
+    snprintf(expected, sizeof expected, "npy:%s/x.npy,%s/y.npy", real, real);
+    amg_dataset *a = NULL, *b = NULL;
+    assert_ok(amg_dataset_open(roundabout, &a, &err));
+    assert_ok(amg_dataset_open(pair_spec(state, "[1:2]"), &b, &err));
+    assert_string_equal(amg_dataset_source(a), expected);
+    assert_string_equal(amg_dataset_source(b), expected);
+    amg_dataset_close(a);
+    amg_dataset_close(b);
+
+    uint8_t record[3073] = {0};
+    put_file(state, "c/test_batch.bin", record, sizeof record);
+    snprintf(expected, sizeof expected, "cifar:%s/c@test", real);
+    assert_ok(amg_dataset_open(in_dir(state, "./c"), &a, &err));
+    assert_string_equal(amg_dataset_source(a), expected);
+    amg_dataset_close(a);
+}
+
+static void unknown_kind_and_unrecognised_path_list_the_kinds(void **state)
+{
+    amg_dataset *ds = NULL;
+    amg_error err = {0};
+    assert_int_equal(amg_dataset_open("tfrecord:x", &ds, &err), AMG_INVALID);
+    assert_int_equal(err.offset, 0);
+    static const char *const words[] = {"idx (", "cifar (", "folder (", "npy ("};
+    for (int i = 0; i < 4; i++) assert_non_null(strstr(err.hint, words[i]));
+    assert_true(strlen(err.hint) < sizeof err.hint - 1); /* not cut */
+
+    assert_int_equal(amg_dataset_open(*state, &ds, &err), AMG_UNSUPPORTED);
+    assert_non_null(strstr(err.hint, "folder ("));
+    assert_int_equal(amg_dataset_open(in_dir(state, "nowhere"), &ds, &err),
+                     AMG_NOT_FOUND);
+    assert_string_equal(err.where, in_dir(state, "nowhere"));
+    put_file(state, "file", "x", 1);
+    assert_int_equal(amg_dataset_open(in_dir(state, "file"), &ds, &err),
+                     AMG_UNSUPPORTED);
+    static const char *const kinds[] = {"idx", "cifar", "folder"};
+    for (int i = 0; i < 3; i++) {
+        char spec[8300];
+        snprintf(spec, sizeof spec, "%s:%s", kinds[i], in_dir(state, "nowhere"));
+        assert_int_equal(amg_dataset_open(spec, &ds, &err), AMG_NOT_FOUND);
+        assert_string_equal(err.what, "no such folder");
+        snprintf(spec, sizeof spec, "%s:%s", kinds[i], (char *)*state);
+        assert_int_equal(amg_dataset_open(spec, &ds, &err), AMG_NOT_FOUND);
+        assert_null(strstr(err.what, "such"));
+    }
+    assert_null(ds);
+}
+
+static void every_failed_allocation_is_reported(void **state)
+{
+    put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, two_labels);
+    amg_dataset *ds = NULL;
+    amg_status st = AMG_NO_MEMORY;
+    long n = 0;
+    while (st != AMG_OK) {
+        long countdown = ++n;
+        amg_alloc_fail_after(&countdown);
+        st = amg_dataset_open(pair_spec(state, "[50%:seed=1]"), &ds, NULL);
+        amg_alloc_fail_after(NULL);
+        if (st != AMG_OK) {
+            assert_int_equal(st, AMG_NO_MEMORY);
+            assert_null(ds);
+        }
+        assert_true(n < 1000);
+    }
+    assert_true(n > 10);
+    amg_dataset_close(ds);
+}
+
+#define WITH_DIR(test)                                                                 \
+    cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(spec_is_taken_apart),
+        cmocka_unit_test(wrong_spec_gives_the_place),
+        cmocka_unit_test(part_takes_the_rows_of_the_specification),
+        cmocka_unit_test(parts_of_one_seed_partition_the_set),
+        cmocka_unit_test(part_that_is_empty_or_leaves_the_set_is_refused),
+        cmocka_unit_test(percentage_of_a_huge_set_does_not_overflow),
+        WITH_DIR(pair_of_each_rank_has_its_dims),
+        WITH_DIR(labels_of_every_integer_type_are_read),
+        WITH_DIR(wrong_pair_is_refused),
+        WITH_DIR(part_of_a_set_reads_the_rows_it_names),
+        WITH_DIR(source_is_the_same_however_it_is_written),
+        WITH_DIR(unknown_kind_and_unrecognised_path_list_the_kinds),
+        WITH_DIR(every_failed_allocation_is_reported),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

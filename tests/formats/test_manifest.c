@@ -1,0 +1,558 @@
+/* job.json: canonical bytes, every refusal with its code and offset, path rules, file
+ * checks, failing allocations. Malformed documents are one edit away from a good one.
+ * Long because of its tables. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h> /* needs the four above */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "formats/manifest.h"
+
+#define HASH_A "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+#define HASH_B "0000000000000000000000000000000000000000000000000000000000000000"
+
+/* The canonical bytes, written by hand from docs/job.md. HASH_A is sha256("abc"), the
+ * example of FIPS 180-2. */
+static const char good[] = "{\n"
+                           "  \"version\": 1,\n"
+                           "  \"task\": \"classification\",\n"
+                           "  \"input\": {\n"
+                           "    \"name\": \"x\",\n"
+                           "    \"dtype\": \"U8\",\n"
+                           "    \"dims\": [\n"
+                           "      3,\n"
+                           "      64,\n"
+                           "      65\n"
+                           "    ]\n"
+                           "  },\n"
+                           "  \"heads\": [\n"
+                           "    {\n"
+                           "      \"output\": \"q1\",\n"
+                           "      \"label_column\": 1,\n"
+                           "      \"num_classes\": 10,\n"
+                           "      \"loss\": \"cross_entropy\"\n"
+                           "    },\n"
+                           "    {\n"
+                           "      \"output\": \"q\xc3\xa9\",\n"
+                           "      \"label_column\": 0,\n"
+                           "      \"num_classes\": 11,\n"
+                           "      \"loss\": \"cross_entropy\"\n"
+                           "    }\n"
+                           "  ],\n"
+                           "  \"train\": {\n"
+                           "    \"num_samples\": 150,\n"
+                           "    \"shards\": [\n"
+                           "      {\n"
+                           "        \"x\": \"data/0.npy\",\n"
+                           "        \"y\": \"data/1.npy\",\n"
+                           "        \"rows\": 100\n"
+                           "      },\n"
+                           "      {\n"
+                           "        \"x\": \"data/2.npy\",\n"
+                           "        \"y\": \"data/3.npy\",\n"
+                           "        \"rows\": 50\n"
+                           "      }\n"
+                           "    ]\n"
+                           "  },\n"
+                           "  \"val\": {\n"
+                           "    \"num_samples\": 0,\n"
+                           "    \"shards\": []\n"
+                           "  },\n"
+                           "  \"files\": [\n"
+                           "    {\n"
+                           "      \"path\": \"data/0.npy\",\n"
+                           "      \"size_bytes\": 3,\n"
+                           "      \"sha256\": \"" HASH_A "\"\n"
+                           "    },\n"
+                           "    {\n"
+                           "      \"path\": \"model.onnx\",\n"
+                           "      \"size_bytes\": 0,\n"
+                           "      \"sha256\": \"" HASH_B "\"\n"
+                           "    }\n"
+                           "  ]\n"
+                           "}\n";
+
+static char dir[256];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    const char *base = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%s/amg-job-XXXXXX", base ? base : "/tmp");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    amg_dir_remove(dir);
+    return 0;
+}
+
+static const char *in_dir(const char *name)
+{
+    static char path[400];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+
+/* The good document with the n-th (from 0) occurrence of from replaced by to, where an
+ * '@' marks the expected offset and is taken out. Owned by the caller. */
+static char *edited(const char *from, int nth, const char *to, int64_t *marked)
+{
+    const char *at = strstr(good, from);
+    for (int i = 0; at && i < nth; i++) at = strstr(at + 1, from);
+    assert_non_null(at);
+    size_t size = sizeof good + strlen(to);
+    char *text = malloc(size);
+    assert_non_null(text);
+    snprintf(text, size, "%.*s%s%s", (int)(at - good), good, to, at + strlen(from));
+    char *mark = strchr(text, '@');
+    if (mark) {
+        *marked = mark - text;
+        memmove(mark, mark + 1, strlen(mark));
+    }
+    return text;
+}
+
+static void expect_refusal(const char *text, size_t size, amg_status code,
+                           int64_t offset, const char *label)
+{
+    char *exact = malloc(size ? size : 1); /* so that ASan sees any overrun */
+    assert_non_null(exact);
+    memcpy(exact, text, size);
+    amg_error err = {0};
+    amg_manifest m = {0};
+    amg_status got = amg_manifest_parse(exact, size, "job.json", &m, &err);
+    if (got != code || err.code != code || err.offset != offset)
+        fail_msg("%s: found %s at %lld (%s), expected %s at %lld", label,
+                 amg_status_name(got), (long long)err.offset, err.what,
+                 amg_status_name(code), (long long)offset);
+    assert_null(m.heads);
+    free(exact);
+}
+
+static void reads_every_field(void **state)
+{
+    (void)state;
+    amg_manifest m;
+    assert_int_equal(amg_manifest_parse(good, sizeof good - 1, "job.json", &m, NULL),
+                     0);
+    assert_int_equal(m.version, 1);
+    assert_string_equal(m.task, "classification");
+    assert_string_equal(m.input_name, "x");
+    assert_int_equal(m.input_dtype, AMG_U8);
+    assert_int_equal(m.input_rank, 3);
+    assert_int_equal(m.input_dims[0], 3);
+    assert_int_equal(m.input_dims[1], 64);
+    assert_int_equal(m.input_dims[2], 65);
+    assert_int_equal(m.num_heads, 2);
+    assert_string_equal(m.heads[0].output, "q1");
+    assert_int_equal(m.heads[0].label_column, 1);
+    assert_int_equal(m.heads[0].num_classes, 10);
+    assert_string_equal(m.heads[0].loss, "cross_entropy");
+    assert_string_equal(m.heads[1].output, "q\xc3\xa9");
+    assert_int_equal(m.heads[1].label_column, 0);
+    assert_int_equal(m.heads[1].num_classes, 11);
+    assert_int_equal(m.train.num_samples, 150);
+    assert_int_equal(m.train.num_shards, 2);
+    assert_string_equal(m.train.shards[1].x, "data/2.npy");
+    assert_string_equal(m.train.shards[1].y, "data/3.npy");
+    assert_int_equal(m.train.shards[1].rows, 50);
+    assert_int_equal(m.val.num_samples, 0);
+    assert_int_equal(m.val.num_shards, 0);
+    assert_int_equal(m.num_files, 2);
+    assert_string_equal(m.files[0].path, "data/0.npy");
+    assert_int_equal(m.files[0].size_bytes, 3);
+    assert_string_equal(m.files[0].sha256, HASH_A);
+    amg_manifest_clear(&m);
+    assert_null(m.heads);
+}
+
+static void write_gives_the_canonical_bytes(void **state)
+{
+    (void)state;
+    amg_manifest m;
+    assert_int_equal(amg_manifest_parse(good, sizeof good - 1, "job.json", &m, NULL),
+                     0);
+    assert_int_equal(amg_manifest_write(in_dir("job.json"), &m, NULL), AMG_OK);
+    amg_manifest_clear(&m);
+    amg_map map;
+    assert_int_equal(amg_map_open(in_dir("job.json"), &map, NULL), AMG_OK);
+    assert_int_equal(map.size, sizeof good - 1);
+    assert_memory_equal(map.data, good, map.size);
+    amg_map_close(&map);
+}
+
+/* Spacing and the order of members are free to read; writing brings them back. */
+static void write_read_write_gives_equal_bytes(void **state)
+{
+    (void)state;
+    static const char loose[] =
+        "{\"files\":[],\"val\":{\"shards\":[{\"rows\":2,\"x\":\"a\",\"y\":\"b\"}],"
+        "\"num_samples\":2},\"train\":{\"num_samples\":1,\"shards\":[{\"x\":\"a\","
+        "\"y\":\"b..c/.d/e.\",\"rows\":1}]},\"heads\":[{\"loss\":\"cross_entropy\","
+        "\"num_classes\":1,\"label_column\":0,\"output\":\"\\u00e9\\\"\"}],\r\n\t"
+        "\"input\":{\"dims\":[1],\"dtype\":\"F32\",\"name\":\"n\"},"
+        "\"task\":\"classification\",\"version\":1}";
+    amg_manifest m;
+    amg_map first, second;
+    amg_error err = {0};
+    if (amg_manifest_parse(loose, sizeof loose - 1, "loose", &m, &err))
+        fail_msg("%s", err.what);
+    assert_int_equal(amg_manifest_write(in_dir("1.json"), &m, NULL), AMG_OK);
+    amg_manifest_clear(&m);
+    assert_int_equal(amg_manifest_read(in_dir("1.json"), &m, NULL), AMG_OK);
+    assert_int_equal(m.val.shards[0].rows, 2);
+    assert_int_equal(amg_manifest_write(in_dir("2.json"), &m, NULL), AMG_OK);
+    amg_manifest_clear(&m);
+    assert_int_equal(amg_map_open(in_dir("1.json"), &first, NULL), AMG_OK);
+    assert_int_equal(amg_map_open(in_dir("2.json"), &second, NULL), AMG_OK);
+    assert_int_equal(first.size, second.size);
+    assert_memory_equal(first.data, second.data, first.size);
+    amg_map_close(&first);
+    amg_map_close(&second);
+}
+
+static void refuses_malformed_documents_at_their_byte(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from;
+        int nth;
+        const char *to; /* '@': the expected offset */
+        amg_status code;
+    } cases[] = {
+        /* the document */
+        {"  ]\n}\n", 0, "  ]\n}\nx@", AMG_MALFORMED},
+        {"\"version\": 1", 0, "\"version\": 1, \"version\"@: 1", AMG_MALFORMED},
+        {"\"task\"", 0, "\"more\": @1, \"task\"", AMG_MALFORMED},
+        {"\"version\": 1,", 0, "\"version\": @2,", AMG_UNSUPPORTED},
+        {"\"version\": 1,", 0, "\"version\": @2, \"more\": 1,", AMG_UNSUPPORTED},
+        {"\"version\": 1,", 0, "\"version\": @0,", AMG_MALFORMED},
+        {"\"version\": 1,", 0, "\"version\": @\"1\",", AMG_MALFORMED},
+        {"\"version\": 1,", 0, "\"version\": @1.0,", AMG_MALFORMED},
+        {"\"classification\"", 0, "@\"regression\"", AMG_UNSUPPORTED},
+        {"\"classification\"", 0, "@\"\"", AMG_MALFORMED},
+        {"\"classification\"", 0, "@null", AMG_MALFORMED},
+        /* input */
+        {"\"name\": \"x\"", 0, "\"name\": @\"a\\u0007\"", AMG_MALFORMED},
+        {"\"name\": \"x\"", 0, "\"name\": @\"\\u007f\"", AMG_MALFORMED},
+        {"\"U8\"", 0, "@\"u8\"", AMG_UNSUPPORTED},
+        {"\"U8\"", 0, "@8", AMG_MALFORMED},
+        {"      3,\n", 0, "      @0,\n", AMG_MALFORMED},
+        {"      3,\n", 0, "      @2147483648,\n", AMG_MALFORMED},
+        {"      65\n", 0, "      65, @-1\n", AMG_MALFORMED},
+        {"\"dims\": [\n", 0, "\"dims\": @[ 1, 1, 1, 1, 1,\n", AMG_MALFORMED},
+        {"\"dims\": [\n", 0, "\"dims\": @[ 2147483647, 2147483647,\n", AMG_OVERFLOW},
+        /* heads */
+        {"\"label_column\": 0", 0, "\"label_column\": @1", AMG_MALFORMED},
+        {"\"label_column\": 1", 0, "\"label_column\": @2", AMG_MALFORMED},
+        {"\"label_column\": 1", 0, "\"label_column\": @-1", AMG_MALFORMED},
+        {"\"q\xc3\xa9\"", 0, "@\"q1\"", AMG_MALFORMED},
+        {"\"q\xc3\xa9\"", 0, "\"q@\xc3\"", AMG_MALFORMED},
+        {"\"num_classes\": 11", 0, "\"num_classes\": @0", AMG_MALFORMED},
+        {"\"num_classes\": 11", 0, "\"num_classes\": @2147483648", AMG_MALFORMED},
+        {"\"cross_entropy\"", 1, "@\"mse\"", AMG_UNSUPPORTED},
+        {"\"cross_entropy\"", 1, "\"cross_entropy\", \"w\": @[[{}]]", AMG_MALFORMED},
+        /* splits */
+        {"\"num_samples\": 150", 0, "\"num_samples\": @151", AMG_MALFORMED},
+        {"\"num_samples\": 150", 0, "\"num_samples\": @-1", AMG_MALFORMED},
+        {"\"num_samples\": 0", 0, "\"num_samples\": @1", AMG_MALFORMED},
+        {"\"num_samples\": 0", 0, "\"num_samples\": 9223372036854775808@",
+         AMG_OVERFLOW},
+        {"\"rows\": 50", 0, "\"rows\": @0", AMG_MALFORMED},
+        {"\"rows\": 50", 0, "\"rows\": @1099511627777", AMG_MALFORMED},
+        {"\"rows\": 50", 0, "\"rows\": @true", AMG_MALFORMED},
+        {"\"shards\": []", 0, "\"shards\": @{}", AMG_MALFORMED},
+        {"\"shards\": []", 0, "\"shards\": [@[]]", AMG_MALFORMED},
+        {"\"data/3.npy\"", 0, "@\"../3.npy\"", AMG_UNSAFE_PATH},
+        /* files */
+        {"\"model.onnx\"", 0, "@\"data/0.npy\"", AMG_MALFORMED},
+        {"\"model.onnx\"", 0, "@\"job.json\"", AMG_MALFORMED},
+        {"\"model.onnx\"", 0, "@\"out/weights.safetensors\"", AMG_MALFORMED},
+        {"\"model.onnx\"", 0, "@\"/model.onnx\"", AMG_UNSAFE_PATH},
+        {"\"size_bytes\": 0", 0, "\"size_bytes\": @-1", AMG_MALFORMED},
+        {"\"" HASH_B, 0, "@\"A" HASH_B, AMG_MALFORMED},
+        {"\"" HASH_B "\"", 0, "@\"" HASH_B "0\"", AMG_MALFORMED},
+        {"\"" HASH_A "\"", 0, "@\"\"", AMG_MALFORMED},
+        {"\"ba7816bf", 0, "@\"BA7816BF", AMG_MALFORMED},
+        {"\"ba7816bf", 0, "@\"ga7816bf", AMG_MALFORMED},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int64_t offset = -2;
+        char *text = edited(cases[i].from, cases[i].nth, cases[i].to, &offset);
+        expect_refusal(text, strlen(text), cases[i].code, offset, cases[i].to);
+        free(text);
+    }
+}
+
+/* A member that lacks is reported at the brace of its object. */
+static void refuses_missing_members_at_their_object(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *member, *object; /* object: text whose end is the expected brace */
+    } cases[] = {
+        {"version", ""},
+        {"task", ""},
+        {"input", ""},
+        {"heads", ""},
+        {"train", ""},
+        {"val", ""},
+        {"files", ""},
+        {"name", "\"input\": "},
+        {"dtype", "\"input\": "},
+        {"dims", "\"input\": "},
+        {"output", "\"heads\": [\n    "},
+        {"label_column", "\"heads\": [\n    "},
+        {"num_classes", "\"heads\": [\n    "},
+        {"loss", "\"heads\": [\n    "},
+        {"num_samples", "\"train\": "},
+        {"shards", "\"train\": "},
+        {"x", "\"shards\": [\n      "},
+        {"y", "\"shards\": [\n      "},
+        {"rows", "\"shards\": [\n      "},
+        {"path", "\"files\": [\n    "},
+        {"size_bytes", "\"files\": [\n    "},
+        {"sha256", "\"files\": [\n    "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char from[64], to[64];
+        snprintf(from, sizeof from, "\"%s\":", cases[i].member);
+        snprintf(to, sizeof to, "\"%s?\":", cases[i].member);
+        int64_t unused;
+        char *text = edited(from, 0, to, &unused);
+        const char *object = strstr(text, cases[i].object);
+        assert_non_null(object);
+        int64_t offset = object + strlen(cases[i].object) - text;
+        assert_int_equal(text[offset], '{');
+        expect_refusal(text, strlen(text), AMG_MALFORMED, offset, cases[i].member);
+        free(text);
+    }
+}
+
+static void refuses_unsafe_paths(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {
+        "/a",   "a/",    "a//b",    ".",          "..",        "./a", "a/.",
+        "a/..", "../a",  "a/../b",  "a\\\\b",     "\\\\\\\\h", "/",   "C:\\\\a",
+        "//a",  "a/./b", "a/b/../", "\\u002e./a", "\\u002fetc"};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        char to[64];
+        int64_t offset;
+        snprintf(to, sizeof to, "@\"%s\"", paths[i]);
+        char *text = edited("\"data/2.npy\"", 0, to, &offset);
+        expect_refusal(text, strlen(text), AMG_UNSAFE_PATH, offset, paths[i]);
+        free(text);
+        text = edited("\"model.onnx\"", 0, to, &offset);
+        expect_refusal(text, strlen(text), AMG_UNSAFE_PATH, offset, paths[i]);
+        free(text);
+    }
+}
+
+static void refuses_every_truncation_at_its_end(void **state)
+{
+    (void)state;
+    const size_t split_utf8 = (size_t)(strstr(good, "\xc3") + 1 - good);
+    for (size_t n = 0; n < sizeof good - 2; n++)
+        if (n != split_utf8) expect_refusal(good, n, AMG_TRUNCATED, (int64_t)n, "cut");
+    expect_refusal(good, split_utf8, AMG_MALFORMED, (int64_t)split_utf8 - 1,
+                   "half a é");
+    expect_refusal("[]", 2, AMG_MALFORMED, 0, "array");
+    expect_refusal(good, sizeof good, AMG_MALFORMED, sizeof good, "NUL after it");
+}
+
+/* 64 heads are read, 65 are not; a name of 1024 bytes is read, of 1025 is not. */
+static void bounds_counts_and_lengths(void **state)
+{
+    (void)state;
+    const char *begin = strstr(good, "    {\n      \"output\": \"q1\"");
+    const char *end = strstr(good, "\n  ],\n  \"train\"");
+    for (int heads = 64; heads <= 65; heads++) {
+        size_t room = sizeof good + 65 * 128;
+        char *text = malloc(room);
+        assert_non_null(text);
+        size_t n = (size_t)snprintf(text, room, "%.*s", (int)(begin - good), good);
+        for (int i = 0; i < heads; i++)
+            n += (size_t)snprintf(text + n, room - n,
+                                  "%s{\"output\":\"o%d\",\"label_column\":%d,"
+                                  "\"num_classes\":2,\"loss\":\"cross_entropy\"}",
+                                  i ? "," : "", i, i);
+        n += (size_t)snprintf(text + n, room - n, "%s", end);
+        if (heads == 64) {
+            amg_manifest m;
+            assert_int_equal(amg_manifest_parse(text, n, "t", &m, NULL), 0);
+            assert_int_equal(m.num_heads, 64);
+            amg_manifest_clear(&m);
+        } else {
+            int64_t bracket = strstr(good, "\"heads\": [") + 9 - good;
+            expect_refusal(text, n, AMG_MALFORMED, bracket, "65 heads");
+        }
+        free(text);
+    }
+    for (int length = 1024; length <= 1025; length++) {
+        char to[1100];
+        snprintf(to, sizeof to, "@\"%0*d\"", length, 0);
+        int64_t offset;
+        char *text = edited("\"model.onnx\"", 0, to, &offset);
+        amg_manifest m;
+        if (length == 1024) {
+            assert_int_equal(amg_manifest_parse(text, strlen(text), "t", &m, NULL), 0);
+            amg_manifest_clear(&m);
+        } else {
+            expect_refusal(text, strlen(text), AMG_MALFORMED, offset, "1025 bytes");
+        }
+        free(text);
+    }
+}
+
+static void errors_name_the_place(void **state)
+{
+    (void)state;
+    int64_t offset;
+    amg_error err = {0};
+    amg_manifest m;
+    char *text = edited("\"rows\": 50", 0, "\"rows\": 0", &offset);
+    assert_int_equal(amg_manifest_parse(text, strlen(text), "job/job.json", &m, &err),
+                     AMG_MALFORMED);
+    assert_string_equal(err.where, "job/job.json");
+    assert_string_equal(err.what, "train.shards[1].rows: found 0, expected 1 to "
+                                  "1099511627776");
+    free(text);
+}
+
+static void writer_refuses_what_the_reader_would(void **state)
+{
+    (void)state;
+    amg_manifest m;
+    amg_error err = {0};
+    assert_int_equal(amg_manifest_parse(good, sizeof good - 1, "job.json", &m, NULL),
+                     0);
+    const char *path = in_dir("bad.json");
+
+    m.train.shards[0].x = "../x";
+    assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
+    assert_int_equal(err.code, AMG_INVALID);
+    assert_int_equal(err.offset, -1);
+    m.train.shards[0].x = "x\xff";
+    assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
+    m.train.shards[0].x = NULL;
+    assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
+    m.train.shards[0].x = "x";
+    m.heads[1].output = "\xff";
+    assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
+    m.heads[1].output = "q1";
+    assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
+    m.heads[1].output = "q2";
+    m.task = NULL;
+    assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
+    m.task = "classification";
+    m.input_rank = 0;
+    assert_int_equal(amg_manifest_write(path, &m, NULL), AMG_INVALID);
+    m.input_rank = 3;
+    m.train.num_samples = 1;
+    assert_int_equal(amg_manifest_write(path, &m, NULL), AMG_INVALID);
+    m.train.num_samples = 150;
+    assert_false(amg_path_exists(path));
+    assert_int_equal(amg_manifest_write(path, &m, NULL), AMG_OK);
+    amg_manifest_clear(&m);
+}
+
+static void checks_sizes_and_hashes_of_files(void **state)
+{
+    (void)state;
+    amg_manifest m;
+    amg_error err = {0};
+    assert_int_equal(amg_manifest_parse(good, sizeof good - 1, "job.json", &m, NULL),
+                     0);
+    assert_int_equal(amg_manifest_check_files(&m, dir, true, &err), AMG_NOT_FOUND);
+    assert_int_equal(amg_dir_make(in_dir("data"), NULL), AMG_OK);
+    assert_int_equal(amg_file_write(in_dir("data/0.npy"), 0644, true, "abc", 3, NULL),
+                     0);
+    assert_int_equal(amg_file_write(in_dir("model.onnx"), 0644, true, "", 0, NULL), 0);
+    assert_int_equal(amg_manifest_check_files(&m, dir, false, &err), AMG_OK);
+    /* the second file's hash is not that of no bytes */
+    assert_int_equal(amg_manifest_check_files(&m, dir, true, &err), AMG_MISMATCH);
+    assert_string_equal(err.where, in_dir("model.onnx"));
+    m.num_files = 1;
+    assert_int_equal(amg_manifest_check_files(&m, dir, true, &err), AMG_OK);
+    m.files[0].size_bytes = 4;
+    assert_int_equal(amg_manifest_check_files(&m, dir, false, &err), AMG_MISMATCH);
+    assert_string_equal(err.what, "found 3 bytes, job.json says 4");
+    amg_manifest_clear(&m);
+}
+
+static void read_reports_missing_and_empty_files(void **state)
+{
+    (void)state;
+    amg_manifest m;
+    amg_error err = {0};
+    assert_int_equal(amg_manifest_read(in_dir("none.json"), &m, &err), AMG_NOT_FOUND);
+    assert_int_equal(amg_file_write(in_dir("empty.json"), 0644, true, "", 0, NULL), 0);
+    assert_int_equal(amg_manifest_read(in_dir("empty.json"), &m, &err), AMG_TRUNCATED);
+    assert_int_equal(err.offset, 0);
+}
+
+/* Each allocation of reading and of writing fails once: an error, no leak, no file. */
+static void survives_failing_allocations(void **state)
+{
+    (void)state;
+    amg_manifest m;
+    amg_status got = AMG_NO_MEMORY;
+    long n = 0;
+    while (got) {
+        long countdown = ++n;
+        amg_error err = {0};
+        amg_alloc_fail_after(&countdown);
+        got = amg_manifest_parse(good, sizeof good - 1, "job.json", &m, &err);
+        amg_alloc_fail_after(NULL);
+        assert_int_equal(err.code, got);
+        if (got) assert_int_equal(got, AMG_NO_MEMORY);
+        assert_true(n < 100);
+    }
+    assert_true(n > 2); /* the arena and the sorted paths */
+    got = AMG_NO_MEMORY;
+    for (n = 0; got;) {
+        assert_false(amg_path_exists(in_dir("nomem.json")));
+        long countdown = ++n;
+        amg_error err = {0};
+        amg_alloc_fail_after(&countdown);
+        got = amg_manifest_write(in_dir("nomem.json"), &m, &err);
+        amg_alloc_fail_after(NULL);
+        assert_int_equal(err.code, got);
+        if (got) assert_int_equal(got, AMG_NO_MEMORY);
+        assert_true(n < 100);
+    }
+    assert_true(n > 5); /* text, reading back, path, name of the temporary file */
+    amg_manifest_clear(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_every_field),
+        cmocka_unit_test(write_gives_the_canonical_bytes),
+        cmocka_unit_test(write_read_write_gives_equal_bytes),
+        cmocka_unit_test(refuses_malformed_documents_at_their_byte),
+        cmocka_unit_test(refuses_missing_members_at_their_object),
+        cmocka_unit_test(refuses_unsafe_paths),
+        cmocka_unit_test(refuses_every_truncation_at_its_end),
+        cmocka_unit_test(bounds_counts_and_lengths),
+        cmocka_unit_test(errors_name_the_place),
+        cmocka_unit_test(writer_refuses_what_the_reader_would),
+        cmocka_unit_test(checks_sizes_and_hashes_of_files),
+        cmocka_unit_test(read_reports_missing_and_empty_files),
+        cmocka_unit_test(survives_failing_allocations),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}

@@ -1,0 +1,458 @@
+/* Planning a batch: exporters' shape arithmetic folds, no-ops and dead values go, baked
+ * batches follow, and what cannot be known is refused. */
+#include "graph_fixture.h"
+
+#define B AMG_DIM_BATCH
+
+static amg_graph *plan(const amg_graph *g, int64_t batch)
+{
+    amg_graph *out = NULL;
+    amg_error err = {0};
+    amg_status s = amg_graph_plan_batch(g, batch, &out, &err);
+    if (s) fail_msg("%s: %s", err.where, err.what);
+    return out;
+}
+
+/* Folds one node over the given constants, as the target of a graph with that node as
+ * its only output. */
+static amg_graph *folded(amg_builder *b, int value)
+{
+    amg_builder_output(b, value);
+    amg_graph *g = must_finish(b);
+    amg_graph *out = plan(g, 1);
+    amg_graph_free(g);
+    assert_int_equal(out->num_nodes, 0);
+    return out;
+}
+
+static void gives_ints(amg_builder *b, int value, int count, const int64_t *expected)
+{
+    amg_graph *g = folded(b, value);
+    const amg_value *v = &g->values[g->outputs[0]];
+    assert_int_equal(v->kind, AMG_VALUE_PARAM);
+    assert_int_equal(v->dtype, AMG_I64);
+    assert_int_equal(amg_tensor_count(&v->data), count);
+    for (int i = 0; i < count; i++)
+        assert_int_equal(((const int64_t *)v->data.data)[i], expected[i]);
+    amg_graph_free(g);
+}
+
+static amg_builder *fresh(void)
+{
+    amg_builder *b = amg_builder_new();
+    amg_builder_input(b, "x", AMG_F32, DIMS(B, 3));
+    return b;
+}
+
+static int op2(amg_builder *b, amg_op op, int p, int q)
+{
+    return amg_builder_node(b, op, "n", IDS(p, q), NO_ATTRS, NULL);
+}
+
+static void integers_are_computed(void **state)
+{
+    (void)state;
+    static const struct {
+        amg_op op;
+        int64_t expected[3];
+    } cases[] = {{AMG_OP_ADD, {-5, 11, 12}},
+                 {AMG_OP_SUB, {-9, 7, 8}},
+                 {AMG_OP_MUL, {-14, 18, 20}},
+                 {AMG_OP_DIV, {-3, 4, 5}}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        amg_builder *b = fresh();
+        int p = INTS(b, "p", -7, 9, 10), q = SCALAR(b, "q", 2);
+        gives_ints(b, op2(b, cases[i].op, p, q), 3, cases[i].expected);
+    }
+}
+
+static void elements_are_moved(void **state)
+{
+    (void)state;
+    amg_builder *b = fresh();
+    int m = op2(b, AMG_OP_RESHAPE, INTS(b, "p", 0, 1, 2, 3, 4, 5), INTS(b, "s", 2, 3));
+    gives_ints(b, amg_builder_node(b, AMG_OP_TRANSPOSE, "t", IDS(m), NO_ATTRS, NULL),
+               DIMS(0, 3, 1, 4, 2, 5));
+
+    b = fresh();
+    m = op2(b, AMG_OP_RESHAPE, INTS(b, "p", 0, 1, 2, 3, 4, 5), INTS(b, "s", 2, 3));
+    gives_ints(b,
+               amg_builder_node(b, AMG_OP_GATHER, "g", IDS(m, INTS(b, "i", -1, 0)),
+                                ATTRS(amg_int("axis", 1)), NULL),
+               DIMS(2, 0, 5, 3));
+
+    b = fresh();
+    m = op2(b, AMG_OP_RESHAPE, INTS(b, "p", 0, 1, 2, 3, 4, 5), INTS(b, "s", 2, 3));
+    gives_ints(b,
+               amg_builder_node(b, AMG_OP_CONCAT, "c", IDS(m, m),
+                                ATTRS(amg_int("axis", 1)), NULL),
+               DIMS(0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5));
+
+    b = fresh();
+    gives_ints(b, op2(b, AMG_OP_EXPAND, INTS(b, "p", 7, 8), INTS(b, "s", 2, 2)),
+               DIMS(7, 8, 7, 8));
+
+    b = fresh();
+    int e = op2(b, AMG_OP_EQUAL, INTS(b, "p", 1, -1, 3), SCALAR(b, "q", -1));
+    gives_ints(b,
+               amg_builder_node(b, AMG_OP_WHERE, "w",
+                                IDS(e, SCALAR(b, "y", 5), INTS(b, "z", 6, 7, 8)),
+                                NO_ATTRS, NULL),
+               DIMS(6, 5, 8));
+}
+
+static void slices_take_the_elements_numpy_takes(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t start, end, step;
+        int count;
+        int64_t expected[5];
+    } cases[] = {{1, 4, 1, 3, {11, 12, 13}},
+                 {-2, INT64_MAX, 1, 2, {13, 14}},
+                 {-1, INT64_MIN + 1, -1, 5, {14, 13, 12, 11, 10}},
+                 {3, 0, -2, 2, {13, 11}},
+                 {0, 5, 2, 3, {10, 12, 14}},
+                 {-50, 2, 1, 2, {10, 11}},
+                 {4, 4, 1, 0, {0}}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        amg_builder *b = fresh();
+        int p = INTS(b, "p", 10, 11, 12, 13, 14);
+        int s = INTS(b, "s", cases[i].start), e = INTS(b, "e", cases[i].end);
+        int a = INTS(b, "a", 0), st = INTS(b, "st", cases[i].step);
+        gives_ints(
+            b,
+            amg_builder_node(b, AMG_OP_SLICE, "n", IDS(p, s, e, a, st), NO_ATTRS, NULL),
+            cases[i].count, cases[i].expected);
+    }
+}
+
+static void constants_are_made(void **state)
+{
+    (void)state;
+    amg_builder *b = fresh();
+    int r = amg_builder_node(
+        b, AMG_OP_RANGE, "r",
+        IDS(SCALAR(b, "a", 5), SCALAR(b, "l", -2), SCALAR(b, "d", -3)), NO_ATTRS, NULL);
+    gives_ints(b, r, DIMS(5, 2, -1));
+
+    b = fresh();
+    int64_t nine = 9;
+    amg_attr value = {.name = "value", .kind = AMG_ATTR_TENSOR};
+    assert_int_equal(amg_tensor_view(AMG_I64, DIMS(1), &nine, &value.tensor, NULL),
+                     AMG_OK);
+    gives_ints(b,
+               amg_builder_node(b, AMG_OP_CONSTANT_OF_SHAPE, "c",
+                                IDS(INTS(b, "s", 1, 3)), ATTRS(value), NULL),
+               DIMS(9, 9, 9));
+
+    b = fresh();
+    gives_ints(b,
+               amg_builder_node(b, AMG_OP_CONSTANT, "c", NULL, 0,
+                                ATTRS(amg_ints("value_ints", 2, (int64_t[]){4, 5})),
+                                NULL),
+               DIMS(4, 5));
+}
+
+static void floats_keep_single_precision(void **state)
+{
+    (void)state;
+    amg_builder *b = fresh();
+    int p = weight(b, "p", 1, DIMS(3)), q = weight(b, "q", 3, DIMS(1));
+    amg_graph *g = folded(b, op2(b, AMG_OP_DIV, p, q));
+    const float *out = g->values[g->outputs[0]].data.data;
+    for (int i = 0; i < 3; i++) assert_true(out[i] == (float)(i + 1) / 3.0f);
+    amg_graph_free(g);
+
+    b = fresh();
+    p = weight(b, "p", 1.75f, DIMS(2));
+    gives_ints(
+        b, amg_builder_node(b, AMG_OP_CAST, "c", IDS(p), ATTRS(amg_int("to", 7)), NULL),
+        DIMS(1, 2));
+}
+
+static void a_division_by_zero_is_left_alone(void **state)
+{
+    (void)state;
+    amg_builder *b = fresh();
+    amg_builder_output(b, op2(b, AMG_OP_DIV, INTS(b, "p", 1), INTS(b, "q", 0)));
+    amg_graph *g = must_finish(b);
+    amg_graph *p = plan(g, 1);
+    assert_int_equal(p->num_nodes, 1);
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+/* x.view(x.size(0), -1) as TorchScript's exporter writes it, then a linear layer. */
+static amg_graph *exported_view(void)
+{
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 2, 3, 1));
+    int s = amg_builder_node(b, AMG_OP_SHAPE, "shape", IDS(x), NO_ATTRS, NULL);
+    int n = amg_builder_node(b, AMG_OP_GATHER, "first", IDS(s, SCALAR(b, "zero", 0)),
+                             NO_ATTRS, NULL);
+    n = amg_builder_node(b, AMG_OP_UNSQUEEZE, "vec", IDS(n, INTS(b, "axes", 0)),
+                         NO_ATTRS, NULL);
+    int t = amg_builder_node(b, AMG_OP_CONCAT, "target", IDS(n, INTS(b, "minus", -1)),
+                             ATTRS(amg_int("axis", 0)), NULL);
+    int y = amg_builder_node(b, AMG_OP_RESHAPE, "view", IDS(x, t), NO_ATTRS, "flat");
+    int w = weight(b, "w", 0, DIMS(6, 4));
+    y = amg_builder_node(b, AMG_OP_MAT_MUL, "fc", IDS(y, w), NO_ATTRS, "y");
+    amg_builder_output(b, y);
+    return must_finish(b);
+}
+
+static void shape_arithmetic_folds_for_a_planned_batch(void **state)
+{
+    (void)state;
+    amg_graph *g = exported_view();
+    assert_int_equal(named(g, "flat")->rank, -1);
+    amg_graph *p = plan(g, 5);
+    assert_int_equal(p->num_nodes, 2);
+    assert_dims(named(p, "x"), DIMS(5, 2, 3, 1));
+    assert_dims(named(p, "flat"), DIMS(5, 6));
+    assert_dims(named(p, "y"), DIMS(5, 4));
+    assert_int_equal(amg_graph_find_value(p, "minus"), AMG_NO_VALUE);
+    assert_ptr_equal(named(p, "w")->data.data, named(g, "w")->data.data);
+    assert_int_equal(named(p, "w")->role, AMG_ROLE_TRAINABLE);
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void shape_arithmetic_folds_with_the_batch_symbolic(void **state)
+{
+    (void)state;
+    amg_graph *g = exported_view();
+    amg_graph *p = plan(g, B);
+    assert_int_equal(p->num_nodes, 2);
+    assert_dims(named(p, "flat"), DIMS(B, 6));
+    assert_dims(named(p, "y"), DIMS(B, 4));
+    const amg_node *view = maker(p, "flat");
+    const int64_t *target = p->values[view->inputs[1]].data.data;
+    assert_int_equal(target[0], 0);
+    assert_int_equal(target[1], -1);
+    /* What is symbolic can still be planned, after the source is gone. */
+    amg_graph *q = plan(p, 7);
+    assert_dims(named(q, "y"), DIMS(7, 4));
+    amg_graph_free(q);
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void a_batch_baked_into_a_reshape_follows_the_plan(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 8, 2, 2));
+    int y = op2(b, AMG_OP_RESHAPE, x, INTS(b, "s", 1, 2, 4, 2, 2));
+    y = op2(b, AMG_OP_RESHAPE, y, INTS(b, "t", 1, -1));
+    amg_builder_output(b, y);
+    amg_graph *g = must_finish(b);
+    for (int64_t batch = 1; batch < 4; batch++) {
+        amg_graph *p = plan(g, batch);
+        assert_dims(&p->values[p->nodes[0].outputs[0]], DIMS(batch, 2, 4, 2, 2));
+        assert_dims(&p->values[p->outputs[0]], DIMS(batch, 32));
+        amg_graph_free(p);
+    }
+    amg_graph_free(g);
+}
+
+static void a_merged_batch_is_known_once_planned(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 8, 2));
+    amg_builder_output(b, op2(b, AMG_OP_RESHAPE, x, INTS(b, "s", -1, 2)));
+    amg_graph *g = must_finish(b);
+    amg_graph *p = plan(g, 3);
+    assert_dims(&p->values[p->outputs[0]], DIMS(24, 2));
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void arithmetic_on_the_batch_folds_once_it_is_a_number(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 4, 2));
+    int s = amg_builder_node(b, AMG_OP_SHAPE, "s", IDS(x), NO_ATTRS, NULL);
+    int n = op2(b, AMG_OP_GATHER, s, INTS(b, "zero", 0));
+    n = op2(b, AMG_OP_MUL, n, INTS(b, "two", 2));
+    int t = amg_builder_node(b, AMG_OP_CONCAT, "t", IDS(n, INTS(b, "rest", 2, 2)),
+                             ATTRS(amg_int("axis", 0)), NULL);
+    amg_builder_output(b, op2(b, AMG_OP_RESHAPE, x, t));
+    amg_graph *g = must_finish(b);
+    amg_graph *p = plan(g, 6);
+    assert_dims(&p->values[p->outputs[0]], DIMS(12, 2, 2));
+    assert_int_equal(p->num_nodes, 1);
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void copies_disappear_and_dropout_stays(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 2));
+    int w = weight(b, "w", 0, DIMS(2, 2));
+    int shared = amg_builder_node(b, AMG_OP_IDENTITY, "i", IDS(w), NO_ATTRS, "w2");
+    int y = op2(b, AMG_OP_MAT_MUL, x, w);
+    y = amg_builder_node(b, AMG_OP_CAST, "c", IDS(y), ATTRS(amg_int("to", 1)), NULL);
+    y = amg_builder_node(b, AMG_OP_DROPOUT, "d", IDS(y), NO_ATTRS, NULL);
+    y = op2(b, AMG_OP_MAT_MUL, y, shared);
+    y = amg_builder_node(b, AMG_OP_IDENTITY, "last", IDS(y), NO_ATTRS, "logits");
+    amg_builder_output(b, y);
+    amg_builder_node(b, AMG_OP_TANH, "dead", IDS(x), NO_ATTRS, NULL);
+    amg_graph *g = must_finish(b);
+    amg_graph *p = plan(g, 2);
+    assert_int_equal(p->num_nodes, 3);
+    assert_int_equal(p->nodes[0].op, AMG_OP_MAT_MUL);
+    assert_int_equal(p->nodes[1].op, AMG_OP_DROPOUT);
+    assert_int_equal(p->nodes[2].op, AMG_OP_MAT_MUL);
+    assert_int_equal(p->nodes[0].inputs[1], p->nodes[2].inputs[1]);
+    assert_string_equal(p->values[p->outputs[0]].name, "logits");
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void an_output_that_copies_the_input_keeps_its_node(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 2));
+    int y = amg_builder_node(b, AMG_OP_RELU, "r", IDS(x), NO_ATTRS, "y");
+    amg_builder_output(b, y);
+    amg_builder_output(
+        b, amg_builder_node(b, AMG_OP_IDENTITY, "i", IDS(y), NO_ATTRS, "z"));
+    amg_builder_output(
+        b, amg_builder_node(b, AMG_OP_IDENTITY, "j", IDS(x), NO_ATTRS, "q"));
+    amg_graph *g = must_finish(b);
+    amg_graph *p = plan(g, 2);
+    assert_string_equal(p->values[p->outputs[0]].name, "y");
+    assert_string_equal(p->values[p->outputs[1]].name, "z");
+    assert_string_equal(p->values[p->outputs[2]].name, "q");
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void a_transposed_weight_trains_once_folded(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 2));
+    int w = weight(b, "w", 0, DIMS(3, 2));
+    int t = amg_builder_node(b, AMG_OP_TRANSPOSE, "t", IDS(w), NO_ATTRS, "wt");
+    amg_builder_output(b, op2(b, AMG_OP_MAT_MUL, x, t));
+    amg_graph *g = must_finish(b);
+    assert_int_equal(named(g, "w")->role, AMG_ROLE_CONSTANT);
+    amg_graph *p = plan(g, 4);
+    assert_int_equal(named(p, "wt")->role, AMG_ROLE_TRAINABLE);
+    assert_true(((const float *)named(p, "wt")->data.data)[1] == 2);
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void absent_weights_stay_absent(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 2));
+    int w = amg_builder_param_absent(b, "w", AMG_F32, DIMS(2, 5));
+    amg_builder_output(b, op2(b, AMG_OP_MAT_MUL, x, w));
+    amg_graph *g = must_finish(b);
+    amg_graph *p = plan(g, 4);
+    assert_false(p->has_weights);
+    assert_dims(&p->values[p->outputs[0]], DIMS(4, 5));
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void a_shape_that_depends_on_data_is_refused(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 4));
+    int s =
+        amg_builder_node(b, AMG_OP_CAST, "cast", IDS(x), ATTRS(amg_int("to", 7)), NULL);
+    s = op2(b, AMG_OP_RESHAPE, s, INTS(b, "flat", -1));
+    int y = amg_builder_node(b, AMG_OP_RESHAPE, "bad", IDS(x, s), NO_ATTRS, NULL);
+    amg_builder_output(b, y);
+    amg_graph *g = must_finish(b), *p = NULL;
+    amg_error err = {0};
+    assert_int_equal(amg_graph_plan_batch(g, 2, &p, &err), AMG_UNSUPPORTED);
+    assert_null(p);
+    assert_string_equal(err.where, "node \"bad\" (Reshape)");
+    assert_non_null(strstr(err.what, "depends on data"));
+    amg_graph_free(g);
+}
+
+static void a_batch_that_does_not_fit_is_refused_by_name(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 3));
+    int y = op2(b, AMG_OP_RESHAPE, x, INTS(b, "s", -1, 4));
+    amg_builder_output(b,
+                       amg_builder_node(b, AMG_OP_RELU, "r", IDS(y), NO_ATTRS, NULL));
+    amg_graph *p = NULL;
+    amg_error err = {0};
+    amg_graph *g = NULL;
+    assert_int_equal(amg_builder_finish(b, &g, &err), AMG_MISMATCH);
+    amg_builder_free(b);
+
+    b = fresh();
+    amg_builder_output(b, op2(b, AMG_OP_RESHAPE, 0, INTS(b, "s", -1, 1, 1)));
+    g = must_finish(b);
+    assert_int_equal(amg_graph_plan_batch(g, 0, &p, &err), AMG_INVALID);
+    assert_int_equal(amg_graph_plan_batch(g, -2, &p, &err), AMG_INVALID);
+    assert_null(p);
+    amg_graph_free(g);
+}
+
+static void every_failing_allocation_is_one_clean_error(void **state)
+{
+    (void)state;
+    amg_graph *g = exported_view();
+    int failures = 0;
+    for (long n = 1;; n++) {
+        long countdown = n;
+        amg_graph *p = NULL;
+        amg_alloc_fail_after(&countdown);
+        amg_status s = amg_graph_plan_batch(g, 3, &p, NULL);
+        amg_alloc_fail_after(NULL);
+        if (s == AMG_OK) {
+            amg_graph_free(p);
+            break;
+        }
+        assert_int_equal(s, AMG_NO_MEMORY);
+        assert_null(p);
+        failures++;
+    }
+    assert_true(failures > 10);
+    amg_graph_free(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(integers_are_computed),
+        cmocka_unit_test(elements_are_moved),
+        cmocka_unit_test(slices_take_the_elements_numpy_takes),
+        cmocka_unit_test(constants_are_made),
+        cmocka_unit_test(floats_keep_single_precision),
+        cmocka_unit_test(a_division_by_zero_is_left_alone),
+        cmocka_unit_test(shape_arithmetic_folds_for_a_planned_batch),
+        cmocka_unit_test(shape_arithmetic_folds_with_the_batch_symbolic),
+        cmocka_unit_test(a_batch_baked_into_a_reshape_follows_the_plan),
+        cmocka_unit_test(a_merged_batch_is_known_once_planned),
+        cmocka_unit_test(arithmetic_on_the_batch_folds_once_it_is_a_number),
+        cmocka_unit_test(copies_disappear_and_dropout_stays),
+        cmocka_unit_test(an_output_that_copies_the_input_keeps_its_node),
+        cmocka_unit_test(a_transposed_weight_trains_once_folded),
+        cmocka_unit_test(absent_weights_stay_absent),
+        cmocka_unit_test(a_shape_that_depends_on_data_is_refused),
+        cmocka_unit_test(a_batch_that_does_not_fit_is_refused_by_name),
+        cmocka_unit_test(every_failing_allocation_is_one_clean_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,238 @@
+"""PyTorch twins of the model zoo (src/graph/zoo*.c): plain modules with the same
+state_dict names and the same function, in CIFAR form (sides up to 64) and ImageNet form.
+Tests load exported weights into them; they import nothing but torch.
+
+    model = build("resnet18", (3, 32, 32), 10)
+"""
+
+import torch
+from torch import nn
+
+
+def is_small(shape):
+    return max(shape[1:]) <= 64
+
+
+class LeNet(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        channels, height, width = shape
+        pad = 2 if min(height, width) < 32 else 0
+        self.conv1 = nn.Conv2d(channels, 6, 5, padding=pad)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.relu = nn.ReLU()
+        self.pool = nn.MaxPool2d(2)
+        side = [((s + 2 * pad - 4) // 2 - 4) // 2 for s in (height, width)]
+        self.fc1 = nn.Linear(16 * side[0] * side[1], 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, classes)
+
+    def forward(self, x):
+        x = self.pool(self.relu(self.conv1(x)))
+        x = self.pool(self.relu(self.conv2(x)))
+        x = self.relu(self.fc1(x.flatten(1)))
+        return self.fc3(self.relu(self.fc2(x)))
+
+
+class MLP(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.fc1 = nn.Linear(shape[0] * shape[1] * shape[2], 512)
+        self.fc2 = nn.Linear(512, 256)
+        self.fc3 = nn.Linear(256, classes)
+
+    def forward(self, x):
+        x = torch.relu(self.fc1(x.flatten(1)))
+        return self.fc3(torch.relu(self.fc2(x)))
+
+
+class Residual(nn.Module):
+    """convs: (out, kernel, stride) of the long arm, each followed by batch norm."""
+
+    def __init__(self, inputs, convs):
+        super().__init__()
+        self.num_convs = len(convs)
+        width, stride = inputs, 1
+        for i, (out, kernel, s) in enumerate(convs, 1):
+            conv = nn.Conv2d(width, out, kernel, s, kernel // 2, bias=False)
+            self.add_module(f"conv{i}", conv)
+            self.add_module(f"bn{i}", nn.BatchNorm2d(out))
+            width, stride = out, stride * s
+        self.downsample = None
+        if stride != 1 or inputs != width:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x):
+        y = x
+        for i in range(1, self.num_convs + 1):
+            y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
+            if i < self.num_convs:
+                y = torch.relu(y)
+        return torch.relu(y + (self.downsample(x) if self.downsample else x))
+
+
+class ResNet(nn.Module):
+    def __init__(self, shape, classes, blocks, bottleneck):
+        super().__init__()
+        stem = (3, 1, 1) if is_small(shape) else (7, 2, 3)
+        self.conv1 = nn.Conv2d(shape[0], 64, *stem, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.maxpool = nn.Identity() if is_small(shape) else nn.MaxPool2d(3, 2, 1)
+        width = 64
+        for stage, count in enumerate(blocks):
+            layers = []
+            for i in range(count):
+                w, stride = 64 << stage, 2 if stage > 0 and i == 0 else 1
+                convs = [(w, 3, stride), (w, 3, 1)]
+                if bottleneck:
+                    convs = [(w, 1, 1), (w, 3, stride), (4 * w, 1, 1)]
+                layers.append(Residual(width, convs))
+                width = convs[-1][0]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+        self.fc = nn.Linear(width, classes)
+
+    def forward(self, x):
+        x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+        return self.fc(x.mean((2, 3)))
+
+
+class VGG16(nn.Module):
+    def __init__(self, shape, classes, batch_norm):
+        super().__init__()
+        layers, width = [], shape[0]
+        for out, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+            for _ in range(count):
+                layers.append(nn.Conv2d(width, out, 3, padding=1))
+                layers += [nn.BatchNorm2d(out)] if batch_norm else []
+                layers.append(nn.ReLU())
+                width = out
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        side = 1 if is_small(shape) else 7
+        self.avgpool = nn.AdaptiveAvgPool2d(side)
+        self.classifier = nn.Sequential(
+            nn.Linear(512 * side * side, 4096), nn.ReLU(), nn.Dropout(0.5),
+            nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(0.5),
+            nn.Linear(4096, classes))
+
+    def forward(self, x):
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+class DenseLayer(nn.Module):
+    def __init__(self, inputs):
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, 128, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(128)
+        self.conv2 = nn.Conv2d(128, 32, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        y = self.conv1(torch.relu(self.norm1(x)))
+        return torch.cat([x, self.conv2(torch.relu(self.norm2(y)))], 1)
+
+
+class DenseNet121(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        stem = (3, 1, 1) if is_small(shape) else (7, 2, 3)
+        features = nn.Sequential()
+        features.add_module("conv0", nn.Conv2d(shape[0], 64, *stem, bias=False))
+        features.add_module("norm0", nn.BatchNorm2d(64))
+        features.add_module("relu0", nn.ReLU())
+        if not is_small(shape):
+            features.add_module("pool0", nn.MaxPool2d(3, 2, 1))
+        width = 64
+        for block, count in enumerate((6, 12, 24, 16), 1):
+            layers = nn.Sequential()
+            for i in range(1, count + 1):
+                layers.add_module(f"denselayer{i}", DenseLayer(width))
+                width += 32
+            features.add_module(f"denseblock{block}", layers)
+            if block < 4:
+                transition = nn.Sequential()
+                transition.add_module("norm", nn.BatchNorm2d(width))
+                transition.add_module("relu", nn.ReLU())
+                transition.add_module("conv", nn.Conv2d(width, width // 2, 1, bias=False))
+                transition.add_module("pool", nn.AvgPool2d(2))
+                features.add_module(f"transition{block}", transition)
+                width //= 2
+        features.add_module("norm5", nn.BatchNorm2d(width))
+        self.features = features
+        self.classifier = nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.classifier(torch.relu(self.features(x)).mean((2, 3)))
+
+
+def conv_unit(inputs, out, kernel=1, stride=1, groups=1):
+    return nn.Sequential(
+        nn.Conv2d(inputs, out, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out), nn.ReLU6())
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, inputs, out, stride, expansion):
+        super().__init__()
+        hidden = inputs * expansion
+        layers = [conv_unit(inputs, hidden)] if expansion != 1 else []
+        layers.append(conv_unit(hidden, hidden, 3, stride, hidden))
+        layers += [nn.Conv2d(hidden, out, 1, bias=False), nn.BatchNorm2d(out)]
+        self.conv = nn.Sequential(*layers)
+        self.residual = stride == 1 and inputs == out
+
+    def forward(self, x):
+        return x + self.conv(x) if self.residual else self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        early = 1 if is_small(shape) else 2  # stride of the stem and the 24-channel stage
+        layers, width = [conv_unit(shape[0], 32, 3, early)], 32
+        for expansion, out, count, stride in (
+                (1, 16, 1, 1), (6, 24, 2, early), (6, 32, 3, 2), (6, 64, 4, 2),
+                (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)):
+            for i in range(count):
+                layers.append(InvertedResidual(width, out, stride if i == 0 else 1,
+                                               expansion))
+                width = out
+        layers.append(conv_unit(width, 1280))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+MODELS = {
+    "lenet": LeNet,
+    "mlp": MLP,
+    "resnet18": lambda shape, classes: ResNet(shape, classes, (2, 2, 2, 2), False),
+    "resnet34": lambda shape, classes: ResNet(shape, classes, (3, 4, 6, 3), False),
+    "resnet50": lambda shape, classes: ResNet(shape, classes, (3, 4, 6, 3), True),
+    "vgg16": lambda shape, classes: VGG16(shape, classes, False),
+    "vgg16_bn": lambda shape, classes: VGG16(shape, classes, True),
+    "densenet121": DenseNet121,
+    "mobilenet_v2": MobileNetV2,
+}
+
+
+def build(name, shape, classes):
+    """shape: (channels, height, width)."""
+    return MODELS[name](tuple(shape), classes)
+
+
+def load_weights(model, arrays):
+    """Loads numpy arrays by state_dict name; every parameter and buffer must be there
+    (num_batches_tracked, which no graph holds, excepted)."""
+    own = {n for n in model.state_dict() if not n.endswith("num_batches_tracked")}
+    missing = own - set(arrays)
+    if missing:
+        raise KeyError(f"no weights for {sorted(missing)}")
+    state = {n: torch.from_numpy(arrays[n].copy()) for n in own}
+    model.load_state_dict(state, strict=False)
+    return model
