@@ -181,7 +181,7 @@ int verb_obfuscate(int argc, char **argv)
         return CLI_USAGE;
     }
     o.mode = paper ? AMG_MODE_PAPER : AMG_MODE_STREAMS;
-    o.amount = amount > 0 ? amount : 0.5;
+    o.amount = !paper ? 0 : amount > 0 ? amount : 0.5;
     o.num_decoys = (int)decoys;
     o.decoys.arch = arch ? AMG_DECOY_SAME : AMG_DECOY_WALK;
     o.decoys.walk_steps = (int)walk;

@@ -62,6 +62,7 @@ static amg_status for_each(const amg_checkpoint *c, amg_arena *arena, visit_fn v
 typedef struct {
     amg_st_entry *entries;
     size_t count;
+    int64_t step;
 } entry_list;
 
 static amg_status add_entry(void *context, const char *name, amg_param *p, int h,
@@ -71,7 +72,8 @@ static amg_status add_entry(void *context, const char *name, amg_param *p, int h
     const int64_t bad = amg_tensor_find_not_finite(&p->tensor);
     if (bad >= 0)
         return amg_fail(err, AMG_NOT_FINITE, -1, p->name,
-                        "head %d: element %lld is NaN or infinite", h, (long long)bad);
+                        "head %d: element %lld is NaN or infinite after step %lld", h,
+                        (long long)bad, (long long)list->step);
     list->entries[list->count++] = (amg_st_entry){name, p->tensor};
     return AMG_OK;
 }
@@ -92,7 +94,7 @@ amg_status amg_checkpoint_write(const char *path, const amg_checkpoint *c,
     const int64_t meta_dims[1] = {META_COUNT};
     const int64_t progress_dims[2] = {c->num_heads, PROGRESS_COUNT};
     amg_arena arena = {0};
-    entry_list list = {amg_calloc(max_entries(c), sizeof *list.entries), 2};
+    entry_list list = {amg_calloc(max_entries(c), sizeof *list.entries), 2, c->step};
     if (!list.entries) return amg_fail(err, AMG_NO_MEMORY, -1, path, "checkpoint");
     memcpy(meta + META_IDENTITY, c->identity.field, sizeof c->identity.field);
     list.entries[0].name = meta_name;

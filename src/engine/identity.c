@@ -165,17 +165,17 @@ amg_status amg_identity_check(const amg_identity *saved, const amg_identity *now
     switch (fields[i].kind) {
     case INT:
         (void)amg_fail(err, AMG_MISMATCH, -1, where,
-                       "%s differs: the checkpoint has %lld, this run %lld", text,
-                       (long long)a, (long long)b);
+                       "%s: the checkpoint has %lld, this run %lld", text, (long long)a,
+                       (long long)b);
         break;
     case REAL:
         (void)amg_fail(err, AMG_MISMATCH, -1, where,
-                       "%s differs: the checkpoint has %g, this run %g", text,
-                       bits_real(a), bits_real(b));
+                       "%s: the checkpoint has %g, this run %g", text, bits_real(a),
+                       bits_real(b));
         break;
     case HASH:
-        (void)amg_fail(err, AMG_MISMATCH, -1, where, "%s differs from the checkpoint's",
-                       text);
+        (void)amg_fail(err, AMG_MISMATCH, -1, where,
+                       "%s: not the same as the checkpoint's", text);
         break;
     }
     amg_hint(err, "resume with what the run began with, or start afresh without "

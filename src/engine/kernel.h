@@ -92,7 +92,7 @@ struct amg_plan {
     amg_error *err;    /* of amg_plan_new, valid while compiling */
 
     int *order, num_nodes; /* canonical */
-    int *params, num_params;
+    int *params, num_params; /* trainables and buffers, canonical */
     amg_node_state *nodes;   /* by graph node */
     amg_value_state *values; /* by graph value */
 

@@ -36,7 +36,6 @@ amg_status amg_params_new(const amg_graph *g, int output_index, amg_params *out,
     }
     int count = amg_graph_canonical_params(g, output_index, ids);
     for (int i = 0; i < count && !status; i++) {
-        if (g->values[ids[i]].role == AMG_ROLE_CONSTANT) continue;
         status = item_from_value(&g->values[ids[i]], &set.items[set.count], err);
         if (!status) set.count++;
     }

@@ -128,7 +128,6 @@ static void define_slots(amg_plan *p)
     for (int i = 0; i < p->num_params && !p->status; i++) {
         int value = p->params[i];
         amg_param_role role = p->graph->values[value].role;
-        if (role == AMG_ROLE_CONSTANT) continue;
         (void)amg_plan_layout(p, value); /* settles a parameter nobody read */
         if (role == AMG_ROLE_TRAINABLE && p->options.training)
             p->slot_values[p->num_slots++] = value;

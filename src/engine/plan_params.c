@@ -69,7 +69,6 @@ static amg_status transfer(const amg_plan *p, const amg_params *set, part what,
     for (int i = 0; i < p->num_params; i++) {
         int value = p->params[i];
         amg_param_role role = p->graph->values[value].role;
-        if (role == AMG_ROLE_CONSTANT) continue;
         amg_status status = check_item(p, set, item, value, err);
         if (status) return status;
         void *home = find_part(p, value, slot, what, which);
@@ -90,11 +89,11 @@ static amg_status transfer(const amg_plan *p, const amg_params *set, part what,
 
 void amg_plan_load_constants(amg_plan *p)
 {
-    for (int i = 0; i < p->num_params && !p->status; i++) {
-        int value = p->params[i];
+    for (int value = 0; value < p->graph->num_values && !p->status; value++) {
         const amg_value *v = &p->graph->values[value];
         const amg_value_state *st = &p->values[value];
-        if (v->role != AMG_ROLE_CONSTANT || !st->layout) continue;
+        if (v->kind != AMG_VALUE_PARAM || v->role != AMG_ROLE_CONSTANT || !st->layout)
+            continue;
         if (!v->data.data) {
             amg_plan_fail(p, -1, AMG_INVALID, "constant \"%s\" has no data", v->name);
             return;

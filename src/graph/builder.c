@@ -1,7 +1,7 @@
 /* The builder: a graph that still grows. It owns one amg_graph whose arrays are on the
  * heap until finish moves them into the graph's arena; every value has its shape from
  * the moment it is added. The first error sticks and turns later calls into no-ops. */
-#include "graph/builder.h"
+#include "graph/builder_private.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -10,25 +10,10 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "graph/infer.h"
-#include "graph/name_map.h"
-
-/* A growing array's room; the array itself is in the graph. */
-typedef struct {
-    int values, nodes, inputs, outputs, buffers;
-} room;
-
-struct amg_builder {
-    amg_graph *g;
-    room room;
-    amg_name_map names; /* of values */
-    int made_up;        /* names made so far for unnamed outputs */
-    amg_status status;
-    amg_error error; /* of the first failure */
-};
 
 /* ---- errors and memory ---- */
 
-static void set_no_memory(amg_builder *b)
+void amg_builder_no_memory(amg_builder *b)
 {
     b->status = amg_fail(&b->error, AMG_NO_MEMORY, -1, "graph", "out of memory");
 }
@@ -44,7 +29,7 @@ static bool reserve(amg_builder *b, void *array, int count, int *capacity, size_
     if (*capacity <= INT_MAX / 2 && amg_mul_size((size_t)larger, size, &bytes))
         grown = amg_realloc(old, bytes);
     if (!grown) {
-        set_no_memory(b);
+        amg_builder_no_memory(b);
         return false;
     }
     memcpy(array, &grown, sizeof grown);
@@ -62,14 +47,14 @@ static void *new_buffer(amg_builder *b, size_t size_bytes)
     if (p)
         g->buffers[g->num_buffers++] = p;
     else
-        set_no_memory(b);
+        amg_builder_no_memory(b);
     return p;
 }
 
-static char *copy_text(amg_builder *b, const char *s)
+char *amg_builder_text(amg_builder *b, const char *s)
 {
     char *copy = amg_arena_strdup(&b->g->arena, s);
-    if (!copy) set_no_memory(b);
+    if (!copy) amg_builder_no_memory(b);
     return copy;
 }
 
@@ -77,7 +62,7 @@ static void *copy_array(amg_builder *b, const void *from, int count, size_t size
 {
     void *p = amg_arena_array(&b->g->arena, (size_t)count, size);
     if (!p)
-        set_no_memory(b);
+        amg_builder_no_memory(b);
     else if (count)
         memcpy(p, from, (size_t)count * size);
     return p;
@@ -118,8 +103,6 @@ void amg_builder_free(amg_builder *b)
 
 /* ---- values ---- */
 
-static bool good(const amg_builder *b) { return b->status == AMG_OK && b->g; }
-
 static bool is_value(const amg_builder *b, int id)
 {
     return id >= 0 && id < b->g->num_values;
@@ -140,12 +123,12 @@ static amg_value *add_value(amg_builder *b, const char *name, amg_value_kind kin
                              "two values have this name, expected it once");
         return NULL;
     }
-    char *copy = copy_text(b, name);
+    char *copy = amg_builder_text(b, name);
     if (!copy ||
         !reserve(b, &g->values, g->num_values, &b->room.values, sizeof *g->values))
         return NULL;
     if (!amg_name_map_add(&b->names, copy, g->num_values)) {
-        set_no_memory(b);
+        amg_builder_no_memory(b);
         return NULL;
     }
     amg_value *v = &g->values[g->num_values++];
@@ -165,7 +148,7 @@ static int append_id(amg_builder *b, int **array, int *count, int *capacity, int
 int amg_builder_input(amg_builder *b, const char *name, amg_dtype dtype, int rank,
                       const int64_t *dims)
 {
-    if (!good(b)) return AMG_NO_VALUE;
+    if (!amg_builder_good(b)) return AMG_NO_VALUE;
     bool valid = rank >= 0 && rank <= AMG_MAX_RANK && amg_dtype_size(dtype) > 0;
     for (int i = 0; valid && i < rank; i++)
         valid = dims[i] >= 0 || (i == 0 && dims[i] == AMG_DIM_BATCH);
@@ -201,7 +184,7 @@ static amg_value *add_param(amg_builder *b, const char *name, amg_dtype dtype, i
 int amg_builder_param(amg_builder *b, const char *name, const amg_tensor *t)
 {
     size_t size;
-    if (!good(b)) return AMG_NO_VALUE;
+    if (!amg_builder_good(b)) return AMG_NO_VALUE;
     amg_value *v = add_param(b, name, t->dtype, t->rank, t->dims, &size);
     if (!v || !(v->data.data = new_buffer(b, size))) return AMG_NO_VALUE;
     if (t->data && size) memcpy(v->data.data, t->data, size);
@@ -211,7 +194,7 @@ int amg_builder_param(amg_builder *b, const char *name, const amg_tensor *t)
 int amg_builder_param_view(amg_builder *b, const char *name, const amg_tensor *t)
 {
     size_t size;
-    if (!good(b)) return AMG_NO_VALUE;
+    if (!amg_builder_good(b)) return AMG_NO_VALUE;
     amg_value *v = add_param(b, name, t->dtype, t->rank, t->dims, &size);
     if (!v) return AMG_NO_VALUE;
     v->data.data = t->data;
@@ -222,19 +205,20 @@ int amg_builder_param_absent(amg_builder *b, const char *name, amg_dtype dtype,
                              int rank, const int64_t *dims)
 {
     size_t size;
-    if (!good(b) || !add_param(b, name, dtype, rank, dims, &size)) return AMG_NO_VALUE;
+    if (!amg_builder_good(b) || !add_param(b, name, dtype, rank, dims, &size))
+        return AMG_NO_VALUE;
     return b->g->num_values - 1;
 }
 
 amg_tensor *amg_builder_data(amg_builder *b, int param)
 {
-    if (!good(b) || !is_value(b, param)) return NULL;
+    if (!amg_builder_good(b) || !is_value(b, param)) return NULL;
     return &b->g->values[param].data;
 }
 
 void amg_builder_set_data(amg_builder *b, int param, const amg_tensor *t)
 {
-    if (!good(b) || !is_value(b, param)) return;
+    if (!amg_builder_good(b) || !is_value(b, param)) return;
     amg_tensor *data = &b->g->values[param].data;
     if (!amg_tensor_same_shape(data, t) || data->dtype != t->dtype) {
         char found[AMG_SHAPE_TEXT], wanted[AMG_SHAPE_TEXT];
@@ -252,7 +236,7 @@ void amg_builder_set_data(amg_builder *b, int param, const amg_tensor *t)
 
 const amg_value *amg_builder_value(const amg_builder *b, int value)
 {
-    return good(b) && is_value(b, value) ? &b->g->values[value] : NULL;
+    return amg_builder_good(b) && is_value(b, value) ? &b->g->values[value] : NULL;
 }
 
 /* ---- nodes ---- */
@@ -260,11 +244,11 @@ const amg_value *amg_builder_value(const amg_builder *b, int value)
 static bool copy_attr(amg_builder *b, const amg_attr *from, amg_attr *to)
 {
     *to = *from;
-    to->name = copy_text(b, from->name);
+    to->name = amg_builder_text(b, from->name);
     switch (from->kind) {
     case AMG_ATTR_INT:
     case AMG_ATTR_FLOAT: break;
-    case AMG_ATTR_STRING: to->s = copy_text(b, from->s); break;
+    case AMG_ATTR_STRING: to->s = amg_builder_text(b, from->s); break;
     case AMG_ATTR_INTS:
         to->ints = copy_array(b, from->ints, from->count, sizeof *from->ints);
         break;
@@ -297,7 +281,7 @@ static bool add_outputs(amg_builder *b, amg_node *node, const char *const *names
 {
     int *ids = amg_arena_array(&b->g->arena, (size_t)node->num_outputs, sizeof *ids);
     if (!ids) {
-        set_no_memory(b);
+        amg_builder_no_memory(b);
         return false;
     }
     for (int i = 0; i < node->num_outputs; i++) {
@@ -322,7 +306,7 @@ static bool copy_attrs(amg_builder *b, amg_node *node, const amg_attr *attrs)
     amg_attr *copy =
         amg_arena_array(&b->g->arena, (size_t)node->num_attrs, sizeof *copy);
     if (!copy) {
-        set_no_memory(b);
+        amg_builder_no_memory(b);
         return false;
     }
     for (int i = 0; i < node->num_attrs; i++)
@@ -336,7 +320,7 @@ static bool add_node(amg_builder *b, amg_node node, const amg_attr *attrs,
                      const char *const *output_names)
 {
     amg_graph *g = b->g;
-    node.name = copy_text(b, node.name);
+    node.name = amg_builder_text(b, node.name);
     node.inputs = copy_array(b, node.inputs, node.num_inputs, sizeof *node.inputs);
     if (!node.name || !node.inputs || !copy_attrs(b, &node, attrs) ||
         !reserve(b, &g->nodes, g->num_nodes, &b->room.nodes, sizeof *g->nodes) ||
@@ -353,7 +337,7 @@ void amg_builder_node_multi(amg_builder *b, amg_op op, const char *name,
                             int num_outputs, int *out)
 {
     for (int i = 0; i < num_outputs; i++) out[i] = AMG_NO_VALUE;
-    if (!good(b)) return;
+    if (!amg_builder_good(b)) return;
     amg_node node = {.op = op,
                      .name = name,
                      .num_inputs = num_inputs,
@@ -384,7 +368,7 @@ int amg_builder_node(amg_builder *b, amg_op op, const char *name, const int *inp
 
 void amg_builder_output(amg_builder *b, int value)
 {
-    if (!good(b)) return;
+    if (!amg_builder_good(b)) return;
     amg_graph *g = b->g;
     if (!is_value(b, value)) {
         b->status = amg_fail(&b->error, AMG_INVALID, -1, "graph",
@@ -413,75 +397,6 @@ amg_attr amg_flt(const char *name, float v)
 amg_attr amg_ints(const char *name, int count, const int64_t *v)
 {
     return (amg_attr){.name = name, .kind = AMG_ATTR_INTS, .count = count, .ints = v};
-}
-
-/* ---- copying ---- */
-
-typedef struct {
-    amg_rename_fn rename;
-    void *context;
-    bool view;
-} copy_options;
-
-static const char *new_name(const copy_options *o, const char *name)
-{
-    return o->rename ? o->rename(o->context, name) : name;
-}
-
-static int copy_param(amg_builder *b, const amg_value *v, const copy_options *o)
-{
-    const char *name = new_name(o, v->name);
-    if (!v->data.data)
-        return amg_builder_param_absent(b, name, v->dtype, v->rank, v->dims);
-    return o->view ? amg_builder_param_view(b, name, &v->data)
-                   : amg_builder_param(b, name, &v->data);
-}
-
-/* rename may reuse one buffer, so each name is copied before the next is asked for. */
-static bool copy_node(amg_builder *b, const amg_graph *src, const amg_node *node,
-                      int *map, const copy_options *o)
-{
-    amg_arena *arena = &b->g->arena;
-    char *name = copy_text(b, new_name(o, node->name));
-    int *inputs = amg_arena_array(arena, (size_t)node->num_inputs, sizeof *inputs);
-    int *outputs = amg_arena_array(arena, (size_t)node->num_outputs, sizeof *outputs);
-    const char **names =
-        amg_arena_array(arena, (size_t)node->num_outputs, sizeof *names);
-    if (!inputs || !outputs || !names) set_no_memory(b);
-    if (!good(b) || !name) return false;
-    for (int i = 0; i < node->num_inputs; i++)
-        inputs[i] = node->inputs[i] < 0 ? AMG_NO_VALUE : map[node->inputs[i]];
-    for (int i = 0; i < node->num_outputs; i++) {
-        names[i] = copy_text(b, new_name(o, src->values[node->outputs[i]].name));
-        if (!names[i]) return false;
-    }
-    amg_builder_node_multi(b, node->op, name, inputs, node->num_inputs, node->attrs,
-                           node->num_attrs, names, node->num_outputs, outputs);
-    for (int i = 0; i < node->num_outputs; i++) map[node->outputs[i]] = outputs[i];
-    return good(b);
-}
-
-static void copy_graph(amg_builder *b, const amg_graph *src, int *map,
-                       const copy_options *o)
-{
-    for (int i = 0; i < src->num_values; i++)
-        if (src->values[i].kind == AMG_VALUE_PARAM)
-            map[i] = copy_param(b, &src->values[i], o);
-    for (int i = 0; good(b) && i < src->num_nodes; i++)
-        if (!copy_node(b, src, &src->nodes[i], map, o)) return;
-}
-
-void amg_builder_copy(amg_builder *b, const amg_graph *src, int *map,
-                      amg_rename_fn rename, void *context)
-{
-    copy_graph(b, src, map, &(copy_options){.rename = rename, .context = context});
-}
-
-void amg_builder_copy_view(amg_builder *b, const amg_graph *src, int *map,
-                           amg_rename_fn rename, void *context)
-{
-    copy_graph(b, src, map,
-               &(copy_options){.rename = rename, .context = context, .view = true});
 }
 
 /* ---- finishing ---- */

@@ -137,7 +137,17 @@ static void skip_copy(pass *p, const amg_node *node)
 
 /* ---- Reshape targets ---- */
 
-/* The node reads target from now on, a new constant of its own. */
+/* Whether 0 in the target means a dim of 0 somewhere: then it is left alone. */
+static bool has_empty_dim(const amg_node *node, const int64_t *target, int rank)
+{
+    if (amg_attr_int(node, "allowzero", 0) == 0) return false;
+    for (int i = 0; i < rank; i++)
+        if (target[i] == 0) return true;
+    return false;
+}
+
+/* The node reads target from now on, a new constant of its own, in which 0 means "as
+ * the input": without allowzero, the only attribute Reshape has. */
 static amg_status set_target(pass *p, int n, const int64_t *target, int rank,
                              amg_error *err)
 {
@@ -162,6 +172,7 @@ static amg_status set_target(pass *p, int n, const int64_t *target, int rank,
     amg_status s = amg_tensor_view(AMG_I64, 1, v->dims, data, &v->data, err);
     p->same_as[id] = id;
     inputs_of(p, n)[1] = id;
+    p->nodes[n].num_attrs = 0;
     return s;
 }
 
@@ -181,8 +192,8 @@ static amg_status resolve_symbolic_target(pass *p, int n, amg_error *err)
         if (at >= 0) return AMG_OK;
         at = i;
     }
-    bool keeps_place = at < x->rank && x->dims[at] == AMG_DIM_BATCH &&
-                       amg_attr_int(&p->nodes[n], "allowzero", 0) == 0;
+    if (has_empty_dim(&p->nodes[n], target, rank)) return AMG_OK;
+    bool keeps_place = at < x->rank && x->dims[at] == AMG_DIM_BATCH;
     if (!keeps_place && num_free > 0) return AMG_OK;
     target[at] = keeps_place ? 0 : -1;
     return set_target(p, n, target, rank, err);
@@ -197,9 +208,9 @@ static amg_status resolve_baked_target(pass *p, int n, amg_error *err)
     int64_t target[AMG_MAX_RANK];
     int rank;
     if (x->rank < 1 || out->rank < 1 || x->dims[0] != AMG_DIM_BATCH ||
-        out->dims[0] != AMG_DIM_BATCH || amg_attr_int(node, "allowzero", 0) != 0 ||
+        out->dims[0] != AMG_DIM_BATCH ||
         !amg_value_ints(&p->values[node->inputs[1]], AMG_MAX_RANK, target, &rank) ||
-        target[0] < 1)
+        target[0] < 1 || has_empty_dim(node, target, rank))
         return AMG_OK;
     target[0] = 0;
     return set_target(p, n, target, rank, err);

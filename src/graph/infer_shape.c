@@ -66,7 +66,7 @@ static solution solve(const amg_value *x, int64_t *dims, int rank, int free_at)
         return SOLVED;
     }
     if (free_at == 0) {
-        if (rest != total) return fits ? UNKNOWN : CONTRADICTION;
+        if (rest != total) return UNKNOWN;
         dims[0] = AMG_DIM_BATCH;
         return SOLVED;
     }

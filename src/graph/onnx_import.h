@@ -44,6 +44,18 @@ amg_name *amg_import_find(const amg_import *im, const char *name); /* NULL if ab
 AMG_MUST_CHECK amg_status amg_import_node(amg_import *im, const Onnx__NodeProto *proto,
                                           amg_error *err);
 
+/* Reads a node's attributes into the arena, with room for one more; *num counts those
+ * read so far, also after an error. Tensors may be owned: amg_tensor_clear. Subgraphs
+ * are refused. onnx_attrs.c */
+AMG_MUST_CHECK amg_status amg_import_attrs(amg_import *im, const Onnx__NodeProto *proto,
+                                           const char *where, amg_attr **attrs,
+                                           int *num, amg_error *err);
+/* Each attribute must be one that ONNX gives the operator, of its type: a misspelt or
+ * outdated one would otherwise be passed over in silence. */
+AMG_MUST_CHECK amg_status amg_import_check_attrs(amg_op op, const amg_attr *attrs,
+                                                 int num, const char *where,
+                                                 amg_error *err);
+
 /* Adds an initializer; refuses float types that do not train. onnx_import.c */
 AMG_MUST_CHECK amg_status amg_import_param(amg_import *im, const char *name,
                                            const amg_tensor *t, int *value,

@@ -10,7 +10,6 @@
  *                       storage_order, saturate, round_mode, stash_type, and the
  * outputs of BatchNormalization, Dropout and MaxPool after the first */
 #include <inttypes.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,7 +28,7 @@ typedef struct {
     amg_op op;
     int num_inputs, num_attrs;
     int *inputs;     /* arena, room for ROOM at least; AMG_NO_VALUE: absent */
-    amg_attr *attrs; /* arena; tensors may be owned until free_node */
+    amg_attr *attrs; /* arena, room for one more; tensors may be owned */
     amg_error *err;
 } node;
 
@@ -51,84 +50,13 @@ static amg_status fail_memory(const node *n)
     return fail(n, AMG_NO_MEMORY, "no memory for the node");
 }
 
-/* ---- attributes ---- */
-
-static amg_status read_string(node *n, const ProtobufCBinaryData *s, amg_attr *a)
-{
-    if (s->len && memchr(s->data, 0, s->len))
-        return fail(n, AMG_MALFORMED, "attribute %s holds a 0 byte", a->name);
-    a->s =
-        amg_arena_strndup(&n->im->arena, s->len ? (const char *)s->data : "", s->len);
-    return a->s ? AMG_OK : fail_memory(n);
-}
-
-static amg_status read_attr(node *n, const Onnx__AttributeProto *p, amg_attr *a)
-{
-    amg_status st;
-    a->name = p->name;
-    if (p->n_ints > INT_MAX || p->n_floats > INT_MAX)
-        return fail(n, AMG_MALFORMED, "attribute %s is too long", p->name);
-    switch (p->has_type ? (int)p->type : 0) {
-    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT:
-        *a = amg_flt(p->name, p->f);
-        return AMG_OK;
-    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT:
-        *a = amg_int(p->name, p->i);
-        return AMG_OK;
-    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS:
-        *a = amg_ints(p->name, (int)p->n_ints, p->ints);
-        return AMG_OK;
-    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS:
-        a->kind = AMG_ATTR_FLOATS;
-        a->count = (int)p->n_floats;
-        a->floats = p->floats;
-        return AMG_OK;
-    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING:
-        a->kind = AMG_ATTR_STRING;
-        return read_string(n, &p->s, a);
-    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
-        a->kind = AMG_ATTR_TENSOR;
-        if (!p->t) break;
-        return amg_onnx_tensor(n->im->onnx, p->t, &a->tensor, n->err);
-    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
-    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPHS:
-        st = fail(n, AMG_UNSUPPORTED, "attribute %s is a subgraph", p->name);
-        amg_hint(n->err, "docs/onnx.md lists what is read; control flow is not");
-        return st;
-    default: break;
-    }
-    return fail(n, p->has_type && p->type ? AMG_UNSUPPORTED : AMG_MALFORMED,
-                "attribute %s is of type %d, which is not read", p->name,
-                p->has_type ? (int)p->type : 0);
-}
+/* ---- attributes (read by onnx_attrs.c) ---- */
 
 static amg_attr *find_attr(const node *n, const char *name)
 {
     for (int i = 0; i < n->num_attrs; i++)
         if (!strcmp(n->attrs[i].name, name)) return &n->attrs[i];
     return NULL;
-}
-
-static amg_status read_attrs(node *n)
-{
-    const Onnx__NodeProto *p = n->proto;
-    if (p->n_attribute > MAX_INPUTS)
-        return fail(n, AMG_MALFORMED, "%zu attributes, at most %d", p->n_attribute,
-                    MAX_INPUTS);
-    /* One more: ReduceMean may receive its axes. */
-    n->attrs = amg_arena_array(&n->im->arena, p->n_attribute + 1, sizeof *n->attrs);
-    if (!n->attrs) return fail_memory(n);
-    for (size_t i = 0; i < p->n_attribute; i++) {
-        const char *name = p->attribute[i]->name;
-        if (!name || !name[0])
-            return fail(n, AMG_MALFORMED, "attribute %zu has no name", i);
-        if (find_attr(n, name))
-            return fail(n, AMG_MALFORMED, "attribute %s is there twice", name);
-        amg_status st = read_attr(n, p->attribute[i], &n->attrs[n->num_attrs]);
-        if (st) return st;
-        n->num_attrs++;
-    }
-    return AMG_OK;
 }
 
 static void drop_attr(node *n, const char *name)
@@ -345,6 +273,14 @@ static amg_status new_average_pool(node *n)
     return AMG_OK;
 }
 
+/* Inputs that the table allows for newer opsets only. */
+static amg_status at_most(node *n, int max)
+{
+    if (n->num_inputs <= max) return AMG_OK;
+    return fail(n, AMG_MALFORMED, "%d inputs, expected at most %d in opset %" PRId64,
+                n->num_inputs, max, n->im->opset);
+}
+
 static amg_status normalise(node *n)
 {
     int64_t opset = n->im->opset;
@@ -355,7 +291,7 @@ static amg_status normalise(node *n)
     case AMG_OP_SQUEEZE:
     case AMG_OP_UNSQUEEZE:
         return opset < 13 ? ints_to_input(n, "axes", 1, NULL) : AMG_OK;
-    case AMG_OP_REDUCE_MEAN: return opset >= 18 ? new_reduce_mean(n) : AMG_OK;
+    case AMG_OP_REDUCE_MEAN: return opset < 18 ? at_most(n, 1) : new_reduce_mean(n);
     case AMG_OP_AVERAGE_POOL: return opset >= 19 ? new_average_pool(n) : AMG_OK;
     case AMG_OP_DROPOUT:
         if (n->num_inputs > 2) n->num_inputs = 2; /* training_mode */
@@ -448,7 +384,8 @@ static amg_status translate(node *n)
 {
     const Onnx__NodeProto *p = n->proto;
     amg_status st = check_op(n);
-    if (!st) st = read_attrs(n);
+    if (!st)
+        st = amg_import_attrs(n->im, p, n->where, &n->attrs, &n->num_attrs, n->err);
     if (st) return st;
     /* The node is needed, but maybe for an output that is not the first. */
     amg_name *output = p->output[0][0] ? amg_import_find(n->im, p->output[0]) : NULL;
@@ -457,6 +394,8 @@ static amg_status translate(node *n)
     st = read_inputs(n);
     if (!st) st = normalise(n);
     if (!st) st = check_inputs(n);
+    if (!st)
+        st = amg_import_check_attrs(n->op, n->attrs, n->num_attrs, n->where, n->err);
     if (st) return st;
     output->value =
         amg_builder_node(n->im->builder, n->op, p->name ? p->name : "", n->inputs,

@@ -162,8 +162,7 @@ static amg_status make_chunk(augmenter *a, int64_t first, int64_t num, amg_error
 {
     amg_status st = read_streams(a, first, num, err);
     if (st != AMG_OK) return st;
-    /* Ranges of 256: four tiles, which pays for a tile's memory. */
-    amg_parallel_for(num, 256, scatter_range, a);
+    amg_parallel_for(num, 64, scatter_range, a); /* whole tiles */
     if (atomic_load(&a->no_keystream))
         return amg_fail(err, AMG_NO_MEMORY, -1, "noise", "no locked memory");
     return AMG_OK;

@@ -32,8 +32,9 @@ typedef struct {
 /* Writes the shards into JOB_DIR/data (made if missing) and describes them in *split
  * (strings in m->arena). Data, covers and plan must agree in shape and dtype, labels
  * must be below the plan's classes (AMG_MISMATCH). Progress: stage "augment", samples.
- * On failure every file made is removed. Holds about four chunks of 32 MiB, or of 64
- * samples if those are more. */
+ * On failure every file made is removed. Memory: two chunks of at most
+ * 64 MiB (or of 128 augmented samples, if those are more) and a tile of 64 augmented
+ * samples per thread. */
 AMG_MUST_CHECK amg_status amg_augment_data(const amg_augment_options *options,
                                            const char *job_dir, amg_manifest *m,
                                            amg_split *split,

@@ -39,7 +39,7 @@ typedef struct {
 
 /* Fits a law to ds (U8 or F32; one pass, none for AMG_NOISE_VALUES). values: the list
  * of AMG_NOISE_VALUES, copied. AMG_INVALID: no sample, no value, or a value that dtype
- * cannot hold; AMG_NOT_FINITE names the sample. */
+ * cannot hold; AMG_NOT_FINITE (from the reader) names the sample. */
 AMG_MUST_CHECK amg_status amg_noise_fit(amg_noise kind, const amg_dataset *ds,
                                         const float *values, int64_t num_values,
                                         amg_noise_law *out, amg_error *err);

@@ -6,7 +6,8 @@
 
 #include "base/parallel.h"
 
-#define CHUNK_BYTES ((size_t)32 << 20)
+#define CHUNK_BYTES ((size_t)64 << 20)
+#define MIN_CHUNK 128 /* two tiles of amg_scatter, for two threads */
 #define GRAIN 16 /* samples: enough to be worth a thread, little enough to balance */
 
 typedef struct {
@@ -58,5 +59,5 @@ amg_status amg_samples_read(const amg_dataset *ds, const int64_t *rows, int64_t 
 int64_t amg_samples_chunk(size_t sample_bytes)
 {
     size_t n = CHUNK_BYTES / (sample_bytes ? sample_bytes : 1) & ~(size_t)63;
-    return n < 64 ? 64 : n > 1024 ? 1024 : (int64_t)n;
+    return n < MIN_CHUNK ? MIN_CHUNK : n > 1024 ? 1024 : (int64_t)n;
 }

@@ -11,8 +11,8 @@ AMG_MUST_CHECK amg_status amg_samples_read(const amg_dataset *ds, const int64_t 
                                            int64_t first, int64_t num, void *x,
                                            int64_t *labels, amg_error *err);
 
-/* How many samples of this size to handle at once: up to 1024, about 32 MiB, at least
- * 64 (a tile of amg_scatter), always a multiple of 64. */
+/* How many samples of this size to handle at once: up to 1024, about 64 MiB, at least
+ * 128, always a multiple of 64 (a tile of amg_scatter). */
 int64_t amg_samples_chunk(size_t sample_bytes);
 
 #endif

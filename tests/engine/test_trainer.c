@@ -318,8 +318,9 @@ static void progress_can_stop_the_training(void **state)
 
 static long allocations_of(int64_t max_steps)
 {
+    static long countdown; /* outlives a failing assertion */
     session s;
-    long countdown = 1000000000;
+    countdown = 1000000000;
     session_open(&s, &cnn, 1, NULL);
     s.task.val = NULL;
     s.options.max_steps = max_steps;
@@ -341,12 +342,13 @@ static void a_step_allocates_nothing(void **state)
 static void running_out_of_memory_is_an_error_at_any_moment(void **state)
 {
     (void)state;
+    static long countdown; /* outlives a failing assertion */
     session s;
     long failures = 0;
     session_open(&s, &linear, 1, NULL);
     s.options.max_steps = 6; /* with one validation */
     for (long n = 1;; n++, failures++) {
-        long countdown = n;
+        countdown = n;
         amg_alloc_fail_after(&countdown);
         const amg_status status = session_run(&s, NULL);
         amg_alloc_fail_after(NULL);

@@ -50,16 +50,16 @@ static inline int net_param(amg_builder *b, const net_head *h, const char *name,
     return value;
 }
 
+/* n equal numbers, a scalar for n = 0. */
 static inline int net_constant(amg_builder *b, const net_head *h, const char *name,
                                int64_t n, float fill)
 {
     char full[64];
     float data[64];
     amg_tensor t;
-    for (int64_t i = 0; i < n; i++) data[i] = fill;
+    for (int i = 0; i < 64; i++) data[i] = fill;
     snprintf(full, sizeof full, "%s%s", h->prefix, name);
     assert_int_equal(amg_tensor_view(AMG_F32, n > 0, &n, data, &t, NULL), AMG_OK);
-    t.size_bytes = sizeof(float) * (size_t)(n > 0 ? n : 1);
     return amg_builder_param(b, full, &t);
 }
 

@@ -120,6 +120,10 @@ static void symbolic_links_are_refused(void **state)
     assert_failed(amg_dataset_open(*state, &ds, &err), AMG_UNSAFE_PATH, -1);
     assert_int_equal(unlink(in_dir(state, "val")), 0);
     amg_dataset_close(open_ok(*state));
+
+    PUT("s/train/a/1.png", png_rgb); /* a split that is a link, beside a real one */
+    assert_int_equal(symlink("train", in_dir(state, "s/val")), 0);
+    assert_failed(amg_dataset_open(in_dir(state, "s"), &ds, &err), AMG_UNSAFE_PATH, -1);
 }
 
 static void image_that_is_no_regular_file_is_refused(void **state)

@@ -94,7 +94,7 @@ static void gzipped_array_equals_plain(void **state)
     amg_idx idx;
     assert_ok(amg_idx_parse(packed, size, "x", &idx, &err));
     assert_int_equal(idx.rank, 3);
-    assert_memory_equal(idx.data, IMAGES + 16, 12);
+    assert_memory_equal(idx.data, &IMAGES[16], 12);
     amg_idx_close(&idx);
 }
 

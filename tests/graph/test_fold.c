@@ -247,11 +247,16 @@ static void a_batch_baked_into_a_reshape_follows_the_plan(void **state)
     int y = op2(b, AMG_OP_RESHAPE, x, INTS(b, "s", 1, 2, 4, 2, 2));
     y = op2(b, AMG_OP_RESHAPE, y, INTS(b, "t", 1, -1));
     amg_builder_output(b, y);
+    /* PyTorch's newer exporter sets allowzero on every Reshape. */
+    int s = INTS(b, "u", 2, 8, 4);
+    amg_builder_output(b, amg_builder_node(b, AMG_OP_RESHAPE, "zero", IDS(x, s),
+                                           ATTRS(amg_int("allowzero", 1)), NULL));
     amg_graph *g = must_finish(b);
     for (int64_t batch = 1; batch < 4; batch++) {
         amg_graph *p = plan(g, batch);
         assert_dims(&p->values[p->nodes[0].outputs[0]], DIMS(batch, 2, 4, 2, 2));
         assert_dims(&p->values[p->outputs[0]], DIMS(batch, 32));
+        assert_dims(&p->values[p->outputs[1]], DIMS(batch, 8, 4));
         amg_graph_free(p);
     }
     amg_graph_free(g);
@@ -391,20 +396,26 @@ static void a_batch_that_does_not_fit_is_refused_by_name(void **state)
     (void)state;
     amg_builder *b = amg_builder_new();
     int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 3));
-    int y = op2(b, AMG_OP_RESHAPE, x, INTS(b, "s", -1, 4));
-    amg_builder_output(b,
-                       amg_builder_node(b, AMG_OP_RELU, "r", IDS(y), NO_ATTRS, NULL));
-    amg_graph *p = NULL;
+    int t = INTS(b, "s", -1, 4);
+    amg_builder_output(
+        b, amg_builder_node(b, AMG_OP_RESHAPE, "fours", IDS(x, t), NO_ATTRS, NULL));
+    amg_graph *g = must_finish(b), *p = NULL;
     amg_error err = {0};
-    amg_graph *g = NULL;
-    assert_int_equal(amg_builder_finish(b, &g, &err), AMG_MISMATCH);
-    amg_builder_free(b);
+    assert_int_equal(amg_graph_plan_batch(g, 2, &p, &err), AMG_MISMATCH);
+    assert_null(p);
+    assert_string_equal(err.where, "node \"fours\" (Reshape)");
+    p = plan(g, 8);
+    assert_dims(&p->values[p->outputs[0]], DIMS(6, 4));
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
 
-    b = fresh();
-    amg_builder_output(b, op2(b, AMG_OP_RESHAPE, 0, INTS(b, "s", -1, 1, 1)));
-    g = must_finish(b);
-    assert_int_equal(amg_graph_plan_batch(g, 0, &p, &err), AMG_INVALID);
-    assert_int_equal(amg_graph_plan_batch(g, -2, &p, &err), AMG_INVALID);
+static void a_batch_below_one_is_refused(void **state)
+{
+    (void)state;
+    amg_graph *g = exported_view(), *p = NULL;
+    assert_int_equal(amg_graph_plan_batch(g, 0, &p, NULL), AMG_INVALID);
+    assert_int_equal(amg_graph_plan_batch(g, -2, &p, NULL), AMG_INVALID);
     assert_null(p);
     amg_graph_free(g);
 }
@@ -452,6 +463,7 @@ int main(void)
         cmocka_unit_test(absent_weights_stay_absent),
         cmocka_unit_test(a_shape_that_depends_on_data_is_refused),
         cmocka_unit_test(a_batch_that_does_not_fit_is_refused_by_name),
+        cmocka_unit_test(a_batch_below_one_is_refused),
         cmocka_unit_test(every_failing_allocation_is_one_clean_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,6 +62,14 @@ static const amg_node *find_node(const amg_graph *g, const char *name)
     return NULL;
 }
 
+static const amg_node *get_node(const amg_graph *g, const char *name)
+{
+    const amg_node *node = find_node(g, name);
+    if (node) return node;
+    fail_msg("no node %s", name);
+    abort(); /* not reached, which the compiler cannot see */
+}
+
 static int count_ops(const amg_graph *g, amg_op op)
 {
     int count = 0;
@@ -227,8 +235,7 @@ static void every_model_has_one_input_one_output_and_distinct_names(void **state
 static void check_map(const amg_graph *g, const char *name, amg_op op, int64_t channels,
                       int64_t height, int64_t width)
 {
-    const amg_node *node = find_node(g, name);
-    if (!node) fail_msg("no node %s", name);
+    const amg_node *node = get_node(g, name);
     assert_int_equal(node->op, op);
     const amg_value *map = &g->values[node->inputs[0]];
     assert_memory_equal(map->dims,
@@ -302,8 +309,7 @@ static void vgg_pools_its_map_to_7x7_or_1x1(void **state)
 
 static void check_dropout(const amg_graph *g, const char *name, float ratio)
 {
-    const amg_node *node = find_node(g, name);
-    if (!node) fail_msg("no node %s", name);
+    const amg_node *node = get_node(g, name);
     assert_int_equal(node->op, AMG_OP_DROPOUT);
     assert_int_equal(node->num_inputs, 2);
     const amg_value *v = &g->values[node->inputs[1]];
@@ -330,8 +336,7 @@ static void batch_norm_keeps_nine_tenths_of_its_statistics(void **state)
 {
     (void)state;
     amg_graph *g = build("resnet18", 3, 32, 32, 10, 1);
-    const amg_node *bn = find_node(g, "layer3.1.bn2");
-    assert_non_null(bn);
+    const amg_node *bn = get_node(g, "layer3.1.bn2");
     assert_int_equal(bn->op, AMG_OP_BATCH_NORM);
     assert_true(amg_attr_float(bn, "momentum", 0) == 0.9f);
     assert_true(amg_attr_float(bn, "epsilon", 0) == 1e-5f);

@@ -1,0 +1,170 @@
+/* Attributes of ONNX nodes. Consumes AttributeProtos, produces amg_attrs; and knows
+ * which attributes each operator may have in the graph's one form. Values are the shape
+ * rules' business. */
+#include <limits.h>
+#include <string.h>
+
+#include "graph/onnx_import.h"
+
+#define MAX_ATTRS 64
+
+static const struct {
+    amg_op op;
+    const char *name;
+    amg_attr_kind kind;
+} known[] = {
+    {AMG_OP_CONV, "auto_pad", AMG_ATTR_STRING},
+    {AMG_OP_CONV, "dilations", AMG_ATTR_INTS},
+    {AMG_OP_CONV, "group", AMG_ATTR_INT},
+    {AMG_OP_CONV, "kernel_shape", AMG_ATTR_INTS},
+    {AMG_OP_CONV, "pads", AMG_ATTR_INTS},
+    {AMG_OP_CONV, "strides", AMG_ATTR_INTS},
+    {AMG_OP_BATCH_NORM, "epsilon", AMG_ATTR_FLOAT},
+    {AMG_OP_BATCH_NORM, "momentum", AMG_ATTR_FLOAT},
+    {AMG_OP_LEAKY_RELU, "alpha", AMG_ATTR_FLOAT},
+    {AMG_OP_MAX_POOL, "auto_pad", AMG_ATTR_STRING},
+    {AMG_OP_MAX_POOL, "ceil_mode", AMG_ATTR_INT},
+    {AMG_OP_MAX_POOL, "dilations", AMG_ATTR_INTS},
+    {AMG_OP_MAX_POOL, "kernel_shape", AMG_ATTR_INTS},
+    {AMG_OP_MAX_POOL, "pads", AMG_ATTR_INTS},
+    {AMG_OP_MAX_POOL, "strides", AMG_ATTR_INTS},
+    {AMG_OP_AVERAGE_POOL, "auto_pad", AMG_ATTR_STRING},
+    {AMG_OP_AVERAGE_POOL, "ceil_mode", AMG_ATTR_INT},
+    {AMG_OP_AVERAGE_POOL, "count_include_pad", AMG_ATTR_INT},
+    {AMG_OP_AVERAGE_POOL, "kernel_shape", AMG_ATTR_INTS},
+    {AMG_OP_AVERAGE_POOL, "pads", AMG_ATTR_INTS},
+    {AMG_OP_AVERAGE_POOL, "strides", AMG_ATTR_INTS},
+    {AMG_OP_GEMM, "alpha", AMG_ATTR_FLOAT},
+    {AMG_OP_GEMM, "beta", AMG_ATTR_FLOAT},
+    {AMG_OP_GEMM, "transA", AMG_ATTR_INT},
+    {AMG_OP_GEMM, "transB", AMG_ATTR_INT},
+    {AMG_OP_CONCAT, "axis", AMG_ATTR_INT},
+    {AMG_OP_FLATTEN, "axis", AMG_ATTR_INT},
+    {AMG_OP_RESHAPE, "allowzero", AMG_ATTR_INT},
+    {AMG_OP_REDUCE_MEAN, "axes", AMG_ATTR_INTS},
+    {AMG_OP_REDUCE_MEAN, "keepdims", AMG_ATTR_INT},
+    {AMG_OP_PAD, "mode", AMG_ATTR_STRING},
+    {AMG_OP_GATHER, "axis", AMG_ATTR_INT},
+    {AMG_OP_CAST, "to", AMG_ATTR_INT},
+    {AMG_OP_SHAPE, "start", AMG_ATTR_INT},
+    {AMG_OP_SHAPE, "end", AMG_ATTR_INT},
+    {AMG_OP_TRANSPOSE, "perm", AMG_ATTR_INTS},
+    {AMG_OP_CONSTANT_OF_SHAPE, "value", AMG_ATTR_TENSOR},
+};
+
+/* What reading one node's attributes needs. */
+typedef struct {
+    amg_import *im;
+    const char *where;
+    amg_error *err;
+} reader;
+
+static amg_status read_string(reader *r, const ProtobufCBinaryData *s, amg_attr *a)
+{
+    if (s->len && memchr(s->data, 0, s->len))
+        return amg_fail(r->err, AMG_MALFORMED, -1, r->where,
+                        "attribute %s holds a 0 byte", a->name);
+    a->s =
+        amg_arena_strndup(&r->im->arena, s->len ? (const char *)s->data : "", s->len);
+    return a->s ? AMG_OK
+                : amg_fail(r->err, AMG_NO_MEMORY, -1, r->where,
+                           "no memory for the node");
+}
+
+static amg_status read_attr(reader *r, const Onnx__AttributeProto *p, amg_attr *a)
+{
+    amg_status st;
+    a->name = p->name;
+    if (p->n_ints > INT_MAX || p->n_floats > INT_MAX)
+        return amg_fail(r->err, AMG_MALFORMED, -1, r->where, "attribute %s is too long",
+                        p->name);
+    switch (p->has_type ? (int)p->type : 0) {
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT:
+        *a = amg_flt(p->name, p->f);
+        return AMG_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT:
+        *a = amg_int(p->name, p->i);
+        return AMG_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS:
+        *a = amg_ints(p->name, (int)p->n_ints, p->ints);
+        return AMG_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS:
+        a->kind = AMG_ATTR_FLOATS;
+        a->count = (int)p->n_floats;
+        a->floats = p->floats;
+        return AMG_OK;
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING:
+        a->kind = AMG_ATTR_STRING;
+        return read_string(r, &p->s, a);
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
+        a->kind = AMG_ATTR_TENSOR;
+        if (!p->t) break;
+        return amg_onnx_tensor(r->im->onnx, p->t, &a->tensor, r->err);
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPHS:
+        st = amg_fail(r->err, AMG_UNSUPPORTED, -1, r->where,
+                      "attribute %s is a subgraph", p->name);
+        amg_hint(r->err, "docs/onnx.md lists what is read; control flow is not");
+        return st;
+    default: break;
+    }
+    return amg_fail(r->err, p->has_type && p->type ? AMG_UNSUPPORTED : AMG_MALFORMED,
+                    -1, r->where, "attribute %s is of type %d, which is not read",
+                    p->name, p->has_type ? (int)p->type : 0);
+}
+
+/* Whether one of the num attributes has this name. */
+static bool is_there(const amg_attr *attrs, int num, const char *name)
+{
+    for (int i = 0; i < num; i++)
+        if (!strcmp(attrs[i].name, name)) return true;
+    return false;
+}
+
+amg_status amg_import_attrs(amg_import *im, const Onnx__NodeProto *p, const char *where,
+                            amg_attr **attrs, int *num, amg_error *err)
+{
+    reader r = {.im = im, .where = where, .err = err};
+    if (p->n_attribute > MAX_ATTRS)
+        return amg_fail(err, AMG_MALFORMED, -1, where, "%zu attributes, at most %d",
+                        p->n_attribute, MAX_ATTRS);
+    *attrs = amg_arena_array(&im->arena, p->n_attribute + 1, sizeof **attrs);
+    if (!*attrs)
+        return amg_fail(err, AMG_NO_MEMORY, -1, where, "no memory for the node");
+    for (size_t i = 0; i < p->n_attribute; i++) {
+        const char *name = p->attribute[i]->name;
+        if (!name || !name[0])
+            return amg_fail(err, AMG_MALFORMED, -1, where, "attribute %zu has no name",
+                            i);
+        if (is_there(*attrs, *num, name))
+            return amg_fail(err, AMG_MALFORMED, -1, where,
+                            "attribute %s is there twice", name);
+        amg_status st = read_attr(&r, p->attribute[i], &(*attrs)[*num]);
+        if (st) return st;
+        ++*num;
+    }
+    return AMG_OK;
+}
+
+static amg_status check_attr(amg_op op, const amg_attr *a, const char *where,
+                             amg_error *err)
+{
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+        if (known[k].op != op || strcmp(known[k].name, a->name)) continue;
+        if (known[k].kind == a->kind) return AMG_OK;
+        return amg_fail(err, AMG_MALFORMED, -1, where,
+                        "attribute %s is of another type than ONNX says", a->name);
+    }
+    return amg_fail(err, AMG_UNSUPPORTED, -1, where,
+                    "attribute %s is not one that is read for this operator", a->name);
+}
+
+amg_status amg_import_check_attrs(amg_op op, const amg_attr *attrs, int num,
+                                  const char *where, amg_error *err)
+{
+    for (int i = 0; i < num; i++) {
+        amg_status st = check_attr(op, &attrs[i], where, err);
+        if (st) return st;
+    }
+    return AMG_OK;
+}

@@ -1,0 +1,644 @@
+/* ONNX → graph: each difference between opsets brought to one form, and models that lie
+ * or ask for more than there is. All models are made here, as protobuf. More than 500
+ * lines: a list of small cases. */
+#include "onnx_fixture.h"
+
+/* ---- one form for all opsets ---- */
+
+static const amg_node *node_of(const amg_graph *g, amg_op op)
+{
+    for (int i = 0; i < g->num_nodes; i++)
+        if (g->nodes[i].op == op) return &g->nodes[i];
+    fail_msg("no %s", amg_op_get(op)->name);
+    return NULL;
+}
+
+/* Input i of n is a constant with these elements. */
+static void expect_ints(const amg_graph *g, const amg_node *n, int i, size_t count,
+                        const int64_t *expected)
+{
+    assert_true(i < n->num_inputs);
+    const amg_value *v = &g->values[n->inputs[i]];
+    assert_int_equal(v->kind, AMG_VALUE_PARAM);
+    assert_int_equal(v->dtype, AMG_I64);
+    assert_int_equal(v->rank, 1);
+    assert_int_equal(v->dims[0], count);
+    assert_memory_equal(v->data.data, expected, count * sizeof *expected);
+}
+
+static void expect_scalar(const amg_graph *g, const amg_node *n, int i, float expected)
+{
+    assert_true(i < n->num_inputs);
+    const amg_value *v = &g->values[n->inputs[i]];
+    assert_int_equal(v->kind, AMG_VALUE_PARAM);
+    assert_int_equal(v->dtype, AMG_F32);
+    assert_int_equal(v->rank, 0);
+    assert_float_equal(*(const float *)v->data.data, expected, 0);
+}
+
+static void clip_bounds_become_inputs(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 10);
+    node(&m, "Clip", "x", "y");
+    attr_float(&m, "max", 6);
+    attr_float(&m, "min", -1);
+    amg_graph *g = must_import(&m);
+    const amg_node *n = node_of(g, AMG_OP_CLIP);
+    assert_int_equal(n->num_inputs, 3);
+    assert_int_equal(n->num_attrs, 0);
+    expect_scalar(g, n, 1, -1);
+    expect_scalar(g, n, 2, 6);
+    amg_graph_free(g);
+
+    start(&m, 10); /* without a lower bound */
+    node(&m, "Clip", "x", "y");
+    attr_float(&m, "max", 6);
+    g = must_import(&m);
+    n = node_of(g, AMG_OP_CLIP);
+    assert_int_equal(n->inputs[1], AMG_NO_VALUE);
+    expect_scalar(g, n, 2, 6);
+    amg_graph_free(g);
+}
+
+static void dropout_ratio_becomes_an_input_and_training_mode_goes(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 9);
+    node(&m, "Dropout", "x", "y mask");
+    attr_float(&m, "ratio", 0.25f);
+    amg_graph *g = must_import(&m);
+    const amg_node *n = node_of(g, AMG_OP_DROPOUT);
+    expect_scalar(g, n, 1, 0.25f);
+    assert_int_equal(n->num_attrs, 0);
+    assert_int_equal(n->num_outputs, 1);
+    amg_graph_free(g);
+
+    start(&m, 13);
+    *(uint8_t *)init(&m, "train", 9, 0, NULL, 1)->raw_data.data = 1;
+    node(&m, "Dropout", "x - train", "y");
+    attr_int(&m, "seed", 5);
+    g = must_import(&m);
+    n = node_of(g, AMG_OP_DROPOUT);
+    assert_int_equal(n->num_inputs, 1); /* ratio absent: ONNX's 0.5 */
+    assert_int_equal(n->num_attrs, 0);
+    amg_graph_free(g);
+}
+
+static void pads_become_inputs_and_cover_all_axes(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 9);
+    node(&m, "Pad", "x", "y");
+    attr_ints(&m, "pads", INTS(0, 0, 1, 2, 0, 0, 3, 4));
+    attr_float(&m, "value", 0);
+    amg_graph *g = must_import(&m);
+    const amg_node *n = node_of(g, AMG_OP_PAD);
+    assert_int_equal(n->num_inputs, 2);
+    assert_int_equal(n->num_attrs, 0);
+    expect_ints(g, n, 1, INTS(0, 0, 1, 2, 0, 0, 3, 4));
+    expect_shape(g, "y", "F32[N,3,12,14]");
+    amg_graph_free(g);
+
+    start(&m, 9);
+    node(&m, "Pad", "x", "y");
+    attr_ints(&m, "pads", INTS(0, 0, 1, 2, 0, 0, 3, 4));
+    attr_float(&m, "value", 2);
+    g = NULL;
+    amg_error err = {0};
+    if (import(&m, &g, &err) == AMG_OK) /* the shape rule may insist on zeros */
+        expect_scalar(g, node_of(g, AMG_OP_PAD), 2, 2);
+    else
+        assert_int_equal(err.code, AMG_UNSUPPORTED);
+    amg_graph_free(g);
+
+    start(&m, 18); /* the same as above, in another order of axes */
+    init_ints(&m, "pads", INTS(2, 1, 4, 3));
+    init_ints(&m, "axes", INTS(-1, 2));
+    node(&m, "Pad", "x pads - axes", "y");
+    g = must_import(&m);
+    n = node_of(g, AMG_OP_PAD);
+    assert_int_equal(n->num_inputs, 2);
+    expect_ints(g, n, 1, INTS(0, 0, 1, 2, 0, 0, 3, 4));
+    expect_shape(g, "y", "F32[N,3,12,14]");
+    amg_graph_free(g);
+}
+
+static void slice_squeeze_and_unsqueeze_lists_become_inputs(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 9);
+    node(&m, "Slice", "x", "y");
+    attr_ints(&m, "axes", INTS(2));
+    attr_ints(&m, "starts", INTS(1));
+    attr_ints(&m, "ends", INTS(5));
+    amg_graph *g = must_import(&m);
+    const amg_node *n = node_of(g, AMG_OP_SLICE);
+    assert_int_equal(n->num_attrs, 0);
+    expect_ints(g, n, 1, INTS(1));
+    expect_ints(g, n, 2, INTS(5));
+    expect_ints(g, n, 3, INTS(2));
+    amg_graph_free(g);
+
+    start(&m, 11);
+    node(&m, "Unsqueeze", "x", "u");
+    attr_ints(&m, "axes", INTS(1, 5));
+    node(&m, "Squeeze", "u", "y");
+    attr_ints(&m, "axes", INTS(-1));
+    g = must_import(&m);
+    expect_ints(g, node_of(g, AMG_OP_UNSQUEEZE), 1, INTS(1, 5));
+    expect_ints(g, node_of(g, AMG_OP_SQUEEZE), 1, INTS(-1));
+    expect_shape(g, "y", "F32[N,1,3,8,8]");
+    amg_graph_free(g);
+}
+
+static void reduce_mean_axes_become_an_attribute(void **state)
+{
+    (void)state;
+    for (int opset = 13; opset <= 18; opset += 5) {
+        model m;
+        start(&m, opset);
+        if (opset == 18) init_ints(&m, "axes", INTS(2, 3));
+        node(&m, "ReduceMean", opset == 18 ? "x axes" : "x", "y");
+        if (opset == 13) attr_ints(&m, "axes", INTS(2, 3));
+        attr_int(&m, "keepdims", 0);
+        amg_graph *g = must_import(&m);
+        const amg_node *n = node_of(g, AMG_OP_REDUCE_MEAN);
+        assert_int_equal(n->num_inputs, 1);
+        const amg_attr *a = amg_attr_find(n, "axes");
+        assert_non_null(a);
+        assert_int_equal(a->count, 2);
+        assert_int_equal(a->ints[0], 2);
+        assert_int_equal(a->ints[1], 3);
+        expect_shape(g, "y", "F32[N,3]");
+        amg_graph_free(g);
+    }
+    model m;
+    start(&m, 18);
+    node(&m, "ReduceMean", "x", "y");
+    attr_int(&m, "noop_with_empty_axes", 1);
+    amg_graph *g = must_import(&m);
+    assert_int_equal(g->nodes[0].op, AMG_OP_IDENTITY);
+    amg_graph_free(g);
+}
+
+static void batch_norm_keeps_one_output_and_no_training_mode(void **state)
+{
+    (void)state;
+    for (int opset = 9; opset <= 15; opset += 6) {
+        model m;
+        start(&m, opset);
+        static const char *const names[] = {"s", "b", "mean", "var"};
+        for (size_t i = 0; i < COUNT(names); i++)
+            init(&m, names[i], 1, 1, (int64_t[]){3}, 12);
+        node(&m, "BatchNormalization", "x s b mean var",
+             opset == 9 ? "y o1 o2 o3 o4" : "y o1 o2");
+        attr_float(&m, "epsilon", 0.5f);
+        if (opset == 15) attr_int(&m, "training_mode", 1);
+        amg_graph *g = must_import(&m);
+        assert_int_equal(g->nodes[0].num_outputs, 1);
+        assert_int_equal(g->nodes[0].num_attrs, 1);
+        assert_float_equal(amg_attr_float(&g->nodes[0], "epsilon", 0), 0.5f, 0);
+        amg_graph_free(g);
+    }
+}
+
+static void attributes_newer_than_what_we_write_go(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 20);
+    node(&m, "AveragePool", "x", "y");
+    attr_ints(&m, "kernel_shape", INTS(2, 2));
+    attr_ints(&m, "dilations", INTS(1, 1));
+    amg_graph *g = must_import(&m);
+    assert_int_equal(g->nodes[0].num_attrs, 1);
+    assert_string_equal(g->nodes[0].attrs[0].name, "kernel_shape");
+    amg_graph_free(g);
+
+    start(&m, 20);
+    node(&m, "AveragePool", "x", "y");
+    attr_ints(&m, "kernel_shape", INTS(2, 2));
+    attr_ints(&m, "dilations", INTS(1, 2));
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n0\" (AveragePool)",
+                   "dilations[1] is 2");
+
+    start(&m, 20);
+    node(&m, "Cast", "x", "y");
+    attr_int(&m, "to", 1);
+    attr_int(&m, "saturate", 1);
+    g = must_import(&m);
+    assert_int_equal(g->nodes[0].num_attrs, 1);
+    amg_graph_free(g);
+}
+
+static void constants_become_initializers(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 13);
+    node(&m, "Constant", "", "c");
+    attr_float(&m, "value_float", 2.5f);
+    node(&m, "Add", "x c", "t");
+    node(&m, "Constant", "", "shape");
+    attr_ints(&m, "value_ints", INTS(-1, 192));
+    node(&m, "Reshape", "t shape", "y");
+    amg_graph *g = must_import(&m);
+    assert_int_equal(g->num_nodes, 2);
+    expect_scalar(g, &g->nodes[0], 1, 2.5f);
+    expect_ints(g, &g->nodes[1], 1, INTS(-1, 192));
+    assert_int_equal(g->values[g->nodes[1].inputs[1]].role, AMG_ROLE_CONSTANT);
+    amg_graph_free(g);
+}
+
+static void inputs_that_are_initializers_are_initializers(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 9);
+    m.m.ir_version = 3;
+    m.inputs[m.g.n_input++] = info(&m, "w", "3,8,8");
+    init(&m, "w", 1, 3, (int64_t[]){3, 8, 8}, 768);
+    node(&m, "Add", "x w", "y");
+    amg_graph *g = must_import(&m);
+    assert_int_equal(g->num_inputs, 1);
+    assert_int_equal(value_of(g, "w")->kind, AMG_VALUE_PARAM);
+    amg_graph_free(g);
+}
+
+static void a_fixed_batch_becomes_free(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 13);
+    m.inputs[0] = info(&m, "x", "16,3,8,8");
+    node(&m, "Relu", "x", "y");
+    amg_graph *g = must_import(&m);
+    expect_shape(g, "y", "F32[N,3,8,8]");
+    amg_graph_free(g);
+}
+
+static void unsorted_nodes_are_sorted_and_unneeded_ones_left_out(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 13);
+    init(&m, "unused", 1, 1, (int64_t[]){1}, 4);
+    node(&m, "Tanh", "b", "y");
+    node(&m, "Sigmoid", "a", "b");
+    node(&m, "LSTM", "a", "dead"); /* not even supported */
+    node(&m, "Relu", "x", "a");
+    amg_graph *g = must_import(&m);
+    char names[1024];
+    op_names(g, names);
+    assert_string_equal(names, "Relu Sigmoid Tanh");
+    assert_int_equal(amg_graph_find_value(g, "unused"), -1);
+    assert_int_equal(amg_graph_find_value(g, "dead"), -1);
+    amg_graph_free(g);
+}
+
+static void made_up_names_avoid_names_of_the_file(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 11);
+    init(&m, "y_axes", 1, 3, (int64_t[]){3, 8, 8}, 768);
+    node(&m, "Add", "x y_axes", "a");
+    node(&m, "Unsqueeze", "a", "y");
+    attr_ints(&m, "axes", INTS(1));
+    amg_graph *g = must_import(&m);
+    expect_ints(g, node_of(g, AMG_OP_UNSQUEEZE), 1, INTS(1));
+    assert_non_null(value_of(g, "y_axes_1"));
+    amg_graph_free(g);
+}
+
+/* ---- files that lie, or ask for more than there is ---- */
+
+static void unknown_operators_are_named(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 13);
+    node(&m, "LSTM", "x", "y");
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n0\" (LSTM)",
+                   "operator LSTM is not supported");
+    start(&m, 13);
+    node(&m, "Relu", "x", "y");
+    m.last->domain = keep(&m, "com.microsoft");
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n0\" (Relu)",
+                   "operator Relu of domain \"com.microsoft\"");
+    start(&m, 13);
+    node(&m, "", "x", "y");
+    m.last->op_type = NULL;
+    m.last->name = NULL;
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"y\" ()", "is not supported");
+
+    /* The hint leads to the list. */
+    start(&m, 13);
+    node(&m, "If", "x", "y");
+    amg_error err = {0};
+    amg_graph *g;
+    assert_int_equal(import(&m, &g, &err), AMG_UNSUPPORTED);
+    assert_non_null(strstr(err.hint, "docs/onnx.md"));
+
+    start(&m, 13); /* ONNX's own domain by its long name is fine */
+    node(&m, "Relu", "x", "y");
+    m.last->domain = keep(&m, "ai.onnx");
+    amg_graph_free(must_import(&m));
+}
+
+static void attributes_of_kinds_that_are_not_read_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        amg_status code;
+        int type;
+        const char *what;
+    } rows[] = {{AMG_UNSUPPORTED, 5, "attribute a is a subgraph"},
+                {AMG_UNSUPPORTED, 10, "attribute a is a subgraph"},
+                {AMG_UNSUPPORTED, 8, "of type 8"},
+                {AMG_UNSUPPORTED, 11, "of type 11"},
+                {AMG_UNSUPPORTED, 99, "of type 99"},
+                {AMG_MALFORMED, 0, "of type 0"}};
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        model m;
+        start(&m, 13);
+        node(&m, "Relu", "x", "y");
+        attr(&m, "a", rows[i].type);
+        expect_failure(&m, rows[i].code, "node \"n0\" (Relu)", rows[i].what);
+    }
+    model m;
+    start(&m, 13);
+    node(&m, "Relu", "x", "y");
+    attr_int(&m, "a", 1);
+    attr_int(&m, "a", 1);
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Relu)",
+                   "attribute a is there twice");
+    start(&m, 9);
+    node(&m, "Clip", "x", "y");
+    attr_int(&m, "min", 1);
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Clip)",
+                   "attribute min is of another");
+    start(&m, 9);
+    node(&m, "Slice", "x", "y");
+    attr_ints(&m, "starts", INTS(1, 2));
+    attr_ints(&m, "ends", INTS(1));
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Slice)", "2, 1 and -1 entries");
+}
+
+static void attributes_that_onnx_does_not_give_an_operator_are_refused(void **state)
+{
+    (void)state;
+    model m;
+    start(&m,
+          13); /* axes are an input since 13: ignored, they would change the shape */
+    node(&m, "Squeeze", "x", "y");
+    attr_ints(&m, "axes", INTS(1));
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n0\" (Squeeze)",
+                   "attribute axes is not one that is read");
+    start(&m, 13);
+    node(&m, "Concat", "x x", "y");
+    attr_float(&m, "axis", 1);
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Concat)",
+                   "attribute axis is of another type");
+    start(&m, 13); /* axes as inputs since 18 */
+    init_ints(&m, "axes", INTS(2, 3));
+    node(&m, "ReduceMean", "x axes", "y");
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (ReduceMean)",
+                   "2 inputs, expected at most 1 in opset 13");
+}
+
+static void broken_wiring_is_malformed(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 13);
+    node(&m, "Add", "x ghost", "y");
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Add)",
+                   "input 1, \"ghost\", is produced by nothing");
+    start(&m, 13);
+    node(&m, "Relu", "x", "y");
+    node(&m, "Tanh", "x", "y");
+    expect_failure(&m, AMG_MALFORMED, "m.onnx",
+                   "value \"y\" has two producers: a node and a node");
+    start(&m, 13);
+    node(&m, "Relu", "x", "x");
+    expect_failure(&m, AMG_MALFORMED, "m.onnx",
+                   "value \"x\" has two producers: a graph input and a node");
+    start(&m, 13);
+    init(&m, "w", 1, 1, (int64_t[]){1}, 4);
+    init(&m, "w", 1, 1, (int64_t[]){1}, 4);
+    node(&m, "Add", "x w", "y");
+    expect_failure(&m, AMG_MALFORMED, "m.onnx", "an initializer and an initializer");
+    start(&m, 13);
+    node(&m, "Add", "x b", "a");
+    node(&m, "Relu", "a", "b");
+    node(&m, "Relu", "b", "y");
+    expect_failure(&m, AMG_MALFORMED, "node \"n1\" (Relu)",
+                   "input 0, \"a\", depends on the node itself");
+    start(&m, 13);
+    node(&m, "Relu", "y", "y");
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Relu)",
+                   "depends on the node itself");
+    start(&m, 13);
+    node(&m, "Relu", "x", "z");
+    expect_failure(&m, AMG_MALFORMED, "m.onnx",
+                   "graph output \"y\" is produced by nothing");
+    start(&m, 13);
+    node(&m, "Relu", "x", "y");
+    m.outputs[m.g.n_output++] = info(&m, "y", NULL);
+    expect_failure(&m, AMG_MALFORMED, "y", "an output twice");
+    start(&m, 13);
+    node(&m, "Relu", "x", "y");
+    m.g.n_output = 0;
+    expect_failure(&m, AMG_MALFORMED, "m.onnx", "no output");
+    start(&m, 13);
+    m.outputs[0] = info(&m, "x", NULL);
+    expect_failure(&m, AMG_UNSUPPORTED, "m.onnx", "not the first output of a node");
+}
+
+static void outputs_that_are_dropped_cannot_be_read(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 13);
+    node(&m, "Dropout", "x", "d mask");
+    node(&m, "Cast", "mask", "y");
+    attr_int(&m, "to", 1);
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n1\" (Cast)",
+                   "\"mask\", is an output that is not computed");
+    start(&m, 13);
+    node(&m, "Dropout", "x", "- y");
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n0\" (Dropout)",
+                   "first output is absent");
+    start(&m, 13);
+    node(&m, "Dropout", "x", "d y");
+    expect_failure(&m, AMG_UNSUPPORTED, "m.onnx", "\"y\" is not the first output");
+}
+
+static void numbers_of_inputs_are_checked(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 13);
+    node(&m, "Relu", "x x", "y");
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Relu)",
+                   "2 inputs, expected 1 to 1");
+    start(&m, 13);
+    node(&m, "Add", "x", "y");
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Add)", "1 inputs, expected 2 to 2");
+    start(&m, 13);
+    node(&m, "Add", "- x", "y");
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Add)", "input 0 is absent");
+    char many[2 * 65 + 1];
+    for (int i = 0; i < 65; i++) memcpy(many + 2 * i, "x ", 2);
+    many[2 * 65] = 0;
+    start(&m, 13);
+    node(&m, "Add", many, "y");
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Add)", "65 inputs, at most 64");
+    start(&m, 13); /* a list may be longer */
+    node(&m, "Concat", many, "y");
+    attr_int(&m, "axis", 1);
+    amg_graph *g = must_import(&m);
+    expect_shape(g, "y", "F32[N,195,8,8]");
+    amg_graph_free(g);
+}
+
+static void the_data_input_is_one_of_known_shape(void **state)
+{
+    (void)state;
+    static const struct {
+        amg_status code;
+        const char *shape, *what;
+    } rows[] = {
+        {AMG_UNSUPPORTED, "N,3,height,8", "dim 2 is symbolic (\"height\")"},
+        {AMG_MALFORMED, "N,3,0,8", "dim 2 is 0"},
+        {AMG_MALFORMED, "N,-3,8,8", "dim 1 is -3"},
+        {AMG_UNSUPPORTED, "", "no shape"},
+        {AMG_UNSUPPORTED, "N,1,1,1,1,1,1,1,1", "9 dims, at most 8"},
+        {AMG_UNSUPPORTED, NULL, "not a dense tensor"},
+    };
+    model m;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        start(&m, 13);
+        m.inputs[0] = info(&m, "x", rows[i].shape);
+        node(&m, "Relu", "x", "y");
+        expect_failure(&m, rows[i].code, "input \"x\"", rows[i].what);
+    }
+    start(&m, 13);
+    m.inputs[m.g.n_input++] = info(&m, "z", "N,3,8,8");
+    node(&m, "Add", "x z", "y");
+    expect_failure(&m, AMG_UNSUPPORTED, "m.onnx",
+                   "several data inputs (\"x\", \"z\"), expected one");
+    start(&m, 13);
+    m.g.n_input = 0;
+    init(&m, "w", 1, 1, (int64_t[]){1}, 4);
+    node(&m, "Relu", "w", "y");
+    expect_failure(&m, AMG_UNSUPPORTED, "m.onnx", "no data input");
+}
+
+static void weights_are_float32_and_fit_their_dims(void **state)
+{
+    (void)state;
+    static const struct {
+        amg_status code;
+        int type;
+        size_t size_bytes;
+        int64_t dim;
+        const char *what;
+    } rows[] = {
+        {AMG_UNSUPPORTED, 10, 6, 3, "float type F16, expected F32"},
+        {AMG_UNSUPPORTED, 11, 24, 3, "float type F64, expected F32"},
+        {AMG_UNSUPPORTED, 16, 6, 3, "float type BF16, expected F32"},
+        {AMG_UNSUPPORTED, 8, 0, 3, "data type 8"},
+        {AMG_MISMATCH, 1, 11, 3, "raw_data has 11 bytes, its dims say 12"},
+        {AMG_MISMATCH, 1, 13, 3, "raw_data has 13 bytes, its dims say 12"},
+        {AMG_MALFORMED, 1, 12, -3, "dim 0 is -3"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        model m;
+        start(&m, 13);
+        init(&m, "w", rows[i].type, 1, &rows[i].dim, rows[i].size_bytes);
+        node(&m, "Add", "x w", "y");
+        expect_failure(&m, rows[i].code, "tensor \"w\"", rows[i].what);
+    }
+    model m;
+    start(&m, 13);
+    Onnx__TensorProto *t = init(&m, "w", 1, 1, (int64_t[]){1LL << 62}, 0);
+    t->has_raw_data = 0; /* absent data of an absurd size */
+    t->has_data_location = 1;
+    t->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+    node(&m, "Add", "x w", "y");
+    expect_failure(&m, AMG_OVERFLOW, "tensor \"w\"", "does not fit");
+}
+
+static void opsets_out_of_range_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        amg_status code;
+        int64_t opset;
+        const char *what;
+    } rows[] = {{AMG_UNSUPPORTED, 8, "opset 8, expected 9 to 28"},
+                {AMG_UNSUPPORTED, 29, "opset 29, expected 9 to 28"},
+                {AMG_UNSUPPORTED, -1, "opset -1"}};
+    model m;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        start(&m, rows[i].opset);
+        node(&m, "Relu", "x", "y");
+        expect_failure(&m, rows[i].code, "m.onnx", rows[i].what);
+    }
+    start(&m, 13);
+    m.m.n_opset_import = 0;
+    expect_failure(&m, AMG_MALFORMED, "m.onnx", "does not say which opset");
+    start(&m, 13);
+    m.m.graph = NULL;
+    expect_failure(&m, AMG_MALFORMED, "m.onnx", "no graph");
+}
+
+static void byte_errors_keep_their_offset(void **state)
+{
+    (void)state;
+    static const uint8_t wrong_wire[] = {0x08, 8, 0x38, 1}; /* graph as a varint */
+    amg_graph *g = NULL;
+    amg_error err = {0};
+    assert_int_equal(amg_graph_parse_onnx(wrong_wire, sizeof wrong_wire, "m", &g, &err),
+                     AMG_MALFORMED);
+    assert_int_equal(err.offset, 2);
+    assert_int_equal(amg_graph_parse_onnx(wrong_wire, 1, "m", &g, &err), AMG_TRUNCATED);
+    assert_int_equal(err.offset, 1);
+    assert_null(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(clip_bounds_become_inputs),
+        cmocka_unit_test(dropout_ratio_becomes_an_input_and_training_mode_goes),
+        cmocka_unit_test(pads_become_inputs_and_cover_all_axes),
+        cmocka_unit_test(slice_squeeze_and_unsqueeze_lists_become_inputs),
+        cmocka_unit_test(reduce_mean_axes_become_an_attribute),
+        cmocka_unit_test(batch_norm_keeps_one_output_and_no_training_mode),
+        cmocka_unit_test(attributes_newer_than_what_we_write_go),
+        cmocka_unit_test(constants_become_initializers),
+        cmocka_unit_test(inputs_that_are_initializers_are_initializers),
+        cmocka_unit_test(a_fixed_batch_becomes_free),
+        cmocka_unit_test(unsorted_nodes_are_sorted_and_unneeded_ones_left_out),
+        cmocka_unit_test(made_up_names_avoid_names_of_the_file),
+        cmocka_unit_test(unknown_operators_are_named),
+        cmocka_unit_test(attributes_of_kinds_that_are_not_read_are_named),
+        cmocka_unit_test(attributes_that_onnx_does_not_give_an_operator_are_refused),
+        cmocka_unit_test(broken_wiring_is_malformed),
+        cmocka_unit_test(outputs_that_are_dropped_cannot_be_read),
+        cmocka_unit_test(numbers_of_inputs_are_checked),
+        cmocka_unit_test(the_data_input_is_one_of_known_shape),
+        cmocka_unit_test(weights_are_float32_and_fit_their_dims),
+        cmocka_unit_test(opsets_out_of_range_are_refused),
+        cmocka_unit_test(byte_errors_keep_their_offset),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
