@@ -5,15 +5,14 @@
 #include "graph/rewrite.h"
 
 #define CLI_DATA_HELP                                                                  \
-    "DATA is [KIND:]PATH[@train|@test][PART]: a folder with IDX files (MNIST form), "  \
-    "a\n"                                                                              \
-    "CIFAR binary folder, a folder of PNG/JPEG by class, or x.npy,y.npy. PART is "     \
-    "[A:B],\n"                                                                         \
-    "[P%:seed=S] or [P%-Q%:seed=S], a keyed random part."
+    "DATA is [KIND:]PATH[@train|@test][PART]: a folder with IDX files (MNIST's form)," \
+    "\n"                                                                               \
+    "a CIFAR binary folder, a folder of PNG/JPEG by class, or x.npy,y.npy. PART is\n"  \
+    "[A:B], rows A to B-1, or [P%:seed=S], [P%-Q%:seed=S], a random part."
 
 #define CLI_NORMALIZE_HELP                                                             \
-    "MEAN/STD per channel, as in 0.5,0.5,0.5/0.2,0.2,0.2;\n"                           \
-    "bytes are scaled to 0..1 first"
+    "means/deviations per channel, as in\n"                                            \
+    "0.5,0.5,0.5/0.2,0.2,0.2; bytes are scaled to 0..1 first"
 
 /* Parses "m1,m2/s1,s2" into p->mean, std, num_channels (NULL text: none). AMG_INVALID.
  */

@@ -159,7 +159,7 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && !strcmp(s + n - m, end);
 }
 
-amg_status cli_inspect(const char *path, json_t **out, amg_error *err)
+static amg_status inspect_any(const char *path, json_t **out, amg_error *err)
 {
     if (amg_path_is_dir(path)) return inspect_job(path, out, err);
     if (ends_with(path, ".safetensors")) return inspect_safetensors(path, out, err);
@@ -174,4 +174,15 @@ amg_status cli_inspect(const char *path, json_t **out, amg_error *err)
     amg_fail(err, AMG_UNSUPPORTED, -1, path, "is no kind of file that Amalgam knows");
     amg_hint(err, "known: a job folder, .onnx, .safetensors, .npy, a key file");
     return AMG_UNSUPPORTED;
+}
+
+amg_status cli_inspect(const char *path, json_t **out, amg_error *err)
+{
+    *out = NULL;
+    amg_status st = inspect_any(path, out, err);
+    /* jansson's packers give NULL for what JSON cannot hold. */
+    if (!st && !*out)
+        st = amg_fail(err, AMG_MALFORMED, -1, path,
+                      "a name in it is not UTF-8, so that it cannot be shown");
+    return st;
 }

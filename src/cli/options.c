@@ -3,19 +3,28 @@
  * was found and expected. */
 #include "cli/options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/ui.h"
 
+enum { MAX_OPTIONS = 64 };
+
+static const char *dashes(const cli_option *o)
+{
+    return strlen(o->name) == 1 ? "-" : "--";
+}
+
 static void print_option(const cli_option *o)
 {
     char left[64];
-    snprintf(left, sizeof left, "  %s%s%s%s", strlen(o->name) == 1 ? "-" : "--",
-             o->name, o->metavar ? " " : "", o->metavar ? o->metavar : "");
+    snprintf(left, sizeof left, "  %s%s%s%s", dashes(o), o->name, o->metavar ? " " : "",
+             o->metavar ? o->metavar : "");
     const char *text = o->help;
     bool first = true;
     while (*text) { /* help texts break at '\n' */
@@ -39,11 +48,17 @@ static void print_help(const cli_command *c)
     if (c->examples) printf("\nexamples:\n%s\n", c->examples);
 }
 
-static int usage_error(const cli_command *c, const char *what, const char *name)
+int cli_usage_error(const cli_command *c, const char *hint, const char *fmt, ...)
 {
-    fprintf(stderr, "amalgam: error: %s: %s%s%s\n", c->name, what, name ? " " : "",
-            name ? name : "");
-    fprintf(stderr, "amalgam: hint: %s --help explains every option\n", c->name);
+    va_list args;
+    va_start(args, fmt);
+    fprintf(stderr, "amalgam: error: ");
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    if (hint)
+        fprintf(stderr, "\namalgam: hint: %s\n", hint);
+    else
+        fprintf(stderr, "\namalgam: hint: %s --help explains every option\n", c->name);
     return CLI_USAGE;
 }
 
@@ -60,10 +75,8 @@ static const cli_option *find_option(const cli_command *c, const char *name,
 static int bad_value(const cli_command *c, const cli_option *o, const char *value,
                      const char *expected)
 {
-    char what[512];
-    snprintf(what, sizeof what, "%s%s: found '%.100s', expected %s",
-             strlen(o->name) == 1 ? "-" : "--", o->name, value, expected);
-    return usage_error(c, what, NULL);
+    return cli_usage_error(c, NULL, "%s%s: found '%.100s', expected %s", dashes(o),
+                           o->name, value, expected);
 }
 
 static int set_choice(const cli_command *c, const cli_option *o, const char *value)
@@ -91,7 +104,7 @@ static int set_number(const cli_command *c, const cli_option *o, const char *val
     bool ok =
         end != value && !*end && !errno && isfinite(v) && v >= o->min && v <= o->max;
     if (!ok) {
-        snprintf(expected, sizeof expected, "a %s from %g to %g",
+        snprintf(expected, sizeof expected, "a %s from %.15g to %.15g",
                  whole ? "whole number" : "number", o->min, o->max);
         return bad_value(c, o, value, expected);
     }
@@ -114,46 +127,66 @@ static int set_value(const cli_command *c, const cli_option *o, const char *valu
     return CLI_GO_ON;
 }
 
+/* What the table says must be there. */
+static int check_complete(const cli_command *c, const bool *seen, bool has_positional)
+{
+    for (size_t i = 0; i < c->num_options; i++)
+        if (seen[i] && c->options[i].alone) return CLI_GO_ON;
+    for (size_t i = 0; i < c->num_options; i++)
+        if (c->options[i].required && !seen[i])
+            return cli_usage_error(c, NULL, "%s: missing %s%s", c->name,
+                                   dashes(&c->options[i]), c->options[i].name);
+    if (c->positional && !c->positional_optional && !has_positional)
+        return cli_usage_error(c, NULL, "%s: missing %s", c->name, c->positional);
+    return CLI_GO_ON;
+}
+
+/* One option at argv[*i], its value there or in the next word. */
+static int parse_option(const cli_command *c, int argc, char **argv, int *i, bool *seen)
+{
+    const char *a = argv[*i], *name = a + (a[1] == '-' ? 2 : 1);
+    const char *equals = strchr(name, '=');
+    size_t length = equals ? (size_t)(equals - name) : strlen(name);
+    const cli_option *o = find_option(c, name, length);
+    if (!o || (a[1] != '-') != (length == 1))
+        return cli_usage_error(c, NULL, "%s: unknown option %s", c->name, a);
+    const char *value = equals ? equals + 1 : NULL;
+    if (o->kind == CLI_FLAG && value)
+        return cli_usage_error(c, NULL, "--%s takes no value", o->name);
+    if (o->kind != CLI_FLAG && !value) {
+        if (*i + 1 == argc)
+            return cli_usage_error(c, NULL, "%s%s: its value is missing", dashes(o),
+                                   o->name);
+        value = argv[++*i];
+    }
+    size_t index = (size_t)(o - c->options);
+    if (seen[index])
+        return cli_usage_error(c, NULL, "%s%s is given twice", dashes(o), o->name);
+    seen[index] = true;
+    return set_value(c, o, value);
+}
+
 int cli_parse(const cli_command *c, int argc, char **argv, const char **positional)
 {
-    bool seen[64] = {0};
+    bool seen[MAX_OPTIONS] = {0}, has_positional = false;
+    assert(c->num_options <= MAX_OPTIONS);
     if (positional) *positional = NULL;
-    for (int i = 1; i < argc; i++) {
-        const char *a = argv[i];
-        if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             print_help(c);
             return ui_flush() ? CLI_OK : CLI_FAILURE;
         }
-        if (a[0] != '-' || !a[1]) {
-            if (!c->positional || *positional)
-                return usage_error(c, "unexpected argument", a);
-            *positional = a;
-            continue;
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] == '-' && argv[i][1]) {
+            int code = parse_option(c, argc, argv, &i, seen);
+            if (code != CLI_GO_ON) return code;
+        } else if (!c->positional || has_positional) {
+            return cli_usage_error(c, NULL, "%s: unexpected argument '%s'", c->name,
+                                   argv[i]);
+        } else {
+            *positional = argv[i];
+            has_positional = true;
         }
-        const char *name = a + (a[1] == '-' ? 2 : 1), *equals = strchr(name, '=');
-        size_t length = equals ? (size_t)(equals - name) : strlen(name);
-        const cli_option *o = find_option(c, name, length);
-        if (!o || (a[1] != '-') != (length == 1))
-            return usage_error(c, "unknown option", a);
-        const char *value = equals ? equals + 1 : NULL;
-        if (o->kind == CLI_FLAG && value) return usage_error(c, "takes no value:", a);
-        if (o->kind != CLI_FLAG && !value) {
-            if (i + 1 == argc) return usage_error(c, "no value after", a);
-            value = argv[++i];
-        }
-        size_t index = (size_t)(o - c->options);
-        if (seen[index]) return usage_error(c, "given twice:", a);
-        seen[index] = true;
-        int code = set_value(c, o, value);
-        if (code != CLI_GO_ON) return code;
     }
-    for (size_t i = 0; i < c->num_options; i++)
-        if (c->options[i].required && !seen[i]) {
-            char name[64];
-            snprintf(name, sizeof name, "%s%s",
-                     strlen(c->options[i].name) == 1 ? "-" : "--", c->options[i].name);
-            return usage_error(c, "missing", name);
-        }
-    if (c->positional && !*positional) return usage_error(c, "missing", c->positional);
-    return CLI_GO_ON;
+    return check_complete(c, seen, has_positional);
 }

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "amalgam/status.h"
+
 typedef enum {
     CLI_FLAG,   /* bool * */
     CLI_STRING, /* const char ** */
@@ -24,6 +26,8 @@ typedef struct {
     double min, max;
     const char *const *choices; /* NULL-terminated */
     bool required;
+    bool alone; /* a flag that asks for something else than the verb's work (--list):
+                   where it is given, nothing is missed */
 } cli_option;
 
 typedef struct {
@@ -34,6 +38,7 @@ typedef struct {
     const cli_option *options;
     size_t num_options;
     const char *positional; /* metavar of the one positional argument; NULL: none */
+    bool positional_optional;
 } cli_command;
 
 enum { CLI_OK = 0, CLI_FAILURE = 1, CLI_USAGE = 2, CLI_GO_ON = -1 };
@@ -43,5 +48,10 @@ enum { CLI_OK = 0, CLI_FAILURE = 1, CLI_USAGE = 2, CLI_GO_ON = -1 };
  * none. */
 int cli_parse(const cli_command *command, int argc, char **argv,
               const char **positional);
+
+/* Says on stderr what is wrong with the options, and hint (NULL: that --help explains
+ * them); returns CLI_USAGE. For what the table cannot express. */
+int cli_usage_error(const cli_command *command, const char *hint, const char *fmt, ...)
+    AMG_PRINTF(3, 4);
 
 #endif

@@ -1,15 +1,23 @@
 /* Passphrases. They live in sodium_malloc memory from the first byte on; the terminal's
- * echo is off while typing and comes back on every path. */
+ * echo is off while typing and comes back on every path, signals included. */
 #include "cli/passphrase.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sodium.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "cli/ui.h"
+
 enum { MAX_PASSPHRASE = 1024 };
+
+/* A signal that came while the echo was off: delivered again once it is on. */
+static volatile sig_atomic_t caught;
+
+static void on_signal(int sig) { caught = sig; }
 
 static amg_status read_line(int fd, const char *where, amg_passphrase *out,
                             amg_error *err)
@@ -19,7 +27,7 @@ static amg_status read_line(int fd, const char *where, amg_passphrase *out,
     size_t n = 0;
     for (;;) {
         ssize_t got = read(fd, text + n, 1);
-        if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && errno == EINTR && !caught) continue;
         if (got < 0 || n + 1 == MAX_PASSPHRASE) {
             amg_status st = got < 0
                                 ? amg_fail_errno(err, errno, where, "cannot read it")
@@ -46,13 +54,21 @@ static amg_status ask(int tty, const char *prompt, amg_passphrase *out, amg_erro
         return amg_fail_errno(err, errno, "terminal", "cannot ask");
     silent = old;
     silent.c_lflag &= ~(tcflag_t)ECHO;
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    enum { NUM_SIGNALS = sizeof signals / sizeof *signals };
+    struct sigaction before[NUM_SIGNALS], now = {.sa_handler = on_signal};
+    caught = 0;
+    for (int i = 0; i < NUM_SIGNALS; i++) sigaction(signals[i], &now, &before[i]);
+    amg_status st = AMG_OK;
     if (tcsetattr(tty, TCSAFLUSH, &silent))
-        return amg_fail_errno(err, errno, "terminal", "cannot hide what is typed");
-    if (write(tty, prompt, strlen(prompt)) < 0)
+        st = amg_fail_errno(err, errno, "terminal", "cannot hide what is typed");
+    if (!st && write(tty, prompt, strlen(prompt)) < 0)
         errno = 0; /* the question is a courtesy */
-    amg_status st = read_line(tty, "passphrase", out, err);
+    if (!st) st = read_line(tty, "passphrase", out, err);
     tcsetattr(tty, TCSAFLUSH, &old);
     if (write(tty, "\n", 1) < 0) errno = 0;
+    for (int i = 0; i < NUM_SIGNALS; i++) sigaction(signals[i], &before[i], NULL);
+    if (caught) raise(caught);
     return st;
 }
 
@@ -96,4 +112,9 @@ amg_status cli_passphrase_for(const char *key, int fd, amg_passphrase *out,
     amg_status st = amg_keyfile_needs_passphrase(key, &needs, err);
     if (st || !needs) return st;
     return cli_passphrase_read(fd, false, out, err);
+}
+
+void cli_warn_loose(const char *key)
+{
+    ui_note("warning: %s may be read by others: chmod 600 %s", key, key);
 }

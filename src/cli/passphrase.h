@@ -14,5 +14,7 @@ void cli_passphrase_clear(amg_passphrase *p);
 /* Opens key only if it asks for one; otherwise leaves *out empty. */
 AMG_MUST_CHECK amg_status cli_passphrase_for(const char *key, int fd,
                                              amg_passphrase *out, amg_error *err);
+/* Warns that others may read the key file. */
+void cli_warn_loose(const char *key);
 
 #endif

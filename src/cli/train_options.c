@@ -9,7 +9,7 @@
 static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
 static const char *const schedules[] = {"constant", "step", "cosine", NULL};
 
-void cli_train_options(cli_train_args *a, cli_option *table)
+void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
 {
     *a = (cli_train_args){.epochs = 1,
                           .batch = AMG_DEFAULT_BATCH,
@@ -21,22 +21,21 @@ void cli_train_options(cli_train_args *a, cli_option *table)
                           .epsilon = 1e-8,
                           .seed = 1};
     const cli_option rows[] = {
-        {"epochs", CLI_INT, &a->epochs, "N", "passes over the data (1)", 1, 1e6},
         {"batch", CLI_INT, &a->batch, "N",
-         "samples a step (128); an incomplete last batch of an epoch is dropped", 1,
+         "samples a step (128); an incomplete last batch of an epoch\nis dropped", 1,
          1 << 20},
         {"optimizer", CLI_CHOICE, &a->optimizer, "NAME", "sgd | adam | adamw (sgd)", 0,
          0, optimizers},
         {"lr", CLI_REAL, &a->lr, "X", "learning rate (0.01)", 0, 1e6},
-        {"momentum", CLI_REAL, &a->momentum, "X", "SGD's momentum (0)", 0, 1},
+        {"momentum", CLI_REAL, &a->momentum, "X", "of sgd (0)", 0, 1},
         {"nesterov", CLI_FLAG, &a->nesterov, NULL, "Nesterov's form of momentum"},
         {"weight-decay", CLI_REAL, &a->weight_decay, "X",
          "L2 for sgd and adam, decoupled for adamw (0)", 0, 1e6},
-        {"beta1", CLI_REAL, &a->beta1, "X", "Adam's first moment (0.9)", 1e-9,
+        {"beta1", CLI_REAL, &a->beta1, "X", "of adam, first moment (0.9)", 1e-9,
          1 - 1e-9},
-        {"beta2", CLI_REAL, &a->beta2, "X", "Adam's second moment (0.999)", 1e-9,
+        {"beta2", CLI_REAL, &a->beta2, "X", "of adam, second moment (0.999)", 1e-9,
          1 - 1e-9},
-        {"epsilon", CLI_REAL, &a->epsilon, "X", "Adam's epsilon (1e-8)", 1e-30, 1},
+        {"epsilon", CLI_REAL, &a->epsilon, "X", "of adam (1e-8)", 1e-30, 1},
         {"clip", CLI_REAL, &a->clip, "X",
          "clip each sub-network's gradient to this L2 norm (off)", 0, 1e9},
         {"label-smoothing", CLI_REAL, &a->label_smoothing, "X", "as in PyTorch (0)", 0,
@@ -45,22 +44,25 @@ void cli_train_options(cli_train_args *a, cli_option *table)
          "constant | step | cosine (constant)", 0, 0, schedules},
         {"warmup", CLI_INT, &a->warmup, "STEPS", "linear warm-up (0)", 0, 1e9},
         {"step-epochs", CLI_INT, &a->step_epochs, "N",
-         "schedule step: every N epochs (30) …", 1, 1e6},
+         "schedule step: every N epochs (30) ...", 1, 1e6},
         {"step-gamma", CLI_REAL, &a->step_gamma, "X",
-         "… lr is multiplied by this (0.1)", 1e-9, 1e3},
+         "... the rate is multiplied by X (0.1)", 1e-9, 1e3},
         {"threads", CLI_INT, &a->threads, "N",
          "CPU threads (all cores); the same number gives the same bits", 1, 1024},
         {"seed", CLI_INT, &a->seed, "N", "of batch order and dropout (1)", 0, 9e15},
+        {"quiet", CLI_FLAG, &a->quiet, NULL, "no progress"},
+        /* From here on: how long and with what interruptions. */
+        {"epochs", CLI_INT, &a->epochs, "N", "passes over the data (1)", 1, 1e6},
         {"max-steps", CLI_INT, &a->max_steps, "N",
-         "stop after N steps, with a checkpoint", 0, 9e15},
+         "stop after N steps, with a checkpoint; the schedule still\nspans --epochs", 1,
+         9e15},
         {"checkpoint-steps", CLI_INT, &a->checkpoint_steps, "N",
          "checkpoint every N steps (each epoch and every 60 s)", 1, 9e15},
         {"resume", CLI_FLAG, &a->resume, NULL,
          "go on from the last checkpoint, bit for bit"},
-        {"quiet", CLI_FLAG, &a->quiet, NULL, "no progress"},
     };
     _Static_assert(sizeof rows / sizeof *rows == CLI_NUM_TRAIN_OPTIONS, "rows");
-    for (int i = 0; i < CLI_NUM_TRAIN_OPTIONS; i++) table[i] = rows[i];
+    for (int i = 0; i < num_rows; i++) table[i] = rows[i];
 }
 
 amg_train_options cli_train_make(const cli_train_args *a)

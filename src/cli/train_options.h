@@ -16,15 +16,19 @@ typedef struct {
     bool nesterov, resume, quiet;
 } cli_train_args;
 
-enum { CLI_NUM_TRAIN_OPTIONS = 22 };
+/* The first CLI_NUM_STEP_OPTIONS say what a step does, the rest how long to train. */
+enum { CLI_NUM_STEP_OPTIONS = 18, CLI_NUM_TRAIN_OPTIONS = 22 };
 
-/* Sets the defaults and fills table with CLI_NUM_TRAIN_OPTIONS rows that write to args.
- */
-void cli_train_options(cli_train_args *args, cli_option *table);
+/* Sets the defaults and fills table with num_rows rows (one of the above) that write to
+ * args. */
+void cli_train_options(cli_train_args *args, int num_rows, cli_option *table);
 /* The engine's options of args. */
 amg_train_options cli_train_make(const cli_train_args *args);
-/* "3 epochs in 12.3 s" and the heads' table on stdout. names: per head, NULL: "head 0"
- * …. */
+/* One row for each head, steps and seconds, on stdout. */
 void cli_train_print(const amg_train_result *result);
+
+/* Trains a job folder and prints the result: amalgam-train, and amalgam train JOB.
+ * Returns the exit code. */
+int cli_train_job(const char *job, const cli_train_args *args);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -85,36 +86,73 @@ static const char *duration(double seconds, char buf[32])
     return buf;
 }
 
-/* "epoch 2/3  step 120/469  loss 0.412  acc 85.1%  5210 images/s" without the parts
- * that do not apply. */
-static void describe(const amg_progress_event *e, char *buf, size_t size)
+/* Appends to the text in buf; what does not fit is cut. */
+AMG_PRINTF(3, 4) static void add(char *buf, size_t size, const char *fmt, ...)
 {
-    int n = snprintf(buf, size, "%-8s", e->stage);
-    size_t at = n > 0 ? (size_t)n : 0;
-#define ADD(...)                                                                       \
-    at += at < size ? (size_t)snprintf(buf + at, size - at, __VA_ARGS__) : 0
-    if (e->num_epochs)
-        ADD("  epoch %lld/%lld", (long long)e->epoch, (long long)e->num_epochs);
-    if (e->total) ADD("  %lld/%lld", (long long)e->done, (long long)e->total);
-    if (!isnan(e->loss)) ADD("  loss %.4f", e->loss);
-    if (!isnan(e->accuracy)) ADD("  accuracy %.2f %%", 100 * e->accuracy);
-    if (e->per_second > 0) ADD("  %.0f images/s", e->per_second);
-#undef ADD
+    size_t at = strlen(buf);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(buf + at, size - at, fmt, args);
+    va_end(args);
 }
 
-static void draw_bar(ui_progress *p, const amg_progress_event *e)
+/* "train  epoch 2/3  step 120/469  loss 0.412  accuracy 85.1 %  5210 images/s" without
+ * the parts that do not apply. */
+static void describe(const amg_progress_event *e, char *buf, size_t size)
 {
-    enum { WIDTH = 20 };
-    char text[256], eta[32] = "", bar[WIDTH + 1];
-    double share = e->total > 0 ? (double)e->done / (double)e->total : 0;
-    if (share > 1) share = 1;
-    for (int i = 0; i < WIDTH; i++) bar[i] = i < (int)(share * WIDTH) ? '#' : '.';
-    bar[WIDTH] = 0;
+    snprintf(buf, size, "%s", e->stage);
+    if (e->num_epochs)
+        add(buf, size, "  epoch %lld/%lld  step", (long long)e->epoch,
+            (long long)e->num_epochs);
+    if (e->total) add(buf, size, " %lld/%lld", (long long)e->done, (long long)e->total);
+    if (!isnan(e->loss) && e->num_epochs) add(buf, size, "  loss %.4f", e->loss);
+    if (!isnan(e->accuracy) && e->num_epochs)
+        add(buf, size, "  accuracy %.2f %%", 100 * e->accuracy);
+    if (e->per_second > 0) add(buf, size, "  %.0f images/s", e->per_second);
+}
+
+static int terminal_columns(void)
+{
+    struct winsize w;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) || w.ws_col < 20 ? 80 : w.ws_col;
+}
+
+/* One line that never wraps: the text first, then as much bar as there is room for. */
+static void draw_bar(ui_progress *p, const amg_progress_event *e, double now)
+{
+    enum { MAX_BAR = 24, MIN_BAR = 6 };
+    char text[256], eta[32], bar[MAX_BAR + 3] = "";
+    const int room = terminal_columns() - 1; /* the last column would wrap */
     describe(e, text, sizeof text);
-    if (share > 0) duration((ui_now() - p->started) * (1 - share) / share, eta);
-    fprintf(stderr, "\r[%s] %s%s%s\x1b[K", bar, text, eta[0] ? "  ETA " : "", eta);
+    if (e->total > e->done && e->done > p->first) {
+        double each = (now - p->started) / (double)(e->done - p->first);
+        add(text, sizeof text, "  ETA %s",
+            duration(each * (double)(e->total - e->done), eta));
+    }
+    int width = room - (int)strlen(text) - 3;
+    if (width > MAX_BAR) width = MAX_BAR;
+    if (width >= MIN_BAR && e->total > 0) {
+        double share = (double)e->done / (double)e->total;
+        bar[0] = '[';
+        for (int i = 0; i < width; i++) bar[i + 1] = i < share * width ? '#' : '.';
+        memcpy(bar + 1 + width, "] ", 3);
+    }
+    fprintf(stderr, "\r%s%.*s\x1b[K", bar, room, text);
     fflush(stderr);
     p->drawn = true;
+}
+
+/* The epoch's line stays: its last training report, and validation where there is one.
+ */
+static void print_epoch(ui_progress *p, const amg_progress_event *e)
+{
+    char text[256];
+    describe(p->train.stage ? &p->train : e, text, sizeof text);
+    if (!isnan(e->loss))
+        add(text, sizeof text, "  validation loss %.4f  accuracy %.2f %%", e->loss,
+            100 * e->accuracy);
+    ui_progress_clear(p);
+    fprintf(stderr, "%s\n", text);
 }
 
 static bool report(void *context, const amg_progress_event *e)
@@ -122,15 +160,18 @@ static bool report(void *context, const amg_progress_event *e)
     ui_progress *p = context;
     double now = ui_now();
     char text[256];
-    bool last = e->done >= e->total;
+    if (!p->stage || strcmp(p->stage, e->stage)) {
+        p->stage = e->stage;
+        p->started = now;
+        p->first = e->done;
+    }
+    if (!strcmp(e->stage, "train")) p->train = *e;
     if (e->end_of_epoch) {
-        ui_progress_clear(p);
-        describe(e, text, sizeof text);
-        fprintf(stderr, "%s\n", text);
+        print_epoch(p, e);
+        p->last = now;
     } else if (p->terminal) {
-        if (e->done <= 1) p->started = now;
-        if (last || now - p->last > 0.1) {
-            draw_bar(p, e);
+        if (e->done >= e->total || now - p->last > 0.1) {
+            draw_bar(p, e, now);
             p->last = now;
         }
     } else if (now - p->last > 10) {
@@ -150,10 +191,10 @@ static bool report_quietly(void *context, const amg_progress_event *e)
 
 amg_progress ui_progress_init(ui_progress *p, bool quiet)
 {
-    *p = (ui_progress){.terminal = isatty(STDERR_FILENO) != 0, .started = ui_now()};
-    p->last = p->started;
+    *p = (ui_progress){.terminal = isatty(STDERR_FILENO) != 0, .last = ui_now()};
     signal(SIGINT, on_interrupt);
     signal(SIGTERM, on_interrupt);
+    signal(SIGHUP, on_interrupt);
     return (amg_progress){.report = quiet ? report_quietly : report, .context = p};
 }
 

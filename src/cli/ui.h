@@ -16,15 +16,18 @@ void ui_note(const char *fmt, ...) AMG_PRINTF(1, 2);
 /* Flushes stdout; false (and an error line) if it could not be written. */
 bool ui_flush(void);
 
-/* A progress bar on a terminal, a plain line now and then otherwise. */
+/* A progress bar on a terminal, a plain line every ten seconds and for each epoch
+ * otherwise. */
 typedef struct {
     bool terminal, drawn;
-    double started, last; /* seconds */
-    int64_t last_epoch;
+    const char *stage;    /* the one being shown, since `started` with `first` done */
+    double started, last; /* seconds; last: when something was shown */
+    int64_t first;
+    amg_progress_event train; /* the latest of this stage */
 } ui_progress;
 
-/* quiet: nothing is shown, but Ctrl-C still asks for a clean stop. p must outlive the
- * result. */
+/* quiet: nothing is shown, but Ctrl-C, TERM and HUP still ask for a clean stop. p must
+ * outlive the result. */
 amg_progress ui_progress_init(ui_progress *p, bool quiet);
 /* Ends the bar's line; harmless if none was drawn. */
 void ui_progress_clear(ui_progress *p);

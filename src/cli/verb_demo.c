@@ -114,8 +114,9 @@ static int compare_files(const char *out)
     amg_error err = {0};
     char *trained = amg_path_join(out, "trained.onnx"),
          *alone = amg_path_join(out, "alone.onnx");
-    amg_status st =
-        trained && alone ? amg_file_sha256(trained, a, &size, &err) : AMG_NO_MEMORY;
+    amg_status st = trained && alone
+                        ? amg_file_sha256(trained, a, &size, &err)
+                        : amg_fail(&err, AMG_NO_MEMORY, -1, out, "no memory");
     if (!st) st = amg_file_sha256(alone, b, &size, &err);
     amg_free(trained);
     amg_free(alone);
@@ -132,7 +133,8 @@ static int draw_picture(const char *data, const char *out)
     char spec[1024];
     char *job = amg_path_join(out, "job"), *png = amg_path_join(out, "sample.png");
     snprintf(spec, sizeof spec, "%s%s", data, TRAIN_PART);
-    amg_status st = job && png ? cli_picture(spec, job, png, &err) : AMG_NO_MEMORY;
+    amg_status st = job && png ? cli_picture(spec, job, png, &err)
+                               : amg_fail(&err, AMG_NO_MEMORY, -1, out, "no memory");
     if (!st) printf("\n%s: one sample, before and as the cloud sees it\n", png);
     amg_free(job);
     amg_free(png);
@@ -174,6 +176,7 @@ int verb_demo(int argc, char **argv)
     char count[8];
     snprintf(count, sizeof count, "%d", (int)decoys);
     code = run_cycle(&(places){data, out, count});
+    if (code) amg_dir_remove(out); /* made above, so nothing of the user's is in it */
     if (!code) code = compare_files(out);
     if (!code) code = draw_picture(data, out);
     if (!code)

@@ -1,5 +1,6 @@
 /* amalgam eval: loss, top-1 and top-5 of a model on a data set. */
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "base/parallel.h"
@@ -67,12 +68,18 @@ int verb_eval(int argc, char **argv)
     amg_preprocess pre = {0};
     amg_head_result r = {0};
     int64_t n = 0;
-    if (cli_parse_normalize(normalize, &pre, &err)) return ui_error(&err);
+    if (cli_parse_normalize(normalize, &pre, &err)) {
+        ui_error(&err);
+        return CLI_USAGE;
+    }
     amg_set_threads((int)threads);
     ui_progress bar;
     amg_progress progress = ui_progress_init(&bar, json);
     amg_status st = evaluate(model, data, &pre, batch, &progress, &r, &n, &err);
     ui_progress_clear(&bar);
+    if (!st && !isfinite(r.val_loss))
+        st = amg_fail(&err, AMG_NOT_FINITE, -1, model,
+                      "its loss is no number: it holds or makes NaN or infinity");
     if (st) return ui_error(&err);
     if (json) {
         json_t *o = json_pack("{s:I, s:f, s:f, s:f}", "samples", (json_int_t)n, "loss",

@@ -9,6 +9,16 @@
 #include "cli/ui.h"
 #include "cli/verbs.h"
 
+/* Names come from files that others made: what would move the cursor is not printed. */
+static void print_safely(const char *text)
+{
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        bool c1 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0; /* U+0080 to U+009F */
+        putchar(c1 || *c < 0x20 || *c == 0x7f ? '?' : *c);
+        if (c1) c++;
+    }
+}
+
 /* "key: value" lines, nested ones indented; short leaves stay on one line as JSON. */
 static void print_plain(json_t *value, int indent)
 {
@@ -16,11 +26,14 @@ static void print_plain(json_t *value, int indent)
     json_t *child;
     json_object_foreach(value, key, child)
     {
-        printf("%*s%s: ", indent, "", key);
+        printf("%*s", indent, "");
+        print_safely(key);
+        printf(": ");
         char *flat = json_dumps(child, JSON_COMPACT | JSON_ENCODE_ANY);
         bool nested = json_is_object(child) && flat && strlen(flat) > 72;
         if (json_is_string(child)) {
-            printf("%s\n", json_string_value(child));
+            print_safely(json_string_value(child));
+            printf("\n");
         } else if (nested) {
             printf("\n");
             print_plain(child, indent + 2);
@@ -28,11 +41,14 @@ static void print_plain(json_t *value, int indent)
             printf("\n");
             for (size_t i = 0; i < json_array_size(child); i++) {
                 char *row = json_dumps(json_array_get(child, i), JSON_ENCODE_ANY);
-                printf("%*s- %s\n", indent + 2, "", row ? row : "?");
+                printf("%*s- ", indent + 2, "");
+                print_safely(row ? row : "?");
+                printf("\n");
                 free(row);
             }
         } else {
-            printf("%s\n", flat ? flat : "?");
+            print_safely(flat ? flat : "?");
+            printf("\n");
         }
         free(flat);
     }

@@ -87,6 +87,32 @@ static void print_warnings(const amg_obfuscate_options *o,
                 (long long)r->num_passed_over);
 }
 
+/* Options that say nothing together, or too little. */
+static int check_choices(const cli_command *c, const amg_obfuscate_options *o,
+                         bool paper, bool same, bool has_model_amount)
+{
+    if (o->covers && paper)
+        return cli_usage_error(c,
+                               "covers hide which sub-network is yours, noise does not",
+                               "--decoys-from and --noise/--amount exclude each other");
+    if (!o->covers && !paper)
+        return cli_usage_error(
+            c,
+            "split your source at random: --train 'DATA[50%:seed=1]' --decoys-from "
+            "'DATA[50%-100%:seed=1]'; or see --noise and its warning",
+            "nothing to fill the decoys' streams with: no --decoys-from");
+    if (has_model_amount && (!paper || same))
+        return cli_usage_error(
+            c,
+            paper ? "--decoy-arch same makes the decoys as large as the original"
+                  : "decoys of another size than the original would give it away",
+            "--model-amount goes with paper mode and --decoy-arch walk only");
+    if (o->val_covers && (paper || !o->val))
+        return cli_usage_error(c, NULL,
+                               "--val-decoys-from needs --decoys-from and --val");
+    return CLI_GO_ON;
+}
+
 int verb_obfuscate(int argc, char **argv)
 {
     amg_obfuscate_options o = {0};
@@ -105,8 +131,7 @@ int verb_obfuscate(int argc, char **argv)
          63},
         {"decoys-from", CLI_STRING, &o.covers, "DATA",
          "pool of covers for the decoys' streams; best a random part\nof the same "
-         "source as "
-         "your data"},
+         "source as your data"},
         {"val-decoys-from", CLI_STRING, &o.val_covers, "DATA",
          "pool for the validation data (unused rest of --decoys-from)"},
         {"decoy-arch", CLI_CHOICE, &arch, "ARCH",
@@ -118,7 +143,7 @@ int verb_obfuscate(int argc, char **argv)
          "paper mode: each side grows by A (0.5) instead of by covers", 0.01, 100},
         {"model-amount", CLI_REAL, &model_amount, "B",
          "paper mode: the decoys' parameters together are B times\nthe original's "
-         "(0.5)",
+         "(0.5; with --decoy-arch same each has as many)",
          0.001, 1000},
         {"noise", CLI_STRING, &noise, "KIND",
          "paper mode: uniform | gaussian | laplace | values:FILE"},
@@ -155,42 +180,28 @@ int verb_obfuscate(int argc, char **argv)
         .num_options = sizeof table / sizeof *table};
     int code = cli_parse(&command, argc, argv, NULL);
     if (code != CLI_GO_ON) return code;
-    if (noise && !parse_noise(noise, &o)) {
-        fprintf(stderr,
-                "amalgam: error: --noise: found '%s', expected uniform, gaussian, "
-                "laplace or values:FILE\n",
-                noise);
-        return CLI_USAGE;
-    }
-    bool paper = noise || amount >= 0;
-    if (o.covers && paper) {
-        fprintf(
-            stderr,
-            "amalgam: error: --decoys-from and --noise/--amount exclude each other\n"
-            "amalgam: hint: covers hide which sub-network is yours, noise does not\n");
-        return CLI_USAGE;
-    }
-    if (!o.covers && !paper) {
-        fprintf(
-            stderr,
-            "amalgam: error: nothing to fill the decoys' streams with: no "
-            "--decoys-from\n"
-            "amalgam: hint: split your source at random: --train 'DATA[50%%:seed=1]' "
-            "--decoys-from 'DATA[50%%-100%%:seed=1]'; or see --noise and its "
-            "warning\n");
-        return CLI_USAGE;
-    }
+    if (noise && !parse_noise(noise, &o))
+        return cli_usage_error(&command, NULL,
+                               "--noise: found '%.100s', expected uniform, gaussian, "
+                               "laplace or values:FILE",
+                               noise);
+    const bool paper = noise || amount > 0;
+    code = check_choices(&command, &o, paper, arch == 1, model_amount > 0);
+    if (code != CLI_GO_ON) return code;
     o.mode = paper ? AMG_MODE_PAPER : AMG_MODE_STREAMS;
-    o.amount = !paper ? 0 : amount > 0 ? amount : 0.5;
+    if (paper) o.amount = amount > 0 ? amount : 0.5;
     o.num_decoys = (int)decoys;
     o.decoys.arch = arch ? AMG_DECOY_SAME : AMG_DECOY_WALK;
     o.decoys.walk_steps = (int)walk;
-    o.decoys.model_amount = model_amount > 0 ? model_amount : paper ? 0.5 : 0;
+    if (paper && !arch) o.decoys.model_amount = model_amount > 0 ? model_amount : 0.5;
 
     amg_error err = {0};
     amg_passphrase pass = {0};
     amg_obfuscate_result r = {0};
-    if (cli_parse_normalize(normalize, &o.preprocess, &err)) return ui_error(&err);
+    if (cli_parse_normalize(normalize, &o.preprocess, &err)) {
+        ui_error(&err);
+        return CLI_USAGE;
+    }
     if ((passphrase || fd >= 0) && cli_passphrase_read((int)fd, true, &pass, &err))
         return ui_error(&err);
     o.passphrase = pass.text ? &pass : NULL;

@@ -1,15 +1,30 @@
-/* amalgam-train JOB: what runs on the cloud when PyTorch does not. */
+/* amalgam-train JOB: what runs on the cloud when PyTorch does not. Knows nothing of the
+ * owner's side. */
 #include "cli/options.h"
 #include "cli/train_options.h"
 #include "cli/ui.h"
 #include "cli/verbs.h"
 #include "engine/job.h"
 
+int cli_train_job(const char *job, const cli_train_args *args)
+{
+    amg_error err = {0};
+    amg_train_result result = {0};
+    ui_progress bar;
+    amg_progress progress = ui_progress_init(&bar, args->quiet);
+    amg_train_options options = cli_train_make(args);
+    amg_status st = amg_job_train(job, &options, &progress, &result, &err);
+    ui_progress_clear(&bar);
+    if (st) return ui_error(&err);
+    cli_train_print(&result);
+    return ui_flush() ? CLI_OK : CLI_FAILURE;
+}
+
 int verb_train_job(int argc, char **argv)
 {
     cli_train_args args;
     cli_option table[CLI_NUM_TRAIN_OPTIONS];
-    cli_train_options(&args, table);
+    cli_train_options(&args, CLI_NUM_TRAIN_OPTIONS, table);
     const cli_command command = {
         .name = "amalgam-train",
         .synopsis = "JOB [options]",
@@ -27,16 +42,5 @@ int verb_train_job(int argc, char **argv)
         .positional = "JOB"};
     const char *job = NULL;
     int code = cli_parse(&command, argc, argv, &job);
-    if (code != CLI_GO_ON) return code;
-
-    amg_error err = {0};
-    amg_train_result result = {0};
-    ui_progress bar;
-    amg_progress progress = ui_progress_init(&bar, args.quiet);
-    amg_train_options options = cli_train_make(&args);
-    amg_status st = amg_job_train(job, &options, &progress, &result, &err);
-    ui_progress_clear(&bar);
-    if (st) return ui_error(&err);
-    cli_train_print(&result);
-    return ui_flush() ? CLI_OK : CLI_FAILURE;
+    return code == CLI_GO_ON ? cli_train_job(job, &args) : code;
 }

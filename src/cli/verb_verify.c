@@ -30,11 +30,12 @@ static void print_result(const amg_verify_result *r, bool json)
 
 int verb_verify(int argc, char **argv)
 {
+    enum { NUM_OWN = 5 };
     const char *key = NULL, *job = NULL;
     int64_t fd = -1, steps = 20;
     bool json = false;
     cli_train_args args;
-    cli_option table[CLI_NUM_TRAIN_OPTIONS + 5] = {
+    cli_option table[NUM_OWN + CLI_NUM_STEP_OPTIONS] = {
         {"key", CLI_STRING, &key, "FILE", "the job's key", .required = true},
         {"job", CLI_STRING, &job, "JOB", "the job folder as it was made",
          .required = true},
@@ -43,7 +44,7 @@ int verb_verify(int argc, char **argv)
         {"passphrase-fd", CLI_INT, &fd, "N",
          "read the key's passphrase from this descriptor", 0, 1024},
     };
-    cli_train_options(&args, table + 5);
+    cli_train_options(&args, CLI_NUM_STEP_OPTIONS, table + NUM_OWN);
     args.lr = 0.05;
     args.momentum = 0.9;
     args.weight_decay = 5e-4;
@@ -54,12 +55,13 @@ int verb_verify(int argc, char **argv)
         .synopsis = "--key FILE --job JOB [--steps N] [--json] [training options]",
         .about = "Trains the original alone and inside its job and compares every "
                  "parameter and\n"
-                 "buffer bit for bit. Unless told otherwise momentum 0.9, weight decay "
-                 "5e-4,\n"
-                 "cosine schedule and label smoothing 0.1 are on.",
+                 "buffer bit for bit. Unless told otherwise the learning rate is 0.05, "
+                 "and momentum\n"
+                 "0.9, weight decay 5e-4, cosine schedule and label smoothing 0.1 are "
+                 "on.",
         .examples = "  amalgam verify --key job.key --job job/ --steps 20",
         .options = table,
-        .num_options = CLI_NUM_TRAIN_OPTIONS + 5};
+        .num_options = NUM_OWN + CLI_NUM_STEP_OPTIONS};
     int code = cli_parse(&command, argc, argv, NULL);
     if (code != CLI_GO_ON) return code;
 
@@ -79,10 +81,9 @@ int verb_verify(int argc, char **argv)
     cli_passphrase_clear(&pass);
     if (st) return ui_error(&err);
     print_result(&r, json);
-    if (r.bits_different) {
+    if (r.key_is_loose) cli_warn_loose(key);
+    if (r.bits_different)
         ui_note("error: %d of %d tensors differ, the first is %s", r.num_different,
                 r.num_tensors, r.first_different);
-        return CLI_FAILURE;
-    }
-    return ui_flush() ? CLI_OK : CLI_FAILURE;
+    return ui_flush() && !r.bits_different ? CLI_OK : CLI_FAILURE;
 }

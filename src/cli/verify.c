@@ -36,8 +36,14 @@ static amg_status read_stream(const amg_source *s, int64_t i, void *x, int32_t *
     if (!st) {
         const amg_subnet_plan *own = &t->plan->subnets[t->plan->original];
         amg_select(t->plan, t->plan->original, sample, 1, t->elem, x);
-        for (int64_t c = 0; c < own->num_classes; c++)
-            if (own->label_map[c] == all[t->column]) labels[0] = (int32_t)c;
+        int32_t c = 0;
+        while (c < own->num_classes && own->label_map[c] != all[t->column]) c++;
+        labels[0] = c;
+        if (c == own->num_classes)
+            st = amg_fail(err, AMG_MISMATCH, -1, "verify",
+                          "sample %lld of the job has label %d, expected one of %lld "
+                          "classes",
+                          (long long)i, all[t->column], (long long)own->num_classes);
     }
     amg_free(sample);
     amg_free(all);
@@ -68,6 +74,7 @@ typedef struct {
     amg_obf_plan plan;
     amg_job job;
     int head;           /* index of the original's output in the job */
+    bool loose;         /* key file readable by others */
     amg_graph *initial; /* the original with the job's initial weights */
     char dir[4096];     /* temporary folder; "" before it exists */
 } bench;
@@ -92,13 +99,22 @@ static amg_status extract_from(const bench *b, const char *path, amg_graph **out
     return status;
 }
 
+/* The plan's positions must lie within the job's samples: the folder may come back from
+ * the cloud, whose manifest is not trusted. */
+static bool fits_plan(const amg_job *job, const amg_obf_plan *plan)
+{
+    return job->graph->num_outputs == plan->num_subnets && job->train.rank == 3 &&
+           job->train.dtype == plan->shape.dtype &&
+           !memcmp(job->train.dims, plan->out_dims, sizeof plan->out_dims);
+}
+
 static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass,
                            const char *job_dir, const char *temp_dir, amg_error *err)
 {
     uint8_t *bytes = NULL;
     size_t size;
-    bool loose;
-    amg_status st = amg_keyfile_open(key, pass, &b->secret, &bytes, &size, &loose, err);
+    amg_status st =
+        amg_keyfile_open(key, pass, &b->secret, &bytes, &size, &b->loose, err);
     if (!st) st = amg_key_payload_parse(bytes, size, &b->payload, err);
     amg_payload_free(bytes);
     if (!st) st = amg_obf_plan_derive(b->secret, &b->payload.shape, &b->plan, err);
@@ -109,8 +125,11 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
         if (!strcmp(b->job.graph->values[b->job.graph->outputs[i]].name,
                     b->payload.original_output))
             b->head = i;
-    if (b->head < 0 || b->job.graph->num_outputs != b->plan.num_subnets)
-        return amg_fail(err, AMG_MISMATCH, -1, job_dir, "is not the job of this key");
+    if (b->head < 0 || !fits_plan(&b->job, &b->plan)) {
+        amg_fail(err, AMG_MISMATCH, -1, job_dir, "is not the job of this key");
+        amg_hint(err, "key and job are made together by one amalgam obfuscate");
+        return AMG_MISMATCH;
+    }
     snprintf(b->dir, sizeof b->dir, "%s/amalgam-verify-XXXXXX", temp_dir);
     if (!mkdtemp(b->dir)) {
         b->dir[0] = 0;
@@ -221,6 +240,7 @@ amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *j
     if (!st) st = train_inside(&b, &o, progress, &inside, err);
     if (!st) st = compare(&alone, inside, &r, err);
     r.threads = amg_threads();
+    r.key_is_loose = b.loose;
     if (!st) *result = r;
 done:
     amg_params_clear(&alone);

@@ -13,6 +13,7 @@ typedef struct {
     char first_different[256]; /* name of the first tensor that differs */
     int64_t steps;
     int threads;
+    bool key_is_loose; /* others may read the key file */
 } amg_verify_result;
 
 /* Both runs start from JOB's initial weights and take options->max_steps steps.

@@ -91,7 +91,7 @@ struct amg_plan {
     amg_status status; /* first failure while compiling */
     amg_error *err;    /* of amg_plan_new, valid while compiling */
 
-    int *order, num_nodes; /* canonical */
+    int *order, num_nodes;   /* canonical */
     int *params, num_params; /* trainables and buffers, canonical */
     amg_node_state *nodes;   /* by graph node */
     amg_value_state *values; /* by graph value */
@@ -140,6 +140,8 @@ void amg_plan_unfuse(amg_plan *p, int node);
 const amg_layout *amg_plan_layout(amg_plan *p, int value);
 /* Row-major layout of the value's own dims. */
 const amg_layout *amg_plan_plain(amg_plan *p, int value);
+/* like's channel blocking for value's dims; NULL after a failure. */
+const amg_layout *amg_plan_blocked_like(amg_plan *p, const amg_layout *like, int value);
 /* Data of a constant: f32 scalars and i64 index vectors read while compiling. NULL if
  * value is no constant with data. */
 const amg_tensor *amg_plan_constant(const amg_plan *p, int value);

@@ -107,7 +107,7 @@ void amg_concat_forward(amg_plan *p, int node)
     p->nodes[node].self = self;
     for (int i = 0; i < n->num_inputs && !p->status; i++) {
         const amg_value *x = amg_plan_value(p, n->inputs[i]);
-        layouts[i] = like ? amg_layout_blocked_like(p->dnnl, like, 4, x->dims)
+        layouts[i] = like ? amg_plan_blocked_like(p, like, n->inputs[i])
                           : amg_plan_plain(p, n->inputs[i]);
         buffers[1 + i] = amg_plan_read(p, node, n->inputs[i], layouts[i]);
         part[i] = 1;
@@ -115,7 +115,7 @@ void amg_concat_forward(amg_plan *p, int node)
         first[i] = self->total;
         self->total += part[i];
     }
-    self->out = like ? amg_layout_blocked_like(p->dnnl, like, 4, y->dims)
+    self->out = like ? amg_plan_blocked_like(p, like, n->outputs[0])
                      : amg_plan_plain(p, n->outputs[0]);
     buffers[0] = amg_plan_define(p, n->outputs[0], self->out);
     amg_emit_kernel(p, node, "concat", run_join, self, n->num_inputs + 1, buffers);

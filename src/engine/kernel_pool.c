@@ -67,11 +67,9 @@ static bool read_shape(amg_plan *p, int node, amg_pool_shape *s)
 static amg_status make_forward(amg_plan *p, int node, pool_state *self,
                                const amg_layout *src, amg_error *err)
 {
-    const amg_value *y = amg_plan_value(p, amg_plan_result(p, node));
     self->src = src;
-    self->dst = amg_layout_blocked_like(p->dnnl, src, 4, y->dims);
-    if (!self->dst)
-        return amg_fail(err, AMG_NO_MEMORY, -1, "", "no memory for a layout");
+    self->dst = amg_plan_blocked_like(p, src, amg_plan_result(p, node));
+    if (!self->dst) return p->status;
     return amg_dnnl_pool(p->dnnl, &self->shape, self->src, self->dst,
                          p->options.training, NULL, &self->forward, err);
 }

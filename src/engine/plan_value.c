@@ -163,6 +163,15 @@ const amg_layout *amg_plan_plain(amg_plan *p, int value)
     return l;
 }
 
+const amg_layout *amg_plan_blocked_like(amg_plan *p, const amg_layout *like, int value)
+{
+    if (p->status) return NULL;
+    const amg_value *v = &p->graph->values[value];
+    const amg_layout *l = amg_layout_blocked_like(p->dnnl, like, v->rank, v->dims);
+    if (!l) amg_plan_fail(p, -1, AMG_NO_MEMORY, "no memory for a layout");
+    return l;
+}
+
 /* Gives a parameter its home: value, gradient, and the way from and to row-major. */
 static void settle_param(amg_plan *p, int node, int value, const amg_layout *layout,
                          const amg_layout *plain)

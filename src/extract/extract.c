@@ -171,7 +171,8 @@ amg_status amg_extract(const amg_extract_options *options, amg_extract_result *r
         if (st && options->out_safetensors) (void)remove(options->out_safetensors);
     }
     if (!st)
-        *result = (amg_extract_result){payload.num_names, amg_graph_num_trainable(g)};
+        *result =
+            (amg_extract_result){payload.num_names, amg_graph_num_trainable(g), loose};
     amg_graph_free(g);
     amg_safetensors_close(weights);
     amg_key_payload_clear(&payload);

@@ -17,6 +17,7 @@ typedef struct {
 typedef struct {
     int num_params;
     int64_t num_scalars;
+    bool key_is_loose; /* others may read the key file */
 } amg_extract_result;
 
 /* Every tensor of the file must be finite and those of the original must have their

@@ -150,8 +150,10 @@ int amg_builder_input(amg_builder *b, const char *name, amg_dtype dtype, int ran
 {
     if (!amg_builder_good(b)) return AMG_NO_VALUE;
     bool valid = rank >= 0 && rank <= AMG_MAX_RANK && amg_dtype_size(dtype) > 0;
+    int64_t count = 1;
     for (int i = 0; valid && i < rank; i++)
-        valid = dims[i] >= 0 || (i == 0 && dims[i] == AMG_DIM_BATCH);
+        valid = (i == 0 && dims[i] == AMG_DIM_BATCH) ||
+                (dims[i] >= 0 && amg_mul_i64(count, dims[i], &count));
     if (!valid) {
         b->status = amg_fail(&b->error, AMG_MALFORMED, -1, name,
                              "the input's shape is not valid");

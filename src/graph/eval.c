@@ -119,7 +119,8 @@ static bool eval_transpose(const eval *e)
     int64_t own[AMG_MAX_RANK], strides[AMG_MAX_RANK];
     strides_of(x, own);
     for (int d = 0; d < x->rank; d++)
-        strides[d] = own[perm ? perm->ints[d] : x->rank - 1 - d];
+        strides[d] =
+            own[perm && perm->kind == AMG_ATTR_INTS ? perm->ints[d] : x->rank - 1 - d];
     move(x, 0, strides, e->out);
     return true;
 }
@@ -147,7 +148,8 @@ static bool eval_slice(const eval *e)
         if (start[i] < 0) start[i] = start[i] < -dim ? 0 : start[i] + dim;
         if (start[i] > dim - 1) start[i] = dim - 1;
         base += start[i] * own[axis];
-        own[axis] *= step[i];
+        /* One element has no next one, and its step may be any number. */
+        own[axis] = e->out->dims[axis] > 1 ? own[axis] * step[i] : 0;
     }
     move(x, base, own, e->out);
     return true;

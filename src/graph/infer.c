@@ -257,10 +257,27 @@ static amg_status check_arity(const amg_node *node, amg_error *err)
     return AMG_OK;
 }
 
+/* Elements of every output can be counted, so that later products need no check. */
+static amg_status check_size(const amg_infer *c)
+{
+    for (int i = 0; i < c->node->num_outputs; i++) {
+        const amg_value *v = amg_infer_out(c, i);
+        int64_t count = 1;
+        for (int d = 0; d < v->rank; d++) {
+            int64_t dim = v->dims[d] == AMG_DIM_BATCH ? 1 : v->dims[d];
+            if (!amg_mul_i64(count, dim, &count))
+                return amg_node_fail(c->node, AMG_OVERFLOW, c->err,
+                                     "output %d has too many elements to count", i);
+        }
+    }
+    return AMG_OK;
+}
+
 amg_status amg_infer_node(amg_value *values, const amg_node *node, amg_error *err)
 {
     amg_infer c = {.values = values, .node = node, .err = err};
     for (int i = 0; i < node->num_outputs; i++) values[node->outputs[i]].rank = -1;
     amg_status s = check_arity(node, err);
-    return s ? s : rules[node->op](&c);
+    if (!s) s = rules[node->op](&c);
+    return s ? s : check_size(&c);
 }

@@ -78,7 +78,7 @@ static amg_status slide(const amg_infer *c, const window *w, const int64_t *dims
     for (int i = 0; i < 2; i++) {
         int64_t extent = w->dilation[i] * (w->kernel[i] - 1) + 1;
         int64_t span = dims[2 + i] + w->pad_begin[i] + w->pad_end[i] - extent;
-        if (dims[2 + i] < 1 || span < 0)
+        if (span < 0)
             return amg_node_fail(c->node, AMG_MISMATCH, c->err,
                                  "window of %lld does not fit %s %lld (padded by %lld)",
                                  (long long)extent, i ? "width" : "height",
@@ -102,6 +102,19 @@ static amg_status expect_rank(const amg_infer *c, const char *what, const amg_va
     if (v->rank == rank) return AMG_OK;
     return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%s is %s, expected %d dims",
                          what, amg_shape_text(v->dtype, v->rank, v->dims, text), rank);
+}
+
+/* x is [N,C,H,W] with a height and width that leave window arithmetic room. */
+static amg_status expect_image(const amg_infer *c, const amg_value *x)
+{
+    char text[AMG_SHAPE_TEXT];
+    amg_status s = expect_rank(c, "input", x, 4);
+    if (s || (x->dims[2] >= 1 && x->dims[2] <= INT32_MAX && x->dims[3] >= 1 &&
+              x->dims[3] <= INT32_MAX))
+        return s;
+    return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                         "input is %s, expected a height and width of 1 to 2^31-1",
+                         amg_shape_text(x->dtype, 4, x->dims, text));
 }
 
 /* v, if present, is a vector of n of x's type. */
@@ -132,13 +145,14 @@ amg_status amg_infer_conv(const amg_infer *c)
     if (s) return s;
     if (x->rank < 0 || w->rank < 0) return AMG_OK;
     s = expect_rank(c, "weight", w, 4);
-    if (!s) s = expect_rank(c, "input", x, 4);
+    if (!s) s = expect_image(c, x);
     if (!s) s = expect_vector(c, "bias", amg_infer_find_in(c, 2), w->dims[0], x->dtype);
     if (s) return s;
 
     int64_t group = amg_attr_int(c->node, "group", 1);
-    if (group < 1 || x->dims[1] % group != 0 || w->dims[1] != x->dims[1] / group ||
-        w->dims[0] % group != 0) {
+    if (w->dims[0] < 1 || w->dims[2] < 1 || w->dims[2] > INT32_MAX || w->dims[3] < 1 ||
+        w->dims[3] > INT32_MAX || group < 1 || x->dims[1] % group != 0 ||
+        w->dims[1] != x->dims[1] / group || w->dims[0] % group != 0) {
         char a[AMG_SHAPE_TEXT], b[AMG_SHAPE_TEXT];
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
                              "weight %s does not fit input %s with %lld groups",
@@ -163,7 +177,7 @@ amg_status amg_infer_pool(const amg_infer *c)
     const amg_value *x = amg_infer_in(c, 0);
     amg_infer_out(c, 0)->dtype = x->dtype;
     if (x->rank < 0) return AMG_OK;
-    amg_status s = expect_rank(c, "input", x, 4);
+    amg_status s = expect_image(c, x);
     if (s) return s;
 
     window win = {.kernel = {0, 0}};

@@ -122,12 +122,14 @@ amg_status amg_infer_slice(const amg_infer *c)
                              "%d starts, %d ends, %d axes, %d steps", n, count,
                              num_axes, num_steps);
     memcpy(dims, x->dims, sizeof dims);
+    unsigned seen = 0;
     for (int i = 0; i < n; i++) {
         int axis = amg_axis_find(axes[i], x->rank);
-        if (axis < 0 || step[i] == 0 || step[i] == INT64_MIN)
+        if (axis < 0 || seen >> axis & 1 || step[i] == 0 || step[i] == INT64_MIN)
             return amg_node_fail(c->node, AMG_MISMATCH, c->err,
                                  "axis %lld, step %lld on rank %d", (long long)axes[i],
                                  (long long)step[i], x->rank);
+        seen |= 1u << axis;
         if (dims[axis] != AMG_DIM_BATCH)
             dims[axis] = slice_length(x->dims[axis], start[i], end[i], step[i]);
         else if (start[i] != 0 || end[i] < INT32_MAX || step[i] != 1)

@@ -49,7 +49,7 @@ static amg_status fill_dim(exporter *ex, int64_t dim,
     return AMG_OK;
 }
 
-/* A value whose shape is not known before the batch is planned has no shape. */
+/* A value of unknown rank has no shape field. */
 static amg_status fill_shape(exporter *ex, const amg_value *v,
                              Onnx__TensorShapeProto **out)
 {
@@ -68,7 +68,8 @@ static amg_status fill_shape(exporter *ex, const amg_value *v,
     return AMG_OK;
 }
 
-static amg_status fill_info(exporter *ex, const amg_value *v,
+/* The value of shape's dtype and dims, under its name in the graph. */
+static amg_status fill_info(exporter *ex, const char *name, const amg_value *shape,
                             Onnx__ValueInfoProto **out)
 {
     Onnx__ValueInfoProto *info = amg_arena_alloc(&ex->arena, sizeof *info);
@@ -78,26 +79,53 @@ static amg_status fill_info(exporter *ex, const amg_value *v,
     onnx__value_info_proto__init(info);
     onnx__type_proto__init(type);
     onnx__type_proto__tensor__init(t);
-    info->name = text(v->name);
+    info->name = text(name);
     info->type = type;
     type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     type->tensor_type = t;
     t->has_elem_type = 1;
-    t->elem_type = amg_dtype_onnx(v->dtype);
+    t->elem_type = amg_dtype_onnx(shape->dtype);
     *out = info;
-    return fill_shape(ex, v, &t->shape);
+    return fill_shape(ex, shape, &t->shape);
 }
 
-static amg_status fill_infos(exporter *ex, const int *ids, int count,
+/* ids: values of the graph; shaped: the graph that knows their shapes, shape_ids there.
+ */
+static amg_status fill_infos(exporter *ex, const int *ids, const amg_graph *shaped,
+                             const int *shape_ids, int count,
                              Onnx__ValueInfoProto ***out)
 {
     *out = amg_arena_array(&ex->arena, (size_t)count, sizeof **out);
     if (!*out) return fail_memory(ex);
     for (int i = 0; i < count; i++) {
-        amg_status st = fill_info(ex, &ex->g->values[ids[i]], &(*out)[i]);
+        amg_status st = fill_info(ex, ex->g->values[ids[i]].name,
+                                  &shaped->values[shape_ids[i]], &(*out)[i]);
         if (st) return st;
     }
     return AMG_OK;
+}
+
+static bool knows_outputs(const amg_graph *g)
+{
+    for (int i = 0; i < g->num_outputs; i++)
+        if (g->values[g->outputs[i]].rank < 0) return false;
+    return true;
+}
+
+/* An output behind a computed Reshape has its shape only once the arithmetic is folded.
+ * ONNX wants every output to have one; where folding fails, it is left out. */
+static amg_status fill_outputs(exporter *ex, Onnx__GraphProto *graph)
+{
+    const amg_graph *g = ex->g;
+    amg_graph *folded = NULL;
+    amg_status st = AMG_OK;
+    if (!knows_outputs(g)) st = amg_graph_plan_batch(g, AMG_DIM_BATCH, &folded, NULL);
+    if (st == AMG_NO_MEMORY) return fail_memory(ex);
+    const amg_graph *shaped = folded ? folded : g;
+    st = fill_infos(ex, g->outputs, shaped, shaped->outputs, g->num_outputs,
+                    &graph->output);
+    amg_graph_free(folded);
+    return st;
 }
 
 /* data false: location EXTERNAL and no external_data, our form without weights. */
@@ -262,8 +290,9 @@ static amg_status fill_graph(exporter *ex, Onnx__GraphProto *graph)
         amg_status st = fill_node(ex, &g->nodes[i], &graph->node[i]);
         if (st) return st;
     }
-    amg_status st = fill_infos(ex, g->inputs, g->num_inputs, &graph->input);
-    if (!st) st = fill_infos(ex, g->outputs, g->num_outputs, &graph->output);
+    amg_status st =
+        fill_infos(ex, g->inputs, g, g->inputs, g->num_inputs, &graph->input);
+    if (!st) st = fill_outputs(ex, graph);
     return st ? st : fill_initializers(ex, graph);
 }
 

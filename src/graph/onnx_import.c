@@ -194,6 +194,21 @@ static amg_status add_output(amg_import *im, size_t index, amg_error *err)
     return AMG_OK;
 }
 
+/* Weights may be absent (key files), what shapes and arithmetic depend on may not. */
+static amg_status check_constants(const amg_graph *g, amg_error *err)
+{
+    for (int i = 0; i < g->num_values; i++) {
+        const amg_value *v = &g->values[i];
+        if (v->kind != AMG_VALUE_PARAM || v->role != AMG_ROLE_CONSTANT || v->data.data)
+            continue;
+        char where[256];
+        snprintf(where, sizeof where, "tensor \"%.200s\"", v->name);
+        return amg_fail(err, AMG_MALFORMED, -1, where,
+                        "a constant without data: only weights may be absent");
+    }
+    return AMG_OK;
+}
+
 static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
 {
     amg_status st = check_model(im, err);
@@ -206,7 +221,15 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
         if (im->node_needed[im->order[i]])
             st = amg_import_node(im, g->node[im->order[i]], err);
     for (size_t i = 0; !st && i < g->n_output; i++) st = add_output(im, i, err);
-    return st ? st : amg_builder_finish(im->builder, out, err);
+    amg_graph *made;
+    if (!st) st = amg_builder_finish(im->builder, &made, err);
+    if (st) return st;
+    st = check_constants(made, err);
+    if (st)
+        amg_graph_free(made);
+    else
+        *out = made;
+    return st;
 }
 
 /* Takes over onnx. */

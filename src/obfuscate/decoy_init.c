@@ -136,11 +136,49 @@ static bool find_law(const amg_graph *g, int v, law *l, double *mean)
     return false;
 }
 
+/* PyTorch's normal_ makes normals in pairs (x[i], x[i+8]) of blocks of 16 from uniforms
+ * of 24 bits, so 2^24 (1 - exp(-r^2/2)) of a pair is a whole number. Decoys without
+ * that lattice beside an original with it are found from their initial weights alone.
+ * Counts such pairs where float rounding leaves the number legible (up to 1e5):
+ * *num_pairs of them, *num_whole within a tenth of a whole number. */
+static void count_lattice(const amg_tensor *t, double scale, int64_t *num_pairs,
+                          int64_t *num_whole)
+{
+    const float *x = t->data;
+    int64_t n = amg_tensor_count(t),
+            tail = n % 16 ? 16 : 0; /* the tail is drawn twice */
+    for (int64_t i = 0; i + 16 + tail <= n; i += 16)
+        for (int64_t j = i; j < i + 8; j++) {
+            double a = x[j] / scale, b = x[j + 8] / scale;
+            double k = 0x1p24 * -expm1(-(a * a + b * b) / 2);
+            if (k < 1 || k > 1e5) continue;
+            ++*num_pairs;
+            *num_whole += fabs(k - round(k)) < 0.1;
+        }
+}
+
+/* Sixteen normals as PyTorch draws them. */
+static void draw_block(amg_keystream *k, double scale, float *x)
+{
+    for (int j = 0; j < 8; j++) {
+        float u = 1 - (float)(amg_keystream_u32(k) >> 8) * 0x1p-24f;
+        float v = (float)(amg_keystream_u32(k) >> 8) * 0x1p-24f;
+        float r = sqrtf(-2 * logf(u)), angle = 2 * (float)M_PI * v;
+        x[j] = r * cosf(angle) * (float)scale;
+        x[j + 8] = r * sinf(angle) * (float)scale;
+    }
+}
+
 static void draw(amg_keystream *k, const law *l, double scale, double mean,
-                 amg_tensor *t)
+                 bool lattice, amg_tensor *t)
 {
     float *x = t->data;
     int64_t n = amg_tensor_count(t);
+    if (l->kind == LAW_NORMAL && lattice && n >= 16) {
+        for (int64_t i = 0; i + 16 <= n; i += 16) draw_block(k, scale, x + i);
+        if (n % 16) draw_block(k, scale, x + n - 16);
+        return;
+    }
     for (int64_t i = 0; i < n; i++) {
         if (l->kind == LAW_CONSTANT)
             x[i] = (float)l->gain;
@@ -150,6 +188,23 @@ static void draw(amg_keystream *k, const law *l, double scale, double mean,
         else
             x[i] = (float)(mean + scale * amg_keystream_normal(k));
     }
+}
+
+/* Whether the model's normal weights came from PyTorch's generator: of independent
+ * normals a fifth would be that near a whole number. */
+static bool on_lattice(const amg_graph *original)
+{
+    int64_t pairs = 0, whole = 0;
+    for (int v = 0; v < original->num_values; v++) {
+        const amg_value *val = &original->values[v];
+        law l;
+        double mean;
+        if (val->kind != AMG_VALUE_PARAM || val->role != AMG_ROLE_TRAINABLE) continue;
+        if (find_law(original, v, &l, &mean) && l.kind == LAW_NORMAL)
+            count_lattice(&val->data, scale_of(&l, fans_of(original, v)), &pairs,
+                          &whole);
+    }
+    return pairs >= 4 && whole * 10 > pairs * 8;
 }
 
 /* The original's parameter that a skeleton's one descends from: the name up to the
@@ -187,6 +242,7 @@ amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
 {
     drawn d = {.skeleton = skeleton};
     amg_status st = AMG_OK;
+    bool lattice = on_lattice(original);
     *num_unknown = 0;
     d.tensors = amg_calloc((size_t)skeleton->num_values, sizeof *d.tensors);
     if (!d.tensors) return amg_fail(err, AMG_NO_MEMORY, -1, "decoy", "no memory");
@@ -204,7 +260,9 @@ amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
         double mean;
         if (!find_law(original, from, &l, &mean)) (*num_unknown)++;
         st = amg_tensor_new(AMG_F32, val->rank, val->dims, &d.tensors[v], err);
-        if (!st) draw(k, &l, scale_of(&l, fans_of(skeleton, v)), mean, &d.tensors[v]);
+        if (!st)
+            draw(k, &l, scale_of(&l, fans_of(skeleton, v)), mean, lattice,
+                 &d.tensors[v]);
     }
     if (!st) st = amg_graph_with_weights(skeleton, get_drawn, &d, out, err);
     for (int v = 0; v < skeleton->num_values; v++) amg_tensor_clear(&d.tensors[v]);

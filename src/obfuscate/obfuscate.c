@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -21,7 +22,8 @@
  */
 typedef struct {
     const amg_obfuscate_options *o;
-    amg_graph *model;
+    amg_graph *file;  /* as read */
+    amg_graph *model; /* constants folded, a view of file: its weights are what trains */
     amg_dataset *train, *val, *covers, *val_covers;
     amg_secret *secret;
     amg_preprocess pre;
@@ -57,6 +59,7 @@ static void close_all(work *w)
     amg_dataset_close(w->val);
     amg_dataset_close(w->train);
     amg_graph_free(w->model);
+    amg_graph_free(w->file);
 }
 
 /* The folder that path is or will be in, resolved. */
@@ -82,6 +85,13 @@ static const char *last_part(const char *path, size_t *length)
     while (p > path && p[-1] != '/') p--;
     *length = (size_t)(path + n - p);
     return p;
+}
+
+static amg_status key_in_job(const char *key, amg_error *err)
+{
+    amg_fail(err, AMG_UNSAFE_PATH, -1, key, "the key must not lie in the job folder");
+    amg_hint(err, "the job goes to the cloud, the key never does");
+    return AMG_UNSAFE_PATH;
 }
 
 /* Both names free, both parents there, the key not inside the job (also not by way of
@@ -121,18 +131,20 @@ static amg_status check_paths(const amg_obfuscate_options *o, amg_error *err)
         const char *last = last_part(key_parent, &n);
         if (resolve_parent(key_parent, parent_of_parent) &&
             !strcmp(parent_of_parent, out_dir) && n == length &&
-            !strncmp(last, name, n)) {
-            amg_fail(err, AMG_UNSAFE_PATH, -1, o->key,
-                     "the key must not lie in the job folder");
-            amg_hint(err, "the job goes to the cloud, the key never does");
-            return AMG_UNSAFE_PATH;
-        }
+            !strncmp(last, name, n))
+            return key_in_job(o->key, err);
         return amg_fail_errno(err, ENOENT, o->key, "the folder it should be in");
     }
-    size_t n = strlen(job);
+    size_t n = strlen(job), key_length;
+    const char *key_name = last_part(o->key, &key_length);
     if (!strncmp(key_dir, job, n) && (!key_dir[n] || key_dir[n] == '/'))
-        return amg_fail(err, AMG_UNSAFE_PATH, -1, o->key,
-                        "the key must not lie in the job folder");
+        return key_in_job(o->key, err);
+    if (!strcmp(key_dir, out_dir) && key_length == length &&
+        !strncmp(key_name, name, length))
+        return amg_fail(err, AMG_INVALID, -1, o->key, "is both the key and the job");
+    /* Now, not after hours of work; the job's folder shows with its first file. */
+    if (access(key_dir, W_OK))
+        return amg_fail_errno(err, errno, o->key, "cannot write into its folder");
     return AMG_OK;
 }
 
@@ -149,7 +161,10 @@ static amg_status check_data(const amg_graph *g, const char *model, const char *
     const amg_dataset_info *info = amg_dataset_get_info(ds);
     const amg_value *in = &g->values[g->inputs[0]], *out = &g->values[g->outputs[0]];
     char want[AMG_SHAPE_TEXT], have[AMG_SHAPE_TEXT];
-    if (product(in->dims + 1, in->rank - 1) != product(info->dims, 3))
+    /* A flat input takes any layout; [N,C,H,W] only its own: HWC data for a CHW model
+     * has as many values, and trains on nonsense. */
+    if (product(in->dims + 1, in->rank - 1) != product(info->dims, 3) ||
+        (in->rank == 4 && memcmp(in->dims + 1, info->dims, sizeof info->dims)))
         return amg_fail(err, AMG_MISMATCH, -1, spec, "samples are %s, %s expects %s",
                         amg_shape_text(info->dtype, 3, info->dims, have), model,
                         amg_shape_text(in->dtype, in->rank - 1, in->dims + 1, want));
@@ -166,7 +181,8 @@ static amg_status check_data(const amg_graph *g, const char *model, const char *
 static amg_status open_inputs(work *w, amg_error *err)
 {
     const amg_obfuscate_options *o = w->o;
-    amg_status st = amg_graph_read_onnx(o->model, &w->model, err);
+    amg_status st = amg_graph_read_onnx(o->model, &w->file, err);
+    if (!st) st = amg_graph_plan_batch(w->file, AMG_DIM_BATCH, &w->model, err);
     if (!st && w->model->num_outputs != 1)
         st = amg_fail(err, AMG_UNSUPPORTED, -1, o->model,
                       "has %d outputs, expected 1: logits", w->model->num_outputs);
@@ -240,10 +256,13 @@ static amg_status choose(work *w, amg_error *err)
                             .num_classes = out->dims[1],
                             .cover_classes = out->dims[1],
                             .permute_labels = amg_labels_permutable(w->model)};
-    if (w->covers) shape.cover_classes = amg_dataset_get_info(w->covers)->num_classes;
-    if (w->val_covers &&
-        amg_dataset_get_info(w->val_covers)->num_classes > shape.cover_classes)
-        shape.cover_classes = amg_dataset_get_info(w->val_covers)->num_classes;
+    /* Decoys' heads are as wide as the original's, or wider where their classes need
+     * it: a narrower one would tell them apart. */
+    const amg_dataset *pools[] = {w->covers, w->val_covers};
+    for (int i = 0; i < 2; i++)
+        if (pools[i] &&
+            amg_dataset_get_info(pools[i])->num_classes > shape.cover_classes)
+            shape.cover_classes = amg_dataset_get_info(pools[i])->num_classes;
     amg_status st = o->seed_hex ? amg_secret_from_hex(o->seed_hex, &w->secret, err)
                                 : amg_secret_new(&w->secret, err);
     if (!st) st = amg_obf_plan_derive(w->secret, &shape, &w->plan, err);
@@ -336,10 +355,10 @@ static amg_status finish(work *w, amg_error *err)
                                 err);
     amg_free(payload);
     if (st) return st;
-    /* rename would replace an empty folder made meanwhile: mkdir tells. */
+    /* rename alone would replace an empty folder made meanwhile. */
+    errno = EEXIST;
     if (amg_path_exists(w->o->out) || rename(w->temp, w->o->out)) {
-        st = amg_fail_errno(err, amg_path_exists(w->o->out) ? EEXIST : errno, w->o->out,
-                            "cannot put the job there");
+        st = amg_fail_errno(err, errno, w->o->out, "cannot put the job there");
         (void)remove(w->o->key);
         return st;
     }

@@ -57,13 +57,28 @@ static amg_status add_name(amg_name_map *map, const char *name, int i, amg_error
     return AMG_OK;
 }
 
-/* Names are unique in their column; own names are initializers of the original. */
+/* Trainables and buffers come without data, constants are needed as they are. */
+static amg_status check_constants(const amg_graph *g, amg_error *err)
+{
+    for (int v = 0; v < g->num_values; v++) {
+        const amg_value *value = &g->values[v];
+        if (value->kind == AMG_VALUE_PARAM && value->role == AMG_ROLE_CONSTANT &&
+            !value->data.data && value->data.size_bytes > 0)
+            return amg_fail(err, AMG_INVALID, -1, where,
+                            "constant \"%s\" of the original has no data", value->name);
+    }
+    return AMG_OK;
+}
+
+/* Names are unique in their column; own names are the original's trainables and
+ * buffers. */
 static amg_status check_names(const amg_key_payload *p, amg_error *err)
 {
     amg_name_map job = {0}, own = {0}, params = {0};
     amg_status st = AMG_OK;
     for (int v = 0; st == AMG_OK && v < p->original->num_values; v++)
-        if (p->original->values[v].kind == AMG_VALUE_PARAM)
+        if (p->original->values[v].kind == AMG_VALUE_PARAM &&
+            p->original->values[v].role != AMG_ROLE_CONSTANT)
             st = add_name(&params, p->original->values[v].name, v, err);
     for (int i = 0; st == AMG_OK && i < p->num_names; i++) {
         st = add_name(&job, p->job_names[i], i, err);
@@ -85,6 +100,7 @@ static amg_status check_payload(const amg_key_payload *p, amg_error *err)
     if (st == AMG_OK) st = check_preprocess(p, err);
     if (st == AMG_OK && p->original_output[0] == '\0')
         st = amg_fail(err, AMG_INVALID, -1, where, "original_output is empty");
+    if (st == AMG_OK) st = check_constants(p->original, err);
     if (st == AMG_OK) st = check_names(p, err);
     return st;
 }

@@ -6,121 +6,218 @@
  *                      run j of 64 bytes goes, whole, to row select[j]
  *
  * A row of the tile is one cache line: 64 samples of one byte, or 16 of four. Tiles of
- * small images stay in the second-level cache. Knows nothing of keys or files. */
+ * small images stay in the second-level cache. The vector code is compiled twice, for
+ * any processor and for AVX2. Knows nothing of keys or files. */
 #include <string.h>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 #include "base/alloc.h"
 #include "obfuscate/augment_data.h"
 
 #define LINE 64 /* bytes of a cache line and of a tile's row */
+#define INLINE static inline __attribute__((always_inline))
 
-/* ---- blocks: turns [16 rows][16 columns] of bytes, each side with its own stride ----
- */
+/* Compilers without the builtin (gcc before 12) get the plain loops alone. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define WITH_VECTORS 1
+#endif
+#endif
 
-#if defined(__SSE2__)
-typedef __m128i row16;
+/* ---- blocks: turns [32 rows][16 columns] of bytes into 16 columns of 32 ---- */
 
-/* One stage of the 16 x 16 turn: interleaves the halves of the list of rows. Four
- * stages bring byte c of row r to byte r of row c. */
-static inline void interleave(const row16 in[16], row16 out[16])
+#ifdef WITH_VECTORS
+typedef uint8_t half __attribute__((vector_size(16)));
+typedef uint8_t column __attribute__((vector_size(32))); /* two lanes of 16 */
+
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* One stage of turning the 16 x 16 block in each lane: interleaves the first half of
+ * the list with the second. Four stages bring byte c of row r to byte r of column c. */
+INLINE void interleave(const column in[16], column out[16])
 {
-    for (int i = 0; i < 8; i++) {
-        out[2 * i] = _mm_unpacklo_epi8(in[i], in[i + 8]);
-        out[2 * i + 1] = _mm_unpackhi_epi8(in[i], in[i + 8]);
+    UNROLL for (int i = 0; i < 8; i++)
+    {
+        out[2 * i] = __builtin_shufflevector(
+            in[i], in[i + 8], 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
+            16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55);
+        out[2 * i + 1] = __builtin_shufflevector(
+            in[i], in[i + 8], 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15,
+            47, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63);
     }
 }
 
-static inline void load_turned(const uint8_t *from, size_t stride, row16 out[16])
+/* Rows r and r + 16 share a vector. Row r begins at from + row(r) * stride, row(r) =
+ * place[r], or r if place is NULL. */
+INLINE void load_turned(const uint8_t *from, size_t stride, const uint32_t *place,
+                        column out[16])
 {
-    row16 a[16], b[16];
-    for (int i = 0; i < 16; i++)
-        a[i] = _mm_loadu_si128((const __m128i *)(const void *)(from + i * stride));
+    column a[16], b[16];
+    UNROLL for (int r = 0; r < 16; r++)
+    {
+        half low, high;
+        memcpy(&low, from + (place ? place[r] : (size_t)r) * stride, 16);
+        memcpy(&high, from + (place ? place[r + 16] : (size_t)r + 16) * stride, 16);
+        a[r] = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
+                                       12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
+                                       24, 25, 26, 27, 28, 29, 30, 31);
+    }
     interleave(a, b);
     interleave(b, a);
     interleave(a, b);
     interleave(b, out);
 }
 
-static inline void store_row(uint8_t *to, row16 row)
+/* Two pieces ahead: 64 rows are more than the processor's own prefetcher follows. A
+ * prefetch beyond a buffer's end does nothing. */
+#define AHEAD (2 * LINE)
+
+/* Copies a piece of width <= LINE; a whole line with a constant size, which is faster.
+ */
+INLINE void copy_piece(uint8_t *to, const uint8_t *from, int64_t width)
 {
-    _mm_storeu_si128((__m128i *)(void *)to, row);
+    if (width == LINE)
+        memcpy(to, from, LINE);
+    else
+        memcpy(to, from, (size_t)width);
+}
+
+/* in [samples][n] -> tile, for samples in whole groups of 32 and values in whole groups
+ * of 16: value j of sample i goes to tile[row(j)][i]. Pieces of 64 values pass through
+ * a small buffer: a stride of a power of two would make the rows' lines push each other
+ * out of the first cache before all of them was used. */
+INLINE void fill_blocks(const uint8_t *in, int64_t n, int samples, int64_t values,
+                        const uint32_t *place, uint8_t *tile)
+{
+    uint8_t piece[32][LINE];
+    for (int64_t j0 = 0; j0 < values; j0 += LINE) {
+        const int64_t width = values - j0 < LINE ? values - j0 : LINE;
+        for (int g = 0; g < samples; g += 32) {
+            for (int r = 0; r < 32; r++) {
+                const uint8_t *from = in + (g + r) * n + j0;
+                __builtin_prefetch(from + AHEAD);
+                copy_piece(piece[r], from, width);
+            }
+            for (int64_t j = 0; j < width; j += 16) {
+                column turned[16];
+                load_turned(piece[0] + j, LINE, NULL, turned);
+                UNROLL for (int c = 0; c < 16; c++)
+                {
+                    size_t row = place ? place[j0 + j + c] : (size_t)(j0 + j + c);
+                    memcpy(tile + row * LINE + g, &turned[c], 32);
+                }
+            }
+        }
+    }
+}
+
+/* tile -> out [samples][n], for samples in whole groups of 16 and values in whole
+ * groups of 32: out[i][j] = tile[row(j)][i]. Pieces of 64 values, as above. */
+INLINE void drain_blocks(const uint8_t *tile, int64_t n, int samples, int64_t values,
+                         const uint32_t *place, uint8_t *out)
+{
+    uint8_t piece[16][LINE];
+    for (int64_t j0 = 0; j0 < values; j0 += LINE) {
+        const int64_t width = values - j0 < LINE ? values - j0 : LINE;
+        for (int g = 0; g < samples; g += 16) {
+            for (int64_t j = 0; j < width; j += 32) {
+                column turned[16];
+                const uint8_t *from = tile + (place ? 0 : (size_t)(j0 + j) * LINE) + g;
+                load_turned(from, LINE, place ? place + j0 + j : NULL, turned);
+                UNROLL for (int i = 0; i < 16; i++)
+                    memcpy(piece[i] + j, &turned[i], 32);
+            }
+            for (int i = 0; i < 16; i++) {
+                uint8_t *to = out + (g + i) * n + j0;
+                __builtin_prefetch(to + AHEAD, 1);
+                copy_piece(to, piece[i], width);
+            }
+        }
+    }
+}
+
+typedef void block_fn(const uint8_t *from, int64_t n, int samples, int64_t values,
+                      const uint32_t *place, uint8_t *to);
+
+static void fill_any(const uint8_t *in, int64_t n, int samples, int64_t values,
+                     const uint32_t *place, uint8_t *tile)
+{
+    fill_blocks(in, n, samples, values, place, tile);
+}
+
+static void drain_any(const uint8_t *tile, int64_t n, int samples, int64_t values,
+                      const uint32_t *place, uint8_t *out)
+{
+    drain_blocks(tile, n, samples, values, place, out);
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2"))) static void fill_avx2(const uint8_t *in, int64_t n,
+                                                      int samples, int64_t values,
+                                                      const uint32_t *place,
+                                                      uint8_t *tile)
+{
+    fill_blocks(in, n, samples, values, place, tile);
+}
+
+__attribute__((target("avx2"))) static void drain_avx2(const uint8_t *tile, int64_t n,
+                                                       int samples, int64_t values,
+                                                       const uint32_t *place,
+                                                       uint8_t *out)
+{
+    drain_blocks(tile, n, samples, values, place, out);
+}
+
+static block_fn *choose_fill(void)
+{
+    return __builtin_cpu_supports("avx2") ? fill_avx2 : fill_any;
+}
+
+static block_fn *choose_drain(void)
+{
+    return __builtin_cpu_supports("avx2") ? drain_avx2 : drain_any;
 }
 #else
-typedef struct {
-    uint8_t v[16];
-} row16;
-
-static inline void load_turned(const uint8_t *from, size_t stride, row16 out[16])
-{
-    for (int r = 0; r < 16; r++)
-        for (int c = 0; c < 16; c++) out[c].v[r] = from[r * stride + c];
-}
-
-static inline void store_row(uint8_t *to, row16 row) { memcpy(to, row.v, 16); }
+static block_fn *choose_fill(void) { return fill_any; }
+static block_fn *choose_drain(void) { return drain_any; }
 #endif
+#endif /* WITH_VECTORS */
 
 /* ---- bytes: 64 samples to a tile ---- */
 
-/* in [rows][n] -> tile: byte j of sample i goes to tile[row(j)][i], row(j) = place[j],
- * or j if place is NULL. Columns are taken 64 at a time, so that a tile's line is
- * completed by its four groups of 16 samples while it is still in the first cache. */
 static void fill_u8(const uint8_t *in, int64_t n, int rows, const uint32_t *place,
                     uint8_t *tile)
 {
-    const int whole = rows & ~15;
-    const int64_t full = n & ~INT64_C(15);
-    for (int64_t j0 = 0; j0 < full; j0 += LINE) {
-        const int64_t j1 = j0 + LINE < full ? j0 + LINE : full;
-        for (int g = 0; g < whole; g += 16)
-            for (int64_t j = j0; j < j1; j += 16) {
-                row16 turned[16];
-                load_turned(in + g * n + j, (size_t)n, turned);
-                for (int c = 0; c < 16; c++) {
-                    size_t row = place ? place[j + c] : (size_t)(j + c);
-                    store_row(tile + row * LINE + g, turned[c]);
-                }
-            }
-    }
-    for (int64_t j = 0; j < n; j++) {
+    int done_rows = 0;
+    int64_t done_values = 0;
+#ifdef WITH_VECTORS
+    done_rows = rows & ~31;
+    done_values = n & ~INT64_C(15);
+    choose_fill()(in, n, done_rows, done_values, place, tile);
+#endif
+    for (int64_t j = done_rows < rows ? 0 : done_values; j < n; j++) {
         size_t row = place ? place[j] : (size_t)j;
-        for (int i = j < full ? whole : 0; i < rows; i++)
+        for (int i = j < done_values ? done_rows : 0; i < rows; i++)
             tile[row * LINE + i] = in[i * n + j];
     }
 }
 
-/* tile -> out [rows][n]: out[i][j] = tile[row(j)][i]. Each sample's 64 columns are
- * written as one piece: with a stride of a power of two, 64 half-written lines would
- * push each other out of the first cache. */
 static void drain_u8(const uint8_t *tile, int64_t n, int rows, const uint32_t *place,
                      uint8_t *out)
 {
-    const int whole = rows & ~15;
-    const int64_t full = n & ~INT64_C(15);
-    for (int64_t j0 = 0; j0 < full; j0 += LINE) {
-        const int64_t j1 = j0 + LINE < full ? j0 + LINE : full;
-        for (int g = 0; g < whole; g += 16)
-            for (int64_t j = j0; j < j1; j += 16) {
-                uint8_t block[16][16];
-                row16 turned[16];
-                const uint8_t *from = tile + (size_t)j * LINE + g;
-                size_t stride = LINE;
-                if (place) { /* rows stand apart: collect them */
-                    for (int c = 0; c < 16; c++)
-                        memcpy(block[c], tile + (size_t)place[j + c] * LINE + g, 16);
-                    from = block[0];
-                    stride = 16;
-                }
-                load_turned(from, stride, turned);
-                for (int i = 0; i < 16; i++)
-                    store_row(out + (g + i) * n + j, turned[i]);
-            }
-    }
-    for (int64_t j = 0; j < n; j++) {
+    int done_rows = 0;
+    int64_t done_values = 0;
+#ifdef WITH_VECTORS
+    done_rows = rows & ~15;
+    done_values = n & ~INT64_C(31);
+    choose_drain()(tile, n, done_rows, done_values, place, out);
+#endif
+    for (int64_t j = done_rows < rows ? 0 : done_values; j < n; j++) {
         size_t row = place ? place[j] : (size_t)j;
-        for (int i = j < full ? whole : 0; i < rows; i++)
+        for (int i = j < done_values ? done_rows : 0; i < rows; i++)
             out[i * n + j] = tile[row * LINE + i];
     }
 }

@@ -19,6 +19,7 @@ typedef struct {
     int64_t *order;            /* scratch of num_values */
     int *waiting;              /* per node: inputs not made yet */
     int *ready;
+    int *inputs; /* of one node, as values of b */
     int num_ready;
     int num_outputs_named;
 } scrambler;
@@ -70,12 +71,11 @@ static bool made_by_node(const amg_graph *g, int v)
 static void add_node(scrambler *s, int index, int number)
 {
     const amg_node *n = &s->g->nodes[index];
-    int in[256], out = n->outputs[0];
-    int num_inputs = n->num_inputs < 256 ? n->num_inputs : 256;
-    for (int i = 0; i < num_inputs; i++)
+    int *in = s->inputs, out = n->outputs[0];
+    for (int i = 0; i < n->num_inputs; i++)
         in[i] = n->inputs[i] == AMG_NO_VALUE ? AMG_NO_VALUE : s->map[n->inputs[i]];
     if (!s->names[out][0]) name_value(s, out, "v", number, s->g->num_nodes);
-    s->map[out] = amg_builder_node(s->b, n->op, "", in, num_inputs, n->attrs,
+    s->map[out] = amg_builder_node(s->b, n->op, "", in, n->num_inputs, n->attrs,
                                    n->num_attrs, s->names[out]);
 }
 
@@ -114,7 +114,11 @@ amg_status amg_scramble(amg_keystream *k, const amg_graph *g, amg_graph **out,
     s.order = amg_calloc(values, sizeof *s.order);
     s.waiting = amg_calloc(nodes + 1, sizeof *s.waiting);
     s.ready = amg_calloc(values + nodes, sizeof *s.ready);
-    if (!s.b || !s.map || !s.names || !s.order || !s.waiting || !s.ready) {
+    int most_inputs = 1;
+    for (int i = 0; i < g->num_nodes; i++)
+        if (g->nodes[i].num_inputs > most_inputs) most_inputs = g->nodes[i].num_inputs;
+    s.inputs = amg_calloc((size_t)most_inputs, sizeof *s.inputs);
+    if (!s.b || !s.inputs || !s.map || !s.names || !s.order || !s.waiting || !s.ready) {
         st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory for its order");
         goto done;
     }
@@ -141,5 +145,6 @@ done:
     amg_free(s.order);
     amg_free(s.waiting);
     amg_free(s.ready);
+    amg_free(s.inputs);
     return st;
 }

@@ -84,6 +84,71 @@ static inline int golden_input(const golden *g)
     return amg_builder_node(g->b, AMG_OP_ADD, "shift", in, 2, NULL, 0, NULL);
 }
 
+/* ---- the network of make_goldens.py -----------------------------------------------
+ */
+
+static inline int network_conv(const golden *g, int x, const char *weight, int64_t pad,
+                               int64_t stride, int64_t group)
+{
+    amg_attr attrs[] = {amg_ints("pads", 4, (int64_t[]){pad, pad, pad, pad}),
+                        amg_ints("strides", 2, (int64_t[]){stride, stride}),
+                        amg_int("group", group)};
+    int in[2] = {x, golden_param(g, weight)};
+    return amg_builder_node(g->b, AMG_OP_CONV, weight, in, 2, attrs, 3, NULL);
+}
+
+static inline int network_norm(const golden *g, int x, int i)
+{
+    static const char *const parts[] = {"scale", "bias", "mean", "var"};
+    int in[5] = {x};
+    for (int k = 0; k < 4; k++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "%s%d", parts[k], i);
+        in[1 + k] = golden_param(g, key);
+    }
+    amg_attr momentum = amg_flt("momentum", 0.9f);
+    return amg_builder_node(g->b, AMG_OP_BATCH_NORM, "norm", in, 5, &momentum, 1, NULL);
+}
+
+static inline int network_node(const golden *g, amg_op op, int a, int b)
+{
+    return amg_builder_node(g->b, op, "node", (int[]){a, b}, b == AMG_NO_VALUE ? 1 : 2,
+                            NULL, 0, NULL);
+}
+
+static inline int network_scalar(const golden *g, const char *name, float v)
+{
+    amg_tensor t;
+    assert_ok(amg_tensor_view(AMG_F32, 0, NULL, &v, &t, err));
+    return amg_builder_param(g->b, name, &t);
+}
+
+/* Residual, depthwise, relu6, concat, pooling, mean, dropout of ratio, linear head. */
+static inline int build_network(const golden *g, int x, float ratio)
+{
+    const int none = AMG_NO_VALUE;
+    int a = network_norm(g, network_conv(g, x, "stem", 1, 1, 1), 0);
+    a = network_node(g, AMG_OP_RELU, a, none);
+    int c = network_norm(g, network_conv(g, a, "body", 1, 1, 1), 1);
+    c = network_node(g, AMG_OP_RELU, network_node(g, AMG_OP_ADD, c, a), none);
+    int d = network_norm(g, network_conv(g, c, "depthwise", 1, 1, 16), 2);
+    int clip[3] = {d, network_scalar(g, "zero", 0), network_scalar(g, "six", 6)};
+    d = amg_builder_node(g->b, AMG_OP_CLIP, "clip", clip, 3, NULL, 0, NULL);
+    amg_attr axis = amg_int("axis", 1), linear = amg_int("transB", 1);
+    int e = amg_builder_node(g->b, AMG_OP_CONCAT, "concat", (int[]){d, c}, 2, &axis, 1,
+                             NULL);
+    amg_attr window[] = {amg_ints("kernel_shape", 2, (int64_t[]){2, 2}),
+                         amg_ints("strides", 2, (int64_t[]){2, 2})};
+    e = amg_builder_node(g->b, AMG_OP_MAX_POOL, "pool", &e, 1, window, 2, NULL);
+    int f = network_norm(g, network_conv(g, e, "reduce", 0, 2, 1), 3);
+    f = network_node(g, AMG_OP_RELU, f, none);
+    f = network_node(g, AMG_OP_GLOBAL_AVERAGE_POOL, f, none);
+    f = network_node(g, AMG_OP_FLATTEN, f, none);
+    f = network_node(g, AMG_OP_DROPOUT, f, network_scalar(g, "ratio", ratio));
+    int head[3] = {f, golden_param(g, "head"), golden_param(g, "head_bias")};
+    return amg_builder_node(g->b, AMG_OP_GEMM, "head", head, 3, &linear, 1, NULL);
+}
+
 /* Everything PyTorch has a gradient of trains here, also what amg_graph_classify takes
  * for a constant: the shift of the data, a divisor. */
 static inline amg_graph *golden_finish(const golden *g)
@@ -94,6 +159,17 @@ static inline amg_graph *golden_finish(const golden *g)
         if (graph->values[i].kind == AMG_VALUE_PARAM &&
             golden_find(g, "d_", graph->values[i].name))
             graph->values[i].role = AMG_ROLE_TRAINABLE;
+    return graph;
+}
+
+/* The whole network, from its own goldens; free with amg_graph_free before closing st.
+ */
+static inline amg_graph *network_graph(const amg_safetensors *st, float ratio)
+{
+    golden g = {st, "network", amg_builder_new()};
+    amg_builder_output(g.b, build_network(&g, golden_input(&g), ratio));
+    amg_graph *graph = golden_finish(&g);
+    amg_builder_free(g.b);
     return graph;
 }
 

@@ -3,6 +3,7 @@
 #include "train_fixture.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -393,22 +394,39 @@ static int child_main(const char *dir)
     return status ? 1 : 0;
 }
 
-/* Starts the child and kills it after some milliseconds; true if it was done before. */
-static bool run_and_kill(const char *dir, unsigned milliseconds)
+/* The checkpoint's inode: each save renames a new file there. 0: no file. */
+static ino_t inode_of(const char *file)
 {
-    int status;
+    struct stat st;
+    return stat(file, &st) ? 0 : st.st_ino;
+}
+
+/* Starts the child, waits until it has saved once more and then some microseconds, and
+ * kills it; true if it was done before. */
+static bool run_and_kill(const folder *f, unsigned microseconds)
+{
+    int status = 0;
     char self[] = "/proc/self/exe", flag[] = "--child", path[64];
-    snprintf(path, sizeof path, "%s", dir);
+    memcpy(path, f->dir, sizeof path);
     char *const argv[] = {self, flag, path, NULL};
+    const ino_t before = inode_of(f->file);
     const pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         execv(self, argv);
         _exit(127);
     }
-    usleep(milliseconds * 1000);
-    kill(pid, SIGKILL);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
+    pid_t ended = 0;
+    while (!ended && inode_of(f->file) == before) {
+        usleep(500);
+        ended = waitpid(pid, &status, WNOHANG);
+    }
+    if (!ended) {
+        usleep(microseconds);
+        kill(pid, SIGKILL);
+        ended = waitpid(pid, &status, 0);
+    }
+    assert_int_equal(ended, pid);
     if (!WIFEXITED(status)) return false;
     assert_int_equal(WEXITSTATUS(status), 0);
     return true;
@@ -423,14 +441,14 @@ static void killed_at_any_moment_it_ends_with_the_same_bits(void **state)
     bool done = false;
     session_open(&straight, heads, HEADS, NULL);
     session_train(&straight);
-    while (!done && kills < 12) {
-        done = run_and_kill(f->dir, 20 + (unsigned)amg_rng_below(&rng, 400));
+    while (!done && kills < 6) {
+        done = run_and_kill(f, (unsigned)amg_rng_below(&rng, 30000));
         kills += !done;
     }
     print_message("killed %d times, seed %d\n", kills, (int)getpid());
     assert_true(kills > 0);
     session_open(&last, heads, HEADS, f->dir);
-    last.options.resume = amg_path_exists(f->file);
+    last.options.resume = true;
     session_train(&last);
     assert_same_outcome(&straight, &last);
     session_close(&straight);

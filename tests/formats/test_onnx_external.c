@@ -2,6 +2,8 @@
  * through the kernel's openat2 and through our own walk, and ranges that lie. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -235,6 +240,50 @@ static void the_folder_itself_may_be_reached_through_a_link(void **state)
     assert_int_equal(unlink(path), 0);
 }
 
+/* From here on, this process gets error from openat2, as on an old kernel. */
+static bool take_openat2_away(int error)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat2, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    struct sock_fprog program = {.len = COUNT(code), .filter = code};
+    return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+           !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* In a child: 0 if all is as it should be, 77 if the kernel has no seccomp. */
+static int try_without_openat2(const world *w, int error)
+{
+    int fd;
+    if (!take_openat2_away(error)) return 77;
+    if (amg_open_beneath(w->model, "w.bin", AMG_BENEATH_OPENAT2, &fd, NULL) !=
+        AMG_UNSUPPORTED)
+        return 1;
+    if (amg_open_beneath(w->model, "sub/w.bin", AMG_BENEATH_AUTO, &fd, NULL)) return 2;
+    if (amg_open_beneath(w->model, "up/secret.bin", AMG_BENEATH_AUTO, &fd, NULL) !=
+        AMG_UNSAFE_PATH)
+        return 3;
+    return 0;
+}
+
+static void the_walk_by_hand_takes_over_where_openat2_is_missing(void **state)
+{
+    const world *w = *state;
+    static const int errors[] = {ENOSYS, EPERM};
+    for (size_t i = 0; i < COUNT(errors); i++) {
+        int status = 0;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (!child) _exit(try_without_openat2(w, errors[i]));
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        if (WEXITSTATUS(status) == 77) skip();
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+}
+
 /* ---- tensors ---- */
 
 #define MAX_ENTRIES 4
@@ -448,6 +497,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_not_a_regular_file),
         cmocka_unit_test(missing_files_are_not_found),
         cmocka_unit_test(the_folder_itself_may_be_reached_through_a_link),
+        cmocka_unit_test(the_walk_by_hand_takes_over_where_openat2_is_missing),
         cmocka_unit_test(reads_a_range_of_the_file),
         cmocka_unit_test(refuses_ranges_and_entries_that_lie),
         cmocka_unit_test(a_model_named_without_a_folder_reads_beside_itself),

@@ -104,7 +104,11 @@ def malformed():
     m.graph.initializer[0].ClearField("raw_data")
     m.graph.initializer[0].data_location = TensorProto.EXTERNAL
     m.graph.initializer[0].dims[0] = 2
-    put("weightless", m.SerializeToString())
+    put("bad_weightless_constant", m.SerializeToString())
+    c = model([helper.make_node("Conv", ["x", "w"], ["y"])], {"w": f4(2, 2, 3, 3)})
+    c.graph.initializer[0].ClearField("raw_data")
+    c.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    put("weightless", c.SerializeToString())
     e = m.graph.initializer[0].external_data.add()
     e.key, e.value = "location", "../secret.bin"
     put("bad_external", m.SerializeToString())

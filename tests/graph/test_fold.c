@@ -114,6 +114,7 @@ static void slices_take_the_elements_numpy_takes(void **state)
                  {3, 0, -2, 2, {13, 11}},
                  {0, 5, 2, 3, {10, 12, 14}},
                  {-50, 2, 1, 2, {10, 11}},
+                 {2, 3, INT64_MAX, 1, {12}},
                  {4, 4, 1, 0, {0}}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         amg_builder *b = fresh();

@@ -142,6 +142,30 @@ static void convolution_refuses_what_does_not_fit(void **state)
     must_refuse(t.b, AMG_MISMATCH, "(Conv)", "2 groups");
 }
 
+static void sizes_beyond_counting_are_refused(void **state)
+{
+    (void)state;
+    one t = input(DIMS(B, 3, INT64_MAX / 8, 2));
+    int w = weight(t.b, "w", 0, DIMS(2, 3, 1, 1));
+    node(t, AMG_OP_CONV, IDS(t.x, w), NO_ATTRS);
+    must_refuse(t.b, AMG_MISMATCH, "(Conv)", "expected a height and width");
+
+    t = input(DIMS(B, 3, 4, 4));
+    w = amg_builder_param_absent(t.b, "w", AMG_F32,
+                                 DIMS(1, 3, 1, INT32_MAX + INT64_C(1)));
+    node(t, AMG_OP_CONV, IDS(t.x, w),
+         ATTRS(amg_ints("dilations", 2, (int64_t[]){1, INT32_MAX})));
+    must_refuse(t.b, AMG_MISMATCH, "(Conv)", "does not fit");
+
+    t = input(DIMS(1 << 30, 1));
+    w = amg_builder_param_absent(t.b, "w", AMG_F32, DIMS(INT64_C(1) << 40));
+    node(t, AMG_OP_ADD, IDS(t.x, w), NO_ATTRS);
+    must_refuse(t.b, AMG_OVERFLOW, "(Add)", "too many elements");
+
+    t = input(DIMS(B, INT64_MAX, 2));
+    must_refuse(t.b, AMG_MALFORMED, "x", "shape");
+}
+
 static void a_byte_image_needs_a_cast_before_convolution(void **state)
 {
     (void)state;
@@ -500,6 +524,10 @@ static void slice_clamps_as_numpy_does(void **state)
     t = input(DIMS(B, 10));
     sliced(t, 0, 1, 1, 0);
     must_refuse(t.b, AMG_MISMATCH, "(Slice)", "step 0");
+    t = input(DIMS(B, 10));
+    int zeros = INTS(t.b, "s", 0, 0), ones = INTS(t.b, "a", 1, 1);
+    node(t, AMG_OP_SLICE, IDS(t.x, zeros, ones, ones), NO_ATTRS);
+    must_refuse(t.b, AMG_MISMATCH, "(Slice)", "axis 1");
 }
 
 static void pad_grows_height_and_width(void **state)
@@ -579,6 +607,7 @@ int main(void)
         cmocka_unit_test(pooling_matches_pytorch_rounding_up_and_down),
         cmocka_unit_test(automatic_padding_follows_the_onnx_rule),
         cmocka_unit_test(convolution_refuses_what_does_not_fit),
+        cmocka_unit_test(sizes_beyond_counting_are_refused),
         cmocka_unit_test(a_byte_image_needs_a_cast_before_convolution),
         cmocka_unit_test(pooling_refuses_dilation_and_a_missing_kernel),
         cmocka_unit_test(batch_norm_keeps_its_input_shape),

@@ -255,6 +255,38 @@ static void constants_become_initializers(void **state)
     amg_graph_free(g);
 }
 
+/* x.view(x.size(0), -1) as exporters write it: shape arithmetic up to the output. */
+static void an_output_behind_shape_arithmetic_is_written_with_its_shape(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 13);
+    memcpy(init(&m, "zero", 7, 0, NULL, 8)->raw_data.data, &(int64_t){0}, 8);
+    init_ints(&m, "axis", INTS(0));
+    init_ints(&m, "rest", INTS(-1));
+    node(&m, "Shape", "x", "s");
+    node(&m, "Gather", "s zero", "n");
+    node(&m, "Unsqueeze", "n axis", "n1");
+    node(&m, "Concat", "n1 rest", "to");
+    attr_int(&m, "axis", 0);
+    node(&m, "Reshape", "x to", "y");
+    amg_graph *g = must_import(&m);
+    uint8_t *data;
+    size_t size;
+    amg_onnx *onnx;
+    assert_int_equal(amg_graph_pack_onnx(g, true, &data, &size, NULL), AMG_OK);
+    assert_int_equal(amg_onnx_parse(data, size, "m", NULL, &onnx, NULL), AMG_OK);
+    const Onnx__ValueInfoProto *y = amg_onnx_model(onnx)->graph->output[0];
+    const Onnx__TensorShapeProto *shape = y->type->tensor_type->shape;
+    assert_non_null(shape);
+    assert_int_equal(shape->n_dim, 2);
+    assert_string_equal(shape->dim[0]->dim_param, "N");
+    assert_int_equal(shape->dim[1]->dim_value, 192);
+    amg_onnx_close(onnx);
+    amg_free(data);
+    amg_graph_free(g);
+}
+
 static void inputs_that_are_initializers_are_initializers(void **state)
 {
     (void)state;
@@ -574,6 +606,13 @@ static void weights_are_float32_and_fit_their_dims(void **state)
     t->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
     node(&m, "Add", "x w", "y");
     expect_failure(&m, AMG_OVERFLOW, "tensor \"w\"", "does not fit");
+    start(&m, 13);
+    t = init(&m, "w", 1, 1, (int64_t[]){8}, 0);
+    t->has_raw_data = 0; /* absent, and no weight: nothing could bring it back */
+    t->has_data_location = 1;
+    t->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+    node(&m, "Sub", "x w", "y");
+    expect_failure(&m, AMG_MALFORMED, "tensor \"w\"", "a constant without data");
 }
 
 static void opsets_out_of_range_are_refused(void **state)
@@ -625,6 +664,7 @@ int main(void)
         cmocka_unit_test(batch_norm_keeps_one_output_and_no_training_mode),
         cmocka_unit_test(attributes_newer_than_what_we_write_go),
         cmocka_unit_test(constants_become_initializers),
+        cmocka_unit_test(an_output_behind_shape_arithmetic_is_written_with_its_shape),
         cmocka_unit_test(inputs_that_are_initializers_are_initializers),
         cmocka_unit_test(a_fixed_batch_becomes_free),
         cmocka_unit_test(unsorted_nodes_are_sorted_and_unneeded_ones_left_out),

@@ -1,0 +1,408 @@
+/* Job folders and plain training: what is written, and that every file is checked
+ * against the others before a step is taken. */
+#include "train_fixture.h"
+
+#include "base/alloc.h"
+#include "engine/job.h"
+#include "formats/npy.h"
+#include "formats/safetensors.h"
+#include "graph/onnx_graph.h"
+
+static const net_head heads[2] = {{.prefix = "a.", .seed = 1, .width = 4},
+                                  {.prefix = "b.", .seed = 2}};
+enum { ROWS = 40, VAL_ROWS = 10 };
+
+typedef struct {
+    char dir[64];
+    amg_graph *graph;
+    amg_shard train, val;
+    amg_head manifest_heads[2];
+    amg_manifest manifest;
+} job;
+
+static const char *at(const job *j, const char *name, char path[160])
+{
+    snprintf(path, 160, "%s/%s", j->dir, name);
+    return path;
+}
+
+static void write_npy(const job *j, const char *name, amg_dtype dtype, int rank,
+                      const int64_t *dims, const void *data)
+{
+    char path[160];
+    amg_tensor t;
+    assert_int_equal(amg_tensor_view(dtype, rank, dims, data, &t, NULL), AMG_OK);
+    assert_int_equal(amg_npy_write(at(j, name, path), &t, NULL), AMG_OK);
+}
+
+/* Rows of the synthetic source as x and y of a shard. */
+static void write_rows(const job *j, const char *x_name, const char *y_name,
+                       uint64_t seed, int64_t rows)
+{
+    static float x[ROWS * PIXELS];
+    static int32_t y[ROWS * 2];
+    synthetic data = {.seed = seed, .bad = -1, .poison = -1};
+    amg_source s = synthetic_source(&data, rows, 2);
+    const int64_t x_dims[4] = {rows, 1, SIDE, SIDE}, y_dims[2] = {rows, 2};
+    for (int64_t i = 0; i < rows; i++)
+        assert_int_equal(s.read(&s, i, x + i * PIXELS, y + i * 2, NULL), AMG_OK);
+    write_npy(j, x_name, AMG_F32, 4, x_dims, x);
+    write_npy(j, y_name, AMG_I32, 2, y_dims, y);
+}
+
+/* weights.safetensors from the graph; skip leaves one out, poison makes one NaN, extra
+ * adds one. */
+static void write_weights(const job *j, const char *skip, const char *poison,
+                          const char *extra)
+{
+    char path[160];
+    amg_st_entry entries[32];
+    amg_params sets[2];
+    size_t n = 0;
+    for (int h = 0; h < 2; h++) {
+        assert_int_equal(amg_params_new(j->graph, h, &sets[h], NULL), AMG_OK);
+        for (int i = 0; i < sets[h].count; i++) {
+            const amg_param *p = &sets[h].items[i];
+            if (skip && strcmp(p->name, skip) == 0) continue;
+            if (poison && strcmp(p->name, poison) == 0)
+                ((float *)p->tensor.data)[1] = NAN;
+            entries[n++] = (amg_st_entry){p->name, p->tensor};
+        }
+    }
+    if (extra) entries[n] = (amg_st_entry){extra, entries[0].tensor};
+    n += extra != NULL;
+    assert_int_equal(
+        amg_safetensors_write(at(j, "weights.safetensors", path), entries, n, NULL),
+        AMG_OK);
+    for (int h = 0; h < 2; h++) amg_params_clear(&sets[h]);
+}
+
+static void write_manifest(const job *j)
+{
+    char path[160];
+    amg_error err = {0};
+    if (amg_manifest_write(at(j, "job.json", path), &j->manifest, &err))
+        fail_msg("%s: %s", err.where, err.what);
+}
+
+static int make_job(void **state)
+{
+    char path[160];
+    job *j = calloc(1, sizeof *j);
+    make_temp_dir(j->dir);
+    j->graph = make_net(heads, 2);
+    assert_int_equal(amg_graph_write_onnx(at(j, "model.onnx", path), j->graph, NULL),
+                     AMG_OK);
+    write_weights(j, NULL, NULL, NULL);
+    write_rows(j, "x.npy", "y.npy", 11, ROWS);
+    write_rows(j, "vx.npy", "vy.npy", 12, VAL_ROWS);
+    j->train = (amg_shard){"x.npy", "y.npy", ROWS};
+    j->val = (amg_shard){"vx.npy", "vy.npy", VAL_ROWS};
+    /* The manifest's order of heads is not the graph's. */
+    j->manifest_heads[0] = (amg_head){"b.fc_y", 0, CLASSES, "cross_entropy"};
+    j->manifest_heads[1] = (amg_head){"a.fc_y", 1, CLASSES, "cross_entropy"};
+    j->manifest = (amg_manifest){.version = AMG_MANIFEST_VERSION,
+                                 .task = "classification",
+                                 .input_name = "x",
+                                 .input_dtype = AMG_F32,
+                                 .input_rank = 3,
+                                 .input_dims = {1, SIDE, SIDE},
+                                 .num_heads = 2,
+                                 .heads = j->manifest_heads,
+                                 .train = {ROWS, 1, &j->train},
+                                 .val = {VAL_ROWS, 1, &j->val}};
+    write_manifest(j);
+    *state = j;
+    return 0;
+}
+
+static int remove_job(void **state)
+{
+    job *j = *state;
+    amg_graph_free(j->graph);
+    amg_dir_remove(j->dir);
+    free(j);
+    return 0;
+}
+
+static const amg_train_options options = {
+    .batch = 8, .epochs = 3, .threads = 2, .optimizer = {.lr = 0.1, .momentum = 0.9}};
+
+static void a_job_is_trained_into_its_out_folder(void **state)
+{
+    const job *j = *state;
+    char path[160];
+    amg_error err = {0};
+    amg_train_result r;
+    amg_safetensors *st;
+    if (amg_job_train(j->dir, &options, NULL, &r, &err))
+        fail_msg("%s: %s", err.where, err.what);
+    assert_int_equal(r.num_heads, 2);
+    assert_int_equal(r.steps, 15);
+    assert_true(r.heads[0].val_top1 > 0 && r.heads[1].val_top1 > 0);
+    assert_true(amg_path_exists(at(j, "out/metrics.jsonl", path)));
+    assert_true(amg_path_exists(at(j, "out/checkpoint.safetensors", path)));
+
+    /* All weights, by name, in order, and the bits that training on the spot gives. */
+    session s;
+    session_open(&s, heads, 2, NULL);
+    s.options = options;
+    s.train.num_samples = ROWS;
+    s.val.num_samples = VAL_ROWS;
+    session_train(&s);
+    assert_int_equal(
+        amg_safetensors_open(at(j, "out/weights.safetensors", path), &st, NULL),
+        AMG_OK);
+    assert_int_equal(amg_safetensors_count(st), s.params[0].count + s.params[1].count);
+    for (size_t i = 1; i < amg_safetensors_count(st); i++)
+        assert_true(strcmp(amg_safetensors_at(st, i - 1)->name,
+                           amg_safetensors_at(st, i)->name) < 0);
+    for (int h = 0; h < 2; h++)
+        for (int i = 0; i < s.params[h].count; i++) {
+            const amg_param *p = &s.params[h].items[i];
+            const amg_tensor *t = amg_safetensors_find(st, p->name);
+            assert_non_null(t);
+            assert_memory_equal(t->data, p->tensor.data, t->size_bytes);
+        }
+    assert_true(r.heads[1].val_loss == s.result.heads[1].val_loss);
+    amg_safetensors_close(st);
+    session_close(&s);
+}
+
+static void a_stopped_job_resumes_to_the_same_weights(void **state)
+{
+    const job *j = *state;
+    char path[160], straight[65], resumed[65];
+    int64_t size;
+    amg_train_options o = options;
+    at(j, "out/weights.safetensors", path);
+    assert_int_equal(amg_job_train(j->dir, &o, NULL, NULL, NULL), AMG_OK);
+    assert_int_equal(amg_file_sha256(path, straight, &size, NULL), AMG_OK);
+    o.max_steps = 7;
+    assert_int_equal(amg_job_train(j->dir, &o, NULL, NULL, NULL), AMG_OK);
+    assert_int_equal(amg_file_sha256(path, resumed, &size, NULL), AMG_OK);
+    assert_string_not_equal(straight, resumed);
+    o.max_steps = 0;
+    o.resume = true;
+    assert_int_equal(amg_job_train(j->dir, &o, NULL, NULL, NULL), AMG_OK);
+    assert_int_equal(amg_file_sha256(path, resumed, &size, NULL), AMG_OK);
+    assert_string_equal(straight, resumed);
+}
+
+static void expect_refusal(const job *j, amg_status code, const char *where,
+                           const char *what)
+{
+    char path[160];
+    amg_error err = {0};
+    const amg_status status = amg_job_train(j->dir, &options, NULL, NULL, &err);
+    if (status != code || !strstr(err.where, where) || !strstr(err.what, what))
+        fail_msg("%s: %s: %s", amg_status_name(status), err.where, err.what);
+    assert_false(amg_path_exists(at(j, "out", path))); /* nothing is left behind */
+}
+
+static void weights_must_be_exactly_the_model_s(void **state)
+{
+    const job *j = *state;
+    write_weights(j, "a.bn.mean", NULL, NULL);
+    expect_refusal(j, AMG_NOT_FOUND, "a.bn.mean", "");
+    write_weights(j, NULL, "b.fc.w", NULL);
+    expect_refusal(j, AMG_NOT_FINITE, "b.fc.w", "element 1 is NaN or infinite");
+    write_weights(j, NULL, NULL, "zz");
+    expect_refusal(j, AMG_MISMATCH, "weights.safetensors",
+                   "tensor \"zz\" is no weight of the model");
+}
+
+static void heads_must_agree_with_the_model(void **state)
+{
+    job *j = *state;
+    j->manifest_heads[0].num_classes = CLASSES + 1;
+    write_manifest(j);
+    expect_refusal(j, AMG_MISMATCH, "b.fc_y", "the manifest says 8 classes");
+    j->manifest_heads[0].num_classes = CLASSES;
+    j->manifest_heads[0].output = "c.fc_y";
+    write_manifest(j);
+    expect_refusal(j, AMG_MISMATCH, "b.fc_y", "no head of the manifest");
+}
+
+static void the_input_must_agree_with_the_model(void **state)
+{
+    job *j = *state;
+    j->manifest.input_name = "y";
+    write_manifest(j);
+    expect_refusal(j, AMG_MISMATCH, "x", "the manifest calls the input \"y\"");
+    j->manifest.input_name = "x";
+    j->manifest.input_dims[1] = SIDE + 1;
+    write_manifest(j);
+    expect_refusal(j, AMG_MISMATCH, "x", "the manifest says F32[1,7,6]");
+}
+
+static void labels_beyond_the_classes_are_refused(void **state)
+{
+    const job *j = *state;
+    int32_t y[ROWS * 2] = {0};
+    const int64_t dims[2] = {ROWS, 2};
+    y[2 * 3 + 1] = CLASSES;
+    write_npy(j, "y.npy", AMG_I32, 2, dims, y);
+    expect_refusal(j, AMG_MISMATCH, "y.npy", "row 3, column 1: label is 7");
+}
+
+static void missing_files_are_named(void **state)
+{
+    const job *j = *state;
+    char path[160];
+    remove(at(j, "model.onnx", path));
+    expect_refusal(j, AMG_NOT_FOUND, "model.onnx", "");
+    remove(at(j, "job.json", path));
+    expect_refusal(j, AMG_NOT_FOUND, "job.json", "");
+}
+
+static void a_batch_larger_than_the_data_leaves_nothing(void **state)
+{
+    const job *j = *state;
+    char path[160];
+    amg_error err = {0};
+    amg_train_options o = options;
+    o.batch = ROWS + 1;
+    assert_int_equal(amg_job_train(j->dir, &o, NULL, NULL, &err), AMG_INVALID);
+    assert_false(amg_path_exists(at(j, "out", path)));
+}
+
+/* ---- plain training ---- */
+
+typedef struct {
+    char model[160], train[400], val[400], out[160], run[200];
+} plain_paths;
+
+/* A one-headed model, and x.npy,y.npy pairs with its labels. */
+static void make_plain(const job *j, plain_paths *p)
+{
+    char x[160], y[160];
+    synthetic data = {.seed = 11, .bad = -1, .poison = -1};
+    amg_source s = synthetic_source(&data, ROWS, 1);
+    static float pixels[ROWS * PIXELS];
+    static int32_t labels[ROWS];
+    const int64_t x_dims[4] = {ROWS, 1, SIDE, SIDE}, y_dims[1] = {ROWS};
+    for (int64_t i = 0; i < ROWS; i++)
+        assert_int_equal(s.read(&s, i, pixels + i * PIXELS, labels + i, NULL), AMG_OK);
+    write_npy(j, "px.npy", AMG_F32, 4, x_dims, pixels);
+    write_npy(j, "py.npy", AMG_I32, 1, y_dims, labels);
+    amg_graph *g = make_net(heads, 1);
+    assert_int_equal(amg_graph_write_onnx(at(j, "plain.onnx", p->model), g, NULL),
+                     AMG_OK);
+    amg_graph_free(g);
+    at(j, "trained.onnx", p->out);
+    at(j, "px.npy", x);
+    at(j, "py.npy", y);
+    snprintf(p->run, sizeof p->run, "%s.run", p->out);
+    snprintf(p->train, sizeof p->train, "%s,%s", x, y);
+    snprintf(p->val, sizeof p->val, "%s,%s[0:10]", x, y);
+}
+
+static void plain_training_writes_the_model_as_it_came_but_trained(void **state)
+{
+    const job *j = *state;
+    plain_paths p;
+    amg_error err = {0};
+    amg_train_result r;
+    const amg_preprocess pre = {
+        .data_dtype = AMG_F32, .num_channels = 1, .mean = {0.1f}, .std = {0.5f}};
+    make_plain(j, &p);
+    if (amg_plain_train(p.model, p.train, p.val, &pre, p.out, &options, NULL, &r, &err))
+        fail_msg("%s: %s", err.where, err.what);
+    assert_int_equal(r.steps, 15);
+    assert_true(r.heads[0].val_top1 > 0);
+    assert_false(amg_path_exists(p.run));
+
+    amg_graph *before, *after;
+    assert_int_equal(amg_graph_read_onnx(p.model, &before, NULL), AMG_OK);
+    assert_int_equal(amg_graph_read_onnx(p.out, &after, NULL), AMG_OK);
+    assert_int_equal(before->num_nodes, after->num_nodes); /* no preprocessing in it */
+    amg_params a, b;
+    assert_int_equal(amg_params_new(before, 0, &a, NULL), AMG_OK);
+    assert_int_equal(amg_params_new(after, 0, &b, NULL), AMG_OK);
+    assert_int_equal(a.count, b.count);
+    for (int i = 0; i < a.count; i++) {
+        assert_string_equal(a.items[i].name, b.items[i].name);
+        assert_memory_not_equal(a.items[i].tensor.data, b.items[i].tensor.data,
+                                a.items[i].tensor.size_bytes);
+    }
+    amg_params_clear(&a);
+    amg_params_clear(&b);
+    amg_graph_free(before);
+    amg_graph_free(after);
+}
+
+static void plain_training_resumes(void **state)
+{
+    const job *j = *state;
+    plain_paths p;
+    char straight[65], resumed[65];
+    int64_t size;
+    amg_train_options o = options;
+    make_plain(j, &p);
+    assert_int_equal(
+        amg_plain_train(p.model, p.train, NULL, NULL, p.out, &o, NULL, NULL, NULL),
+        AMG_OK);
+    assert_int_equal(amg_file_sha256(p.out, straight, &size, NULL), AMG_OK);
+    o.max_steps = 4;
+    assert_int_equal(
+        amg_plain_train(p.model, p.train, NULL, NULL, p.out, &o, NULL, NULL, NULL),
+        AMG_OK);
+    assert_true(amg_path_is_dir(p.run));
+    o.max_steps = 0;
+    o.resume = true;
+    assert_int_equal(
+        amg_plain_train(p.model, p.train, NULL, NULL, p.out, &o, NULL, NULL, NULL),
+        AMG_OK);
+    assert_int_equal(amg_file_sha256(p.out, resumed, &size, NULL), AMG_OK);
+    assert_string_equal(straight, resumed);
+    assert_false(amg_path_exists(p.run));
+}
+
+static void plain_training_refuses_what_does_not_fit(void **state)
+{
+    const job *j = *state;
+    plain_paths p;
+    char two[160], many[160];
+    amg_error err = {0};
+    make_plain(j, &p);
+    assert_int_equal(amg_plain_train(at(j, "model.onnx", two), p.train, NULL, NULL,
+                                     p.out, &options, NULL, NULL, &err),
+                     AMG_UNSUPPORTED);
+    assert_non_null(strstr(err.what, "2 outputs"));
+
+    int32_t y[ROWS] = {CLASSES};
+    const int64_t dims[1] = {ROWS};
+    write_npy(j, "py.npy", AMG_I32, 1, dims, y);
+    assert_int_equal(amg_plain_train(p.model, p.train, NULL, NULL, p.out, &options,
+                                     NULL, NULL, &err),
+                     AMG_MISMATCH);
+    assert_non_null(strstr(err.what, "8 classes, the model has 7"));
+    assert_non_null(strstr(err.hint, "at least 8 classes"));
+
+    at(j, "gone.onnx", many);
+    assert_int_equal(
+        amg_plain_train(many, p.train, NULL, NULL, p.out, &options, NULL, NULL, &err),
+        AMG_NOT_FOUND);
+    assert_false(amg_path_exists(p.out));
+    assert_false(amg_path_exists(p.run));
+}
+
+int main(void)
+{
+#define IN_JOB(test) cmocka_unit_test_setup_teardown(test, make_job, remove_job)
+    const struct CMUnitTest tests[] = {
+        IN_JOB(a_job_is_trained_into_its_out_folder),
+        IN_JOB(a_stopped_job_resumes_to_the_same_weights),
+        IN_JOB(weights_must_be_exactly_the_model_s),
+        IN_JOB(heads_must_agree_with_the_model),
+        IN_JOB(the_input_must_agree_with_the_model),
+        IN_JOB(labels_beyond_the_classes_are_refused),
+        IN_JOB(missing_files_are_named),
+        IN_JOB(a_batch_larger_than_the_data_leaves_nothing),
+        IN_JOB(plain_training_writes_the_model_as_it_came_but_trained),
+        IN_JOB(plain_training_resumes),
+        IN_JOB(plain_training_refuses_what_does_not_fit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

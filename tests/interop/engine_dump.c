@@ -1,0 +1,318 @@
+/* Test program: what the engine computes, for comparison with PyTorch and onnxruntime.
+ *
+ *     engine_dump [options] MODEL.onnx IN.safetensors OUT.safetensors
+ *
+ *   IN    x            [steps, batch, sample...], in the model's input dtype
+ *         labels       i32[steps, batch]; absent: evaluation only
+ *   OUT   eval.NAME    f32[batch, classes] of every output NAME, evaluation mode, batch
+ * 0 and with labels, of the first output: logits       f32[batch, classes], training
+ * mode, batch 0 grad.NAME    of every trainable, batch 0 losses       f64[steps], one
+ * optimizer step after each after.NAME   every trainable and buffer after the last step
+ *         eval_after   f32[batch, classes]: evaluation of batch 0 with those
+ *
+ * Uses the engine through its public headers only. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/parallel.h"
+#include "engine/loss.h"
+#include "engine/optimizer.h"
+#include "engine/plan.h"
+#include "formats/safetensors.h"
+#include "graph/onnx_graph.h"
+
+/* The tensors of OUT; names and data are owned. */
+typedef struct {
+    amg_arena arena;
+    amg_st_entry *entries;
+    size_t count, capacity;
+} dump;
+
+typedef struct {
+    amg_optimizer_options optimizer;
+    double label_smoothing;
+    bool no_winograd;
+} settings;
+
+/* One run: the planned graph and the batches. */
+typedef struct {
+    const amg_graph *g;
+    const amg_tensor *x, *labels;
+    const settings *s;
+    int64_t steps, batch;
+} task;
+
+/* A plan with its own workspace and parameters. */
+typedef struct {
+    amg_plan *plan;
+    void *workspace;
+} bound_plan;
+
+/* ---- output ---- */
+
+/* Adds PREFIX NAME, zeroed; *out is valid until the dump is cleared. */
+static amg_status dump_new(dump *d, const char *prefix, const char *name,
+                           amg_dtype dtype, int rank, const int64_t *dims,
+                           amg_tensor **out, amg_error *err)
+{
+    if (d->count == d->capacity)
+        return amg_fail(err, AMG_OVERFLOW, -1, name, "more than %zu tensors",
+                        d->capacity);
+    const size_t size = strlen(prefix) + strlen(name) + 1;
+    char *full = amg_arena_alloc(&d->arena, size);
+    if (!full) return amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory for a name");
+    snprintf(full, size, "%s%s", prefix, name);
+    amg_st_entry *e = &d->entries[d->count];
+    amg_status st = amg_tensor_new(dtype, rank, dims, &e->tensor, err);
+    if (st) return st;
+    e->name = full;
+    d->count++;
+    *out = &e->tensor;
+    return AMG_OK;
+}
+
+static amg_status dump_f32(dump *d, const char *prefix, const char *name, int rank,
+                           const int64_t *dims, const float *data, amg_error *err)
+{
+    amg_tensor *t;
+    amg_status st = dump_new(d, prefix, name, AMG_F32, rank, dims, &t, err);
+    if (!st) memcpy(t->data, data, t->size_bytes);
+    return st;
+}
+
+/* Every tensor of set, only trainables if trainables. */
+static amg_status dump_params(dump *d, const char *prefix, const amg_params *set,
+                              bool trainables, amg_error *err)
+{
+    for (int i = 0; i < set->count; i++) {
+        const amg_param *p = &set->items[i];
+        if (trainables && p->role != AMG_ROLE_TRAINABLE) continue;
+        amg_status st = dump_f32(d, prefix, p->name, p->tensor.rank, p->tensor.dims,
+                                 p->tensor.data, err);
+        if (st) return st;
+    }
+    return AMG_OK;
+}
+
+static void dump_clear(dump *d)
+{
+    for (size_t i = 0; i < d->count; i++) amg_tensor_clear(&d->entries[i].tensor);
+    amg_free(d->entries);
+    amg_arena_clear(&d->arena);
+}
+
+/* ---- running ---- */
+
+static amg_status bind(const task *t, int output, bool training,
+                       const amg_params *params, bound_plan *b, amg_error *err)
+{
+    const amg_plan_options o = {.training = training, .no_winograd = t->s->no_winograd};
+    amg_status st = amg_plan_new(t->g, output, &o, &b->plan, err);
+    if (st) return st;
+    b->workspace = amg_alloc_aligned(amg_plan_workspace_bytes(b->plan));
+    if (!b->workspace)
+        return amg_fail(err, AMG_NO_MEMORY, -1, "plan", "no memory for the workspace");
+    amg_plan_bind(b->plan, b->workspace);
+    return amg_plan_load(b->plan, params, err);
+}
+
+static void unbind(bound_plan *b)
+{
+    amg_plan_free(b->plan);
+    amg_free_aligned(b->workspace);
+}
+
+static amg_status forward(const task *t, const bound_plan *b, int64_t step,
+                          const float **logits, int64_t *classes, amg_error *err)
+{
+    const size_t bytes = amg_plan_input_bytes(b->plan);
+    memcpy(amg_plan_input(b->plan), (const char *)t->x->data + (size_t)step * bytes,
+           bytes);
+    return amg_plan_forward(b->plan, step, logits, classes, err);
+}
+
+static amg_status evaluate(const task *t, int output, const amg_params *params,
+                           const char *prefix, const char *name, dump *d,
+                           amg_error *err)
+{
+    bound_plan b = {0};
+    const float *logits;
+    int64_t classes;
+    amg_status st = bind(t, output, false, params, &b, err);
+    if (!st) st = forward(t, &b, 0, &logits, &classes, err);
+    if (!st)
+        st = dump_f32(d, prefix, name, 2, (int64_t[]){t->batch, classes}, logits, err);
+    unbind(&b);
+    return st;
+}
+
+static amg_status evaluate_all(const task *t, dump *d, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    for (int i = 0; i < t->g->num_outputs && !st; i++) {
+        amg_params params = {0};
+        st = amg_params_new(t->g, i, &params, err);
+        if (!st)
+            st = evaluate(t, i, &params, "eval.", t->g->values[t->g->outputs[i]].name,
+                          d, err);
+        amg_params_clear(&params);
+    }
+    return st;
+}
+
+/* The gradients that the last backward left in the plan. */
+static amg_status dump_grads(const bound_plan *b, const amg_params *params, dump *d,
+                             amg_error *err)
+{
+    amg_params grads = {0};
+    amg_status st = amg_params_like(params, &grads, err);
+    if (!st) st = amg_plan_store_grad(b->plan, &grads, err);
+    if (!st) st = dump_params(d, "grad.", &grads, true, err);
+    amg_params_clear(&grads);
+    return st;
+}
+
+static amg_status train_step(const task *t, const bound_plan *b, int64_t step,
+                             const amg_params *params, float *dlogits, double *loss,
+                             dump *d, amg_error *err)
+{
+    const float *logits;
+    int64_t classes;
+    amg_status st = forward(t, b, step, &logits, &classes, err);
+    if (!st && step == 0)
+        st = dump_f32(d, "", "logits", 2, (int64_t[]){t->batch, classes}, logits, err);
+    if (st) return st;
+    const int32_t *labels = (const int32_t *)t->labels->data + step * t->batch;
+    for (int64_t i = 0; i < t->batch; i++)
+        if (labels[i] < 0 || labels[i] >= classes)
+            return amg_fail(err, AMG_INVALID, -1, "labels", "label %d of %lld classes",
+                            labels[i], (long long)classes);
+    *loss = amg_cross_entropy(logits, labels, t->batch, classes,
+                              (float)t->s->label_smoothing, dlogits)
+                .loss;
+    st = amg_plan_backward(b->plan, dlogits, err);
+    if (!st && step == 0) st = dump_grads(b, params, d, err);
+    if (!st) amg_optimizer_step(&t->s->optimizer, t->s->optimizer.lr, step, b->plan);
+    return st;
+}
+
+static amg_status train(const task *t, dump *d, amg_error *err)
+{
+    bound_plan b = {0};
+    amg_params params = {0};
+    amg_tensor dlogits = {0}, *losses;
+    const amg_value *out = &t->g->values[t->g->outputs[0]];
+    amg_status st = amg_params_new(t->g, 0, &params, err);
+    if (!st) st = bind(t, 0, true, &params, &b, err);
+    if (!st) st = amg_tensor_new(AMG_F32, out->rank, out->dims, &dlogits, err);
+    if (!st) st = dump_new(d, "", "losses", AMG_F64, 1, &t->steps, &losses, err);
+    for (int64_t step = 0; step < t->steps && !st; step++)
+        st = train_step(t, &b, step, &params, dlogits.data,
+                        (double *)losses->data + step, d, err);
+    if (!st) st = amg_plan_store(b.plan, &params, err);
+    if (!st) st = dump_params(d, "after.", &params, false, err);
+    if (!st) st = evaluate(t, 0, &params, "", "eval_after", d, err);
+    amg_tensor_clear(&dlogits);
+    amg_params_clear(&params);
+    unbind(&b);
+    return st;
+}
+
+/* ---- input ---- */
+
+static amg_status check_inputs(const amg_graph *g, const task *t, amg_error *err)
+{
+    const amg_value *in = &g->values[g->inputs[0]];
+    const amg_tensor *x = t->x, *y = t->labels;
+    bool fits = x->dtype == in->dtype && x->rank == in->rank + 1 && x->dims[0] > 0 &&
+                x->dims[1] > 0;
+    for (int i = 1; fits && i < in->rank; i++) fits = x->dims[i + 1] == in->dims[i];
+    if (!fits) {
+        char a[AMG_SHAPE_TEXT], b[AMG_SHAPE_TEXT];
+        return amg_fail(err, AMG_MISMATCH, -1, "x",
+                        "is %s, expected [steps, batch] of the model's %s",
+                        amg_shape_text(x->dtype, x->rank, x->dims, a),
+                        amg_shape_text(in->dtype, in->rank, in->dims, b));
+    }
+    if (y && (y->dtype != AMG_I32 || y->rank != 2 || y->dims[0] != x->dims[0] ||
+              y->dims[1] != x->dims[1]))
+        return amg_fail(err, AMG_MISMATCH, -1, "labels",
+                        "expected i32[steps, batch] as x has them");
+    return AMG_OK;
+}
+
+static amg_status run(const settings *s, char **paths, amg_error *err)
+{
+    amg_graph *own = NULL, *planned = NULL;
+    amg_safetensors *in = NULL;
+    dump d = {0};
+    task t = {.s = s};
+    amg_status st = amg_graph_read_onnx(paths[0], &own, err);
+    if (!st) st = amg_safetensors_open(paths[1], &in, err);
+    if (st) goto done;
+    t.x = amg_safetensors_find(in, "x");
+    t.labels = amg_safetensors_find(in, "labels");
+    st = t.x ? check_inputs(own, &t, err)
+             : amg_fail(err, AMG_NOT_FOUND, -1, paths[1], "no tensor x");
+    if (st) goto done;
+    t.steps = t.x->dims[0];
+    t.batch = t.x->dims[1];
+    st = amg_graph_plan_batch(own, t.batch, &planned, err);
+    if (st) goto done;
+    t.g = planned;
+    /* per parameter a gradient and a value, per output logits, and four more */
+    d.capacity = 2 * (size_t)planned->num_values + (size_t)planned->num_outputs + 4;
+    d.entries = amg_calloc(d.capacity, sizeof *d.entries);
+    if (!d.entries) {
+        st = amg_fail(err, AMG_NO_MEMORY, -1, "output", "no memory for a list");
+        goto done;
+    }
+    st = evaluate_all(&t, &d, err);
+    if (!st && t.labels) st = train(&t, &d, err);
+    if (!st) st = amg_safetensors_write(paths[2], d.entries, d.count, err);
+done:
+    dump_clear(&d);
+    amg_graph_free(planned);
+    amg_safetensors_close(in);
+    amg_graph_free(own);
+    return st;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option table[] = {
+        {"lr", required_argument, NULL, 'l'},
+        {"momentum", required_argument, NULL, 'm'},
+        {"weight-decay", required_argument, NULL, 'w'},
+        {"label-smoothing", required_argument, NULL, 's'},
+        {"adamw", no_argument, NULL, 'a'},
+        {"no-winograd", no_argument, NULL, 'd'},
+        {0}};
+    settings s = {.optimizer = {.lr = 0.01}};
+    int c;
+    while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+        switch (c) {
+        case 'l': s.optimizer.lr = atof(optarg); break;
+        case 'm': s.optimizer.momentum = atof(optarg); break;
+        case 'w': s.optimizer.weight_decay = atof(optarg); break;
+        case 's': s.label_smoothing = atof(optarg); break;
+        case 'a': s.optimizer.kind = AMG_OPT_ADAMW; break;
+        case 'd': s.no_winograd = true; break;
+        default: return 2;
+        }
+    }
+    if (argc - optind != 3) {
+        fprintf(stderr, "usage: engine_dump [options] MODEL IN OUT\n");
+        return 2;
+    }
+    amg_error err = {0};
+    amg_set_threads(0);
+    amg_status st = amg_optimizer_check(&s.optimizer, &err);
+    if (!st) st = run(&s, argv + optind, &err);
+    if (!st) return 0;
+    fprintf(stderr, "engine_dump: %s: %s\n", err.where, err.what);
+    return 1;
+}
