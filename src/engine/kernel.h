@@ -180,6 +180,11 @@ void amg_emit_primitive(amg_plan *p, int node, const char *what, amg_primitive *
 void amg_emit_kernel(amg_plan *p, int node, const char *what, amg_kernel_fn fn,
                      const void *self, int num_buffers, const int *buffers);
 
+/* Copies buffer from, in layout a, to buffer to, in layout b. A reference reorder is
+ * allowed for parameters only: they are small, and there is nothing else for some. */
+void amg_emit_reorder(amg_plan *p, int node, int from, const amg_layout *a, int to,
+                      const amg_layout *b, bool allow_reference);
+
 /* ---- the operator families --------------------------------------------------------
  */
 

@@ -1,7 +1,7 @@
 /* ONNX files as plain structs: protobuf-c over the distribution's onnx.proto, plus
  * external data. No operator is known here; graph/ gives the bytes meaning. The
- * generated header is a private detail of formats/onnx*.c and graph/onnx_import.c,
- * graph/onnx_export.c ("onnx.pb-c.h"). */
+ * generated header is a private detail of formats/onnx*.c and graph/onnx_*.c
+ * ("onnx.pb-c.h"). */
 #ifndef AMG_FORMATS_ONNX_H
 #define AMG_FORMATS_ONNX_H
 

@@ -327,14 +327,18 @@ static void matches_pytorch(void **state)
     amg_safetensors_close(st);
 }
 
-/* Bytes through the select: Gather then Cast, exactly. */
+/* Bytes through the select: Reshape, Gather, Reshape, then Cast, exactly. */
 static void select_and_cast_are_exact(void **state)
 {
     (void)state;
     golden local = {.b = amg_builder_new()}, *g = &local;
-    int x = amg_builder_input(g->b, "x", AMG_U8, 2, (int64_t[]){2, 5});
+    int x = amg_builder_input(g->b, "x", AMG_U8, 3, (int64_t[]){2, 1, 5});
+    int flat = constant_i64(g, "flat", 2, (int64_t[]){2, 5});
+    int image = constant_i64(g, "image", 4, (int64_t[]){2, 1, 1, 3});
+    x = PLAIN(AMG_OP_RESHAPE, x, flat);
     int index = constant_i64(g, "index", 3, (int64_t[]){4, 0, 3});
     int y = NODE(AMG_OP_GATHER, ((amg_attr[]){amg_int("axis", 1)}), x, index);
+    y = PLAIN(AMG_OP_RESHAPE, y, image);
     y = NODE(AMG_OP_CAST, ((amg_attr[]){amg_int("to", 1)}), y);
     amg_builder_output(g->b, y);
     amg_graph *graph = NULL;
