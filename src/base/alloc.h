@@ -15,8 +15,9 @@ void *amg_realloc(void *p, size_t size_bytes);
 void amg_free(void *p);
 char *amg_strdup(const char *s);
 
-/* Large buffer, 64-byte aligned (2 MiB aligned and advised to huge pages from 4 MiB
- * on), zeroed. Freed with amg_free_aligned. */
+/* Buffer of size_bytes, zeroed, 64-byte aligned; from 4 MiB on a mapping of its own, 2
+ * MiB aligned and advised to huge pages (not under AddressSanitizer). Freed with
+ * amg_free_aligned. */
 void *amg_alloc_aligned(size_t size_bytes);
 void amg_free_aligned(void *p);
 

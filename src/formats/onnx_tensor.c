@@ -256,8 +256,8 @@ static amg_status map_external(amg_onnx *onnx, const char *location, const char 
 static amg_status take_external(amg_onnx *onnx, const Onnx__TensorProto *p,
                                 amg_tensor *t, const char *where, amg_error *err)
 {
-    external e;
-    amg_map map;
+    external e = {0};
+    amg_map map = {0};
     size_t end;
     amg_status st = read_external(p, where, &e, err);
     if (st) return st;

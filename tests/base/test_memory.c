@@ -33,8 +33,11 @@ static void aligned_buffers_are_aligned_and_zero(void **state)
     for (size_t i = 0; i < 5; i++) {
         unsigned char *p = amg_alloc_aligned(sizes[i]);
         assert_non_null(p);
-        assert_int_equal((uintptr_t)p % (sizes[i] > (size_t)4 << 20 ? 2u << 20 : 64u),
-                         0);
+        assert_int_equal((uintptr_t)p % 64, 0);
+#ifndef __SANITIZE_ADDRESS__
+        if (sizes[i] >= (size_t)4 << 20) assert_int_equal((uintptr_t)p % (2u << 20), 0);
+#endif
+        if (sizes[i]) p[sizes[i] - 1] = 0;
         for (size_t j = 0; j < sizes[i]; j++)
             if (p[j]) fail_msg("byte %zu of %zu is not zero", j, sizes[i]);
         amg_free_aligned(p);
