@@ -84,7 +84,7 @@ static amg_status each_folder(const char *dir, visit_fn visit, void *context,
     amg_status st = amg_dir_list(dir, &list, &count, err);
     if (st != AMG_OK) return st;
     for (size_t i = 0; i < count && st == AMG_OK; i++) {
-        entry_type type;
+        entry_type type = ENTRY_OTHER;
         if (list[i][0] == '.') continue;
         st = get_type(dir, list[i], &type, err);
         if (st != AMG_OK) break;
