@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sodium.h>
 #include <string.h>
@@ -19,14 +20,17 @@ static volatile sig_atomic_t caught;
 
 static void on_signal(int sig) { caught = sig; }
 
-static amg_status read_line(int fd, const char *where, amg_passphrase *out,
-                            amg_error *err)
+/* unblocked: the signals' mask while waiting, NULL where they are not blocked. */
+static amg_status read_line(int fd, const char *where, const sigset_t *unblocked,
+                            amg_passphrase *out, amg_error *err)
 {
     char *text = sodium_malloc(MAX_PASSPHRASE);
     if (!text) return amg_fail(err, AMG_NO_MEMORY, -1, where, "no locked memory");
     size_t n = 0;
     for (;;) {
-        ssize_t got = read(fd, text + n, 1);
+        struct pollfd waiting = {.fd = fd, .events = POLLIN};
+        bool ready = !unblocked || ppoll(&waiting, 1, NULL, unblocked) >= 0;
+        ssize_t got = ready ? read(fd, text + n, 1) : -1;
         if (got < 0 && errno == EINTR && !caught) continue;
         if (got < 0 || n + 1 == MAX_PASSPHRASE) {
             amg_status st = got < 0
@@ -57,17 +61,23 @@ static amg_status ask(int tty, const char *prompt, amg_passphrase *out, amg_erro
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     enum { NUM_SIGNALS = sizeof signals / sizeof *signals };
     struct sigaction before[NUM_SIGNALS], now = {.sa_handler = on_signal};
+    sigset_t blocked, unblocked;
     caught = 0;
+    sigemptyset(&blocked);
+    for (int i = 0; i < NUM_SIGNALS; i++) sigaddset(&blocked, signals[i]);
+    /* Blocked but while waiting: one that comes just before would be missed. */
+    sigprocmask(SIG_BLOCK, &blocked, &unblocked);
     for (int i = 0; i < NUM_SIGNALS; i++) sigaction(signals[i], &now, &before[i]);
     amg_status st = AMG_OK;
     if (tcsetattr(tty, TCSAFLUSH, &silent))
         st = amg_fail_errno(err, errno, "terminal", "cannot hide what is typed");
     if (!st && write(tty, prompt, strlen(prompt)) < 0)
         errno = 0; /* the question is a courtesy */
-    if (!st) st = read_line(tty, "passphrase", out, err);
+    if (!st) st = read_line(tty, "passphrase", &unblocked, out, err);
     tcsetattr(tty, TCSAFLUSH, &old);
     if (write(tty, "\n", 1) < 0) errno = 0;
     for (int i = 0; i < NUM_SIGNALS; i++) sigaction(signals[i], &before[i], NULL);
+    sigprocmask(SIG_SETMASK, &unblocked, NULL); /* one still waiting strikes here */
     if (caught) raise(caught);
     return st;
 }
@@ -83,7 +93,7 @@ amg_status cli_passphrase_read(int fd, bool confirm, amg_passphrase *out,
 {
     if (sodium_init() < 0)
         return amg_fail(err, AMG_IO, -1, "libsodium", "cannot start");
-    if (fd >= 0) return read_line(fd, "--passphrase-fd", out, err);
+    if (fd >= 0) return read_line(fd, "--passphrase-fd", NULL, out, err);
     int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     if (tty < 0) {
         amg_fail_errno(err, errno, "passphrase", "there is no terminal to ask on");

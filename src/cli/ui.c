@@ -121,7 +121,7 @@ static int terminal_columns(void)
 static void draw_bar(ui_progress *p, const amg_progress_event *e, double now)
 {
     enum { MAX_BAR = 24, MIN_BAR = 6 };
-    char text[256], eta[32], bar[MAX_BAR + 3] = "";
+    char text[256], eta[32], bar[MAX_BAR + 4] = "";
     const int room = terminal_columns() - 1; /* the last column would wrap */
     describe(e, text, sizeof text);
     if (e->total > e->done && e->done > p->first) {

@@ -135,8 +135,8 @@ int verb_obfuscate(int argc, char **argv)
         {"val-decoys-from", CLI_STRING, &o.val_covers, "DATA",
          "pool for the validation data (unused rest of --decoys-from)"},
         {"decoy-arch", CLI_CHOICE, &arch, "ARCH",
-         "walk: random architectures around a hidden centre;\nsame: the original's "
-         "(walk)",
+         "walk (the default): random ones around a hidden centre;\nsame: the "
+         "original's",
          0, 0, archs},
         {"walk-steps", CLI_INT, &walk, "N", "edits a walk makes (3)", 1, 1000},
         {"amount", CLI_REAL, &amount, "A",

@@ -22,8 +22,9 @@
  */
 typedef struct {
     const amg_obfuscate_options *o;
-    amg_graph *file;  /* as read */
-    amg_graph *model; /* constants folded, a view of file: its weights are what trains */
+    amg_graph *file; /* as read */
+    amg_graph
+        *model; /* constants folded, a view of file: its weights are what trains */
     amg_dataset *train, *val, *covers, *val_covers;
     amg_secret *secret;
     amg_preprocess pre;

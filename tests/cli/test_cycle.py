@@ -1,0 +1,174 @@
+"""The whole cycle through the programs: obfuscate, train, extract equals training alone, byte for byte."""
+import json
+import os
+import unittest
+
+import cli
+import wire
+
+TRAINING = ("--epochs", 2, "--batch", 8, "--optimizer", "sgd", "--lr", 0.05, "--momentum", 0.9,
+            "--weight-decay", "5e-4", "--label-smoothing", 0.1, "--schedule", "cosine", "--warmup", 2,
+            "--threads", 1, "--seed", 7, "--quiet")
+
+
+class Cycle(cli.Case):
+    def check(self, name, *more, model="model.onnx", train=None, pool=cli.Case.POOL, normalize=()):
+        """Obfuscates, trains the job with the cloud's program and the model alone, extracts, and demands
+        the same file."""
+        train = train or self.TRAIN
+        said = self.obfuscate(name, *more, *normalize, model=model, train=train, pool=pool)
+        self.ok(name, *TRAINING, program=cli.AMALGAM_TRAIN)
+        self.ok("train", "--model", model, "--train", train, "-o", f"{name}-alone.onnx", *normalize,
+                *TRAINING)
+        self.ok("extract", "--key", f"{name}.key", "--weights", f"{name}/out/weights.safetensors",
+                "-o", f"{name}.onnx")
+        self.assertEqual(cli.read(self.path(f"{name}.onnx")), cli.read(self.path(f"{name}-alone.onnx")))
+        self.assertNotEqual(cli.read(self.path(f"{name}.onnx")), cli.read(self.path(model)),
+                            "nothing was trained")
+        return said
+
+    def test_lenet_in_one_decoy_equals_training_alone(self):
+        cli.write_idx(self.path("mnist"), (1, 28, 28), 10, train=96, test=24)
+        self.ok("zoo", "lenet", "--input", "1x28x28", "--classes", 10, "--seed", 1, "-o", "lenet.onnx")
+        train, pool = "mnist@train[33%:seed=3]", "mnist@train[33%-100%:seed=3]"
+        said = self.check("lenet1", "--decoys", 1, "--val", "mnist@test[0:8]", model="lenet.onnx",
+                          train=train, pool=pool)
+        self.assertIn("the cloud's guess is right 1 time in 2", said)
+        out = self.ok("verify", "--key", "lenet1.key", "--job", "lenet1", "--steps", 3, "--batch", 8,
+                      "--threads", 1, "--quiet")
+        self.assertRegex(out, r"^verify: [\d,]+ parameters, 0 bits differ \(3 steps, 1 thread\)\n$")
+        said = self.ok("eval", "--model", "lenet1.onnx", "--data", "mnist@test", "--threads", 1)
+        self.assertEqual(said, self.ok("eval", "--model", "lenet1-alone.onnx", "--data", "mnist@test",
+                                       "--threads", 1))
+        self.assertRegex(said, r"^24 samples: loss \d+\.\d+, top-1 [\d.]+ %, top-5 [\d.]+ %\n$")
+
+    def test_three_decoys_of_random_architecture(self):
+        self.check("k3", "--decoys", 3)
+
+    def test_three_decoys_of_the_same_architecture(self):
+        said = self.check("same", "--decoys", 3, "--decoy-arch", "same")
+        self.assertRegex(said, r"3 decoys: 1,292 parameters in the job, 323 of them yours")
+
+    def test_float_data_from_npy_with_normalisation(self):
+        data = cli.write_npy_pair(self.dir, "f", (1, 6, 6), 3)
+        self.check("floats", train=f"{data}[50%:seed=3]", pool=f"{data}[50%-100%:seed=3]",
+                   normalize=("--normalize", "0.1/2"))
+
+    def test_paper_mode_with_each_noise(self):
+        cli.write(self.path("noise.txt"), b"0 17 255\n3\n")
+        for i, noise in enumerate(("uniform", "gaussian", "laplace", "values:noise.txt")):
+            with self.subTest(noise=noise):
+                said = self.check(f"paper{i}", "--noise", noise, "--amount", 0.5, "--decoys", 2, pool=None)
+                self.assertIn("1x6x6 -> 1x9x9", said)
+                self.assertNotIn("1 time in", said)
+
+    def test_noise_values_are_the_only_noise(self):
+        cli.write(self.path("v.txt"), b"7")
+        self.obfuscate("seven", "--noise", "values:v.txt", "--amount", 1, pool=None)
+        _, shape, data = cli.read_npy(self.path("seven/data/train-x-00000.npy"))
+        self.assertEqual(shape, (32, 1, 12, 12))
+        for row in range(32):  # 144 positions, at most 36 of them the sample's
+            self.assertGreaterEqual(data[row * 144:(row + 1) * 144].count(7), 108)
+
+    def test_stopped_and_resumed_training_ends_in_the_same_file(self):
+        self.obfuscate("part")
+        self.ok("part", *TRAINING, "--max-steps", 3, program=cli.AMALGAM_TRAIN)
+        self.ok("train", "part", *TRAINING, "--resume")
+        self.ok("train", "--model", "model.onnx", "--train", self.TRAIN, "-o", "part-alone.onnx", *TRAINING)
+        self.ok("extract", "--key", "part.key", "--weights", "part/out/weights.safetensors", "-o", "part.onnx")
+        self.assertEqual(cli.read(self.path("part.onnx")), cli.read(self.path("part-alone.onnx")))
+
+    def test_extracted_safetensors_hold_the_original_names(self):
+        self.obfuscate("st")
+        self.ok("extract", "--key", "st.key", "--weights", "st/weights.safetensors", "-o", "st.onnx",
+                "--safetensors", "st.safetensors")
+        header, data = cli.read_safetensors(self.path("st.safetensors"))
+        self.assertEqual(sorted(header), sorted(n for n in wire.TINY_NAMES if "tumour" in n))
+        begin, end = header["embed_tumour.weight"]["data_offsets"]
+        original = wire.read_model(cli.read(self.path("model.onnx"))).tensors["embed_tumour.weight"]
+        self.assertEqual(data[begin:end], original.data, "initial weights come back as they went")
+
+
+class Keys(cli.Case):
+    SEED = "00112233445566778899aabbccddeeff" * 2
+
+    def test_the_same_secret_gives_the_same_bytes(self):
+        for name in ("a", "b"):
+            self.obfuscate(name, "--seed-hex", self.SEED, "--decoys", 2)
+        self.assertEqual(cli.snapshot(self.path("a")), cli.snapshot(self.path("b")))
+
+    def test_two_secrets_give_two_jobs(self):
+        self.obfuscate("c", "--seed-hex", self.SEED)
+        self.obfuscate("d", "--seed-hex", self.SEED[:-1] + "0")
+        self.obfuscate("e")
+        self.obfuscate("f")
+        jobs = [cli.snapshot(self.path(n)) for n in "cdef"]
+        for file in ("model.onnx", "weights.safetensors", "data/train-x-00000.npy"):
+            self.assertEqual(len({j[file] for j in jobs}), 4, file)
+
+    def test_the_key_is_for_its_owner_alone(self):
+        self.obfuscate("mode")
+        self.assertEqual(os.stat(self.path("mode.key")).st_mode & 0o777, 0o600)
+        os.chmod(self.path("mode.key"), 0o644)
+        r = cli.run("extract", "--key", "mode.key", "--weights", "mode/weights.safetensors", "-o", "m.onnx",
+                    cwd=self.dir)
+        self.assertEqual(r.rc, 0)
+        self.assertRegex(r.stderr, r"amalgam: warning: mode\.key may be read by others: chmod 600")
+
+    def with_passphrase(self, phrase, *args):
+        """Runs with phrase behind --passphrase-fd."""
+        reader, writer = os.pipe()
+        os.write(writer, phrase)
+        os.close(writer)
+        try:
+            return cli.run(*args, "--passphrase-fd", reader, cwd=self.dir, pass_fds=(reader,))
+        finally:
+            os.close(reader)
+
+    def test_a_passphrase_opens_what_it_closed(self):
+        r = self.with_passphrase(b"correct horse\n", "obfuscate", "--model", "model.onnx", "--train",
+                                 self.TRAIN, "--decoys-from", self.POOL, "--key", "pp.key", "-o", "pp")
+        self.assertEqual(r.rc, 0, r.stderr)
+        self.assertTrue(json.loads(self.ok("inspect", "pp.key", "--json"))["passphrase"])
+        extract = ("extract", "--key", "pp.key", "--weights", "pp/weights.safetensors", "-o", "pp.onnx")
+        before = cli.snapshot(self.dir)
+        r = self.with_passphrase(b"correct horsf\n", *extract)
+        self.assertEqual(r.rc, 1)
+        self.assertRegex(r.stderr, r"^amalgam: error: pp\.key: [^\n]*passphrase")
+        r = cli.run(*extract, cwd=self.dir)  # no terminal, no descriptor
+        self.assertEqual(r.rc, 1)
+        self.assertIn("amalgam: hint: give it through a file descriptor", r.stderr)
+        self.assertEqual(cli.snapshot(self.dir), before)
+        r = self.with_passphrase(b"correct horse", *extract)  # no newline: the same
+        self.assertEqual(r.rc, 0, r.stderr)
+
+
+class Json(cli.Case):
+    def test_everything_machine_readable_parses(self):
+        self.obfuscate("j", "--decoys", 2)
+        shown = json.loads(self.ok("eval", "--model", "model.onnx", "--data", "data@test", "--json"))
+        self.assertEqual(sorted(shown), ["loss", "samples", "top1", "top5"])
+        shown = json.loads(self.ok("verify", "--key", "j.key", "--job", "j", "--steps", 2, "--json"))
+        self.assertEqual((shown["bits_different"], shown["steps"], shown["parameters"]), (0, 2, 323))
+        shown = json.loads(self.ok("inspect", "j", "--json"))
+        self.assertEqual((shown["kind"], len(shown["subnetworks"]), shown["train_samples"]),
+                         ("job folder", 3, 32))
+        self.assertAlmostEqual(shown["chance"], 1 / 3)
+        self.assertEqual({s["selected_positions"] for s in shown["subnetworks"]}, {36})
+        for file, kind in (("j/model.onnx", "onnx model"), ("j/weights.safetensors", "safetensors"),
+                           ("j/data/train-x-00000.npy", "npy array"), ("j.key", "key file (sealed)")):
+            self.assertEqual(json.loads(self.ok("inspect", file, "--json"))["kind"], kind)
+            self.assertIn(f"kind: {kind}\n", self.ok("inspect", file))
+
+
+class DataForms(cli.Case):
+    def test_cifar_and_image_sized_npy_go_through(self):
+        cli.write_cifar(self.path("cifar"), count=40)
+        self.ok("zoo", "lenet", "--input", "3x32x32", "--classes", 10, "-o", "c.onnx")
+        said = self.obfuscate("cj", model="c.onnx", train="cifar@train[50%:seed=1]",
+                              pool="cifar@train[50%-100%:seed=1]")
+        self.assertIn("20 training and 0 validation samples, 3x32x32 -> 3x64x32", said)
+
+
+if __name__ == "__main__":
+    unittest.main()
