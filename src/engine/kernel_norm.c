@@ -1,6 +1,7 @@
 /* BatchNormalization: batch statistics while training, running statistics otherwise,
  * with a following Relu fused in. The running statistics move in the backward pass,
  * once a step, also where no gradient flows. */
+#include "base/parallel.h"
 #include "engine/kernel.h"
 
 typedef struct {
@@ -9,6 +10,85 @@ typedef struct {
     const amg_layout *data;
     int mean, variance, mask; /* buffers */
 } norm_state;
+
+/* ---- batch statistics, summed in double: oneDNN adds a channel's values one after the
+ * other in f32, which loses a digit and a half on a few thousand of them. -------------
+ */
+
+#define MAX_BLOCK 16 /* channels that are summed side by side */
+
+typedef struct {
+    const amg_geometry *g;
+    const float *x;
+    double *sums; /* [n][blocks * block][2]: of x and of x * x over one sample */
+} sums_context;
+
+/* Sums part channels over one sample's block; inlined with part = MAX_BLOCK it is
+ * straight vector code. */
+static inline __attribute__((always_inline)) void sum_channels(
+    const float *x, int64_t spatial, int64_t stride, int64_t part, double *out)
+{
+    double sum[MAX_BLOCK] = {0}, square[MAX_BLOCK] = {0};
+    for (int64_t s = 0; s < spatial; s++)
+        for (int64_t k = 0; k < part; k++) {
+            double v = (double)x[s * stride + k];
+            sum[k] += v;
+            square[k] += v * v;
+        }
+    for (int64_t k = 0; k < part; k++) {
+        out[2 * k] = sum[k];
+        out[2 * k + 1] = square[k];
+    }
+}
+
+static void sum_range(void *arg, int64_t begin, int64_t end)
+{
+    const sums_context *c = arg;
+    const amg_geometry *g = c->g;
+    for (int64_t i = begin; i < end; i++) {
+        const float *x = c->x + i * g->spatial * g->block;
+        double *out = c->sums + i * g->block * 2;
+        for (int64_t c0 = 0; c0 < g->block; c0 += MAX_BLOCK) {
+            int64_t part = g->block - c0;
+            if (part >= MAX_BLOCK)
+                sum_channels(x + c0, g->spatial, g->block, MAX_BLOCK, out + 2 * c0);
+            else
+                sum_channels(x + c0, g->spatial, g->block, part, out + 2 * c0);
+        }
+    }
+}
+
+/* ptr: mean, variance, x, sums. The same bits for any number of threads: samples are
+ * summed apart, then in order. */
+static void batch_stats(const amg_call *call)
+{
+    const amg_geometry *g = call->self;
+    float *mean = call->ptr[0], *variance = call->ptr[1];
+    sums_context c = {g, call->ptr[2], call->ptr[3]};
+    amg_parallel_for(g->n * g->blocks, 4, sum_range, &c);
+    const int64_t stride = g->blocks * g->block * 2;
+    const double count = (double)(g->n * g->spatial);
+    for (int64_t k = 0; k < g->channels; k++) {
+        double sum = 0, square = 0;
+        for (int64_t i = 0; i < g->n; i++) {
+            sum += c.sums[i * stride + 2 * k];
+            square += c.sums[i * stride + 2 * k + 1];
+        }
+        const double m = sum / count, v = square / count - m * m;
+        mean[k] = (float)m;
+        variance[k] = v > 0 ? (float)v : 0;
+    }
+}
+
+static void emit_batch_stats(amg_plan *p, int node, const norm_state *self, int x)
+{
+    amg_geometry *g = amg_plan_alloc(p, 1, sizeof *g);
+    if (!g || !amg_layout_geometry(self->data, g)) return;
+    int sums =
+        amg_plan_temp(p, (size_t)(g->n * g->blocks * g->block) * 2 * sizeof(double));
+    amg_emit_kernel(p, node, "batch statistics", batch_stats, g, 4,
+                    (int[]){self->mean, self->variance, x, sums});
+}
 
 /* running = running * momentum + batch * (1 - momentum), ONNX's momentum. */
 typedef struct {
@@ -90,7 +170,9 @@ void amg_norm_forward(amg_plan *p, int node)
         self->mean = amg_plan_read(p, node, n->inputs[3], NULL);
         self->variance = amg_plan_read(p, node, n->inputs[4], NULL);
     }
-    amg_use uses[7] = {{AMG_ARG_SRC, amg_plan_read(p, node, n->inputs[0], self->data)},
+    int x = amg_plan_read(p, node, n->inputs[0], self->data);
+    if (self->shape.training) emit_batch_stats(p, node, self, x);
+    amg_use uses[7] = {{AMG_ARG_SRC, x},
                        {AMG_ARG_SCALE, amg_plan_read(p, node, n->inputs[1], NULL)},
                        {AMG_ARG_SHIFT, amg_plan_read(p, node, n->inputs[2], NULL)},
                        {AMG_ARG_MEAN, self->mean},

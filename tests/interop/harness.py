@@ -49,6 +49,10 @@ class Harness:
               flush=True)
         return good
 
+    def above(self, what, error, limit):
+        """A control: something wrong on purpose has to exceed the limit."""
+        return self.expect(f"{what:<58} {error:8.2e} > {limit:g}", error > limit)
+
     def expect(self, what, good, note=""):
         self.passed += bool(good)
         self.failed += not good

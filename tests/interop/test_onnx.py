@@ -1,0 +1,153 @@
+"""ONNX files that Amalgam writes, before strangers: onnx.checker and onnxruntime.
+
+    python test_onnx.py BUILD [model ...]
+
+zoo    every model: checked, and run in onnxruntime; outputs equal those of the PyTorch twin
+       and of the engine (relative L2 <= 1e-5)
+cycle  zoo -> obfuscate -> amalgam-train -> extract: the job's model.onnx before training (every
+       head, uint8 input) and the extracted model are checked and run in onnxruntime, equal to
+       the engine; the extracted weights are trained ones, under the original's names
+
+onnxruntime runs without its graph optimizations, as the file says.
+"""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import safetensors.numpy
+import torch
+
+import harness
+import twins
+from harness import relative
+
+OUTPUT = 1e-5
+CLASSES, BATCH = 10, 4
+SMALL, LARGE = (3, 32, 32), (3, 224, 224)
+ZOO = [(name, SMALL) for name in twins.MODELS] + [("resnet18", LARGE),
+                                                  ("mobilenet_v2", LARGE)]
+#         model, further options of obfuscate
+CYCLES = [("lenet", ["--decoys", 2]), ("resnet18", ["--decoys", 1]),
+          ("lenet", ["--decoys", 1, "--noise", "gaussian", "--amount", 0.5])]
+
+
+def check_file(h, what, path):
+    """onnx.checker with shape inference."""
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+        h.expect(f"{what}: onnx.checker", True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        h.expect(f"{what}: onnx.checker", False, str(error).strip().splitlines()[0])
+
+
+def run_file(path, x):
+    """{output name: array} from onnxruntime."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options,
+                                           providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: x})))
+
+
+def check_zoo(h, name, shape):
+    title = f"{name} {'x'.join(map(str, shape))}"
+    path = h.zoo(name, shape, CLASSES)
+    check_file(h, title, path)
+    x, _ = harness.images_of(shape, BATCH)
+    found = run_file(path, x)["logits"]
+    twin = twins.load_weights(twins.build(name, shape, CLASSES),
+                              harness.initializers(path)).eval()
+    with torch.no_grad():
+        expected = twin(torch.from_numpy(x)).numpy()
+    h.check(f"{title}: onnxruntime and PyTorch", relative(found, expected), OUTPUT)
+    h.check(f"{title}: onnxruntime and the engine",
+            relative(h.engine(path, x[None])["eval.logits"], found), OUTPUT)
+
+
+def write_data(h, images, labels):
+    """DATA of npy files."""
+    x, y = h.path(".npy"), h.path(".npy")
+    np.save(x, images)
+    np.save(y, labels)
+    return f"{x},{y}"
+
+
+def check_job_model(h, title, job):
+    """The augmented model on the job's own first samples."""
+    manifest = json.loads((job / "job.json").read_text())
+    x = np.load(job / manifest["train"]["shards"][0]["x"])[:BATCH]
+    check_file(h, f"{title}: job's model", job / "model.onnx")
+    found = run_file(job / "model.onnx", x)
+    engine = h.engine(job / "model.onnx", x[None])
+    for head in manifest["heads"]:
+        h.check(f"{title}: {x.dtype} job, head {head['output']}",
+                relative(engine[f"eval.{head['output']}"], found[head["output"]]), OUTPUT)
+
+
+def check_cycle(h, name, options):
+    title = f"{name} {' '.join(map(str, options))}"
+    images, labels = harness.cifar(96)
+    train, pool = (write_data(h, images[s], labels[s])
+                   for s in (slice(0, 24), slice(24, 96)))
+    if "--noise" not in options:
+        options = [*options, "--decoys-from", pool]
+    model, job, key = h.zoo(name, SMALL, CLASSES), h.path(".job"), h.path(".key")
+    h.program("amalgam", "obfuscate", "--model", model, "--train", train, *options,
+              "--key", key, "--quiet", "-o", job)
+    check_job_model(h, title, job)
+    h.program("amalgam-train", job, "--batch", 8, "--epochs", 2, "--lr", 0.01,
+              "--momentum", 0.9, "--quiet")
+    trained, weights = h.path(".onnx"), h.path(".safetensors")
+    h.program("amalgam", "extract", "--key", key, "--weights",
+              job / "out" / "weights.safetensors", "-o", trained, "--safetensors", weights)
+    check_file(h, f"{title}: extracted", trained)
+    x = harness.normalize(images[:BATCH])
+    found = run_file(trained, x)["logits"]
+    h.check(f"{title}: extracted, onnxruntime and the engine",
+            relative(h.engine(trained, x[None])["eval.logits"], found), OUTPUT)
+    arrays = safetensors.numpy.load_file(weights)
+    twin = twins.load_weights(twins.build(name, SMALL, CLASSES), arrays).eval()
+    with torch.no_grad():
+        expected = twin(torch.from_numpy(x)).numpy()
+    h.check(f"{title}: extracted, onnxruntime and PyTorch", relative(found, expected), OUTPUT)
+    h.above(f"{title}: extracted, distance to the untrained",
+            relative(found, run_file(model, x)["logits"]), OUTPUT)
+
+
+def check_controls(h):
+    """A weight that is 1 % off and a file without its last node must be noticed."""
+    path = h.zoo("lenet", SMALL, CLASSES)
+    x, _ = harness.images_of(SMALL, BATCH)
+    expected = run_file(path, x)["logits"]
+    model = onnx.load(path)
+    weight = next(t for t in model.graph.initializer if t.name == "conv2.weight")
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values.flat[7] *= 1.01
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(model, path)
+    h.above("control: one weight 1 % off",
+            relative(h.engine(path, x[None])["eval.logits"], expected), OUTPUT)
+    del model.graph.node[-1]
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        h.expect("control: onnx.checker refuses a missing node", False)
+    except onnx.checker.ValidationError:
+        h.expect("control: onnx.checker refuses a missing node", True)
+
+
+def main(h):
+    torch.set_num_threads(2)
+    for name, shape in ZOO:
+        if h.wants(name):
+            check_zoo(h, name, shape)
+    for name, options in CYCLES:
+        if h.wants("cycle"):
+            check_cycle(h, name, options)
+    if h.wants("control"):
+        check_controls(h)
+
+
+harness.run(main)
