@@ -22,7 +22,7 @@ static void fill_random(void *out, size_t size, uint64_t seed)
 
 static void *must_alloc(size_t size)
 {
-    void *p = malloc(size);
+    void *p = aligned_alloc(64, (size + 63) / 64 * 64);
     assert_non_null(p);
     return p;
 }
@@ -90,10 +90,22 @@ static void bytes_go_where_the_plan_says(void **state)
     check_case(AMG_MODE_STREAMS, 7, 3, 5, 9, 77, 1);
 }
 
+/* Results of 4 MiB and more are written past the caches, by samples whose lines begin
+ * alike: every one, every second, every fourth, every 64th. */
+static void large_results_go_where_the_plan_says(void **state)
+{
+    (void)state;
+    check_case(AMG_MODE_STREAMS, 1, 3, 32, 32, 700, 1);
+    check_case(AMG_MODE_STREAMS, 1, 1, 28, 28, 2700, 1);
+    check_case(AMG_MODE_STREAMS, 2, 1, 28, 28, 1900, 1);
+    check_case(AMG_MODE_STREAMS, 1, 1, 28, 54, 1500, 1);
+    check_case(AMG_MODE_STREAMS, 2, 1, 17, 23, 4200, 1);
+}
+
 static void floats_go_where_the_plan_says(void **state)
 {
     (void)state;
-    const int64_t nums[] = {1, 2, 15, 16, 17, 33};
+    const int64_t nums[] = {1, 3, 4, 15, 16, 17, 33};
     for (size_t n = 0; n < sizeof nums / sizeof nums[0]; n++) {
         check_case(AMG_MODE_STREAMS, 1, 1, 1, 1, nums[n], 4);
         check_case(AMG_MODE_STREAMS, 2, 3, 5, 7, nums[n], 4);
@@ -114,7 +126,7 @@ static void lack_of_memory_makes_it_slow_not_wrong(void **state)
 {
     (void)state;
     const amg_plan_shape shape = {.num_decoys = 1,
-                                  .dims = {1, 6, 6},
+                                  .dims = {1, 8, 8},
                                   .dtype = AMG_U8,
                                   .num_classes = 2,
                                   .cover_classes = 2};
@@ -122,7 +134,7 @@ static void lack_of_memory_makes_it_slow_not_wrong(void **state)
     amg_obf_plan plan = {0};
     assert_int_equal(amg_secret_new(&secret, NULL), AMG_OK);
     assert_int_equal(amg_obf_plan_derive(secret, &shape, &plan, NULL), AMG_OK);
-    uint8_t a[20 * 36], b[20 * 36], with[20 * 72], without[20 * 72], back[20 * 36];
+    uint8_t a[20 * 64], b[20 * 64], with[20 * 128], without[20 * 128], back[20 * 64];
     fill_random(a, sizeof a, 1);
     fill_random(b, sizeof b, 2);
     const void *streams[2] = {a, b};
@@ -146,6 +158,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_go_where_the_plan_says),
+        cmocka_unit_test(large_results_go_where_the_plan_says),
         cmocka_unit_test(floats_go_where_the_plan_says),
         cmocka_unit_test(positions_without_a_stream_stay_as_they_are),
         cmocka_unit_test(lack_of_memory_makes_it_slow_not_wrong),
