@@ -3,6 +3,8 @@
  * the file is executed or trusted. */
 #include "extract/extract.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -95,11 +97,16 @@ static amg_status restore_classes(extraction *x, const amg_secret *secret,
         inverse[own->label_map[c]] = (int32_t)c;
     for (int i = 0; !st && i < x->rows.num_params; i++) {
         const amg_tensor *t = x->found[x->rows.params[i]];
+        if (!t) {
+            st = amg_fail(err, AMG_BAD_KEY, -1, "key",
+                          "has no name for its model's last layer");
+            break;
+        }
         st = amg_tensor_new(t->dtype, t->rank, t->dims, &x->unpermuted[i], err);
         if (!st) amg_class_rows_permute(t, x->rows.axis[i], inverse, &x->unpermuted[i]);
     }
 done:
-    if (inverse) memset(inverse, 0, (size_t)own->num_classes * sizeof *inverse);
+    if (inverse) explicit_bzero(inverse, (size_t)own->num_classes * sizeof *inverse);
     amg_free(inverse);
     amg_obf_plan_clear(&plan);
     return st;
@@ -148,6 +155,29 @@ static amg_status write_safetensors(const char *path, const amg_graph *g,
     return st;
 }
 
+/* The safetensors file gets its name last, so that a failure with the model leaves
+ * neither. */
+static amg_status write_outputs(const amg_extract_options *o, const amg_graph *g,
+                                amg_error *err)
+{
+    if (!o->out_safetensors) return amg_graph_write_onnx(o->out_onnx, g, err);
+    size_t size = strlen(o->out_safetensors) + sizeof ".part";
+    char *part = amg_malloc(size);
+    if (!part) return amg_fail(err, AMG_NO_MEMORY, -1, o->out_safetensors, "no memory");
+    snprintf(part, size, "%s.part", o->out_safetensors);
+    amg_status st = write_safetensors(part, g, err);
+    if (!st) {
+        st = amg_graph_write_onnx(o->out_onnx, g, err);
+        if (!st && rename(part, o->out_safetensors)) {
+            st = amg_fail_errno(err, errno, o->out_safetensors, "cannot put it there");
+            (void)remove(o->out_onnx);
+        }
+        if (st) (void)remove(part);
+    }
+    amg_free(part);
+    return st;
+}
+
 amg_status amg_extract(const amg_extract_options *options, amg_extract_result *result,
                        amg_error *err)
 {
@@ -158,18 +188,17 @@ amg_status amg_extract(const amg_extract_options *options, amg_extract_result *r
     amg_key_payload payload = {0};
     amg_safetensors *weights = NULL;
     amg_graph *g = NULL;
+    if (options->out_safetensors &&
+        !strcmp(options->out_safetensors, options->out_onnx))
+        return amg_fail(err, AMG_INVALID, -1, options->out_onnx,
+                        "is the name of both outputs");
     amg_status st = amg_keyfile_open(options->key, options->passphrase, &secret, &bytes,
                                      &size, &loose, err);
     if (st) return st;
     st = amg_key_payload_parse(bytes, size, &payload, err);
     if (!st) st = amg_safetensors_open(options->weights, &weights, err);
     if (!st) st = amg_extract_graph(secret, &payload, weights, &g, err);
-    if (!st && options->out_safetensors)
-        st = write_safetensors(options->out_safetensors, g, err);
-    if (!st) {
-        st = amg_graph_write_onnx(options->out_onnx, g, err);
-        if (st && options->out_safetensors) (void)remove(options->out_safetensors);
-    }
+    if (!st) st = write_outputs(options, g, err);
     if (!st)
         *result =
             (amg_extract_result){payload.num_names, amg_graph_num_trainable(g), loose};

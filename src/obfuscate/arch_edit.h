@@ -12,6 +12,7 @@
 typedef struct {
     int from, to;              /* value ids, same dims */
     int first_node, last_node; /* nodes between them, inclusive */
+    bool repeated;             /* an equal stretch follows */
 } amg_region;
 
 /* All fields apply at once; zeroed = a plain copy without weights. */
@@ -20,7 +21,7 @@ typedef struct {
     const amg_channels *channels; /* of the edited graph, with width */
     int kernel_node, kernel_delta; /* this Conv's kernel grows by 2*delta, pads by
                                       delta; delta 0: none */
-    bool activation; /* every Relu, LeakyRelu and 0..6 Clip becomes activation_op */
+    bool activation; /* every one of the activation vocabulary becomes activation_op */
     amg_op activation_op;
     const amg_region *duplicate, *remove;
     int serial; /* > 0, another one for each edit of a walk: makes new names unique */
@@ -31,15 +32,19 @@ typedef struct {
 AMG_MUST_CHECK amg_status amg_arch_apply(const amg_graph *g, const amg_arch_edit *edit,
                                          amg_graph **out, amg_error *err);
 
-/* Stretches that may be duplicated or removed: they hold a Conv, Gemm or MatMul and
- * begin and end behind the same kind of operator. regions: room for num_nodes; returns
- * how many. -1: out of memory. */
+/* Stretches that may be duplicated, and removed where repeated: they hold a Conv, Gemm
+ * or MatMul and begin and end behind the same kind of operator. They do not overlap,
+ * and of a run of equal ones only the first is given. Hence a duplicated stretch gives
+ * a network with as many, in which it is repeated: duplicating the i-th and removing
+ * the i-th are each other's inverse. regions: room for num_nodes; returns how many.
+ * -1: out of memory. */
 int amg_arch_regions(const amg_graph *g, amg_region *regions);
 
 /* Whether node n is a Conv whose square odd kernel may change by delta (sizes 3 to 7
  * stay in range). */
 bool amg_arch_kernel_can(const amg_graph *g, int n, int delta);
-/* The activation vocabulary: Relu, LeakyRelu, Clip(0,6). */
-bool amg_arch_is_activation(const amg_graph *g, const amg_node *n);
+/* The activation vocabulary: Relu, LeakyRelu(0.01), Clip(0,6). Which of them the whole
+ * network uses; AMG_OP_COUNT: none, or several. */
+amg_op amg_arch_activation(const amg_graph *g);
 
 #endif

@@ -1,6 +1,6 @@
 /* The model augmenter: select + preprocess + network for every slot of the plan, joined
- * over one input, then scrambled. Consumes finished sub-networks (decoy.c makes the
- * decoys); knows nothing of data. */
+ * over one input, then scrambled. Consumes the original and finished decoys; knows
+ * nothing of data. */
 #include "obfuscate/augment_model.h"
 
 #include <stdio.h>
@@ -78,11 +78,27 @@ static amg_status permute_classes(const amg_graph *g, const amg_subnet_plan *s,
     return st;
 }
 
+/* Names of the joined graph: "sSLOT/NAME". */
+typedef struct {
+    int slot;
+    bool no_memory;
+    char *text;
+    size_t room;
+} slot_names;
+
 static const char *slot_name(void *context, const char *name)
 {
-    static _Thread_local char buf[512];
-    snprintf(buf, sizeof buf, "s%d/%s", *(const int *)context, name);
-    return buf;
+    slot_names *s = context;
+    size_t need = strlen(name) + 16;
+    if (need > s->room) {
+        char *text = amg_realloc(s->text, need);
+        s->no_memory = s->no_memory || !text;
+        if (!text) return name;
+        s->text = text;
+        s->room = need;
+    }
+    snprintf(s->text, s->room, "s%d/%s", s->slot, name);
+    return s->text;
 }
 
 /* Reshape [N, C*H'*W'] -> Gather(select) -> Reshape to the network's input shape. */
@@ -120,12 +136,13 @@ static int add_select(amg_builder *b, const amg_obf_plan *plan, int slot, int x,
                             NULL);
 }
 
-/* Adds slot's network behind its select; *net is the graph as it was copied. */
+/* Adds slot's network behind its select. */
 static amg_status add_subnet(amg_builder *b, const amg_obf_plan *plan,
                              const amg_preprocess *pre, int slot,
                              const amg_graph *subnet, int x, amg_error *err)
 {
     amg_graph *permuted = NULL, *net = NULL;
+    slot_names names = {.slot = slot};
     int *map = NULL;
     const amg_graph *g = subnet;
     amg_status st = AMG_OK;
@@ -142,17 +159,20 @@ static amg_status add_subnet(amg_builder *b, const amg_obf_plan *plan,
     }
     for (int i = 0; i < net->num_values; i++) map[i] = AMG_NO_VALUE;
     map[net->inputs[0]] = add_select(b, plan, slot, x, &net->values[net->inputs[0]]);
-    amg_builder_copy(b, net, map, slot_name, &slot);
+    amg_builder_copy(b, net, map, slot_name, &names);
     amg_builder_output(b, map[net->outputs[0]]);
+    if (names.no_memory)
+        st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory for its names");
 done:
+    amg_free(names.text);
     amg_free(map);
     amg_graph_free(net);
     amg_graph_free(permuted);
     return st;
 }
 
-/* Lists the job's names of the original's trainables and buffers. joined's names are
- * "sSLOT/NAME". */
+/* Lists the job's names of the original's trainables and buffers; those that its
+ * network does not use have none. */
 static amg_status list_names(const amg_graph *original, int slot,
                              const amg_graph *joined, const char *const *scrambled,
                              int *num_names, char ***job_names, char ***own_names,
@@ -160,25 +180,26 @@ static amg_status list_names(const amg_graph *original, int slot,
 {
     char **job = amg_calloc((size_t)original->num_values + 1, sizeof *job);
     char **own = amg_calloc((size_t)original->num_values + 1, sizeof *own);
+    slot_names names = {.slot = slot, .no_memory = !job || !own};
     int n = 0;
-    bool ok = job && own;
-    for (int v = 0; ok && v < original->num_values; v++) {
+    for (int v = 0; !names.no_memory && v < original->num_values; v++) {
         const amg_value *val = &original->values[v];
         if (val->kind != AMG_VALUE_PARAM || val->role == AMG_ROLE_CONSTANT) continue;
-        int j = amg_graph_find_value(joined, slot_name(&slot, val->name));
-        if (j < 0) continue; /* not used by the network */
+        int j = amg_graph_find_value(joined, slot_name(&names, val->name));
+        if (j < 0 || !scrambled[j][0]) continue;
         own[n] = amg_strdup(val->name);
         job[n] = amg_strdup(scrambled[j]);
-        ok = own[n] && job[n];
+        names.no_memory = names.no_memory || !own[n] || !job[n];
         n++;
     }
-    if (ok) {
+    amg_free(names.text);
+    if (!names.no_memory) {
         *num_names = n;
         *job_names = job;
         *own_names = own;
         return AMG_OK;
     }
-    for (int i = 0; job && own && i < n; i++) {
+    for (int i = 0; i < n; i++) {
         amg_free(job[i]);
         amg_free(own[i]);
     }

@@ -1,4 +1,6 @@
-/* Channel groups by one pass over the nodes in topological order with union-find. */
+/* Channel groups by one pass over the nodes in topological order with union-find.
+ * Consumes a graph's structure and shapes, never its weights; what it does not
+ * understand it freezes, so that an edit by its lists always yields a valid network. */
 #include "obfuscate/channels.h"
 
 int amg_channels_root(const amg_channels *c, int group)
@@ -27,6 +29,7 @@ void amg_channels_clear(amg_channels *c)
 typedef struct {
     const amg_graph *g;
     amg_channels *c;
+    bool *fixed; /* per value: a parameter that an operator unknown here reads */
     bool failed;
 } pass;
 
@@ -79,10 +82,11 @@ static void join(pass *p, const amg_feature_list *a, const amg_feature_list *b)
     }
 }
 
-/* Parameter v's dim d follows list; a parameter used twice ties its lists. */
+/* Parameter v's dim d follows list; a parameter used twice ties its lists. A list of
+ * nothing (the feature dim of a parameter) is no size to follow. */
 static void follow(pass *p, int v, int d, const amg_feature_list *list)
 {
-    if (v == AMG_NO_VALUE) return;
+    if (v == AMG_NO_VALUE || !list->count) return;
     const amg_feature_list **slot = &p->c->params[v].dim[d];
     if (*slot)
         join(p, *slot, list);
@@ -95,7 +99,10 @@ static int64_t feature_dim(const amg_value *v) { return v->rank > 1 ? v->dims[1]
 static amg_feature_list unknown(pass *p, const amg_node *n)
 {
     for (int i = 0; i < n->num_inputs; i++)
-        if (n->inputs[i] != AMG_NO_VALUE) freeze(p, &p->c->values[n->inputs[i]]);
+        if (n->inputs[i] != AMG_NO_VALUE) {
+            freeze(p, &p->c->values[n->inputs[i]]);
+            p->fixed[n->inputs[i]] = true;
+        }
     return open_group(p, feature_dim(&p->g->values[n->outputs[0]]), true);
 }
 
@@ -231,6 +238,18 @@ static amg_feature_list output_of(pass *p, const amg_node *n)
     }
 }
 
+/* A constant's data cannot be resized, nor what an unknown operator reads. */
+static void freeze_fixed(pass *p)
+{
+    for (int v = 0; v < p->g->num_values; v++) {
+        const amg_value *val = &p->g->values[v];
+        if (val->kind != AMG_VALUE_PARAM) continue;
+        if (!p->fixed[v] && val->role != AMG_ROLE_CONSTANT) continue;
+        for (int d = 0; d < 2; d++)
+            if (p->c->params[v].dim[d]) freeze(p, p->c->params[v].dim[d]);
+    }
+}
+
 amg_status amg_channels_init(const amg_graph *g, amg_channels *out, amg_error *err)
 {
     *out = (amg_channels){0};
@@ -242,8 +261,9 @@ amg_status amg_channels_init(const amg_graph *g, amg_channels *out, amg_error *e
     out->values = amg_arena_array(&out->arena, values, sizeof *out->values);
     out->params = amg_arena_array(&out->arena, values, sizeof *out->params);
     pass p = {.g = g, .c = out};
-    p.failed =
-        !out->parent || !out->width || !out->frozen || !out->values || !out->params;
+    p.fixed = amg_arena_array(&out->arena, values, sizeof *p.fixed);
+    p.failed = !out->parent || !out->width || !out->frozen || !out->values ||
+               !out->params || !p.fixed;
     for (int i = 0; !p.failed && i < g->num_inputs; i++)
         out->values[g->inputs[i]] =
             open_group(&p, feature_dim(&g->values[g->inputs[i]]), true);
@@ -255,6 +275,7 @@ amg_status amg_channels_init(const amg_graph *g, amg_channels *out, amg_error *e
     }
     for (int i = 0; !p.failed && i < g->num_outputs; i++)
         freeze(&p, &out->values[g->outputs[i]]);
+    if (!p.failed) freeze_fixed(&p);
     if (!p.failed) return AMG_OK;
     amg_channels_clear(out);
     return amg_fail(err, AMG_NO_MEMORY, -1, "decoy",

@@ -1,8 +1,7 @@
 /* The architecture of decoys.
  *
  *     original ── walk ──► hidden centre ── walk ──► decoy 1
- *                                        └─ walk ──► decoy 2 …        (all walks
- * equally long)
+ *                                        └─ walk ──► decoy 2 …        (equally long)
  *
  * Decoys that are mutations of the original make it the medoid of all candidates
  * (identified 96-100 % of the time); around a hidden centre the original is one leaf
@@ -21,15 +20,19 @@
 #include "base/alloc.h"
 #include "obfuscate/arch_edit.h"
 
-enum { DEFAULT_STEPS = 3 };
+/* The walk's reflecting walls, the same for every original: a move that leads beyond
+ * them, and one that would lead back from there, stays. */
+enum { DEFAULT_STEPS = 3, MAX_WIDTH = 8192, MAX_NODES = 4096 };
 
-/* The ladder m, 3m/2, 2m, 3m, 4m … for odd m without a factor 3: up and down are each
- * other's inverse. */
-static int64_t ladder(int64_t w, bool up)
+/* Widths m, 3m/2, 2m, 3m, 4m … for an m that holds 3 an even number of times: an odd
+ * number of threes marks the rungs between the doublings. */
+int64_t amg_decoy_ladder(int64_t width, bool up)
 {
-    if (w % 3 == 0) return up ? w / 3 * 4 : w / 3 * 2;
-    if (up) return w % 2 == 0 ? w / 2 * 3 : w;
-    return w % 4 == 0 ? w / 4 * 3 : w;
+    bool between = false;
+    for (int64_t rest = width; rest > 0 && rest % 3 == 0; rest /= 3) between = !between;
+    if (between) return up ? width / 3 * 4 : width / 3 * 2;
+    if (up) return width % 2 == 0 ? width / 2 * 3 : width;
+    return width % 4 == 0 ? width / 4 * 3 : width;
 }
 
 static amg_status step_width(amg_keystream *k, const amg_graph *g, amg_arch_edit *edit,
@@ -51,7 +54,10 @@ static amg_status step_width(amg_keystream *k, const amg_graph *g, amg_arch_edit
     }
     uint64_t pick = n ? amg_keystream_below(k, (uint64_t)n) : 0;
     bool up = amg_keystream_below(k, 2) == 1;
-    if (n) width[movable[pick]] = ladder(width[movable[pick]], up);
+    if (n) {
+        int64_t *w = &width[movable[pick]], next = amg_decoy_ladder(*w, up);
+        if (*w <= MAX_WIDTH && next <= MAX_WIDTH) *w = next;
+    }
     edit->channels = &c;
     edit->width = width;
     st = amg_arch_apply(g, edit, out, err);
@@ -79,12 +85,15 @@ static amg_status step_kernel(amg_keystream *k, const amg_graph *g, amg_arch_edi
     return amg_arch_apply(g, edit, out, err);
 }
 
+/* A network of several activations stays: the way back would be lost. So does one that
+ * has the drawn one already. */
 static amg_status step_activation(amg_keystream *k, const amg_graph *g,
                                   amg_arch_edit *edit, amg_graph **out, amg_error *err)
 {
     static const amg_op vocabulary[] = {AMG_OP_RELU, AMG_OP_LEAKY_RELU, AMG_OP_CLIP};
-    edit->activation = true;
+    amg_op now = amg_arch_activation(g);
     edit->activation_op = vocabulary[amg_keystream_below(k, 3)];
+    edit->activation = now != AMG_OP_COUNT && now != edit->activation_op;
     return amg_arch_apply(g, edit, out, err);
 }
 
@@ -99,9 +108,11 @@ static amg_status step_depth(amg_keystream *k, const amg_graph *g, amg_arch_edit
         st = amg_fail(err, AMG_NO_MEMORY, -1, "decoy", "no memory for its regions");
     } else {
         const amg_region *r = n ? &regions[amg_keystream_below(k, (uint64_t)n)] : NULL;
+        int grown = g->num_nodes + (r && grow ? r->last_node - r->first_node + 1 : 0);
+        if (grown > MAX_NODES) r = NULL;
         if (grow)
             edit->duplicate = r;
-        else
+        else if (r && r->repeated)
             edit->remove = r;
         st = amg_arch_apply(g, edit, out, err);
     }
@@ -109,17 +120,23 @@ static amg_status step_depth(amg_keystream *k, const amg_graph *g, amg_arch_edit
     return st;
 }
 
-/* Replaces *g by a skeleton `steps` edits away. serial: first number for new names. */
-static amg_status walk(amg_keystream *k, int steps, int serial, amg_graph **g,
-                       amg_error *err)
+amg_status amg_decoy_step(amg_keystream *k, const amg_graph *g, int serial,
+                          amg_graph **out, amg_error *err)
 {
     static amg_status (*const kinds[])(amg_keystream *, const amg_graph *,
                                        amg_arch_edit *, amg_graph **, amg_error *) = {
         step_width, step_kernel, step_activation, step_depth};
+    amg_arch_edit edit = {.serial = serial};
+    return kinds[amg_keystream_below(k, 4)](k, g, &edit, out, err);
+}
+
+/* Replaces *g by a skeleton `steps` edits away. serial: first number for new names. */
+static amg_status walk(amg_keystream *k, int steps, int serial, amg_graph **g,
+                       amg_error *err)
+{
     for (int i = 0; i < steps; i++) {
-        amg_arch_edit edit = {.serial = serial + i};
         amg_graph *next = NULL;
-        amg_status st = kinds[amg_keystream_below(k, 4)](k, *g, &edit, &next, err);
+        amg_status st = amg_decoy_step(k, *g, serial + i, &next, err);
         if (st) return st;
         amg_graph_free(*g);
         *g = next;
@@ -156,6 +173,44 @@ static void scale_widths(const amg_channels *c, double factor, int64_t *width)
     }
 }
 
+/* One group's width one up or down, whichever brings the count nearest; false: none
+ * does. */
+static bool nudge(const amg_graph *g, const amg_channels *c, double target,
+                  int64_t *width)
+{
+    double best = fabs(count_params(g, c, width) - target);
+    int group = -1, change = 0;
+    for (int i = 0; i < c->num_groups; i++) {
+        if (amg_channels_root(c, i) != i || c->frozen[i]) continue;
+        for (int d = width[i] > 1 ? -1 : 1; d <= 1; d += 2) {
+            width[i] += d;
+            double off = fabs(count_params(g, c, width) - target);
+            width[i] -= d;
+            if (off < best) best = off, group = i, change = d;
+        }
+    }
+    if (group >= 0) width[group] += change;
+    return group >= 0;
+}
+
+/* Widths in about their proportions, for target parameters: first all by one factor,
+ * then single ones, as small networks move in large steps. */
+static void fit_widths(const amg_graph *g, const amg_channels *c, double target,
+                       int64_t *width)
+{
+    double low = 1.0 / 64, high = 16;
+    for (int i = 0; i < 48; i++) {
+        double middle = sqrt(low * high);
+        scale_widths(c, middle, width);
+        if (count_params(g, c, width) < target)
+            low = middle;
+        else
+            high = middle;
+    }
+    scale_widths(c, low, width);
+    for (int i = 0; i < 8 && nudge(g, c, target, width); i++) continue;
+}
+
 /* Scales all widths so that the decoy has about `target` trainables (paper mode), and
  * sets its classes. */
 static amg_status resize(amg_graph **g, double target, int64_t num_classes,
@@ -184,18 +239,7 @@ static amg_status resize(amg_graph **g, double target, int64_t num_classes,
         c.width[amg_channels_root(&c, head->segments[0].group)] = num_classes;
     }
     scale_widths(&c, 1, width);
-    if (target > 0) {
-        double low = 1.0 / 64, high = 16;
-        for (int i = 0; i < 48; i++) {
-            double mid = sqrt(low * high);
-            scale_widths(&c, mid, width);
-            if (count_params(*g, &c, width) < target)
-                low = mid;
-            else
-                high = mid;
-        }
-        scale_widths(&c, low, width);
-    }
+    if (target > 0) fit_widths(*g, &c, target, width);
     amg_arch_edit edit = {.channels = &c, .width = width, .serial = 1};
     st = amg_arch_apply(*g, &edit, &next, err);
     if (!st) {

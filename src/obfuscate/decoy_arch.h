@@ -12,4 +12,14 @@ AMG_MUST_CHECK amg_status amg_decoy_arch_make(const amg_secret *secret,
                                               const amg_decoy_options *options,
                                               amg_graph **out, amg_error *err);
 
+/* The next or previous usual multiple of a width (…, 48, 64, 96, 128, 192, …); the
+ * width itself where there is none. Up and down are each other's inverse. */
+int64_t amg_decoy_ladder(int64_t width, bool up);
+
+/* One step of the walk: *out is g, without weights, edited or, where the drawn edit
+ * does not apply, not. A step leads from one architecture to another with the same
+ * probability as back. serial: > 0, another one for each step. */
+AMG_MUST_CHECK amg_status amg_decoy_step(amg_keystream *k, const amg_graph *g,
+                                         int serial, amg_graph **out, amg_error *err);
+
 #endif

@@ -23,7 +23,9 @@ typedef struct {
     double gain;
 } law;
 
-/* In order of preference: the first that fits explains the values. */
+/* Of those that fit a parameter, the one that fits most of the model's parameters of
+ * its rank is taken (authors draw all of a kind by one law; a square layer fits two),
+ * then the first. */
 static const law known_laws[] = {
     {LAW_UNIFORM, FAN_IN, 1},                   /* PyTorch's default, weight and bias */
     {LAW_NORMAL, FAN_OUT, 1.4142135623730951},  /* He, fan out (torchvision's ResNet) */
@@ -36,31 +38,45 @@ static const law known_laws[] = {
     {LAW_NORMAL, FAN_NONE, .01}, /* VGG's and MobileNet's linear layers */
     {LAW_NORMAL, FAN_NONE, .02}, /* transformers */
 };
+enum { NUM_LAWS = sizeof known_laws / sizeof *known_laws };
 
 typedef struct {
     double in, out;
 } fans;
 
-/* Fans of a weight as PyTorch counts them; of a vector, those of the weight of the node
- * that uses it. */
+static bool is_layer(const amg_node *n)
+{
+    return n->op == AMG_OP_CONV || n->op == AMG_OP_GEMM || n->op == AMG_OP_MAT_MUL;
+}
+
+/* The layer that parameter v belongs to: the one that reads it, or the one whose result
+ * it is added to (a bias beside a MatMul). NULL: none. */
+static const amg_node *layer_of(const amg_graph *g, int v)
+{
+    for (int i = 0; i < g->num_nodes; i++)
+        for (int j = 0; j < g->nodes[i].num_inputs; j++) {
+            const amg_node *n = &g->nodes[i];
+            if (n->inputs[j] != v) continue;
+            if (is_layer(n)) return n;
+            int other = n->op == AMG_OP_ADD ? n->inputs[1 - j] : AMG_NO_VALUE;
+            int producer = other == AMG_NO_VALUE ? -1 : g->values[other].producer;
+            if (producer >= 0 && is_layer(&g->nodes[producer]))
+                return &g->nodes[producer];
+        }
+    return NULL;
+}
+
+/* Fans of a weight as PyTorch counts them; of a bias, those of its layer's weight. */
 static fans fans_of(const amg_graph *g, int v)
 {
-    int weight = v;
-    bool linear = false, transposed = false;
-    for (int i = 0; i < g->num_nodes; i++)
-        for (int j = 1; j < g->nodes[i].num_inputs; j++)
-            if (g->nodes[i].inputs[j] == v && g->nodes[i].op != AMG_OP_BATCH_NORM) {
-                const amg_node *n = &g->nodes[i];
-                if (g->values[n->inputs[1]].kind == AMG_VALUE_PARAM)
-                    weight = n->inputs[1];
-                linear = n->op == AMG_OP_GEMM || n->op == AMG_OP_MAT_MUL;
-                transposed = linear && !amg_attr_int(n, "transB", 0);
-            }
-    const amg_value *w = &g->values[weight];
+    const amg_node *layer = layer_of(g, v);
+    if (!layer) return (fans){1, 1};
+    const amg_value *w = &g->values[layer->inputs[1]];
+    if (w->rank < 2) return (fans){1, 1};
     double area = 1;
     for (int d = 2; d < w->rank; d++) area *= (double)w->dims[d];
-    if (w->rank < 2) return (fans){1, 1};
     double d0 = (double)w->dims[0] * area, d1 = (double)w->dims[1] * area;
+    bool transposed = layer->op != AMG_OP_CONV && !amg_attr_int(layer, "transB", 0);
     return transposed ? (fans){d0, d1} : (fans){d1, d0};
 }
 
@@ -101,38 +117,56 @@ static moments measure(const amg_tensor *t)
     return m;
 }
 
-/* Six standard errors of the mean and the deviation (kurtosis 1.8 and 3), and the
- * support. */
+/* Six standard errors of the mean and of the logarithm of the deviation (kurtosis 1.8
+ * and 3), and the support: a uniform law ends at 1.73 deviations. */
 static bool explains(const law *l, double scale, const moments *m)
 {
     double n = (double)m->count;
     double expected = l->kind == LAW_UNIFORM ? scale / sqrt(3) : scale;
     double kurtosis = l->kind == LAW_UNIFORM ? 1.8 : 3;
     if (fabs(m->mean) > 6 * expected / sqrt(n)) return false;
-    if (fabs(m->deviation - expected) > 6 * expected * sqrt((kurtosis - 1) / (4 * n)))
+    if (fabs(log(m->deviation / expected)) > 6 * sqrt((kurtosis - 1) / (4 * n)))
         return false;
     if (l->kind == LAW_UNIFORM) return m->max <= scale * (1 + 1e-6);
-    return n < 64 || m->max > 1.5 * expected; /* a uniform law has no tail */
+    return n < 256 || m->max > 1.9 * expected;
+}
+
+/* What is known of the original's weights. */
+typedef struct {
+    const amg_graph *g;
+    moments *moments;                      /* per value; of trainables and buffers */
+    int votes[AMG_MAX_RANK + 1][NUM_LAWS]; /* by rank: parameters that the law fits */
+    bool lattice;                          /* see count_lattice */
+} study;
+
+static bool has_weights(const amg_value *v)
+{
+    return v->kind == AMG_VALUE_PARAM && v->role != AMG_ROLE_CONSTANT && v->data.data;
 }
 
 /* The law of one parameter; false: none known, then *l is a normal law of its own mean
  * (in *mean). */
-static bool find_law(const amg_graph *g, int v, law *l, double *mean)
+static bool find_law(const study *s, int v, law *l, double *mean)
 {
-    moments m = measure(&g->values[v].data);
-    fans f = fans_of(g, v);
+    const moments *m = &s->moments[v];
+    const int *votes = s->votes[s->g->values[v].rank];
+    fans f = fans_of(s->g, v);
+    int best = -1;
     *mean = 0;
-    if (m.constant) {
-        *l = (law){LAW_CONSTANT, FAN_NONE, m.first};
+    if (m->constant) {
+        *l = (law){LAW_CONSTANT, FAN_NONE, m->first};
         return true;
     }
-    for (size_t i = 0; i < sizeof known_laws / sizeof *known_laws; i++)
-        if (explains(&known_laws[i], scale_of(&known_laws[i], f), &m)) {
-            *l = known_laws[i];
-            return true;
-        }
-    *l = (law){LAW_NORMAL, FAN_NONE, m.deviation};
-    *mean = m.mean;
+    for (int i = 0; i < NUM_LAWS; i++)
+        if (explains(&known_laws[i], scale_of(&known_laws[i], f), m) &&
+            (best < 0 || votes[i] > votes[best]))
+            best = i;
+    if (best >= 0) {
+        *l = known_laws[best];
+        return true;
+    }
+    *l = (law){LAW_NORMAL, FAN_NONE, m->deviation};
+    *mean = m->mean;
     return false;
 }
 
@@ -192,37 +226,62 @@ static void draw(amg_keystream *k, const law *l, double scale, double mean,
 
 /* Whether the model's normal weights came from PyTorch's generator: of independent
  * normals a fifth would be that near a whole number. */
-static bool on_lattice(const amg_graph *original)
+static bool on_lattice(const study *s)
 {
     int64_t pairs = 0, whole = 0;
-    for (int v = 0; v < original->num_values; v++) {
-        const amg_value *val = &original->values[v];
+    for (int v = 0; v < s->g->num_values; v++) {
+        const amg_value *val = &s->g->values[v];
         law l;
         double mean;
-        if (val->kind != AMG_VALUE_PARAM || val->role != AMG_ROLE_TRAINABLE) continue;
-        if (find_law(original, v, &l, &mean) && l.kind == LAW_NORMAL)
-            count_lattice(&val->data, scale_of(&l, fans_of(original, v)), &pairs,
-                          &whole);
+        if (!has_weights(val) || !find_law(s, v, &l, &mean) || l.kind != LAW_NORMAL)
+            continue;
+        count_lattice(&val->data, scale_of(&l, fans_of(s->g, v)), &pairs, &whole);
     }
     return pairs >= 4 && whole * 10 > pairs * 8;
 }
 
-/* The original's parameter that a skeleton's one descends from: the name up to the
- * first '~' that an edit added. */
+static amg_status study_weights(const amg_graph *g, study *s, amg_error *err)
+{
+    *s = (study){.g = g};
+    s->moments = amg_calloc((size_t)g->num_values, sizeof *s->moments);
+    if (!s->moments) return amg_fail(err, AMG_NO_MEMORY, -1, "decoy", "no memory");
+    for (int v = 0; v < g->num_values; v++) {
+        if (!has_weights(&g->values[v])) continue;
+        s->moments[v] = measure(&g->values[v].data);
+        fans f = fans_of(g, v);
+        for (int i = 0; !s->moments[v].constant && i < NUM_LAWS; i++)
+            s->votes[g->values[v].rank][i] +=
+                explains(&known_laws[i], scale_of(&known_laws[i], f), &s->moments[v]);
+    }
+    s->lattice = on_lattice(s);
+    return AMG_OK;
+}
+
+static int count_unknown(const study *s)
+{
+    int count = 0;
+    for (int v = 0; v < s->g->num_values; v++) {
+        law l;
+        double mean;
+        count += has_weights(&s->g->values[v]) && !find_law(s, v, &l, &mean);
+    }
+    return count;
+}
+
+/* The original's parameter that a skeleton's one descends from: of the same name, or of
+ * the name up to a '~' that an edit added. */
 static int ancestor(const amg_graph *original, const char *name)
 {
-    int v = amg_graph_find_value(original, name);
-    char base[320];
     size_t n = strlen(name);
-    while (v < 0 && n > 0) {
-        while (n > 0 && name[n - 1] != '~') n--;
-        if (n < 2 || n > sizeof base) return -1;
-        n--;
-        memcpy(base, name, n);
-        base[n] = 0;
-        v = amg_graph_find_value(original, base);
+    while (n > 0) {
+        for (int v = 0; v < original->num_values; v++)
+            if (!strncmp(original->values[v].name, name, n) &&
+                !original->values[v].name[n])
+                return v;
+        do n--;
+        while (n > 0 && name[n] != '~');
     }
-    return v;
+    return -1;
 }
 
 typedef struct {
@@ -241,31 +300,34 @@ amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
                           amg_error *err)
 {
     drawn d = {.skeleton = skeleton};
-    amg_status st = AMG_OK;
-    bool lattice = on_lattice(original);
-    *num_unknown = 0;
+    study s;
+    amg_status st = study_weights(original, &s, err);
+    if (st) return st;
     d.tensors = amg_calloc((size_t)skeleton->num_values, sizeof *d.tensors);
-    if (!d.tensors) return amg_fail(err, AMG_NO_MEMORY, -1, "decoy", "no memory");
+    if (!d.tensors) st = amg_fail(err, AMG_NO_MEMORY, -1, "decoy", "no memory");
     for (int v = 0; !st && v < skeleton->num_values; v++) {
         const amg_value *val = &skeleton->values[v];
         if (val->kind != AMG_VALUE_PARAM || val->role == AMG_ROLE_CONSTANT) continue;
         int from = ancestor(original, val->name);
-        if (from < 0 || !original->values[from].data.data) {
-            st =
-                amg_fail(err, AMG_NOT_FOUND, -1, val->name,
-                         "the original has no weights for this parameter of its decoy");
+        if (from < 0 || !has_weights(&original->values[from])) {
+            st = amg_fail(err, AMG_NOT_FOUND, -1, val->name,
+                          "the original has no weights for this parameter of its "
+                          "decoy");
             break;
         }
         law l;
         double mean;
-        if (!find_law(original, from, &l, &mean)) (*num_unknown)++;
+        bool known = find_law(&s, from, &l, &mean);
         st = amg_tensor_new(AMG_F32, val->rank, val->dims, &d.tensors[v], err);
         if (!st)
-            draw(k, &l, scale_of(&l, fans_of(skeleton, v)), mean, lattice,
+            draw(k, &l, scale_of(&l, fans_of(skeleton, v)), mean, known && s.lattice,
                  &d.tensors[v]);
     }
     if (!st) st = amg_graph_with_weights(skeleton, get_drawn, &d, out, err);
-    for (int v = 0; v < skeleton->num_values; v++) amg_tensor_clear(&d.tensors[v]);
+    if (!st) *num_unknown = count_unknown(&s);
+    for (int v = 0; d.tensors && v < skeleton->num_values; v++)
+        amg_tensor_clear(&d.tensors[v]);
     amg_free(d.tensors);
+    amg_free(s.moments);
     return st;
 }

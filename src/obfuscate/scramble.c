@@ -1,35 +1,79 @@
 /* Opaque names and keyed order. What is left to tell sub-networks apart is their
  * structure, which the scheme has to show; see lab/privacy.md §4 for the list of
- * tell-tales this removes. */
+ * tell-tales this removes. Consumes any graph of nodes with one output; must not know
+ * which sub-network is whose. */
 #include "obfuscate/scramble.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "graph/builder.h"
 
-enum { NAME_BYTES = 32 };
+enum { NAME_BYTES = 32, MAX_ATTRS = 32 };
+
+/* A parameter of the new graph. A constant gets one for each of its uses, as exporters
+ * and our edits differ in whether equal constants are shared. */
+typedef struct {
+    int value;   /* of g */
+    int created; /* of b */
+} entry;
+
+/* One input of one node of g; the uses of a value are a list. */
+typedef struct {
+    int node;
+    int next;  /* use of the same value, -1: none */
+    int entry; /* of a parameter */
+} use;
 
 typedef struct {
     const amg_graph *g;
     amg_builder *b;
-    int *map;                  /* value of g -> value of b */
     char (*names)[NAME_BYTES]; /* per value of g */
-    int64_t *order;            /* scratch of num_values */
-    int *waiting;              /* per node: inputs not made yet */
-    int *ready;
-    int *inputs; /* of one node, as values of b */
+    int *map;                  /* per value of g, parameters excepted: value of b */
+    int *first_use;            /* per value of g: last of its uses, -1: none */
+    int *node_use;             /* per node: the use of its input 0 */
+    use *uses;
+    entry *entries;
+    int64_t *order; /* per entry */
+    int num_entries;
+    int *waiting; /* per node: inputs not made yet */
+    int *ready;   /* nodes that wait for nothing */
     int num_ready;
-    int num_outputs_named;
+    int *inputs; /* of one node, as values of b */
 } scrambler;
 
 /* Enough digits for all, so that the order of names is the order of numbers. */
-static void name_value(scrambler *s, int v, const char *prefix, int i, int count)
+static void number_name(char name[NAME_BYTES], const char *prefix, int i, int count)
 {
     int digits = 1;
-    for (; count > 10 && digits < 10; count /= 10) digits++;
-    snprintf(s->names[v], NAME_BYTES, "%s%0*d", prefix, digits, i);
+    for (int last = count - 1; last >= 10 && digits < 10; last /= 10) digits++;
+    snprintf(name, NAME_BYTES, "%s%0*d", prefix, digits, i);
+}
+
+/* Lists the uses of every value and the parameters that the new graph needs. */
+static void list_uses(scrambler *s)
+{
+    int n = 0;
+    for (int v = 0; v < s->g->num_values; v++) s->first_use[v] = -1;
+    for (int i = 0; i < s->g->num_nodes; i++) {
+        s->node_use[i] = n;
+        for (int j = 0; j < s->g->nodes[i].num_inputs; j++, n++) {
+            int v = s->g->nodes[i].inputs[j];
+            if (v == AMG_NO_VALUE) continue;
+            const amg_value *val = &s->g->values[v];
+            s->uses[n] = (use){.node = i, .next = s->first_use[v], .entry = -1};
+            s->first_use[v] = n;
+            if (val->kind != AMG_VALUE_PARAM) continue;
+            if (val->role != AMG_ROLE_CONSTANT && s->uses[n].next >= 0) {
+                s->uses[n].entry = s->uses[s->uses[n].next].entry;
+            } else {
+                s->uses[n].entry = s->num_entries;
+                s->entries[s->num_entries++].value = v;
+            }
+        }
+    }
 }
 
 static void add_inputs(scrambler *s)
@@ -38,7 +82,7 @@ static void add_inputs(scrambler *s)
         int v = s->g->inputs[i];
         const amg_value *val = &s->g->values[v];
         if (i)
-            name_value(s, v, "x", i, s->g->num_inputs);
+            number_name(s->names[v], "x", i, s->g->num_inputs);
         else
             strcpy(s->names[v], "x");
         s->map[v] =
@@ -48,19 +92,62 @@ static void add_inputs(scrambler *s)
 
 static void add_params(scrambler *s, amg_keystream *k)
 {
-    int count = 0;
-    for (int v = 0; v < s->g->num_values; v++)
-        count += s->g->values[v].kind == AMG_VALUE_PARAM;
-    int *params = s->ready; /* free until nodes are added; num_values long */
-    count = 0;
-    for (int v = 0; v < s->g->num_values; v++)
-        if (s->g->values[v].kind == AMG_VALUE_PARAM) params[count++] = v;
-    amg_keystream_permutation(k, count, s->order);
-    for (int i = 0; i < count; i++) {
-        int v = params[s->order[i]];
-        name_value(s, v, "p", i, count);
-        s->map[v] = amg_builder_param(s->b, s->names[v], &s->g->values[v].data);
+    amg_keystream_permutation(k, s->num_entries, s->order);
+    for (int i = 0; i < s->num_entries; i++) {
+        entry *e = &s->entries[s->order[i]];
+        number_name(s->names[e->value], "p", i, s->num_entries);
+        e->created =
+            amg_builder_param(s->b, s->names[e->value], &s->g->values[e->value].data);
     }
+}
+
+static int compare_attrs(const void *a, const void *b)
+{
+    return strcmp(((const amg_attr *)a)->name, ((const amg_attr *)b)->name);
+}
+
+/* Attributes sorted by name, defaults that an exporter may leave out written out where
+ * our edits write them. */
+static int canonical_attrs(const amg_graph *g, const amg_node *n, amg_attr *attrs)
+{
+    static const int64_t ones[2] = {1, 1}, zeros[4] = {0};
+    int count = n->num_attrs;
+    for (int i = 0; i < count; i++) attrs[i] = n->attrs[i];
+    if (n->op == AMG_OP_CONV && g->values[n->inputs[1]].rank == 4) {
+        const amg_attr full[] = {
+            amg_ints("dilations", 2, ones), amg_int("group", 1),
+            amg_ints("kernel_shape", 2, g->values[n->inputs[1]].dims + 2),
+            amg_ints("pads", 4, zeros), amg_ints("strides", 2, ones)};
+        bool explicit_pads = !amg_attr_find(n, "auto_pad");
+        for (size_t i = 0; i < sizeof full / sizeof *full; i++)
+            if (!amg_attr_find(n, full[i].name) &&
+                (explicit_pads || strcmp(full[i].name, "pads") != 0))
+                attrs[count++] = full[i];
+    } else if (n->op == AMG_OP_LEAKY_RELU && !amg_attr_find(n, "alpha")) {
+        attrs[count++] = amg_flt("alpha", 0.01f);
+    }
+    qsort(attrs, (size_t)count, sizeof *attrs, compare_attrs);
+    return count;
+}
+
+static void add_node(scrambler *s, int index, int number)
+{
+    const amg_node *n = &s->g->nodes[index];
+    amg_attr attrs[MAX_ATTRS + 5];
+    int *in = s->inputs, out = n->outputs[0];
+    for (int i = 0; i < n->num_inputs; i++) {
+        int v = n->inputs[i];
+        if (v == AMG_NO_VALUE)
+            in[i] = AMG_NO_VALUE;
+        else if (s->g->values[v].kind == AMG_VALUE_PARAM)
+            in[i] = s->entries[s->uses[s->node_use[index] + i].entry].created;
+        else
+            in[i] = s->map[v];
+    }
+    if (!s->names[out][0]) number_name(s->names[out], "v", number, s->g->num_nodes);
+    int num_attrs = canonical_attrs(s->g, n, attrs);
+    s->map[out] = amg_builder_node(s->b, n->op, "", in, n->num_inputs, attrs, num_attrs,
+                                   s->names[out]);
 }
 
 static bool made_by_node(const amg_graph *g, int v)
@@ -68,24 +155,11 @@ static bool made_by_node(const amg_graph *g, int v)
     return v != AMG_NO_VALUE && g->values[v].kind == AMG_VALUE_ACTIVATION;
 }
 
-static void add_node(scrambler *s, int index, int number)
-{
-    const amg_node *n = &s->g->nodes[index];
-    int *in = s->inputs, out = n->outputs[0];
-    for (int i = 0; i < n->num_inputs; i++)
-        in[i] = n->inputs[i] == AMG_NO_VALUE ? AMG_NO_VALUE : s->map[n->inputs[i]];
-    if (!s->names[out][0]) name_value(s, out, "v", number, s->g->num_nodes);
-    s->map[out] = amg_builder_node(s->b, n->op, "", in, n->num_inputs, n->attrs,
-                                   n->num_attrs, s->names[out]);
-}
-
 /* Each next node is drawn from all whose inputs are there. */
 static void add_nodes(scrambler *s, amg_keystream *k)
 {
     const amg_graph *g = s->g;
-    s->num_ready = 0;
     for (int i = 0; i < g->num_nodes; i++) {
-        s->waiting[i] = 0;
         for (int j = 0; j < g->nodes[i].num_inputs; j++)
             s->waiting[i] += made_by_node(g, g->nodes[i].inputs[j]);
         if (!s->waiting[i]) s->ready[s->num_ready++] = i;
@@ -95,56 +169,98 @@ static void add_nodes(scrambler *s, amg_keystream *k)
         int index = s->ready[pick];
         s->ready[pick] = s->ready[--s->num_ready];
         add_node(s, index, number);
-        int out = g->nodes[index].outputs[0];
-        for (int i = 0; i < g->num_nodes; i++)
-            for (int j = 0; j < g->nodes[i].num_inputs; j++)
-                if (g->nodes[i].inputs[j] == out && --s->waiting[i] == 0)
-                    s->ready[s->num_ready++] = i;
+        for (int u = s->first_use[g->nodes[index].outputs[0]]; u >= 0;
+             u = s->uses[u].next)
+            if (--s->waiting[s->uses[u].node] == 0)
+                s->ready[s->num_ready++] = s->uses[u].node;
     }
+}
+
+static amg_status check_nodes(const amg_graph *g, amg_error *err)
+{
+    for (int i = 0; i < g->num_nodes; i++)
+        if (g->nodes[i].num_outputs != 1 || g->nodes[i].num_attrs > MAX_ATTRS)
+            return amg_fail(err, AMG_UNSUPPORTED, -1, g->nodes[i].name,
+                            "found %d outputs and %d attributes, expected one output "
+                            "and at most %d attributes",
+                            g->nodes[i].num_outputs, g->nodes[i].num_attrs, MAX_ATTRS);
+    return AMG_OK;
+}
+
+static bool make_room(scrambler *s)
+{
+    size_t values = (size_t)s->g->num_values, nodes = (size_t)s->g->num_nodes;
+    size_t uses = 1, most = 1;
+    for (size_t i = 0; i < nodes; i++) {
+        size_t n = (size_t)s->g->nodes[i].num_inputs;
+        uses += n;
+        if (n > most) most = n;
+    }
+    s->b = amg_builder_new();
+    s->names = amg_calloc(values, sizeof *s->names);
+    s->map = amg_calloc(values, sizeof *s->map);
+    s->first_use = amg_calloc(values, sizeof *s->first_use);
+    s->node_use = amg_calloc(nodes + 1, sizeof *s->node_use);
+    s->uses = amg_calloc(uses, sizeof *s->uses);
+    s->entries = amg_calloc(uses, sizeof *s->entries);
+    s->order = amg_calloc(uses, sizeof *s->order);
+    s->waiting = amg_calloc(nodes + 1, sizeof *s->waiting);
+    s->ready = amg_calloc(nodes + 1, sizeof *s->ready);
+    s->inputs = amg_calloc(most, sizeof *s->inputs);
+    return s->b && s->names && s->map && s->first_use && s->node_use && s->uses &&
+           s->entries && s->order && s->waiting && s->ready && s->inputs;
+}
+
+static void clear(scrambler *s)
+{
+    amg_builder_free(s->b);
+    amg_free(s->names);
+    amg_free(s->map);
+    amg_free(s->first_use);
+    amg_free(s->node_use);
+    amg_free(s->uses);
+    amg_free(s->entries);
+    amg_free(s->order);
+    amg_free(s->waiting);
+    amg_free(s->ready);
+    amg_free(s->inputs);
+}
+
+static amg_status build(scrambler *s, amg_keystream *k, amg_graph **out, amg_error *err)
+{
+    const amg_graph *g = s->g;
+    for (int i = 0; i < g->num_outputs; i++)
+        number_name(s->names[g->outputs[i]], "h", i, g->num_outputs);
+    list_uses(s);
+    add_inputs(s);
+    add_params(s, k);
+    add_nodes(s, k);
+    for (int i = 0; i < g->num_outputs; i++)
+        amg_builder_output(s->b, s->map[g->outputs[i]]);
+    return amg_builder_finish(s->b, out, err);
 }
 
 amg_status amg_scramble(amg_keystream *k, const amg_graph *g, amg_graph **out,
                         const char **names, amg_error *err)
 {
-    amg_status st = AMG_OK;
-    size_t values = (size_t)g->num_values, nodes = (size_t)g->num_nodes;
-    scrambler s = {.g = g, .b = amg_builder_new()};
-    s.map = amg_calloc(values, sizeof *s.map);
-    s.names = amg_calloc(values, sizeof *s.names);
-    s.order = amg_calloc(values, sizeof *s.order);
-    s.waiting = amg_calloc(nodes + 1, sizeof *s.waiting);
-    s.ready = amg_calloc(values + nodes, sizeof *s.ready);
-    int most_inputs = 1;
-    for (int i = 0; i < g->num_nodes; i++)
-        if (g->nodes[i].num_inputs > most_inputs) most_inputs = g->nodes[i].num_inputs;
-    s.inputs = amg_calloc((size_t)most_inputs, sizeof *s.inputs);
-    if (!s.b || !s.inputs || !s.map || !s.names || !s.order || !s.waiting || !s.ready) {
+    scrambler s = {.g = g};
+    amg_graph *made = NULL;
+    amg_status st = check_nodes(g, err);
+    if (st) return st;
+    if (make_room(&s))
+        st = build(&s, k, &made, err);
+    else
         st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory for its order");
-        goto done;
-    }
-    for (int i = 0; i < g->num_outputs; i++)
-        name_value(&s, g->outputs[i], "h", i, g->num_outputs);
-    add_inputs(&s);
-    add_params(&s, k);
-    add_nodes(&s, k);
-    for (int i = 0; i < g->num_outputs; i++)
-        amg_builder_output(s.b, s.map[g->outputs[i]]);
-    st = amg_builder_finish(s.b, out, err);
     for (int v = 0; !st && v < g->num_values; v++) {
-        names[v] = amg_arena_strdup(&(*out)->arena, s.names[v]);
-        if (!names[v]) {
-            amg_graph_free(*out);
+        names[v] = amg_arena_strdup(&made->arena, s.names[v]);
+        if (!names[v])
             st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph",
                           "no memory for its names");
-        }
     }
-done:
-    amg_builder_free(s.b);
-    amg_free(s.map);
-    amg_free(s.names);
-    amg_free(s.order);
-    amg_free(s.waiting);
-    amg_free(s.ready);
-    amg_free(s.inputs);
+    if (st)
+        amg_graph_free(made);
+    else
+        *out = made;
+    clear(&s);
     return st;
 }

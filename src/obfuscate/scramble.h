@@ -5,10 +5,14 @@
 #include "graph/graph.h"
 #include "key/secret.h"
 
-/* A graph equal to g in which parameters stand in keyed order as p000, p001, …; nodes
- * in a keyed topological order, unnamed, with outputs v000, …; outputs in g's order as
- * h0, h1, …; inputs named x (x1, … if several). names[v] (room for g->num_values,
- * strings of out's arena) receives the new name of g's value v. */
+/* A graph that computes what g does, in which parameters stand in keyed order as p000,
+ * p001, …; nodes in a keyed topological order, unnamed, with outputs v000, …; outputs
+ * in g's order as h0, h1, …; inputs named x (x1, … if several). A constant stands there
+ * once for each use, parameters without use do not, attributes are in one form.
+ * names[v] (room for g->num_values, strings of out's arena) receives the new name of
+ * g's value v
+ * ("" for a parameter without use; one of several for a constant). AMG_UNSUPPORTED: a
+ * node of several outputs. */
 AMG_MUST_CHECK amg_status amg_scramble(amg_keystream *k, const amg_graph *g,
                                        amg_graph **out, const char **names,
                                        amg_error *err);
