@@ -1,5 +1,5 @@
 /* A picture of one sample before and after. Row i of a job is the owner's sample i, so
- * row 0 fits sample 0. */
+ * row 0 fits sample 0. The candidates need no key: every select stands in the job. */
 #include "cli/picture.h"
 
 #include <string.h>
@@ -9,6 +9,14 @@
 #include "formats/image.h"
 
 enum { ZOOM = 6, GAP = 4 };
+
+typedef struct {
+    amg_dataset *ds;
+    amg_job job;
+    uint8_t *own, *row, *candidate;
+    int32_t *labels;
+    amg_tensor canvas;
+} drawing;
 
 /* Copies image [C,h,w] enlarged into canvas at column x. */
 static void paste(amg_tensor *canvas, const uint8_t *image, int64_t h, int64_t w,
@@ -22,47 +30,77 @@ static void paste(amg_tensor *canvas, const uint8_t *image, int64_t h, int64_t w
                 to[(c * H + i) * W + x + j] = image[(c * h + i / ZOOM) * w + j / ZOOM];
 }
 
+/* The image that one Gather of the job's graph selects from the row; false: this node
+ * selects none. */
+static bool select_candidate(const drawing *d, int node)
+{
+    const amg_graph *g = d->job.graph;
+    const int64_t n = (int64_t)amg_dataset_get_info(d->ds)->sample_bytes;
+    if (g->nodes[node].op != AMG_OP_GATHER) return false;
+    const amg_tensor *index = &g->values[g->nodes[node].inputs[1]].data;
+    const int64_t *at = index->data;
+    if (index->dtype != AMG_I64 || amg_tensor_count(index) != n) return false;
+    for (int64_t i = 0; i < n; i++) {
+        if (at[i] < 0 || (uint64_t)at[i] >= d->job.train.sample_bytes) return false;
+        d->candidate[i] = d->row[at[i]];
+    }
+    return true;
+}
+
+static amg_status draw(drawing *d, const char *png, amg_error *err)
+{
+    const int64_t *a = amg_dataset_get_info(d->ds)->dims, *b = d->job.train.dims;
+    const amg_graph *g = d->job.graph;
+    int64_t height = a[1] > b[1] ? a[1] : b[1];
+    int64_t width = a[2] + GAP + b[2] + g->num_outputs * (a[2] + GAP);
+    int64_t dims[3] = {a[0], height * ZOOM, width * ZOOM};
+    amg_status st = amg_tensor_new(AMG_U8, 3, dims, &d->canvas, err);
+    if (st) return st;
+    memset(d->canvas.data, 255, d->canvas.size_bytes);
+    paste(&d->canvas, d->own, a[1], a[2], 0);
+    paste(&d->canvas, d->row, b[1], b[2], (a[2] + GAP) * ZOOM);
+    int64_t x = a[2] + GAP + b[2] + GAP;
+    for (int i = 0; i < g->num_nodes && x < width; i++) {
+        if (!select_candidate(d, i)) continue;
+        paste(&d->canvas, d->candidate, a[1], a[2], x * ZOOM);
+        x += a[2] + GAP;
+    }
+    return amg_image_write_png(png, &d->canvas, err);
+}
+
 amg_status cli_picture(const char *data, const char *job_dir, const char *png,
                        amg_error *err)
 {
-    amg_dataset *ds = NULL;
-    amg_job job = {0};
-    amg_tensor canvas = {0};
-    uint8_t *own = NULL, *mixed = NULL;
-    int32_t *labels = NULL;
-    amg_status st = amg_dataset_open(data, &ds, err);
-    if (!st) st = amg_job_open(job_dir, false, &job, err);
+    drawing d = {0};
+    amg_status st = amg_dataset_open(data, &d.ds, err);
+    if (!st) st = amg_job_open(job_dir, false, &d.job, err);
     if (st) goto done;
-    const int64_t *a = amg_dataset_get_info(ds)->dims, *b = job.train.dims;
-    if (job.train.dtype != AMG_U8 || job.train.rank != 3 || a[0] != b[0] ||
-        (a[0] != 1 && a[0] != 3)) {
+    const amg_dataset_info *info = amg_dataset_get_info(d.ds);
+    const amg_source *train = &d.job.train;
+    if (train->dtype != AMG_U8 || info->dtype != AMG_U8 || train->rank != 3 ||
+        info->dims[0] != train->dims[0] || (info->dims[0] != 1 && info->dims[0] != 3)) {
         st = amg_fail(err, AMG_UNSUPPORTED, -1, data,
                       "only 8-bit grey or RGB can be drawn");
         goto done;
     }
-    int64_t height = a[1] > b[1] ? a[1] : b[1];
-    int64_t dims[3] = {a[0], height * ZOOM, (a[2] + GAP + b[2]) * ZOOM};
-    own = amg_malloc(amg_dataset_get_info(ds)->sample_bytes);
-    mixed = amg_malloc(job.train.sample_bytes);
-    labels = amg_calloc((size_t)job.train.num_labels, sizeof *labels);
-    if (!own || !mixed || !labels) {
+    d.own = amg_malloc(info->sample_bytes);
+    d.candidate = amg_malloc(info->sample_bytes);
+    d.row = amg_malloc(train->sample_bytes);
+    d.labels = amg_calloc((size_t)train->num_labels, sizeof *d.labels);
+    if (!d.own || !d.candidate || !d.row || !d.labels) {
         st = amg_fail(err, AMG_NO_MEMORY, -1, png, "no memory");
         goto done;
     }
-    st = amg_dataset_read(ds, 0, own, NULL, err);
-    if (!st) st = job.train.read(&job.train, 0, mixed, labels, err);
-    if (!st) st = amg_tensor_new(AMG_U8, 3, dims, &canvas, err);
-    if (st) goto done;
-    memset(canvas.data, 255, canvas.size_bytes);
-    paste(&canvas, own, a[1], a[2], 0);
-    paste(&canvas, mixed, b[1], b[2], (a[2] + GAP) * ZOOM);
-    st = amg_image_write_png(png, &canvas, err);
+    st = amg_dataset_read(d.ds, 0, d.own, NULL, err);
+    if (!st) st = train->read(train, 0, d.row, d.labels, err);
+    if (!st) st = draw(&d, png, err);
 done:
-    amg_tensor_clear(&canvas);
-    amg_free(own);
-    amg_free(mixed);
-    amg_free(labels);
-    amg_job_close(&job);
-    amg_dataset_close(ds);
+    amg_tensor_clear(&d.canvas);
+    amg_free(d.own);
+    amg_free(d.candidate);
+    amg_free(d.row);
+    amg_free(d.labels);
+    amg_job_close(&d.job);
+    amg_dataset_close(d.ds);
     return st;
 }

@@ -135,7 +135,11 @@ static int draw_picture(const char *data, const char *out)
     snprintf(spec, sizeof spec, "%s%s", data, TRAIN_PART);
     amg_status st = job && png ? cli_picture(spec, job, png, &err)
                                : amg_fail(&err, AMG_NO_MEMORY, -1, out, "no memory");
-    if (!st) printf("\n%s: one sample, before and as the cloud sees it\n", png);
+    if (!st)
+        printf(
+            "\n%s: one sample; its row in the job; and the candidates that a reader of "
+            "the job can make of it\n",
+            png);
     amg_free(job);
     amg_free(png);
     return st ? ui_error(&err) : CLI_OK;
