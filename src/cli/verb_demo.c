@@ -65,7 +65,7 @@ static int run(int (*verb)(int, char **), const char *program, const char *words
 }
 
 #define TRAINING                                                                       \
-    "--epochs 3 --batch 64 --optimizer sgd --lr 0.05 --momentum 0.9 --weight-decay "   \
+    "--epochs 10 --batch 64 --optimizer sgd --lr 0.05 --momentum 0.9 --weight-decay "  \
     "5e-4 "                                                                            \
     "--schedule cosine --seed 7"
 
