@@ -69,6 +69,15 @@ amg_status amg_fail(amg_error *err, amg_status code, int64_t offset, const char 
 amg_status amg_fail_errno(amg_error *err, int errnum, const char *where,
                           const char *fmt, ...) AMG_PRINTF(4, 5);
 
+/* A failure is never AMG_OK, said so that compilers and analysers know it, too. */
+static inline amg_status amg_not_ok(amg_status code)
+{
+    if (code == AMG_OK) __builtin_unreachable();
+    return code;
+}
+#define amg_fail(...) amg_not_ok(amg_fail(__VA_ARGS__))
+#define amg_fail_errno(...) amg_not_ok(amg_fail_errno(__VA_ARGS__))
+
 /* Adds a hint to an error already filled; NULL err allowed. */
 void amg_hint(amg_error *err, const char *fmt, ...) AMG_PRINTF(2, 3);
 

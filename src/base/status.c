@@ -48,8 +48,8 @@ static void set_where(amg_error *err, amg_status code, int64_t offset,
     clean(err->where);
 }
 
-amg_status amg_fail(amg_error *err, amg_status code, int64_t offset, const char *where,
-                    const char *fmt, ...)
+amg_status(amg_fail)(amg_error *err, amg_status code, int64_t offset, const char *where,
+                     const char *fmt, ...)
 {
     if (!err) return code;
     set_where(err, code, offset, where);
@@ -61,8 +61,8 @@ amg_status amg_fail(amg_error *err, amg_status code, int64_t offset, const char 
     return code;
 }
 
-amg_status amg_fail_errno(amg_error *err, int errnum, const char *where,
-                          const char *fmt, ...)
+amg_status(amg_fail_errno)(amg_error *err, int errnum, const char *where,
+                           const char *fmt, ...)
 {
     amg_status code = AMG_IO;
     if (errnum == ENOENT) code = AMG_NOT_FOUND;

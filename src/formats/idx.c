@@ -77,8 +77,8 @@ static amg_status parse_header(const void *data, size_t size, const char *name,
 static amg_status parse_plain(const void *data, size_t size, const char *name,
                               amg_idx *out, amg_error *err)
 {
-    amg_idx idx;
-    size_t total;
+    amg_idx idx = {0};
+    size_t total = 0;
     const amg_status st = parse_header(data, size, name, &idx, &total, err);
     if (st != AMG_OK) return st;
     if (size != total) {
@@ -236,7 +236,7 @@ static amg_status idx_recognise(const char *path, bool *yes, amg_error *err)
 
 static amg_status open_labels(const char *path, amg_idx *out, amg_error *err)
 {
-    amg_idx labels;
+    amg_idx labels = {0};
     const amg_status st = amg_idx_open(path, &labels, err);
     if (st != AMG_OK) return st;
     if (labels.dtype != AMG_U8 || labels.rank != 1) {
@@ -269,7 +269,7 @@ static amg_status other_max_label(const char *dir, amg_dataset_split opened,
     if (st != AMG_OK) return st;
     *out = 0;
     if (files.labels != NULL) {
-        amg_idx labels;
+        amg_idx labels = {0};
         st = open_labels(files.labels, &labels, err);
         if (st == AMG_OK) {
             *out = max_label(&labels);

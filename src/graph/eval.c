@@ -2,6 +2,7 @@
  * block copies, for any dtype) and those that compute (I64, I32 and F32). */
 #include "graph/eval.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -66,6 +67,7 @@ static void strides_of(const amg_tensor *t, int64_t *strides)
 static int64_t offset_of(const amg_tensor *out, const int64_t *strides, int64_t i)
 {
     int64_t offset = 0;
+    assert(out->rank <= AMG_MAX_RANK);
     for (int d = out->rank - 1; d >= 0; d--) {
         offset += i % out->dims[d] * strides[d];
         i /= out->dims[d];
@@ -106,7 +108,7 @@ static bool eval_same(const eval *e)
 
 static bool eval_expand(const eval *e)
 {
-    int64_t strides[AMG_MAX_RANK];
+    int64_t strides[AMG_MAX_RANK] = {0};
     broadcast_strides(in(e, 0), e->out, strides);
     move(in(e, 0), 0, strides, e->out);
     return true;
@@ -116,7 +118,7 @@ static bool eval_transpose(const eval *e)
 {
     const amg_tensor *x = in(e, 0);
     const amg_attr *perm = amg_attr_find(e->node, "perm");
-    int64_t own[AMG_MAX_RANK], strides[AMG_MAX_RANK];
+    int64_t own[AMG_MAX_RANK] = {0}, strides[AMG_MAX_RANK] = {0};
     strides_of(x, own);
     for (int d = 0; d < x->rank; d++)
         strides[d] =

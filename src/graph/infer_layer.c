@@ -83,7 +83,7 @@ static amg_status slide(const amg_infer *c, const window *w, const int64_t *dims
                                  "window of %lld does not fit %s %lld (padded by %lld)",
                                  (long long)extent, i ? "width" : "height",
                                  (long long)dims[2 + i],
-                                 (long long)(w->pad_begin[i] + w->pad_end[i]));
+                                 (long long)w->pad_begin[i] + w->pad_end[i]);
         int64_t n = span / w->stride[i] + 1;
         /* As in PyTorch, a window that rounding up adds must begin on the input or its
          * padding before it, never on the padding after it. */

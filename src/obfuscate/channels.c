@@ -253,7 +253,7 @@ static void freeze_fixed(pass *p)
 amg_status amg_channels_init(const amg_graph *g, amg_channels *out, amg_error *err)
 {
     *out = (amg_channels){0};
-    size_t groups = (size_t)(g->num_nodes + g->num_inputs + 1);
+    size_t groups = (size_t)g->num_nodes + (size_t)g->num_inputs + 1;
     size_t values = (size_t)g->num_values;
     out->parent = amg_arena_array(&out->arena, groups, sizeof *out->parent);
     out->width = amg_arena_array(&out->arena, groups, sizeof *out->width);
