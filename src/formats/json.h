@@ -1,6 +1,6 @@
-/* Checked reading of JSON, shared by the readers of safetensors and job.json (private
- * to formats/). jansson parses; this adds what a strict reader needs: exact members,
- * ranges, and the byte of the file where each refused value stands. */
+/* Checked reading of JSON, shared by the readers of safetensors, job.json and the key
+ * file's payload; not for others. jansson parses; this adds what a strict reader needs:
+ * exact members, ranges, and the byte of the file where each refused value stands. */
 #ifndef AMG_FORMATS_JSON_H
 #define AMG_FORMATS_JSON_H
 

@@ -42,7 +42,7 @@ static double uniform53(amg_rng *rng)
 }
 
 /* N(0, std^2) by Box-Muller. amg_rng_normal throws one value of each pair away, which
- * takes twice as long (6.3 s of CPU for the weights of VGG-16). Fewer bits would be
+ * takes about twice as long. Fewer bits would be
  * faster still, but then x^2 + y^2 of small pairs shows the lattice of u, and with it
  * whose weights these are. */
 static void fill_normal(float *data, int64_t count, double std, amg_rng *rng)
