@@ -57,6 +57,12 @@ NORMED = [("resnet18", SMALL, 4, STEPS, torch.optim.SGD, SGD),
           ("mobilenet_v2", SMALL, 4, STEPS, torch.optim.SGD, SGD),
           ("resnet18", LARGE, 2, 2, torch.optim.SGD, SGD)]
 
+# Zoo weights whose gradients are checked as they are, at batch 2 and the fixed seed. They
+# are either right or off by a flipped ReLU: of resnet18's seeds 1 to 8 the five without a
+# flip gave 9e-6, the others 1e-3 to 4e-3. For mobilenet_v2 and densenet121 PyTorch's own
+# float32 is 3e-4 to 5e-2 away from float64 with each of these seeds.
+ZOO_GRADIENTS = [("resnet18", SMALL)]
+
 
 def without_dropout(path):
     """Sets every Dropout's ratio, an initializer, to 0."""
@@ -225,12 +231,16 @@ def check_forward(case):
             f"(to float64: ours {ours:.1e}, PyTorch's {theirs:.1e})")
 
 
-def check_training(case):
-    h, t = case.h, case.title
+def check_gradients(case):
     errors = case.gradient_errors(case.found)
     far = max(errors, key=errors.get)
-    h.check(f"{t}: {len(errors)} gradients", errors[far], GRADIENT,
-            case.to_exact(far) if np.isfinite(errors[far]) else far)
+    case.h.check(f"{case.title}: {len(errors)} gradients", errors[far], GRADIENT,
+                 case.to_exact(far) if np.isfinite(errors[far]) else far)
+
+
+def check_training(case):
+    h, t = case.h, case.title
+    check_gradients(case)
     case.train()
     h.check(f"{t}: {case.steps} losses", case.loss_error(case.found), LOSS,
             f"({case.losses[0]:.4f} .. {case.losses[-1]:.4f})")
@@ -274,9 +284,13 @@ def main(h):
             continue
         normed = args in NORMED
         if normed:
-            zoo = Case(h, "zoo", *args[:3], 1, *args[4:])
+            fixed = args[:2] in ZOO_GRADIENTS
+            zoo = Case(h, "zoo", *args[:2], 2 if fixed else args[2], 1, *args[4:])
             check_forward(zoo)
-            show_gradients(zoo)
+            if fixed:
+                check_gradients(zoo)
+            else:
+                show_gradients(zoo)
         case = Case(h, "steady" if normed else "zoo", *args)
         check_forward(case)
         check_training(case)
