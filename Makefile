@@ -38,6 +38,7 @@ bench: all
 	bench/run $(BUILD)
 
 install: all
+	$(MESON) configure $(BUILD) --prefix=$(PREFIX)
 	$(MESON) install -C $(BUILD)
 
 clean:
