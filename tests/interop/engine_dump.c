@@ -175,6 +175,38 @@ static amg_status dump_grads(const bound_plan *b, const amg_params *params, dump
     return st;
 }
 
+/* What output decides on every batch, with the parameters that this batch trained. */
+static amg_status dump_decisions(const task *t, int output, const amg_params *before,
+                                 dump *d, amg_error *err)
+{
+    const amg_value *out = &t->g->values[t->g->outputs[output]];
+    const int64_t dims[3] = {t->steps, t->batch, out->dims[1]};
+    const size_t count = (size_t)(dims[1] * dims[2]);
+    bound_plan b = {0};
+    amg_params own = {0};
+    amg_tensor *decided = NULL;
+    amg_status st = amg_params_new(t->g, output, &own, err);
+    if (!st) st = bind(t, output, true, &own, &b, err);
+    if (!st) st = dump_new(d, "decide.", out->name, AMG_U8, 3, dims, &decided, err);
+    for (int64_t step = 0; step < t->steps && !st; step++) {
+        const float *values;
+        int64_t width;
+        for (int i = 0; i < own.count; i++) {
+            const int from = amg_params_find(&before[step], own.items[i].name);
+            memcpy(own.items[i].tensor.data, before[step].items[from].tensor.data,
+                   own.items[i].tensor.size_bytes);
+        }
+        st = amg_plan_load(b.plan, &own, err);
+        if (!st) st = forward(t, &b, step, &values, &width, err);
+        uint8_t *to = (uint8_t *)decided->data + (size_t)step * count;
+        for (size_t i = 0; i < count && !st; i++)
+            to[i] = (uint8_t)((values[i] > 0) + (values[i] >= 6));
+    }
+    amg_params_clear(&own);
+    unbind(&b);
+    return st;
+}
+
 static amg_status train_step(const task *t, const bound_plan *b, int64_t step,
                              const amg_params *params, float *dlogits, double *loss,
                              dump *d, amg_error *err)
@@ -203,18 +235,31 @@ static amg_status train(const task *t, dump *d, amg_error *err)
 {
     bound_plan b = {0};
     amg_params params = {0};
+    amg_params *before = amg_calloc((size_t)t->steps, sizeof *before);
     amg_tensor dlogits = {0}, *losses;
     const amg_value *out = &t->g->values[t->g->outputs[0]];
-    amg_status st = amg_params_new(t->g, 0, &params, err);
+    amg_status st =
+        before ? amg_params_new(t->g, 0, &params, err)
+               : amg_fail(err, AMG_NO_MEMORY, -1, "params", "no memory for a list");
     if (!st) st = bind(t, 0, true, &params, &b, err);
     if (!st) st = amg_tensor_new(AMG_F32, out->rank, out->dims, &dlogits, err);
     if (!st) st = dump_new(d, "", "losses", AMG_F64, 1, &t->steps, &losses, err);
-    for (int64_t step = 0; step < t->steps && !st; step++)
-        st = train_step(t, &b, step, &params, dlogits.data,
-                        (double *)losses->data + step, d, err);
+    for (int64_t step = 0; step < t->steps && !st; step++) {
+        if (t->g->num_outputs > 1) {
+            st = amg_params_like(&params, &before[step], err);
+            if (!st) st = amg_plan_store(b.plan, &before[step], err);
+        }
+        if (!st)
+            st = train_step(t, &b, step, &params, dlogits.data,
+                            (double *)losses->data + step, d, err);
+    }
     if (!st) st = amg_plan_store(b.plan, &params, err);
     if (!st) st = dump_params(d, "after.", &params, false, err);
     if (!st) st = evaluate(t, 0, &params, "", "eval_after", d, err);
+    for (int i = 1; i < t->g->num_outputs && !st; i++)
+        st = dump_decisions(t, i, before, d, err);
+    for (int64_t i = 0; before && i < t->steps; i++) amg_params_clear(&before[i]);
+    amg_free(before);
     amg_tensor_clear(&dlogits);
     amg_params_clear(&params);
     unbind(&b);
@@ -263,8 +308,8 @@ static amg_status run(const settings *s, char **paths, amg_error *err)
     st = amg_graph_plan_batch(own, t.batch, &planned, err);
     if (st) goto done;
     t.g = planned;
-    /* per parameter a gradient and a value, per output logits, and four more */
-    d.capacity = 2 * (size_t)planned->num_values + (size_t)planned->num_outputs + 4;
+    /* per parameter a gradient and a value, per output two, and four more */
+    d.capacity = 2 * (size_t)planned->num_values + 2 * (size_t)planned->num_outputs + 4;
     d.entries = amg_calloc(d.capacity, sizeof *d.entries);
     if (!d.entries) {
         st = amg_fail(err, AMG_NO_MEMORY, -1, "output", "no memory for a list");
