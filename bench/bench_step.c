@@ -91,13 +91,13 @@ static amg_status step(bench *b, int64_t t, double *loss, amg_error *err)
     for (int h = 0; h < b->num_heads; h++) {
         amg_plan *plan = b->plans[h];
         const float *logits;
-        int64_t classes;
+        int64_t count;
         memcpy(amg_plan_input(plan), b->x, amg_plan_input_bytes(plan));
-        amg_status st = amg_plan_forward(plan, t, &logits, &classes, err);
+        amg_status st = amg_plan_forward(plan, t, &logits, &count, err);
         if (st != AMG_OK) return st;
-        *loss =
-            amg_cross_entropy(logits, b->labels[h], b->batch, classes, 0, b->dlogits)
-                .loss;
+        *loss = amg_cross_entropy(logits, b->labels[h], b->batch, count / b->batch, 1,
+                                  0, b->dlogits)
+                    .loss;
         st = amg_plan_backward(plan, b->dlogits, err);
         if (st != AMG_OK) return st;
         amg_optimizer_step(&sgd, sgd.lr, t, plan);

@@ -7,8 +7,12 @@
 #define CLI_DATA_HELP                                                                  \
     "DATA is [KIND:]PATH[@train|@test][PART]: a folder with IDX files (MNIST's form)," \
     "\n"                                                                               \
-    "a CIFAR binary folder, a folder of PNG/JPEG by class, or x.npy,y.npy. PART is\n"  \
-    "[A:B], rows A to B-1, or [P%:seed=S], [P%-Q%:seed=S], a random part."
+    "a CIFAR binary folder, a folder of PNG/JPEG by class, x.npy,y.npy (samples of "   \
+    "any"                                                                              \
+    "\n"                                                                               \
+    "shape; y integer classes or float32 numbers), or x.npy alone (no targets). "      \
+    "PART\n"                                                                           \
+    "is [A:B], rows A to B-1, or [P%:seed=S], [P%-Q%:seed=S], a random part."
 
 #define CLI_NORMALIZE_HELP                                                             \
     "means/deviations per channel, as in\n"                                            \

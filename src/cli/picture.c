@@ -14,7 +14,7 @@ typedef struct {
     amg_dataset *ds;
     amg_job job;
     uint8_t *own, *row, *candidate;
-    int32_t *labels;
+    uint8_t *targets; /* of the row: read with it */
     amg_tensor canvas;
 } drawing;
 
@@ -78,7 +78,8 @@ amg_status cli_picture(const char *data, const char *job_dir, const char *png,
     const amg_dataset_info *info = amg_dataset_get_info(d.ds);
     const amg_source *train = &d.job.train;
     if (train->dtype != AMG_U8 || info->dtype != AMG_U8 || train->rank != 3 ||
-        info->dims[0] != train->dims[0] || (info->dims[0] != 1 && info->dims[0] != 3)) {
+        info->rank != 3 || info->dims[0] != train->dims[0] ||
+        (info->dims[0] != 1 && info->dims[0] != 3)) {
         st = amg_fail(err, AMG_UNSUPPORTED, -1, data,
                       "only 8-bit grey or RGB can be drawn");
         goto done;
@@ -86,20 +87,21 @@ amg_status cli_picture(const char *data, const char *job_dir, const char *png,
     d.own = amg_malloc(info->sample_bytes);
     d.candidate = amg_malloc(info->sample_bytes);
     d.row = amg_malloc(train->sample_bytes);
-    d.labels = amg_calloc((size_t)train->num_labels, sizeof *d.labels);
-    if (!d.own || !d.candidate || !d.row || !d.labels) {
+    d.targets = amg_calloc((size_t)train->num_columns * (size_t)train->target_count + 1,
+                           sizeof(int32_t));
+    if (!d.own || !d.candidate || !d.row || !d.targets) {
         st = amg_fail(err, AMG_NO_MEMORY, -1, png, "no memory");
         goto done;
     }
     st = amg_dataset_read(d.ds, 0, d.own, NULL, err);
-    if (!st) st = train->read(train, 0, d.row, d.labels, err);
+    if (!st) st = train->read(train, 0, d.row, d.targets, err);
     if (!st) st = draw(&d, png, err);
 done:
     amg_tensor_clear(&d.canvas);
     amg_free(d.own);
     amg_free(d.candidate);
     amg_free(d.row);
-    amg_free(d.labels);
+    amg_free(d.targets);
     amg_job_close(&d.job);
     amg_dataset_close(d.ds);
     return st;

@@ -6,6 +6,7 @@
 
 #include "cli/ui.h"
 
+const char *const cli_tasks[] = {"data", "reconstruction", NULL};
 static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
 static const char *const schedules[] = {"constant", "step", "cosine", NULL};
 
@@ -92,15 +93,20 @@ amg_train_options cli_train_make(const cli_train_args *a)
 
 void cli_train_print(const amg_train_result *r)
 {
-    bool val = !isnan(r->heads[0].val_loss);
-    printf("%-6s %12s %12s", "head", "train loss", "train acc");
-    printf(val ? " %12s %12s %12s\n" : "\n", "val loss", "val top-1", "val top-5");
+    const bool val = !isnan(r->heads[0].val_loss);
+    const bool classes = !isnan(r->heads[0].train_accuracy);
+    printf("%-6s %12s", "head", "train loss");
+    if (classes) printf(" %12s", "train acc");
+    if (val) printf(" %12s", "val loss");
+    if (val && classes) printf(" %12s %12s", "val top-1", "val top-5");
+    printf("\n");
     for (int i = 0; i < r->num_heads; i++) {
         const amg_head_result *h = &r->heads[i];
-        printf("%-6d %12.6f %10.2f %%", i, h->train_loss, 100 * h->train_accuracy);
-        if (val)
-            printf(" %12.6f %10.2f %% %10.2f %%", h->val_loss, 100 * h->val_top1,
-                   100 * h->val_top5);
+        printf("%-6d %12.6f", i, h->train_loss);
+        if (classes) printf(" %10.2f %%", 100 * h->train_accuracy);
+        if (val) printf(" %12.6f", h->val_loss);
+        if (val && classes)
+            printf(" %10.2f %% %10.2f %%", 100 * h->val_top1, 100 * h->val_top5);
         printf("\n");
     }
     printf("%lld steps, %.1f s\n", (long long)r->steps, r->seconds);

@@ -6,6 +6,14 @@
 #include "cli/options.h"
 #include "engine/trainer.h"
 
+/* --task of amalgam train and eval: what the data set's targets say, or an autoencoder.
+ */
+enum { CLI_TASK_BY_DATA, CLI_TASK_RECONSTRUCTION };
+extern const char *const cli_tasks[];
+#define CLI_TASK_HELP                                                                  \
+    "data: as its targets say; reconstruction: an autoencoder, compared\n"             \
+    "with its own input (data)"
+
 /* Plain variables that the option table writes to. */
 typedef struct {
     int64_t epochs, batch, max_steps, threads, seed, warmup, step_epochs,
@@ -24,7 +32,8 @@ enum { CLI_NUM_STEP_OPTIONS = 18, CLI_NUM_TRAIN_OPTIONS = 22 };
 void cli_train_options(cli_train_args *args, int num_rows, cli_option *table);
 /* The engine's options of args. */
 amg_train_options cli_train_make(const cli_train_args *args);
-/* One row for each head, steps and seconds, on stdout. */
+/* One row for each head, steps and seconds, on stdout. Accuracies are left out where
+ * nothing is classified. */
 void cli_train_print(const amg_train_result *result);
 
 /* Trains a job folder and prints the result: amalgam-train, and amalgam train JOB.

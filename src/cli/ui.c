@@ -148,9 +148,9 @@ static void print_epoch(ui_progress *p, const amg_progress_event *e)
 {
     char text[256];
     describe(p->train.stage ? &p->train : e, text, sizeof text);
-    if (!isnan(e->loss))
-        add(text, sizeof text, "  validation loss %.4f  accuracy %.2f %%", e->loss,
-            100 * e->accuracy);
+    if (!isnan(e->loss)) add(text, sizeof text, "  validation loss %.4f", e->loss);
+    if (!isnan(e->accuracy))
+        add(text, sizeof text, "  accuracy %.2f %%", 100 * e->accuracy);
     ui_progress_clear(p);
     fprintf(stderr, "%s\n", text);
 }

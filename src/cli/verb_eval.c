@@ -1,4 +1,4 @@
-/* amalgam eval: loss, top-1 and top-5 of a model on a data set. */
+/* amalgam eval: loss of a model on a data set, and top-1 and top-5 of a classifier. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -6,58 +6,95 @@
 #include "base/parallel.h"
 #include "cli/data_options.h"
 #include "cli/options.h"
+#include "cli/train_options.h"
 #include "cli/ui.h"
 #include "cli/verbs.h"
-#include "engine/trainer.h"
+#include "engine/job.h"
 #include "graph/onnx_graph.h"
 
-/* The model behind its preprocessing, run over every sample of data. */
-static amg_status evaluate(const char *model, const char *data, amg_preprocess *pre,
-                           int64_t batch, const amg_progress *progress,
+/* What is measured. */
+typedef struct {
+    const char *model, *data;
+    amg_preprocess pre;
+    bool reconstruction;
+    int64_t batch;
+} measure;
+
+/* The model behind its preprocessing, run over every sample of the data. */
+static amg_status evaluate(measure *m, const amg_progress *progress,
                            amg_head_result *result, int64_t *num_samples,
                            amg_error *err)
 {
-    amg_graph *own = NULL, *g = NULL;
+    amg_graph *file = NULL, *own = NULL, *g = NULL;
     amg_source source = {0};
     amg_params params = {0};
-    amg_status st = amg_graph_read_onnx(model, &own, err);
+    amg_objective objective = {0};
+    amg_status st = amg_graph_read_onnx(m->model, &file, err);
+    if (!st) st = amg_graph_plan_batch(file, AMG_DIM_BATCH, &own, err);
+    if (!st) st = amg_plain_open(own, m->data, m->reconstruction, &source, err);
     if (!st) {
-        const amg_value *logits = &own->values[own->outputs[0]];
-        st =
-            amg_source_open_dataset(data, logits->dims[logits->rank - 1], &source, err);
-    }
-    if (!st) {
-        pre->data_dtype = source.dtype;
+        m->pre.data_dtype = source.dtype;
         *num_samples = source.num_samples;
-        st = amg_graph_with_preprocess(own, pre, &g, err);
+        st = amg_graph_with_preprocess(own, &m->pre, &g, err);
     }
+    if (!st)
+        st = amg_plain_objective(g, own, &source, m->reconstruction, &objective, err);
     if (!st) st = amg_params_new(g, 0, &params, err);
-    if (!st) st = amg_evaluate(g, 0, &params, &source, 0, batch, progress, result, err);
+    if (!st)
+        st = amg_evaluate(g, 0, &params, &source, &objective, m->batch, progress,
+                          result, err);
     amg_params_clear(&params);
     amg_source_close(&source);
     amg_graph_free(g);
     amg_graph_free(own);
+    amg_graph_free(file);
     return st;
+}
+
+static void print_json(const amg_head_result *r, int64_t num_samples)
+{
+    json_t *o = json_pack("{s:I, s:f}", "samples", (json_int_t)num_samples, "loss",
+                          r->val_loss);
+    if (!isnan(r->val_top1)) {
+        json_object_set_new(o, "top1", json_real(r->val_top1));
+        json_object_set_new(o, "top5", json_real(r->val_top5));
+    }
+    json_dumpf(o, stdout, JSON_INDENT(2));
+    json_decref(o);
+    printf("\n");
+}
+
+static void print_text(const amg_head_result *r, int64_t num_samples)
+{
+    printf("%lld samples: loss %.6f", (long long)num_samples, r->val_loss);
+    if (!isnan(r->val_top1))
+        printf(", top-1 %.2f %%, top-5 %.2f %%", 100 * r->val_top1, 100 * r->val_top5);
+    printf("\n");
 }
 
 int verb_eval(int argc, char **argv)
 {
-    const char *model = NULL, *data = NULL, *normalize = NULL;
-    int64_t batch = AMG_DEFAULT_BATCH, threads = 0;
+    const char *normalize = NULL;
+    measure m = {.batch = AMG_DEFAULT_BATCH};
+    int64_t threads = 0;
+    int kind = 0;
     bool json = false;
     const cli_option table[] = {
-        {"model", CLI_STRING, &model, "ONNX", "the model", .required = true},
-        {"data", CLI_STRING, &data, "DATA", "labelled samples", .required = true},
+        {"model", CLI_STRING, &m.model, "ONNX", "the model", .required = true},
+        {"data", CLI_STRING, &m.data, "DATA", "samples and their targets",
+         .required = true},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
-        {"batch", CLI_INT, &batch, "N", "samples at a time (128)", 1, 1 << 20},
+        {"task", CLI_CHOICE, &kind, "NAME", CLI_TASK_HELP, 0, 0, cli_tasks},
+        {"batch", CLI_INT, &m.batch, "N", "samples at a time (128)", 1, 1 << 20},
         {"threads", CLI_INT, &threads, "N", "CPU threads (all cores)", 1, 1024},
         {"json", CLI_FLAG, &json, NULL, "one JSON object on stdout"},
     };
     const cli_command command = {
         .name = "amalgam eval",
         .synopsis = "--model ONNX --data DATA [--json]",
-        .about = "Measures a model: mean cross entropy, top-1 and top-5 "
-                 "accuracy.\n\n" CLI_DATA_HELP,
+        .about = "Measures a model: mean cross entropy, top-1 and top-5 accuracy of a "
+                 "classifier;\n"
+                 "mean squared error where the targets are numbers.\n\n" CLI_DATA_HELP,
         .examples = "  amalgam eval --model trained.onnx --data mnist/@test",
         .options = table,
         .num_options = sizeof table / sizeof *table};
@@ -65,31 +102,25 @@ int verb_eval(int argc, char **argv)
     if (code != CLI_GO_ON) return code;
 
     amg_error err = {0};
-    amg_preprocess pre = {0};
     amg_head_result r = {0};
     int64_t n = 0;
-    if (cli_parse_normalize(normalize, &pre, &err)) {
+    m.reconstruction = kind == CLI_TASK_RECONSTRUCTION;
+    if (cli_parse_normalize(normalize, &m.pre, &err)) {
         ui_error(&err);
         return CLI_USAGE;
     }
     amg_set_threads((int)threads);
     ui_progress bar;
     amg_progress progress = ui_progress_init(&bar, json);
-    amg_status st = evaluate(model, data, &pre, batch, &progress, &r, &n, &err);
+    amg_status st = evaluate(&m, &progress, &r, &n, &err);
     ui_progress_clear(&bar);
     if (!st && !isfinite(r.val_loss))
-        st = amg_fail(&err, AMG_NOT_FINITE, -1, model,
+        st = amg_fail(&err, AMG_NOT_FINITE, -1, m.model,
                       "its loss is no number: it holds or makes NaN or infinity");
     if (st) return ui_error(&err);
-    if (json) {
-        json_t *o = json_pack("{s:I, s:f, s:f, s:f}", "samples", (json_int_t)n, "loss",
-                              r.val_loss, "top1", r.val_top1, "top5", r.val_top5);
-        json_dumpf(o, stdout, JSON_INDENT(2));
-        json_decref(o);
-        printf("\n");
-    } else {
-        printf("%lld samples: loss %.6f, top-1 %.2f %%, top-5 %.2f %%\n", (long long)n,
-               r.val_loss, 100 * r.val_top1, 100 * r.val_top5);
-    }
+    if (json)
+        print_json(&r, n);
+    else
+        print_text(&r, n);
     return ui_flush() ? CLI_OK : CLI_FAILURE;
 }

@@ -1,5 +1,5 @@
-/* amalgam inspect: prints what src/cli/inspect.c found, for people or as JSON. */
-#include "cli/inspect.h"
+/* amalgam inspect: prints what src/api/inspect.c found, for people or as JSON. */
+#include "api/inspect.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +75,7 @@ int verb_inspect(int argc, char **argv)
     if (code != CLI_GO_ON) return code;
     amg_error err = {0};
     json_t *shown = NULL;
-    if (cli_inspect(path, &shown, &err)) return ui_error(&err);
+    if (amg_inspect(path, &shown, &err)) return ui_error(&err);
     if (json) {
         json_dumpf(shown, stdout, JSON_INDENT(2));
         printf("\n");

@@ -26,9 +26,13 @@ static bool parse_noise(const char *text, amg_obfuscate_options *o)
     return true;
 }
 
+/* What is no image is [1, d0, rest] to the plan: without the ones around it. */
 static void print_dims(const int64_t d[3])
 {
-    printf("%lldx%lldx%lld", (long long)d[0], (long long)d[1], (long long)d[2]);
+    if (d[0] == 1 && d[2] == 1)
+        printf("%lld", (long long)d[1]);
+    else
+        printf("%lldx%lldx%lld", (long long)d[0], (long long)d[1], (long long)d[2]);
 }
 
 static void print_result(const amg_obfuscate_options *o, const amg_obfuscate_result *r)
@@ -77,7 +81,7 @@ static void print_warnings(const amg_obfuscate_options *o,
             "warning: %d parameters follow no known initialisation law (a pretrained "
             "model?): freshly drawn decoys beside them are recognisable",
             r->num_unknown_init);
-    if (!r->labels_permuted)
+    if (r->task == AMG_TASK_CLASSIFICATION && !o->keep_classes && !r->labels_permuted)
         ui_note(
             "note: classes are not permuted: the model does not end in a plain linear "
             "layer with distinct rows");
@@ -120,13 +124,20 @@ int verb_obfuscate(int argc, char **argv)
     int arch = 0;
     double amount = -1, model_amount = -1;
     const char *noise = NULL, *normalize = NULL;
+    int task = 0;
     bool passphrase = false, quiet = false;
     static const char *const archs[] = {"walk", "same", NULL};
+    static const char *const tasks[] = {"data", "classification", "regression",
+                                        "reconstruction", NULL};
     const cli_option table[] = {
         {"model", CLI_STRING, &o.model, "ONNX", "your model, with its initial weights",
          .required = true},
         {"train", CLI_STRING, &o.train, "DATA", "your training data", .required = true},
         {"val", CLI_STRING, &o.val, "DATA", "validation data, measured on the cloud"},
+        {"task", CLI_CHOICE, &task, "TASK",
+         "classification, regression, reconstruction (an autoencoder,\ncompared with "
+         "its own input), or data (the default):\nas the targets say",
+         0, 0, tasks},
         {"decoys", CLI_INT, &decoys, "K", "number of decoys (1): chance is 1/(K+1)", 1,
          63},
         {"decoys-from", CLI_STRING, &o.covers, "DATA",
@@ -147,6 +158,8 @@ int verb_obfuscate(int argc, char **argv)
          0.001, 1000},
         {"noise", CLI_STRING, &noise, "KIND",
          "paper mode: uniform | gaussian | laplace | values:FILE"},
+        {"keep-classes", CLI_FLAG, &o.keep_classes, NULL,
+         "do not permute the classes in the job"},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
         {"key", CLI_STRING, &o.key, "FILE", "key file to make, outside the job folder",
          .required = true},
@@ -191,6 +204,8 @@ int verb_obfuscate(int argc, char **argv)
     o.mode = paper ? AMG_MODE_PAPER : AMG_MODE_STREAMS;
     if (paper) o.amount = amount > 0 ? amount : 0.5;
     o.num_decoys = (int)decoys;
+    o.task_by_data = task == 0;
+    if (task > 0) o.task = (amg_task)(task - 1);
     o.decoys.arch = arch ? AMG_DECOY_SAME : AMG_DECOY_WALK;
     o.decoys.walk_steps = (int)walk;
     if (paper && !arch) o.decoys.model_amount = model_amount > 0 ? model_amount : 0.5;

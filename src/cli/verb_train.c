@@ -8,8 +8,7 @@
 #include "cli/verbs.h"
 #include "engine/job.h"
 
-static int train_plain(const char *model, const char *train, const char *val,
-                       const char *normalize, const char *out,
+static int train_plain(amg_plain_task *task, const char *normalize,
                        const cli_train_args *args)
 {
     amg_error err = {0};
@@ -22,8 +21,8 @@ static int train_plain(const char *model, const char *train, const char *val,
     ui_progress bar;
     amg_progress progress = ui_progress_init(&bar, args->quiet);
     amg_train_options options = cli_train_make(args);
-    amg_status st = amg_plain_train(model, train, val, &pre, out, &options, &progress,
-                                    &result, &err);
+    task->pre = &pre;
+    amg_status st = amg_plain_train(task, &options, &progress, &result, &err);
     ui_progress_clear(&bar);
     if (st) return ui_error(&err);
     cli_train_print(&result);
@@ -32,24 +31,30 @@ static int train_plain(const char *model, const char *train, const char *val,
 
 int verb_train(int argc, char **argv)
 {
-    enum { NUM_OWN = 5 };
+    enum { NUM_OWN = 6 };
     cli_train_args args;
-    const char *job = NULL, *model = NULL, *train = NULL, *val = NULL, *out = NULL,
-               *normalize = NULL;
+    const char *job = NULL, *normalize = NULL;
+    amg_plain_task task = {0};
+    int kind = 0;
     cli_option table[NUM_OWN + CLI_NUM_TRAIN_OPTIONS] = {
-        {"model", CLI_STRING, &model, "ONNX", "the model, with its initial weights"},
-        {"train", CLI_STRING, &train, "DATA", "training data"},
-        {"val", CLI_STRING, &val, "DATA", "validation data, measured after each epoch"},
+        {"model", CLI_STRING, &task.model, "ONNX",
+         "the model, with its initial weights"},
+        {"train", CLI_STRING, &task.train, "DATA", "training data"},
+        {"val", CLI_STRING, &task.val, "DATA",
+         "validation data, measured after each epoch"},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
-        {"o", CLI_STRING, &out, "ONNX", "the trained model to write"},
+        {"task", CLI_CHOICE, &kind, "NAME", CLI_TASK_HELP, 0, 0, cli_tasks},
+        {"o", CLI_STRING, &task.out_onnx, "ONNX", "the trained model to write"},
     };
     cli_train_options(&args, CLI_NUM_TRAIN_OPTIONS, table + NUM_OWN);
     const cli_command command = {
         .name = "amalgam train",
         .synopsis = "JOB [options]  |  --model ONNX --train DATA [--val DATA] -o ONNX "
                     "[options]",
-        .about = "Trains a job folder (as amalgam-train does), or a plain model "
-                 "alone.\n\n" CLI_DATA_HELP,
+        .about = "Trains a job folder (as amalgam-train does), or a plain model alone: "
+                 "class labels\n"
+                 "mean classification, targets of numbers regression (mean squared "
+                 "error).\n\n" CLI_DATA_HELP,
         .examples =
             "  amalgam train --model model.onnx --train mnist/ --val mnist/@test -o "
             "trained.onnx --epochs 3",
@@ -59,19 +64,21 @@ int verb_train(int argc, char **argv)
         .positional_optional = true};
     int code = cli_parse(&command, argc, argv, &job);
     if (code != CLI_GO_ON) return code;
-    const bool plain = model || train || val || out || normalize;
+    task.reconstruction = kind == CLI_TASK_RECONSTRUCTION;
+    const bool plain = task.model || task.train || task.val || task.out_onnx ||
+                       normalize || task.reconstruction;
     if (job && plain)
         return cli_usage_error(
             &command, NULL,
             "a job ('%s') has its model and data in it: --model, --train, --val, "
-            "--normalize and -o are for a plain model",
+            "--normalize, --task and -o are for a plain model",
             job);
     if (job) return cli_train_job(job, &args);
-    if (!model || !train || !out)
+    if (!task.model || !task.train || !task.out_onnx)
         return cli_usage_error(&command, NULL, "amalgam train: missing %s",
-                               !plain   ? "a job folder, or --model, --train and -o"
-                               : !model ? "--model"
-                               : !train ? "--train"
-                                        : "-o");
-    return train_plain(model, train, val, normalize, out, &args);
+                               !plain ? "a job folder, or --model, --train and -o"
+                               : !task.model ? "--model"
+                               : !task.train ? "--train"
+                                             : "-o");
+    return train_plain(&task, normalize, &args);
 }

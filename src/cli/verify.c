@@ -14,36 +14,48 @@
 #include "formats/safetensors.h"
 #include "obfuscate/augment_data.h"
 
-/* The original's stream of the job as a source of its own samples and true classes. */
+/* The original's stream of the job as a source of its own samples and true targets. */
 typedef struct {
     const amg_source *job;
     const amg_obf_plan *plan;
-    int column; /* of the original's labels */
+    int column; /* of the original's targets */
     size_t elem;
 } stream;
 
-static amg_status read_stream(const amg_source *s, int64_t i, void *x, int32_t *labels,
+/* Labels of the job back to the original's classes. */
+static amg_status unmap_labels(const stream *t, int64_t i, int32_t *labels,
+                               amg_error *err)
+{
+    const amg_subnet_plan *own = &t->plan->subnets[t->plan->original];
+    for (int64_t j = 0; j < t->job->target_count; j++) {
+        int32_t c = 0;
+        while (c < own->num_classes && own->label_map[c] != labels[j]) c++;
+        if (c == own->num_classes)
+            return amg_fail(err, AMG_MISMATCH, -1, "verify",
+                            "sample %lld of the job has label %d, expected one of %lld "
+                            "classes",
+                            (long long)i, labels[j], (long long)own->num_classes);
+        labels[j] = c;
+    }
+    return AMG_OK;
+}
+
+static amg_status read_stream(const amg_source *s, int64_t i, void *x, void *targets,
                               amg_error *err)
 {
     const stream *t = s->self;
+    const size_t column = (size_t)s->target_count * sizeof(int32_t);
     uint8_t *sample = amg_malloc(t->job->sample_bytes);
-    int32_t *all = amg_calloc((size_t)t->job->num_labels, sizeof *all);
+    uint8_t *all = amg_malloc((size_t)t->job->num_columns * column + 1);
     amg_status st;
     if (!sample || !all)
         st = amg_fail(err, AMG_NO_MEMORY, -1, "verify", "no memory for a sample");
     else
         st = t->job->read(t->job, i, sample, all, err);
     if (!st) {
-        const amg_subnet_plan *own = &t->plan->subnets[t->plan->original];
         amg_select(t->plan, t->plan->original, sample, 1, t->elem, x);
-        int32_t c = 0;
-        while (c < own->num_classes && own->label_map[c] != all[t->column]) c++;
-        labels[0] = c;
-        if (c == own->num_classes)
-            st = amg_fail(err, AMG_MISMATCH, -1, "verify",
-                          "sample %lld of the job has label %d, expected one of %lld "
-                          "classes",
-                          (long long)i, all[t->column], (long long)own->num_classes);
+        if (column) memcpy(targets, all + (size_t)t->column * column, column);
+        if (s->target_dtype == AMG_I32) st = unmap_labels(t, i, targets, err);
     }
     amg_free(sample);
     amg_free(all);
@@ -52,19 +64,36 @@ static amg_status read_stream(const amg_source *s, int64_t i, void *x, int32_t *
 
 static void close_stream(amg_source *s) { (void)s; }
 
-static amg_source stream_source(stream *t)
+/* input: the original's, whose shape its samples have. */
+static amg_source stream_source(stream *t, const amg_value *input)
 {
-    const amg_plan_shape *shape = &t->plan->shape;
+    const amg_source *job = t->job;
     amg_source s = {.self = t,
-                    .dtype = shape->dtype,
-                    .rank = 3,
-                    .dims = {shape->dims[0], shape->dims[1], shape->dims[2]},
+                    .dtype = t->plan->shape.dtype,
+                    .rank = input->rank - 1,
                     .sample_bytes = (size_t)t->plan->num_values * t->elem,
-                    .num_samples = t->job->num_samples,
-                    .num_labels = 1,
+                    .num_samples = job->num_samples,
+                    .num_columns = job->num_columns ? 1 : 0,
+                    .target_dtype = job->target_dtype,
+                    .target_rank = job->target_rank,
+                    .target_count = job->target_count,
                     .read = read_stream,
                     .close = close_stream};
+    memcpy(s.dims, input->dims + 1, (size_t)s.rank * sizeof *s.dims);
+    memcpy(s.target_dims, job->target_dims, sizeof s.target_dims);
     return s;
+}
+
+/* The original with some weights: as it came, and with its constants folded, the form
+ * that is trained (a view of the first). */
+typedef struct {
+    amg_graph *file, *folded;
+} model;
+
+static void free_model(model *m)
+{
+    amg_graph_free(m->folded);
+    amg_graph_free(m->file);
 }
 
 /* All that both runs need, opened and checked. */
@@ -73,28 +102,32 @@ typedef struct {
     amg_key_payload payload;
     amg_obf_plan plan;
     amg_job job;
-    int head;           /* index of the original's output in the job */
-    bool loose;         /* key file readable by others */
-    amg_graph *initial; /* the original with the job's initial weights */
-    char dir[4096];     /* temporary folder; "" before it exists */
+    int head;       /* index of the original's output in the job */
+    bool loose;     /* key file readable by others */
+    model initial;  /* with the job's initial weights */
+    char dir[4096]; /* temporary folder; "" before it exists */
 } bench;
 
 static void close_all(bench *b)
 {
     if (b->dir[0]) amg_dir_remove(b->dir);
-    amg_graph_free(b->initial);
+    free_model(&b->initial);
     amg_job_close(&b->job);
     amg_obf_plan_clear(&b->plan);
     amg_key_payload_clear(&b->payload);
     amg_secret_free(b->secret);
 }
 
-static amg_status extract_from(const bench *b, const char *path, amg_graph **out,
+/* On failure the caller frees out too. */
+static amg_status extract_from(const bench *b, const char *path, model *out,
                                amg_error *err)
 {
     amg_safetensors *st = NULL;
     amg_status status = amg_safetensors_open(path, &st, err);
-    if (!status) status = amg_extract_graph(b->secret, &b->payload, st, out, err);
+    if (!status)
+        status = amg_extract_graph(b->secret, &b->payload, st, &out->file, err);
+    if (!status)
+        status = amg_graph_plan_batch(out->file, AMG_DIM_BATCH, &out->folded, err);
     amg_safetensors_close(st);
     return status;
 }
@@ -149,18 +182,22 @@ static amg_status train_alone(bench *b, const amg_train_options *options,
                               const amg_progress *progress, amg_graph **graph,
                               amg_params *out, amg_error *err)
 {
+    const amg_objective *head = &b->job.objectives[b->head];
+    const amg_graph *own = b->initial.folded;
     stream t = {.job = &b->job.train,
                 .plan = &b->plan,
-                .column = b->job.label_columns[b->head],
+                .column = head->column,
                 .elem = amg_dtype_size(b->plan.shape.dtype)};
-    amg_source source = stream_source(&t);
+    amg_source source = stream_source(&t, &own->values[own->inputs[0]]);
     amg_train_result ignored;
-    amg_status st =
-        amg_graph_with_preprocess(b->initial, &b->payload.preprocess, graph, err);
+    amg_status st = amg_graph_with_preprocess(own, &b->payload.preprocess, graph, err);
     if (!st) st = amg_params_new(*graph, 0, out, err);
     if (st) return st;
+    amg_objective objective = {.loss = head->loss};
+    if (head->target)
+        objective.target = (*graph)->values[amg_graph_preprocessed(*graph, own)].name;
     amg_train_task task = {.graph = *graph,
-                           .label_columns = &(int){0},
+                           .objectives = &objective,
                            .train = &source,
                            .num_params_sets = 1,
                            .params = out};
@@ -169,12 +206,11 @@ static amg_status train_alone(bench *b, const amg_train_options *options,
 
 /* Trains the whole job, writes the weights as amalgam-train does and extracts. */
 static amg_status train_inside(bench *b, const amg_train_options *options,
-                               const amg_progress *progress, amg_graph **out,
-                               amg_error *err)
+                               const amg_progress *progress, model *out, amg_error *err)
 {
     amg_train_result ignored;
     amg_train_task task = {.graph = b->job.graph,
-                           .label_columns = b->job.label_columns,
+                           .objectives = b->job.objectives,
                            .train = &b->job.train,
                            .num_params_sets = b->job.graph->num_outputs,
                            .params = b->job.params};
@@ -225,7 +261,8 @@ amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *j
                       amg_error *err)
 {
     bench b = {0};
-    amg_graph *alone_graph = NULL, *inside = NULL;
+    amg_graph *alone_graph = NULL;
+    model inside = {0};
     amg_params alone = {0};
     amg_verify_result r = {.steps = options->max_steps};
     amg_train_options o = *options;
@@ -238,14 +275,14 @@ amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *j
     o.epochs = (o.max_steps + per_epoch - 1) / per_epoch;
     st = train_alone(&b, &o, progress, &alone_graph, &alone, err);
     if (!st) st = train_inside(&b, &o, progress, &inside, err);
-    if (!st) st = compare(&alone, inside, &r, err);
+    if (!st) st = compare(&alone, inside.folded, &r, err);
     r.threads = amg_threads();
     r.key_is_loose = b.loose;
     if (!st) *result = r;
 done:
     amg_params_clear(&alone);
     amg_graph_free(alone_graph);
-    amg_graph_free(inside);
+    free_model(&inside);
     close_all(&b);
     return st;
 }

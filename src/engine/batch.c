@@ -1,4 +1,4 @@
-/* Gathers batches from a source, in parallel. Knows samples and labels, not heads. */
+/* Gathers batches from a source, in parallel. Knows samples and targets, not heads. */
 #include "engine/batch.h"
 
 #include <pthread.h>
@@ -8,31 +8,22 @@
 #include "base/checked.h"
 #include "base/parallel.h"
 
-amg_status amg_batch_check(const amg_graph *g, int output_index,
-                           const amg_source *source, int label_column, amg_error *err)
+amg_status amg_batch_check(const amg_graph *g, const amg_source *source, amg_error *err)
 {
     char found[AMG_SHAPE_TEXT], want[AMG_SHAPE_TEXT];
     if (g->num_inputs != 1)
         return amg_fail(err, AMG_UNSUPPORTED, -1, "model", "%d data inputs, expected 1",
                         g->num_inputs);
     const amg_value *in = &g->values[g->inputs[0]];
-    const amg_value *logits = &g->values[g->outputs[output_index]];
-    if (in->dtype != source->dtype || in->rank != source->rank + 1 ||
-        memcmp(in->dims + 1, source->dims, (size_t)source->rank * sizeof *in->dims))
+    amg_dataset_info samples = {.rank = source->rank};
+    memcpy(samples.dims, source->dims, sizeof samples.dims);
+    if (in->dtype != source->dtype || in->rank < 1 ||
+        !amg_dataset_shape_fits(&samples, in->rank - 1, in->dims + 1))
         return amg_fail(
             err, AMG_MISMATCH, -1, in->name, "samples are %s, the model takes %s",
             amg_shape_text(source->dtype, source->rank, source->dims, found),
             amg_shape_text(in->dtype, in->rank - (in->rank > 0),
                            in->dims + (in->rank > 0), want));
-    if (logits->dtype != AMG_F32 || logits->rank != 2 || logits->dims[1] < 1)
-        return amg_fail(
-            err, AMG_UNSUPPORTED, -1, logits->name,
-            "output is %s, expected logits f32[batch, classes]",
-            amg_shape_text(logits->dtype, logits->rank, logits->dims, found));
-    if (label_column < 0 || label_column >= source->num_labels)
-        return amg_fail(err, AMG_MISMATCH, -1, logits->name,
-                        "label column is %d, the data have %d", label_column,
-                        source->num_labels);
     return AMG_OK;
 }
 
@@ -40,12 +31,16 @@ amg_status amg_batch_new(const amg_source *source, int64_t size, amg_batch *out,
                          amg_error *err)
 {
     amg_batch b = {.source = source, .size = size};
-    if (!amg_mul_size((size_t)size, source->sample_bytes, &b.x_bytes))
+    size_t column, all;
+    if (!amg_mul_size((size_t)source->target_count, sizeof(int32_t), &column) ||
+        !amg_mul_size((size_t)source->num_columns, column, &b.target_bytes) ||
+        !amg_mul_size((size_t)size, b.target_bytes, &all) ||
+        !amg_mul_size((size_t)size, source->sample_bytes, &b.x_bytes))
         return amg_fail(err, AMG_OVERFLOW, -1, "batch", "%lld samples of %zu bytes",
                         (long long)size, source->sample_bytes);
     b.x = amg_alloc_aligned(b.x_bytes);
-    b.labels = amg_calloc((size_t)size, (size_t)source->num_labels * sizeof *b.labels);
-    if (!b.x || !b.labels) {
+    b.targets = all ? amg_malloc(all) : NULL;
+    if (!b.x || (all && !b.targets)) {
         amg_batch_clear(&b);
         return amg_fail(err, AMG_NO_MEMORY, -1, "batch", "%lld samples of %zu bytes",
                         (long long)size, source->sample_bytes);
@@ -57,7 +52,7 @@ amg_status amg_batch_new(const amg_source *source, int64_t size, amg_batch *out,
 void amg_batch_clear(amg_batch *b)
 {
     amg_free_aligned(b->x);
-    amg_free(b->labels);
+    amg_free(b->targets);
     memset(b, 0, sizeof *b);
 }
 
@@ -78,9 +73,9 @@ static void gather_range(void *context, int64_t begin, int64_t end)
     amg_error err = {0};
     for (int64_t i = begin; i < end; i++) {
         const int64_t row = g->rows ? g->rows[i] : g->first + i;
-        const amg_status status =
-            b->source->read(b->source, row, b->x + (size_t)i * b->source->sample_bytes,
-                            b->labels + i * b->source->num_labels, &err);
+        const amg_status status = b->source->read(
+            b->source, row, b->x + (size_t)i * b->source->sample_bytes,
+            b->targets ? b->targets + (size_t)i * b->target_bytes : NULL, &err);
         if (!status) continue;
         pthread_mutex_lock(&g->lock);
         if (!g->status || i < g->failed) {

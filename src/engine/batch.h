@@ -11,13 +11,12 @@ typedef struct {
     int64_t size;             /* samples */
     uint8_t *x;               /* [size, sample_bytes] */
     size_t x_bytes;
-    int32_t *labels; /* [size, num_labels] */
+    uint8_t *targets;    /* [size, num_columns, target_count] of 4 bytes each */
+    size_t target_bytes; /* of one sample */
 } amg_batch;
 
-/* Checks that output output_index of g can be fed from source: one input of the
- * source's dtype and shape, logits [batch, classes], the label column exists. */
-AMG_MUST_CHECK amg_status amg_batch_check(const amg_graph *g, int output_index,
-                                          const amg_source *source, int label_column,
+/* Checks that g can be fed from source: one input, of the source's dtype and shape. */
+AMG_MUST_CHECK amg_status amg_batch_check(const amg_graph *g, const amg_source *source,
                                           amg_error *err);
 
 AMG_MUST_CHECK amg_status amg_batch_new(const amg_source *source, int64_t size,

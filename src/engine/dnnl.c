@@ -7,6 +7,7 @@
  * that; everything above them is common. More than 500 lines because of it. */
 #include "engine/dnnl.h"
 
+#include <math.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <oneapi/dnnl/dnnl_version.h>
 #include <string.h>
@@ -708,4 +709,14 @@ amg_status amg_dnnl_reorder(amg_dnnl *d, const amg_layout *from, const amg_layou
         &pd, md_of(from), d->engine, md_of(to), d->engine, d->attr);
     if (status) return fail_backend(err, status, "reorder");
     return wrap(d, pd, NULL, allow_reference, "reorder", out, err);
+}
+
+void amg_dnnl_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+                   float *c, int64_t ldc)
+{
+    dnnl_status_t s = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n,
+                                 k, 1, a, lda, b, ldb, beta, c, ldc);
+    for (int64_t i = 0; s && i < m; i++)
+        for (int64_t j = 0; j < n; j++) c[i * ldc + j] = NAN;
 }

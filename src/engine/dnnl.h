@@ -129,6 +129,13 @@ AMG_MUST_CHECK amg_status amg_dnnl_reorder(amg_dnnl *d, const amg_layout *from,
                                            const amg_layout *to, bool allow_reference,
                                            amg_primitive **out, amg_error *err);
 
+/* c[m,n] = a[m,k] b[k,n] + beta c, row-major, rows lda, ldb, ldc apart; a transposed
+ * operand is stored as [k,m] or [n,k]. For loops that run inside a step and so cannot
+ * fail: on an error c becomes NaN, which the loss shows. */
+void amg_dnnl_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+                   float *c, int64_t ldc);
+
 /* NULL if the primitive has no such argument. */
 const amg_layout *amg_primitive_layout(const amg_primitive *p, amg_arg arg);
 /* oneDNN's name of the implementation, "jit_wino_4x3:avx512_core". */

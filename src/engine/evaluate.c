@@ -6,21 +6,27 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "engine/batch.h"
+#include "engine/criterion.h"
 
 /* What an evaluation owns. */
 typedef struct {
     amg_plan *plan;
     void *own_workspace;
     amg_batch batch;
-    int32_t *labels; /* [batch] as the head counts classes */
+    amg_criterion criterion;
+    void *targets; /* of one batch, as the head counts classes */
 } evaluation;
 
 static amg_status prepare(const amg_eval_task *t, evaluation *e, amg_error *err)
 {
-    const amg_plan_options options = {.training = false};
-    amg_status status =
-        amg_batch_check(t->planned, t->output_index, t->source, t->label_column, err);
+    const amg_plan_options options = {.kept = t->objective->target};
+    size_t target_bytes = 0;
+    amg_status status = amg_batch_check(t->planned, t->source, err);
+    if (!status)
+        status = amg_criterion_init(t->planned, t->output_index, t->objective,
+                                    t->source, &e->criterion, err);
+    if (!status)
+        status = amg_criterion_bytes(&e->criterion, t->batch, &target_bytes, err);
     if (!status && t->source->num_samples < 1)
         status = amg_fail(err, AMG_INVALID, -1, "evaluation", "no samples");
     if (!status)
@@ -32,8 +38,8 @@ static amg_status prepare(const amg_eval_task *t, evaluation *e, amg_error *err)
     const size_t need = amg_plan_workspace_bytes(e->plan);
     if (!workspace || t->workspace_bytes < need)
         workspace = e->own_workspace = amg_alloc_aligned(need);
-    e->labels = amg_calloc((size_t)t->batch, sizeof *e->labels);
-    if (!workspace || !e->labels)
+    e->targets = amg_malloc(target_bytes ? target_bytes : 1);
+    if (!workspace || !e->targets)
         return amg_fail(err, AMG_NO_MEMORY, -1, "evaluation", "workspace of %zu bytes",
                         need);
     amg_plan_bind(e->plan, workspace);
@@ -57,19 +63,16 @@ static void report(amg_meter *meter, int64_t done, int64_t total, int64_t begin_
 static amg_status run_batch(const amg_eval_task *t, evaluation *e, int64_t first,
                             int64_t count, amg_loss_result *total, amg_error *err)
 {
-    const float *logits;
-    int64_t classes;
-    const int num_labels = t->source->num_labels;
+    const float *output;
+    int64_t output_count;
     amg_status status = amg_batch_read(&e->batch, NULL, first, count, err);
     if (status) return status;
-    for (int64_t i = 0; i < count; i++)
-        e->labels[i] = amg_class_order_label(
-            t->order, e->batch.labels[i * num_labels + t->label_column]);
     memcpy(amg_plan_input(e->plan), e->batch.x, e->batch.x_bytes);
-    status = amg_plan_forward(e->plan, 0, &logits, &classes, err);
+    status = amg_plan_forward(e->plan, 0, &output, &output_count, err);
     if (status) return status;
     const amg_loss_result r =
-        amg_cross_entropy(logits, e->labels, count, classes, 0, NULL);
+        amg_criterion_loss(&e->criterion, &e->batch, count, e->plan, output, t->order,
+                           0, e->targets, NULL);
     total->loss += r.loss * (double)count;
     total->top1 += r.top1;
     total->top5 += r.top5;
@@ -92,21 +95,25 @@ amg_status amg_evaluate_planned(const amg_eval_task *t, amg_meter *meter,
                 amg_fail(err, AMG_INTERRUPTED, -1, "evaluation", "stopped on request");
     }
     if (!status) {
-        result->val_loss = total.loss / (double)n;
-        result->val_top1 = (double)total.top1 / (double)n;
-        result->val_top5 = (double)total.top5 / (double)n;
+        const double samples = (double)n;
+        result->val_loss = total.loss / samples;
+        result->val_top1 =
+            amg_criterion_accuracy(&e.criterion, (double)total.top1, samples);
+        result->val_top5 =
+            amg_criterion_accuracy(&e.criterion, (double)total.top5, samples);
     }
     amg_plan_free(e.plan);
     amg_free_aligned(e.own_workspace);
-    amg_free(e.labels);
+    amg_free(e.targets);
     amg_batch_clear(&e.batch);
     return status;
 }
 
 amg_status amg_evaluate(const amg_graph *graph, int output_index,
                         const amg_params *params, const amg_source *source,
-                        int label_column, int64_t batch, const amg_progress *progress,
-                        amg_head_result *result, amg_error *err)
+                        const amg_objective *objective, int64_t batch,
+                        const amg_progress *progress, amg_head_result *result,
+                        amg_error *err)
 {
     const amg_class_order natural = {0};
     amg_meter meter = {.progress = progress};
@@ -127,7 +134,7 @@ amg_status amg_evaluate(const amg_graph *graph, int output_index,
                                 .params = params,
                                 .order = &natural,
                                 .source = source,
-                                .label_column = label_column};
+                                .objective = objective};
     status = amg_evaluate_planned(&task, &meter, &r, err);
     if (!status) *result = r;
     amg_graph_free(planned);

@@ -14,7 +14,7 @@ typedef struct {
     const amg_params *params;     /* class rows as `order` says */
     const amg_class_order *order; /* zeroed: natural */
     const amg_source *source;
-    int label_column;
+    const amg_objective *objective;
     void *workspace; /* used if it is large enough, else an own one is made */
     size_t workspace_bytes;
 } amg_eval_task;

@@ -64,32 +64,47 @@ static int64_t hash_weights(const amg_train_task *task)
     return digest_bits(&d);
 }
 
+static int64_t hash_objectives(const amg_train_task *task)
+{
+    digest d = {{0}};
+    for (int h = 0; h < task->num_params_sets; h++) {
+        const amg_objective *o = &task->objectives[h];
+        const int64_t fields[] = {o->loss, o->target ? -1 : o->column};
+        mix(&d, fields, sizeof fields);
+        if (o->target) mix(&d, o->target, strlen(o->target));
+    }
+    return digest_bits(&d);
+}
+
 static amg_status hash_source(const amg_source *s, int64_t *out, amg_error *err)
 {
     digest d = {{0}};
     amg_status status = AMG_OK;
-    const int64_t shape[] = {s->dtype, s->rank, s->num_labels};
-    const size_t label_bytes = (size_t)s->num_labels * sizeof(int32_t);
+    const int64_t shape[] = {s->dtype, s->rank, s->num_columns, s->target_dtype,
+                             s->target_rank};
+    const size_t target_bytes =
+        (size_t)s->num_columns * (size_t)s->target_count * sizeof(int32_t);
     uint8_t *x = amg_malloc(s->sample_bytes);
-    int32_t *labels = amg_malloc(label_bytes);
-    if (!x || !labels) {
+    uint8_t *targets = amg_malloc(target_bytes ? target_bytes : 1);
+    if (!x || !targets) {
         status = amg_fail(err, AMG_NO_MEMORY, -1, "data", "one sample");
         goto done;
     }
     mix(&d, shape, sizeof shape);
     mix(&d, s->dims, (size_t)s->rank * sizeof *s->dims);
+    mix(&d, s->target_dims, (size_t)s->target_rank * sizeof *s->target_dims);
     const int64_t probes = s->num_samples < PROBES ? s->num_samples : PROBES;
     for (int64_t i = 0; i < probes && !status; i++) {
         const int64_t row = s->num_samples / probes * i;
-        status = s->read(s, row, x, labels, err);
+        status = s->read(s, row, x, targets, err);
         if (status) break;
         mix(&d, x, s->sample_bytes);
-        mix(&d, labels, label_bytes);
+        mix(&d, targets, target_bytes);
     }
     *out = digest_bits(&d);
 done:
     amg_free(x);
-    amg_free(labels);
+    amg_free(targets);
     return status;
 }
 
@@ -124,6 +139,7 @@ amg_status amg_identity_of(const amg_train_task *task, const amg_train_options *
     int64_t *f = id.field;
     fill_options(options, &id);
     f[AMG_ID_WEIGHTS] = hash_weights(task);
+    f[AMG_ID_OBJECTIVES] = hash_objectives(task);
     f[AMG_ID_TRAIN_SAMPLES] = task->train->num_samples;
     amg_status status = hash_model(task->graph, &f[AMG_ID_MODEL], err);
     if (!status) status = hash_source(task->train, &f[AMG_ID_TRAIN_DATA], err);

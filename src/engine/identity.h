@@ -10,6 +10,7 @@
 #define AMG_IDENTITY_LIST(X)                                                           \
     X(MODEL, HASH, "the model")                                                        \
     X(WEIGHTS, HASH, "the initial weights")                                            \
+    X(OBJECTIVES, HASH, "what the sub-networks are trained for")                       \
     X(TRAIN_SAMPLES, INT, "the number of training samples")                            \
     X(TRAIN_DATA, HASH, "the training data")                                           \
     X(VAL_SAMPLES, INT, "the number of validation samples")                            \

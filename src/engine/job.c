@@ -3,6 +3,7 @@
  * the cloud's side: it knows k+1 heads and cannot know which one matters. */
 #include "engine/job.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,12 +28,7 @@ static amg_status with_path(const char *dir, const char *name,
 
 static amg_status read_manifest(const char *path, amg_job *job, amg_error *err)
 {
-    amg_status status = amg_manifest_read(path, &job->manifest, err);
-    if (!status && strcmp(job->manifest.task, "classification") != 0)
-        status =
-            amg_fail(err, AMG_UNSUPPORTED, -1, path,
-                     "task is \"%s\", expected \"classification\"", job->manifest.task);
-    return status;
+    return amg_manifest_read(path, &job->manifest, err);
 }
 
 /* The manifest's head for an output, NULL if it has none. */
@@ -43,24 +39,22 @@ static const amg_head *find_head(const amg_manifest *m, const char *output)
     return NULL;
 }
 
-static amg_status check_head(const amg_value *logits, const amg_head *head,
+/* What the trainer does not know: the labels are below the manifest's number of
+ * classes. The rest it checks itself. */
+static amg_status check_head(const amg_value *output, const amg_head *head,
                              amg_error *err)
 {
     if (!head)
-        return amg_fail(err, AMG_MISMATCH, -1, logits->name,
+        return amg_fail(err, AMG_MISMATCH, -1, output->name,
                         "an output of the model, but no head of the manifest");
-    if (strcmp(head->loss, "cross_entropy") != 0)
-        return amg_fail(err, AMG_UNSUPPORTED, -1, logits->name,
-                        "loss is \"%s\", expected \"cross_entropy\"", head->loss);
-    if (logits->rank != 2 || logits->dims[1] != head->num_classes) {
-        char shape[AMG_SHAPE_TEXT];
-        return amg_fail(
-            err, AMG_MISMATCH, -1, logits->name,
-            "output is %s, the manifest says %lld classes",
-            amg_shape_text(logits->dtype, logits->rank, logits->dims, shape),
-            (long long)head->num_classes);
-    }
-    return AMG_OK;
+    if (head->loss != AMG_LOSS_CROSS_ENTROPY ||
+        (output->rank >= 2 && output->dims[1] == head->num_classes))
+        return AMG_OK;
+    char shape[AMG_SHAPE_TEXT];
+    return amg_fail(err, AMG_MISMATCH, -1, output->name,
+                    "output is %s, the manifest says %lld classes",
+                    amg_shape_text(output->dtype, output->rank, output->dims, shape),
+                    (long long)head->num_classes);
 }
 
 static amg_status check_input(const amg_graph *g, const amg_manifest *m, amg_error *err)
@@ -92,16 +86,18 @@ static amg_status read_model(const char *path, amg_job *job, amg_error *err)
         return amg_fail(err, AMG_MISMATCH, -1, path,
                         "%d outputs, the manifest has %d heads (at most %d)",
                         g->num_outputs, m->num_heads, AMG_MAX_HEADS);
-    job->label_columns = amg_calloc((size_t)g->num_outputs, sizeof *job->label_columns);
+    job->objectives = amg_calloc((size_t)g->num_outputs, sizeof *job->objectives);
     job->params = amg_calloc((size_t)g->num_outputs, sizeof *job->params);
-    if (!job->label_columns || !job->params)
+    if (!job->objectives || !job->params)
         return amg_fail(err, AMG_NO_MEMORY, -1, path, "opening the job");
     status = check_input(g, m, err);
     for (int h = 0; h < g->num_outputs && !status; h++) {
-        const amg_value *logits = &g->values[g->outputs[h]];
-        const amg_head *head = find_head(m, logits->name);
-        status = check_head(logits, head, err);
-        if (!status) job->label_columns[h] = head->label_column;
+        const amg_value *output = &g->values[g->outputs[h]];
+        const amg_head *head = find_head(m, output->name);
+        status = check_head(output, head, err);
+        if (!status)
+            job->objectives[h] =
+                (amg_objective){head->loss, head->label_column, head->target};
     }
     return status;
 }
@@ -179,7 +175,7 @@ void amg_job_close(amg_job *job)
     for (int h = 0; job->params && h < job->graph->num_outputs; h++)
         amg_params_clear(&job->params[h]);
     amg_free(job->params);
-    amg_free(job->label_columns);
+    amg_free(job->objectives);
     if (job->graph) amg_graph_free(job->graph);
     amg_manifest_clear(&job->manifest);
     memset(job, 0, sizeof *job);
@@ -191,10 +187,13 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* All heads' parameters in one file, sorted by their opaque names. */
-static amg_status write_weights(const char *path, const amg_job *job, amg_error *err)
+/* All heads' parameters in one file, sorted by their opaque names, and the steps taken:
+ * counters of the original (PyTorch's num_batches_tracked) come home through them. */
+static amg_status write_weights(const char *path, const amg_job *job, int64_t steps,
+                                amg_error *err)
 {
     size_t count = 0, n = 0;
+    char text[24];
     for (int h = 0; h < job->graph->num_outputs; h++)
         count += (size_t)job->params[h].count;
     amg_st_entry *entries = amg_calloc(count, sizeof *entries);
@@ -205,7 +204,9 @@ static amg_status write_weights(const char *path, const amg_job *job, amg_error 
             entries[n++] = (amg_st_entry){p->name, p->tensor};
         }
     qsort(entries, count, sizeof *entries, by_name);
-    amg_status status = amg_safetensors_write(path, entries, count, err);
+    snprintf(text, sizeof text, "%lld", (long long)steps);
+    const amg_st_pair pair = {AMG_ST_STEPS, text};
+    amg_status status = amg_safetensors_write_with(path, entries, count, &pair, 1, err);
     amg_free(entries);
     return status;
 }
@@ -218,6 +219,7 @@ amg_status amg_job_train(const char *dir, const amg_train_options *options,
     char *out = amg_path_join(dir, "out");
     char *weights = amg_path_join(dir, "out/weights.safetensors");
     amg_status status = AMG_OK;
+    amg_train_result r;
     if (!out || !weights) {
         status = amg_fail(err, AMG_NO_MEMORY, -1, dir, "opening the job");
         goto done;
@@ -227,14 +229,15 @@ amg_status amg_job_train(const char *dir, const amg_train_options *options,
     if (!status && !amg_path_is_dir(out)) status = amg_dir_make(out, err);
     if (status) goto done;
     const amg_train_task task = {.graph = job.graph,
-                                 .label_columns = job.label_columns,
+                                 .objectives = job.objectives,
                                  .train = &job.train,
                                  .val = job.has_val ? &job.val : NULL,
                                  .out_dir = out,
                                  .num_params_sets = job.graph->num_outputs,
                                  .params = job.params};
-    status = amg_train(&task, options, progress, result, err);
-    if (!status) status = write_weights(weights, &job, err);
+    status = amg_train(&task, options, progress, &r, err);
+    if (!status) status = write_weights(weights, &job, r.steps, err);
+    if (!status && result) *result = r;
 done:
     if (status && out) rmdir(out); /* goes only if nothing was written */
     amg_job_close(&job);

@@ -13,8 +13,8 @@ typedef struct {
     amg_graph *graph;
     amg_source train, val;
     bool has_val;
-    amg_params *params; /* per head, from weights.safetensors */
-    int *label_columns;
+    amg_params *params;        /* per head, from weights.safetensors */
+    amg_objective *objectives; /* per head; strings are the manifest's */
 } amg_job;
 
 /* Checks the files against the manifest (sizes; hashes too if hashes), the graph
@@ -24,19 +24,43 @@ AMG_MUST_CHECK amg_status amg_job_open(const char *dir, bool hashes, amg_job *ou
 void amg_job_close(amg_job *job);
 
 /* Trains JOB and writes JOB/out/: checkpoint and metrics while it runs (trainer.h),
- * weights.safetensors, sorted by name, once it is done. */
+ * weights.safetensors, sorted by name and with the number of steps in its metadata
+ * ("steps": "1200"), once it is done. */
 AMG_MUST_CHECK amg_status amg_job_train(const char *dir,
                                         const amg_train_options *options,
                                         const amg_progress *progress,
                                         amg_train_result *result, amg_error *err);
 
-/* Trains a plain model with one output. out_onnx receives the trained model, without
- * the preprocessing. The checkpoint and metrics go to OUT_ONNX's name + ".run/" while
- * training and stay there for --resume until the training is done (a run stopped by
- * max_steps keeps them). val_spec may be NULL; pre too, and its data_dtype is ignored:
- * the data set's own is taken. */
-AMG_MUST_CHECK amg_status amg_plain_train(
-    const char *model, const char *train_spec, const char *val_spec,
-    const amg_preprocess *pre, const char *out_onnx, const amg_train_options *options,
-    const amg_progress *progress, amg_train_result *result, amg_error *err);
+/* A plain model with one output, and its data. */
+typedef struct {
+    const char *model;         /* ONNX */
+    const char *train, *val;   /* data sets; val may be NULL */
+    const amg_preprocess *pre; /* may be NULL; its data_dtype is ignored: the data set's
+                                  own is taken */
+    bool reconstruction;  /* an autoencoder: targets the data set may have are ignored.
+                             Else class labels mean classification, numbers regression */
+    const char *out_onnx; /* receives the trained model, without the preprocessing */
+} amg_plain_task;
+
+/* What plain training and amalgam eval share. Opens a data set for a model with one
+ * output whose batch is folded (amg_graph_plan_batch with AMG_DIM_BATCH): labels must
+ * be below the model's number of classes. */
+AMG_MUST_CHECK amg_status amg_plain_open(const amg_graph *model, const char *data,
+                                         bool reconstruction, amg_source *out,
+                                         amg_error *err);
+/* What fed, model behind its preprocessing, is trained for on the source's targets.
+ * Strings are fed's. AMG_INVALID: there are no targets, and it is no reconstruction. */
+AMG_MUST_CHECK amg_status amg_plain_objective(const amg_graph *fed,
+                                              const amg_graph *model,
+                                              const amg_source *source,
+                                              bool reconstruction, amg_objective *out,
+                                              amg_error *err);
+
+/* Trains it. The checkpoint and metrics go to OUT_ONNX's name + ".run/" while training
+ * and stay there for --resume until the training is done (a run stopped by max_steps
+ * keeps them). */
+AMG_MUST_CHECK amg_status amg_plain_train(const amg_plain_task *task,
+                                          const amg_train_options *options,
+                                          const amg_progress *progress,
+                                          amg_train_result *result, amg_error *err);
 #endif

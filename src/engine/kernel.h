@@ -63,6 +63,8 @@ typedef struct {
     const void *self; /* its parameters, from amg_plan_alloc */
     int64_t step;     /* of training, for dropout */
     uint64_t seed;
+    amg_status *status; /* a loop that meets bad data sets it, with amg_fail on err */
+    amg_error *err;
 } amg_call;
 typedef void (*amg_kernel_fn)(const amg_call *call);
 
@@ -102,9 +104,11 @@ struct amg_plan {
     amg_step *steps;
     int first_backward; /* index of the first backward step */
 
-    int input;           /* value id */
-    int logits, dlogits; /* buffers */
-    int64_t num_rows, num_classes;
+    int input;       /* value id */
+    int y, dy;       /* buffers of the output and its gradient, row-major */
+    int64_t y_count; /* elements */
+    int kept_value;  /* options.kept, AMG_NO_VALUE: none */
+    int kept;        /* its row-major buffer */
     int num_slots;
     amg_plan_slot *slots;
     int *slot_values; /* value ids */
@@ -145,6 +149,9 @@ const amg_layout *amg_plan_blocked_like(amg_plan *p, const amg_layout *like, int
 /* Data of a constant: f32 scalars and i64 index vectors read while compiling. NULL if
  * value is no constant with data. */
 const amg_tensor *amg_plan_constant(const amg_plan *p, int value);
+/* The integers of a constant scalar or vector, I64 or I32; how many. -1: it is none, or
+ * they are more than max. */
+int amg_plan_ints(const amg_plan *p, int value, int max, int64_t *out);
 
 /* The value's buffer in this layout (NULL: in its own), reordered if need be. */
 int amg_plan_read(amg_plan *p, int node, int value, const amg_layout *layout);
@@ -210,10 +217,31 @@ AMG_KERNEL(binary)
 AMG_KERNEL(concat)
 AMG_KERNEL(view)
 AMG_KERNEL(pad)
+AMG_KERNEL(conv_transpose)
+AMG_KERNEL(resize)
+AMG_KERNEL(recurrent)
+AMG_KERNEL(group_norm)
+AMG_KERNEL(unit)
+AMG_KERNEL(prelu)
 AMG_KERNEL(dropout)
-void amg_gather_forward(amg_plan *p, int node);
+AMG_KERNEL(gather)
+AMG_KERNEL(mat_mul)
+AMG_KERNEL(layer_norm)
+AMG_KERNEL(softmax)
+AMG_KERNEL(math)
+AMG_KERNEL(move)
+AMG_KERNEL(split)
+AMG_KERNEL(repeat)
+AMG_KERNEL(reduce)
+/* Whether a ReduceMean runs over exactly the last two of four dims. */
+bool amg_mean_over_image(amg_plan *p, int node);
 void amg_cast_forward(amg_plan *p, int node);
 #undef AMG_KERNEL
+
+/* The ints of an attribute, or `otherwise` in all places unless there are count.
+ * (kernel_conv.c) */
+void amg_node_ints(const amg_node *n, const char *name, int count, int64_t otherwise,
+                   int64_t *out);
 
 /* ---- small loops shared by families (kernel_loops.c) ------------------------------
  */
@@ -226,6 +254,13 @@ void amg_loop_sum(const amg_call *call);
 void amg_loop_relu_gradient(const amg_call *call);
 /* Zeroes channel padding of ptr[0]; self: const amg_geometry. */
 void amg_loop_zero_padding(const amg_call *call);
+
+/* Of every sample and channel, in double: the sums of a and of a * b over all
+ * positions. sums: [n][blocks * block][2]. The same bits for any number of threads. */
+void amg_channel_sums(const amg_geometry *g, const float *a, const float *b,
+                      double *sums);
+/* Bytes of such sums. */
+size_t amg_channel_sums_bytes(const amg_geometry *g);
 
 /* ---- plan*.c among themselves -----------------------------------------------------
  */

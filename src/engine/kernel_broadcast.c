@@ -1,10 +1,10 @@
 /* Add, Sub, Mul, Div for any broadcast, over row-major memory: each operand has a
- * stride per output dim, 0 where it repeats. Rare (per-pixel constants, outer
- * products), so it is kept simple: the gradient runs on one thread, in output order. */
-#include <string.h>
-
+ * stride per output dim, 0 where it repeats. The gradient of an operand that repeats is
+ * its gradient at every element of the output, summed over the dims it repeats along.
+ */
 #include "base/parallel.h"
 #include "engine/kernel_binary.h"
+#include "engine/walk.h"
 
 typedef struct {
     amg_binary_kind kind;
@@ -12,57 +12,93 @@ typedef struct {
     int rank;
     int64_t dims[AMG_MAX_RANK], count; /* of the output */
     int64_t stride[2][AMG_MAX_RANK];
-    int which;             /* operand whose gradient is computed */
-    int64_t operand_count; /* its elements */
+    amg_fold sum[2]; /* over the dims along which an operand repeats */
+    int which;       /* operand whose gradient is computed */
 } broadcast;
 
 typedef struct {
     const broadcast *b;
     float *dst;
-    const float *in[2];
+    const float *in[2], *dy;
 } context;
 
-/* Position of operand k for output element i. */
+/* Position of operand k for the row of the output that begins at i. */
 static int64_t position(const broadcast *b, int k, int64_t i)
 {
     int64_t at = 0;
-    for (int d = b->rank - 1; d >= 0; d--) {
+    i /= b->dims[b->rank - 1];
+    for (int d = b->rank - 2; d >= 0; d--) {
         at += i % b->dims[d] * b->stride[k][d];
         i /= b->dims[d];
     }
     return at;
 }
 
-static void forward_range(void *arg, int64_t begin, int64_t end)
+static void forward_rows(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
-    for (int64_t i = begin; i < end; i++) {
-        float a = c->in[0][position(c->b, 0, i)], b = c->in[1][position(c->b, 1, i)];
-        switch (c->b->op) {
-        case AMG_BINARY_ADD: c->dst[i] = a + b; break;
-        case AMG_BINARY_SUB: c->dst[i] = a - b; break;
-        case AMG_BINARY_MUL: c->dst[i] = a * b; break;
-        case AMG_BINARY_DIV: c->dst[i] = a / b; break;
+    const broadcast *s = c->b;
+    int64_t n = s->dims[s->rank - 1];
+    int64_t sa = s->stride[0][s->rank - 1], sb = s->stride[1][s->rank - 1];
+    for (int64_t r = begin * n; r < end * n; r += n) {
+        const float *a = c->in[0] + position(s, 0, r);
+        const float *b = c->in[1] + position(s, 1, r);
+        float *dst = c->dst + r;
+        switch (s->op) {
+        case AMG_BINARY_ADD:
+            for (int64_t i = 0; i < n; i++) dst[i] = a[i * sa] + b[i * sb];
+            break;
+        case AMG_BINARY_SUB:
+            for (int64_t i = 0; i < n; i++) dst[i] = a[i * sa] - b[i * sb];
+            break;
+        case AMG_BINARY_MUL:
+            for (int64_t i = 0; i < n; i++) dst[i] = a[i * sa] * b[i * sb];
+            break;
+        case AMG_BINARY_DIV:
+            for (int64_t i = 0; i < n; i++) dst[i] = a[i * sa] / b[i * sb];
+            break;
         }
     }
 }
 
-static void run_forward(const amg_call *call)
+static void gradient_rows(void *arg, int64_t begin, int64_t end)
 {
-    context c = {call->self, call->ptr[0], {call->ptr[1], call->ptr[2]}};
-    amg_parallel_for(c.b->count, 4096, forward_range, &c);
+    const context *c = arg;
+    const broadcast *s = c->b;
+    int64_t n = s->dims[s->rank - 1];
+    int64_t sa = s->stride[0][s->rank - 1], sb = s->stride[1][s->rank - 1];
+    for (int64_t r = begin * n; r < end * n; r += n) {
+        const float *a = c->in[0] + position(s, 0, r);
+        const float *b = c->in[1] + position(s, 1, r);
+        for (int64_t i = 0; i < n; i++)
+            c->dst[r + i] = amg_binary_gradient(s->op, s->which, c->dy[r + i],
+                                                a[i * sa], b[i * sb]);
+    }
 }
 
-/* ptr: destination, dy, both operands. */
+static void for_rows(const broadcast *b, context *c, amg_range_fn fn)
+{
+    int64_t n = b->dims[b->rank - 1];
+    amg_parallel_for(b->count / n, 4096 / n + 1, fn, c);
+}
+
+static void run_forward(const amg_call *call)
+{
+    context c = {call->self, call->ptr[0], {call->ptr[1], call->ptr[2]}, NULL};
+    for_rows(c.b, &c, forward_rows);
+}
+
+/* ptr: gradient at each element of the output, dy, both operands. */
 static void run_gradient(const amg_call *call)
 {
+    context c = {call->self, call->ptr[0], {call->ptr[2], call->ptr[3]}, call->ptr[1]};
+    for_rows(c.b, &c, gradient_rows);
+}
+
+static void run_sum(const amg_call *call)
+{
     const broadcast *b = call->self;
-    float *dst = call->ptr[0];
-    const float *dy = call->ptr[1], *in0 = call->ptr[2], *in1 = call->ptr[3];
-    memset(dst, 0, sizeof *dst * (size_t)b->operand_count);
-    for (int64_t i = 0; i < b->count; i++)
-        dst[position(b, b->which, i)] += amg_binary_gradient(
-            b->op, b->which, dy[i], in0[position(b, 0, i)], in1[position(b, 1, i)]);
+    amg_fold_run(&b->sum[b->which], call->ptr[0], call->ptr[1]);
 }
 
 void amg_broadcast_forward(amg_plan *p, int node)
@@ -82,10 +118,15 @@ void amg_broadcast_forward(amg_plan *p, int node)
     for (int k = 0; k < 2; k++) {
         const amg_value *v = amg_plan_value(p, n->inputs[k]);
         int64_t stride = 1;
-        for (int d = v->rank - 1; d >= 0; d--) {
-            b->stride[k][d + y->rank - v->rank] = v->dims[d] == 1 ? 0 : stride;
-            stride *= v->dims[d];
+        unsigned repeats = 0;
+        for (int d = y->rank - 1; d >= 0; d--) {
+            int from = d - (y->rank - v->rank);
+            int64_t dim = from < 0 ? 1 : v->dims[from];
+            b->stride[k][d] = dim == 1 ? 0 : stride;
+            if (dim != y->dims[d]) repeats |= 1u << d;
+            stride *= dim;
         }
+        amg_fold_init(&b->sum[k], y->rank, y->dims, repeats, 1);
     }
     int in[2];
     for (int k = 0; k < 2; k++)
@@ -96,28 +137,40 @@ void amg_broadcast_forward(amg_plan *p, int node)
     p->nodes[node].self = b;
 }
 
-void amg_broadcast_backward(amg_plan *p, int node)
+/* Gradient of operand k: where it takes the shape of the output, and its sums. */
+static void emit_gradient(amg_plan *p, int node, int k, int dy)
 {
     const amg_node *n = amg_plan_node(p, node);
-    const broadcast *forward = p->nodes[node].self;
-    int dy = amg_plan_grad(p, node, NULL);
-    for (int k = 0; k < 2; k++) {
-        if (!amg_plan_needs_grad(p, n->inputs[k])) continue;
-        const amg_value *v = amg_plan_value(p, n->inputs[k]);
-        const amg_layout *plain = amg_plan_plain(p, n->inputs[k]);
-        broadcast *b = amg_plan_alloc(p, 1, sizeof *b);
-        if (!b || !plain) return;
-        *b = *forward;
-        b->which = k;
-        b->operand_count = 1;
-        for (int d = 0; d < v->rank; d++) b->operand_count *= v->dims[d];
+    const amg_layout *plain = amg_plan_plain(p, n->inputs[k]);
+    const amg_layout *wide = amg_plan_plain(p, n->outputs[0]);
+    broadcast *b = amg_plan_alloc(p, 1, sizeof *b);
+    if (!b || !plain || !wide) return;
+    *b = *(const broadcast *)p->nodes[node].self;
+    b->which = k;
+    bool repeats = amg_layout_bytes(plain) < amg_layout_bytes(wide);
+    int d = amg_plan_grad_target(p, n->inputs[k], plain), each = dy;
+    /* An Add, or the left side of a Sub, passes the gradient on as it is. */
+    if (b->op != AMG_BINARY_ADD && (b->op != AMG_BINARY_SUB || k == 1)) {
         int in[2];
         for (int i = 0; i < 2; i++)
             in[i] =
                 amg_plan_read(p, node, n->inputs[i], amg_plan_plain(p, n->inputs[i]));
-        int d = amg_plan_grad_target(p, n->inputs[k], plain);
+        each = repeats ? amg_plan_temp(p, amg_layout_bytes(wide)) : d;
         amg_emit_kernel(p, node, "broadcast backward", run_gradient, b, 4,
-                        (int[]){d, dy, in[0], in[1]});
-        amg_plan_give_grad(p, node, n->inputs[k], d, plain);
+                        (int[]){each, dy, in[0], in[1]});
+    }
+    if (repeats)
+        amg_emit_kernel(p, node, "broadcast sum", run_sum, b, 2, (int[]){d, each});
+    else
+        d = each;
+    amg_plan_give_grad(p, node, n->inputs[k], d, plain);
+}
+
+void amg_broadcast_backward(amg_plan *p, int node)
+{
+    int dy = amg_plan_grad(p, node, NULL);
+    for (int k = 0; k < 2; k++) {
+        int value = amg_plan_input_value(p, node, k);
+        if (amg_plan_needs_grad(p, value)) emit_gradient(p, node, k, dy);
     }
 }

@@ -1,5 +1,6 @@
-/* Concat on the channel axis. Where every input fills whole channel blocks the blocks
- * of one sample are copied in one piece; otherwise row-major memory is used. */
+/* Concat on any axis of f32. On the channel axis, where every input fills whole channel
+ * blocks, the blocks of one sample are copied in one piece; otherwise row-major memory
+ * is used. A sample is what the dims in front of the axis count. */
 #include <string.h>
 
 #include "base/parallel.h"
@@ -85,10 +86,9 @@ void amg_concat_forward(amg_plan *p, int node)
     const amg_value *y = amg_plan_value(p, n->outputs[0]);
     int64_t axis = amg_attr_int(n, "axis", 1);
     if (axis < 0) axis += y->rank;
-    if (axis != 1 || y->rank < 2 || y->dtype != AMG_F32) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "axis %lld of %d dims, expected the channel axis 1 of f32",
-                      (long long)axis, y->rank);
+    if (y->dtype != AMG_F32) {
+        amg_plan_fail(p, node, AMG_UNSUPPORTED, "inputs are %s, expected F32",
+                      amg_dtype_name(y->dtype));
         return;
     }
     size_t count = (size_t)n->num_inputs;
@@ -97,13 +97,14 @@ void amg_concat_forward(amg_plan *p, int node)
     int64_t *part = amg_plan_alloc(p, count, sizeof *part);
     int64_t *first = amg_plan_alloc(p, count, sizeof *first);
     int *buffers = amg_plan_alloc(p, count + 1, sizeof *buffers);
-    const amg_layout *like = y->rank == 4 ? common_blocks(p, n) : NULL;
+    const amg_layout *like = y->rank == 4 && axis == 1 ? common_blocks(p, n) : NULL;
     if (p->status) return;
     *self = (concat_state){.count = n->num_inputs,
                            .layouts = layouts,
                            .part = part,
                            .first = first,
-                           .samples = y->dims[0]};
+                           .samples = 1};
+    for (int d = 0; d < axis; d++) self->samples *= y->dims[d];
     p->nodes[node].self = self;
     for (int i = 0; i < n->num_inputs && !p->status; i++) {
         const amg_value *x = amg_plan_value(p, n->inputs[i]);
@@ -111,7 +112,7 @@ void amg_concat_forward(amg_plan *p, int node)
                           : amg_plan_plain(p, n->inputs[i]);
         buffers[1 + i] = amg_plan_read(p, node, n->inputs[i], layouts[i]);
         part[i] = 1;
-        for (int d = 1; d < x->rank; d++) part[i] *= x->dims[d];
+        for (int d = (int)axis; d < x->rank; d++) part[i] *= x->dims[d];
         first[i] = self->total;
         self->total += part[i];
     }

@@ -11,8 +11,8 @@ typedef struct {
     const amg_layout *plain_weights;
 } conv_state;
 
-static void ints_of(const amg_node *n, const char *name, int count, int64_t otherwise,
-                    int64_t *out)
+void amg_node_ints(const amg_node *n, const char *name, int count, int64_t otherwise,
+                   int64_t *out)
 {
     const amg_attr *a = amg_attr_find(n, name);
     for (int i = 0; i < count; i++)
@@ -39,9 +39,9 @@ static bool read_shape(amg_plan *p, int node, amg_conv_shape *s)
         return false;
     }
     int64_t pads[4];
-    ints_of(n, "pads", 4, 0, pads);
-    ints_of(n, "strides", 2, 1, s->stride);
-    ints_of(n, "dilations", 2, 1, s->dilation);
+    amg_node_ints(n, "pads", 4, 0, pads);
+    amg_node_ints(n, "strides", 2, 1, s->stride);
+    amg_node_ints(n, "dilations", 2, 1, s->dilation);
     s->n = x->dims[0];
     s->groups = amg_attr_int(n, "group", 1);
     s->in_channels = x->dims[1];

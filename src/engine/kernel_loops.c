@@ -57,3 +57,41 @@ void amg_loop_zero_padding(const amg_call *call)
             for (int64_t c = used; c < g->block; c++) last[s * g->block + c] = 0;
     }
 }
+
+typedef struct {
+    const amg_geometry *g;
+    const float *a, *b;
+    double *sums;
+} channel_context;
+
+/* A unit is one channel block of one sample. */
+static void channel_sums_range(void *context, int64_t begin, int64_t end)
+{
+    const channel_context *c = context;
+    const int64_t block = c->g->block, size = c->g->spatial * block;
+    for (int64_t u = begin; u < end; u++) {
+        const float *a = c->a + u * size, *b = c->b + u * size;
+        double *sums = c->sums + u * block * 2;
+        for (int64_t k = 0; k < block; k++) {
+            double sum = 0, product = 0;
+            for (int64_t i = k; i < size; i += block) {
+                sum += (double)a[i];
+                product += (double)a[i] * (double)b[i];
+            }
+            sums[2 * k] = sum;
+            sums[2 * k + 1] = product;
+        }
+    }
+}
+
+void amg_channel_sums(const amg_geometry *g, const float *a, const float *b,
+                      double *sums)
+{
+    channel_context c = {g, a, b, sums};
+    amg_parallel_for(g->n * g->blocks, 4, channel_sums_range, &c);
+}
+
+size_t amg_channel_sums_bytes(const amg_geometry *g)
+{
+    return (size_t)(g->n * g->blocks * g->block) * 2 * sizeof(double);
+}

@@ -64,11 +64,11 @@ static void run_backward(const amg_call *call)
     amg_parallel_for(self->g.n * self->g.blocks, 16, backward_range, &c);
 }
 
-/* Whether a ReduceMean runs over exactly the last two of four dims. */
-static bool over_image(amg_plan *p, int node)
+bool amg_mean_over_image(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
+    if (x->rank != 4 || n->op != AMG_OP_REDUCE_MEAN) return false;
     const int64_t *axes = NULL;
     int64_t count = 0;
     const amg_attr *a = amg_attr_find(n, "axes");
@@ -93,10 +93,8 @@ void amg_global_pool_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
     int x = n->inputs[0], y = n->outputs[0];
-    if (amg_plan_value(p, x)->rank != 4 ||
-        (n->op == AMG_OP_REDUCE_MEAN && !over_image(p, node))) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "expected a mean over H and W of 4 dims");
+    if (amg_plan_value(p, x)->rank != 4) {
+        amg_plan_fail(p, node, AMG_UNSUPPORTED, "expected 4 dims");
         return;
     }
     mean_state *self = amg_plan_alloc(p, 1, sizeof *self);

@@ -77,10 +77,11 @@ amg_status amg_metrics_open(const char *path, int64_t step, int64_t epochs_done,
 
 static void write_head(FILE *f, const amg_head_result *h)
 {
-    fprintf(f, "{\"loss\":%.9g,\"accuracy\":%.9g", h->train_loss, h->train_accuracy);
-    if (!isnan(h->val_loss))
-        fprintf(f, ",\"val_loss\":%.9g,\"val_top1\":%.9g,\"val_top5\":%.9g",
-                h->val_loss, h->val_top1, h->val_top5);
+    fprintf(f, "{\"loss\":%.9g", h->train_loss);
+    if (!isnan(h->train_accuracy)) fprintf(f, ",\"accuracy\":%.9g", h->train_accuracy);
+    if (!isnan(h->val_loss)) fprintf(f, ",\"val_loss\":%.9g", h->val_loss);
+    if (!isnan(h->val_top1))
+        fprintf(f, ",\"val_top1\":%.9g,\"val_top5\":%.9g", h->val_top1, h->val_top5);
     fputc('}', f);
 }
 

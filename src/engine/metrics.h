@@ -7,7 +7,8 @@
  *      "val_loss":…,"val_top1":…,"val_top5":…},…],"images_per_second":…}
  *
  * A step line holds means since the line before it, an epoch line those of the epoch;
- * val_ fields are there where validation data are. */
+ * val_ fields are there where validation data are, accuracy and the tops where
+ * something is classified. */
 #ifndef AMG_ENGINE_METRICS_H
 #define AMG_ENGINE_METRICS_H
 
@@ -27,7 +28,7 @@ typedef struct {
 AMG_MUST_CHECK amg_status amg_metrics_open(const char *path, int64_t step,
                                            int64_t epochs_done, amg_metrics *out,
                                            amg_error *err);
-/* One line. step: steps done; epoch from 1. heads' val_ fields: NaN is left out. */
+/* One line. step: steps done; epoch from 1. Of heads, NaN is left out. */
 AMG_MUST_CHECK amg_status amg_metrics_write(amg_metrics *m, int64_t step, int64_t epoch,
                                             bool end_of_epoch, double lr,
                                             const amg_head_result *heads, int num_heads,

@@ -8,40 +8,55 @@
 #include "base/file.h"
 #include "engine/job.h"
 #include "graph/onnx_graph.h"
+#include "graph/origin.h"
 
 /* What plain training owns. */
 typedef struct {
-    amg_graph *file;  /* as read */
-    amg_graph *model; /* constants folded: its weights are what can be trained */
-    amg_graph *fed;   /* with preprocessing; each is a view of the one before */
+    amg_graph *file;    /* as read */
+    amg_origin *origin; /* brings trained weights back into it */
+    amg_graph *model;   /* constants folded: its weights are what can be trained */
+    amg_graph *fed;     /* with preprocessing; each is a view of the one before */
     amg_source train, val;
     amg_params params;
     char *run_dir;
 } plain;
 
-static amg_status open_data(plain *p, const char *model, const char *train_spec,
-                            const char *val_spec, amg_error *err)
+amg_status amg_plain_open(const amg_graph *model, const char *data, bool reconstruction,
+                          amg_source *out, amg_error *err)
 {
-    const amg_value *logits = &p->model->values[p->model->outputs[0]];
-    if (p->model->num_outputs != 1)
-        return amg_fail(err, AMG_UNSUPPORTED, -1, model,
-                        "%d outputs, plain training takes a model with one",
-                        p->model->num_outputs);
-    if (logits->rank != 2 || logits->dims[1] < 1) {
-        char shape[AMG_SHAPE_TEXT];
-        return amg_fail(
-            err, AMG_UNSUPPORTED, -1, logits->name,
-            "output is %s, expected logits f32[batch, classes]",
-            amg_shape_text(logits->dtype, logits->rank, logits->dims, shape));
-    }
-    amg_status status =
-        amg_source_open_dataset(train_spec, logits->dims[1], &p->train, err);
-    if (!status && val_spec)
-        status = amg_source_open_dataset(val_spec, logits->dims[1], &p->val, err);
-    return status;
+    const amg_value *y = &model->values[model->outputs[0]];
+    if (model->num_outputs != 1)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, "model", "%d outputs, expected one",
+                        model->num_outputs);
+    const int64_t classes = y->rank >= 2 && !reconstruction ? y->dims[1] : 0;
+    if (y->rank >= 1 && classes >= 0)
+        return amg_source_open_dataset(data, classes, out, err);
+    char shape[AMG_SHAPE_TEXT];
+    return amg_fail(err, AMG_UNSUPPORTED, -1, y->name,
+                    "output is %s, expected a known shape behind the batch",
+                    amg_shape_text(y->dtype, y->rank, y->dims, shape));
 }
 
-/* The weight of the trained set by name, for amg_graph_with_weights. */
+amg_status amg_plain_objective(const amg_graph *fed, const amg_graph *model,
+                               const amg_source *source, bool reconstruction,
+                               amg_objective *out, amg_error *err)
+{
+    amg_objective o = {.loss = AMG_LOSS_MSE};
+    if (reconstruction) {
+        o.target = fed->values[amg_graph_preprocessed(fed, model)].name;
+    } else if (source->target_dtype == AMG_I32) {
+        o.loss = AMG_LOSS_CROSS_ENTROPY;
+    } else if (source->target_dtype == AMG_DTYPE_NONE) {
+        const amg_status status =
+            amg_fail(err, AMG_INVALID, -1, "data", "they have no targets");
+        amg_hint(err, "an autoencoder needs the task reconstruction");
+        return status;
+    }
+    *out = o;
+    return AMG_OK;
+}
+
+/* The weight of the trained set by name, for amg_origin_restore. */
 static const amg_tensor *trained_weight(void *context, const amg_value *param)
 {
     const amg_params *set = context;
@@ -53,7 +68,7 @@ static amg_status write_trained(plain *p, const char *out_onnx, amg_error *err)
 {
     amg_graph *trained;
     amg_status status =
-        amg_graph_with_weights(p->model, trained_weight, &p->params, &trained, err);
+        amg_origin_restore(p->origin, trained_weight, &p->params, &trained, err);
     if (status) return status;
     status = amg_graph_write_onnx(out_onnx, trained, err);
     amg_graph_free(trained);
@@ -70,33 +85,38 @@ static amg_status make_run_dir(plain *p, const char *out_onnx, amg_error *err)
     return amg_path_is_dir(p->run_dir) ? AMG_OK : amg_dir_make(p->run_dir, err);
 }
 
-amg_status amg_plain_train(const char *model, const char *train_spec,
-                           const char *val_spec, const amg_preprocess *pre,
-                           const char *out_onnx, const amg_train_options *options,
+amg_status amg_plain_train(const amg_plain_task *t, const amg_train_options *options,
                            const amg_progress *progress, amg_train_result *result,
                            amg_error *err)
 {
-    static const int column = 0;
     plain p = {0};
     amg_train_result r;
-    amg_preprocess feed = pre ? *pre : (amg_preprocess){0};
-    amg_status status = amg_graph_read_onnx(model, &p.file, err);
+    amg_objective objective;
+    amg_preprocess feed = t->pre ? *t->pre : (amg_preprocess){0};
+    amg_status status = amg_graph_read_onnx(t->model, &p.file, err);
+    if (!status) status = amg_origin_new(p.file, &p.origin, err);
     if (!status) status = amg_graph_plan_batch(p.file, AMG_DIM_BATCH, &p.model, err);
-    if (!status) status = open_data(&p, model, train_spec, val_spec, err);
+    if (!status)
+        status = amg_plain_open(p.model, t->train, t->reconstruction, &p.train, err);
+    if (!status && t->val)
+        status = amg_plain_open(p.model, t->val, t->reconstruction, &p.val, err);
     feed.data_dtype = p.train.dtype;
     if (!status) status = amg_graph_with_preprocess(p.model, &feed, &p.fed, err);
+    if (!status)
+        status = amg_plain_objective(p.fed, p.model, &p.train, t->reconstruction,
+                                     &objective, err);
     if (!status) status = amg_params_new(p.fed, 0, &p.params, err);
-    if (!status) status = make_run_dir(&p, out_onnx, err);
+    if (!status) status = make_run_dir(&p, t->out_onnx, err);
     if (status) goto done;
     const amg_train_task task = {.graph = p.fed,
-                                 .label_columns = &column,
+                                 .objectives = &objective,
                                  .train = &p.train,
-                                 .val = val_spec ? &p.val : NULL,
+                                 .val = t->val ? &p.val : NULL,
                                  .out_dir = p.run_dir,
                                  .num_params_sets = 1,
                                  .params = &p.params};
     status = amg_train(&task, options, progress, &r, err);
-    if (!status) status = write_trained(&p, out_onnx, err);
+    if (!status) status = write_trained(&p, t->out_onnx, err);
     if (status) goto done;
     /* Stopped by max_steps it may still be resumed with more. */
     if (!options->max_steps) amg_dir_remove(p.run_dir);
@@ -106,6 +126,7 @@ done:
     amg_params_clear(&p.params);
     if (p.fed) amg_graph_free(p.fed);
     if (p.model) amg_graph_free(p.model);
+    amg_origin_free(p.origin);
     if (p.file) amg_graph_free(p.file);
     amg_source_close(&p.train);
     amg_source_close(&p.val);

@@ -87,6 +87,7 @@ amg_status amg_plan_new(const amg_graph *g, int output_index,
     fill_slots(p);
     if (!p->status) amg_plan_load_constants(p);
     p->err = NULL;
+    p->options.kept = NULL; /* was borrowed */
     if (p->status) {
         amg_status status = p->status;
         amg_plan_free(p);
@@ -143,7 +144,9 @@ static amg_status run(const amg_plan *p, int begin, int end, amg_error *err)
             amg_status status = amg_primitive_run(s->primitive, err);
             if (status) return status;
         } else {
-            s->fn(&(amg_call){s->ptr, s->self, p->step, p->options.seed});
+            amg_status status = AMG_OK;
+            s->fn(&(amg_call){s->ptr, s->self, p->step, p->options.seed, &status, err});
+            if (status) return status;
         }
     }
     return AMG_OK;
@@ -159,24 +162,29 @@ size_t amg_plan_input_bytes(const amg_plan *plan)
     return plan->buffers[plan->values[plan->input].buffer].bytes;
 }
 
-amg_status amg_plan_forward(amg_plan *plan, int64_t step, const float **logits,
-                            int64_t *num_classes, amg_error *err)
+amg_status amg_plan_forward(amg_plan *plan, int64_t step, const float **output,
+                            int64_t *count, amg_error *err)
 {
     plan->step = step;
     amg_status status = run(plan, 0, plan->first_backward, err);
     if (status) return status;
-    *logits = amg_plan_ptr(plan, plan->logits);
-    *num_classes = plan->num_classes;
+    *output = amg_plan_ptr(plan, plan->y);
+    *count = plan->y_count;
     return AMG_OK;
 }
 
-amg_status amg_plan_backward(amg_plan *plan, const float *dlogits, amg_error *err)
+const float *amg_plan_kept(const amg_plan *plan)
+{
+    return plan->kept == AMG_NO_BUFFER ? NULL : amg_plan_ptr(plan, plan->kept);
+}
+
+amg_status amg_plan_backward(amg_plan *plan, const float *doutput, amg_error *err)
 {
     if (!plan->options.training)
         return amg_fail(err, AMG_INVALID, -1, "plan", "backward of an evaluation plan");
-    if (plan->workspace && plan->dlogits != AMG_NO_BUFFER)
-        memcpy(amg_plan_ptr(plan, plan->dlogits), dlogits,
-               sizeof(float) * (size_t)(plan->num_rows * plan->num_classes));
+    if (plan->workspace && plan->dy != AMG_NO_BUFFER)
+        memcpy(amg_plan_ptr(plan, plan->dy), doutput,
+               sizeof(float) * (size_t)plan->y_count);
     return run(plan, plan->first_backward, plan->num_steps, err);
 }
 

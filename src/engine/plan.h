@@ -18,6 +18,9 @@ typedef struct {
                          dropout */
     uint64_t seed;    /* of dropout */
     bool no_winograd; /* direct convolution everywhere (for comparisons) */
+    const char *kept; /* name of an f32 value of the same sub-network that no trainable
+                         reaches and that stays readable like the output; NULL: none.
+                         Borrowed while compiling */
 } amg_plan_options;
 
 /* Compiles output output_index of g, a graph from amg_graph_plan_batch that outlives
@@ -47,15 +50,19 @@ AMG_MUST_CHECK amg_status amg_plan_store(const amg_plan *plan, amg_params *set,
 void *amg_plan_input(amg_plan *plan);
 size_t amg_plan_input_bytes(const amg_plan *plan);
 
-/* Forward. step selects the dropout masks (training only). logits: f32[batch, classes]
- * row-major, valid until the next run of any plan that shares the workspace. */
+/* Forward. step selects the dropout masks (training only). output: f32 of count
+ * elements in the output's shape, row-major, valid until the next run of any plan that
+ * shares the workspace. */
 AMG_MUST_CHECK amg_status amg_plan_forward(amg_plan *plan, int64_t step,
-                                           const float **logits, int64_t *num_classes,
+                                           const float **output, int64_t *count,
                                            amg_error *err);
-/* Backward from dlogits (same shape; borrowed). Gradients are overwritten, not
+/* The value options.kept names, row-major, after a forward: valid until the backward or
+ * the next run of any plan that shares the workspace. NULL if none was named. */
+const float *amg_plan_kept(const amg_plan *plan);
+/* Backward from doutput (the output's shape; borrowed). Gradients are overwritten, not
  * accumulated. Also updates batch-norm running statistics (momentum of the node;
  * unbiased variance, as PyTorch does). */
-AMG_MUST_CHECK amg_status amg_plan_backward(amg_plan *plan, const float *dlogits,
+AMG_MUST_CHECK amg_status amg_plan_backward(amg_plan *plan, const float *doutput,
                                             amg_error *err);
 
 /* One trainable as the optimizer sees it: value, gradient and num_states state slots of

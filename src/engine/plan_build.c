@@ -13,9 +13,12 @@ static void mark_gradients(amg_plan *p)
     for (int i = 0; i < p->num_nodes; i++) {
         const amg_node *n = &p->graph->nodes[p->order[i]];
         if (!(amg_op_get(n->op)->flags & AMG_OP_D)) continue;
+        bool reached = false;
         for (int j = 0; j < n->num_inputs; j++)
-            if (amg_plan_needs_grad(p, n->inputs[j]))
-                p->values[n->outputs[0]].needs_grad = true;
+            reached = reached || amg_plan_needs_grad(p, n->inputs[j]);
+        for (int j = 0; j < n->num_outputs; j++)
+            if (n->outputs[j] != AMG_NO_VALUE)
+                p->values[n->outputs[j]].needs_grad = reached;
     }
 }
 
@@ -29,6 +32,21 @@ static void count_uses(amg_plan *p)
         if (n->op == AMG_OP_DROPOUT) p->nodes[p->order[i]].ordinal = dropouts++;
     }
     p->values[p->graph->outputs[p->output]].num_uses++;
+    if (p->kept_value != AMG_NO_VALUE) p->values[p->kept_value].num_uses++;
+}
+
+static void find_kept(amg_plan *p)
+{
+    p->kept_value = AMG_NO_VALUE;
+    if (!p->options.kept) return;
+    p->kept_value = amg_graph_find_value(p->graph, p->options.kept);
+    if (p->kept_value == AMG_NO_VALUE)
+        amg_plan_fail(p, -1, AMG_NOT_FOUND, "no value is called \"%s\"",
+                      p->options.kept);
+    else if (p->graph->values[p->kept_value].dtype != AMG_F32)
+        amg_plan_fail(p, -1, AMG_UNSUPPORTED, "\"%s\" is %s, expected F32",
+                      p->options.kept,
+                      amg_dtype_name(p->graph->values[p->kept_value].dtype));
 }
 
 /* The sub-network's one input: a persistent buffer, so that a batch may be written
@@ -80,23 +98,48 @@ static void emit_forward(amg_plan *p)
     }
 }
 
-/* The logits: row-major, one row a sample, in place until the next run. */
-static void define_logits(amg_plan *p)
+/* The kept value: row-major until the backward begins, which it has no part in. */
+static void define_kept(amg_plan *p)
+{
+    int value = p->kept_value;
+    if (value == AMG_NO_VALUE) return;
+    if (!p->values[value].layout)
+        amg_plan_fail(p, -1, AMG_INVALID, "output %d does not depend on \"%s\"",
+                      p->output, p->graph->values[value].name);
+    else if (p->values[value].needs_grad)
+        amg_plan_fail(p, -1, AMG_UNSUPPORTED, "\"%s\" depends on trained parameters",
+                      p->graph->values[value].name);
+    else
+        p->kept = amg_plan_read(p, -1, value, amg_plan_plain(p, value));
+}
+
+/* The output: row-major, in place until the next run; and where its gradient comes in.
+ */
+static void define_output(amg_plan *p)
 {
     int value = p->graph->outputs[p->output];
     const amg_layout *plain = amg_plan_plain(p, value);
-    p->logits = amg_plan_read(p, -1, value, plain);
+    p->y = amg_plan_read(p, -1, value, plain);
+    define_kept(p);
     if (p->status) return;
     const amg_value *v = &p->graph->values[value];
-    p->num_rows = v->rank ? v->dims[0] : 1;
-    p->num_classes = 1;
-    for (int i = 1; i < v->rank; i++) p->num_classes *= v->dims[i];
+    p->y_count = 1;
+    for (int i = 0; i < v->rank; i++) p->y_count *= v->dims[i];
     p->first_backward = p->num_steps;
+    if (p->kept != AMG_NO_BUFFER && p->num_steps > 0)
+        p->buffers[p->kept].last = p->num_steps - 1;
     if (!p->values[value].needs_grad) return;
-    p->dlogits = amg_plan_temp(p, p->buffers[p->logits].bytes);
+    p->dy = amg_plan_temp(p, p->buffers[p->y].bytes);
     if (p->status) return;
-    p->buffers[p->dlogits].first = p->buffers[p->dlogits].last = p->first_backward;
-    amg_plan_give_grad(p, -1, value, p->dlogits, plain);
+    p->buffers[p->dy].first = p->buffers[p->dy].last = p->first_backward;
+    amg_plan_give_grad(p, -1, value, p->dy, plain);
+}
+
+/* Buffer of the gradient of the node's output i, AMG_NO_BUFFER if none was given. */
+static int grad_of(const amg_plan *p, int node, int i)
+{
+    int value = i ? p->graph->nodes[node].outputs[i] : amg_plan_result(p, node);
+    return value == AMG_NO_VALUE ? AMG_NO_BUFFER : p->values[value].grad;
 }
 
 static void emit_backward(amg_plan *p)
@@ -104,8 +147,9 @@ static void emit_backward(amg_plan *p)
     for (int i = p->num_nodes - 1; i >= 0 && !p->status; i--) {
         int node = p->order[i];
         const amg_node *n = &p->graph->nodes[node];
-        amg_value_state *result = &p->values[amg_plan_result(p, node)];
-        bool flows = result->grad != AMG_NO_BUFFER;
+        bool flows = false;
+        for (int j = 0; j < n->num_outputs; j++)
+            flows = flows || grad_of(p, node, j) != AMG_NO_BUFFER;
         /* Running statistics move even where no gradient flows. */
         if (p->nodes[node].absorbed || (!flows && n->op != AMG_OP_BATCH_NORM)) continue;
         const amg_kernel_row *row = amg_kernel_get(n->op);
@@ -113,10 +157,10 @@ static void emit_backward(amg_plan *p)
             row->backward(p, node);
         else
             amg_plan_fail(p, node, AMG_UNSUPPORTED, "the operator has no gradient");
-        if (!p->status && flows) p->buffers[result->grad].refs--;
+        for (int j = 0; j < n->num_outputs && !p->status; j++)
+            if (grad_of(p, node, j) != AMG_NO_BUFFER)
+                p->buffers[grad_of(p, node, j)].refs--;
     }
-    /* Logits stay readable until the next run, whatever backward reuses. */
-    if (!p->status) p->buffers[p->logits].last = p->num_steps;
 }
 
 /* Slots of all trainables, also of those no gradient reaches: theirs stays zero. */
@@ -136,7 +180,9 @@ static void define_slots(amg_plan *p)
 
 void amg_plan_compile(amg_plan *p)
 {
-    p->logits = p->dlogits = AMG_NO_BUFFER;
+    p->y = p->dy = p->kept = AMG_NO_BUFFER;
+    find_kept(p);
+    if (p->status) return;
     count_uses(p);
     mark_gradients(p);
     for (int i = 0; i < p->num_nodes && !p->status; i++) {
@@ -145,7 +191,10 @@ void amg_plan_compile(amg_plan *p)
     }
     define_input(p);
     emit_forward(p);
-    if (!p->status) define_logits(p);
+    if (!p->status) define_output(p);
     if (!p->status && p->options.training) emit_backward(p);
-    if (!p->status) define_slots(p);
+    if (p->status) return;
+    /* The output stays readable until the next run, whatever comes after it. */
+    p->buffers[p->y].last = p->num_steps;
+    define_slots(p);
 }

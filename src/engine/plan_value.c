@@ -50,6 +50,18 @@ const amg_tensor *amg_plan_constant(const amg_plan *p, int value)
     return constant && v->data.data ? &v->data : NULL;
 }
 
+int amg_plan_ints(const amg_plan *p, int value, int max, int64_t *out)
+{
+    const amg_tensor *t = amg_plan_constant(p, value);
+    if (!t || t->rank > 1 || (t->dtype != AMG_I64 && t->dtype != AMG_I32)) return -1;
+    int64_t count = amg_tensor_count(t);
+    if (count > max) return -1;
+    for (int64_t i = 0; i < count; i++)
+        out[i] = t->dtype == AMG_I64 ? ((const int64_t *)t->data)[i]
+                                     : ((const int32_t *)t->data)[i];
+    return (int)count;
+}
+
 /* ---- buffers and steps ------------------------------------------------------------
  */
 
@@ -268,7 +280,9 @@ static bool backward_reads_result(const amg_plan *p, int node)
     case AMG_OP_LEAKY_RELU:
     case AMG_OP_CLIP:
     case AMG_OP_SIGMOID:
-    case AMG_OP_TANH: return true;
+    case AMG_OP_TANH:
+    case AMG_OP_SOFTMAX:
+    case AMG_OP_LOG_SOFTMAX: return true;
     default: return false;
     }
 }

@@ -62,11 +62,16 @@ static amg_status plan_graph(amg_run *run, amg_error *err)
     if (!owner) return amg_fail(err, AMG_NO_MEMORY, -1, "model", "sub-networks");
     status = amg_graph_subnetworks(run->planned, owner, err);
     amg_free(owner);
+    if (!status) status = amg_batch_check(run->planned, t->train, err);
+    if (!status && t->val) status = amg_batch_check(run->planned, t->val, err);
     for (int h = 0; h < run->num_heads && !status; h++) {
-        const int column = t->label_columns[h];
-        status = amg_batch_check(run->planned, h, t->train, column, err);
+        const amg_objective *o = &t->objectives[h];
+        amg_criterion
+            same; /* the validation's, but for the source it was checked with */
+        status =
+            amg_criterion_init(run->planned, h, o, t->train, &run->criteria[h], err);
         if (!status && t->val)
-            status = amg_batch_check(run->planned, h, t->val, column, err);
+            status = amg_criterion_init(run->planned, h, o, t->val, &same, err);
     }
     return status;
 }
@@ -81,11 +86,15 @@ static void copy_params(const amg_params *from, amg_params *to)
 static amg_status init_head(amg_run *run, int h, amg_error *err)
 {
     const amg_params *initial = &run->task->params[h];
-    const amg_plan_options options = {.training = true, .seed = run->options.seed};
+    const amg_criterion *c = &run->criteria[h];
+    const amg_plan_options options = {
+        .training = true, .seed = run->options.seed, .kept = c->objective.target};
     amg_head_result *last = &run->progress[h].last;
     last->val_loss = last->val_top1 = last->val_top5 = NAN;
-    amg_status status =
-        amg_class_order_init(run->planned, h, initial, &run->orders[h], err);
+    amg_status status = AMG_OK;
+    /* Only labels can follow the classes of a last layer. */
+    if (c->objective.loss == AMG_LOSS_CROSS_ENTROPY)
+        status = amg_class_order_init(run->planned, h, initial, &run->orders[h], err);
     const int num_sets = run->task->out_dir ? 1 + run->num_states : 1;
     for (int i = 0; i < num_sets && !status; i++)
         status = amg_params_like(initial, &run->sets[h][i], err);
@@ -101,21 +110,24 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
 static amg_status allocate(amg_run *run, amg_error *err)
 {
     const size_t batch = (size_t)run->options.batch;
-    size_t most = 0, count;
+    size_t most = 0, count, target_bytes = 1;
     for (int h = 0; h < run->num_heads; h++) {
-        const amg_graph *g = run->planned;
-        const size_t classes = (size_t)g->values[g->outputs[h]].dims[1];
-        if (classes > most) most = classes;
+        const amg_criterion *c = &run->criteria[h];
+        size_t bytes;
+        amg_status status = amg_criterion_bytes(c, run->options.batch, &bytes, err);
+        if (status) return status;
+        if (bytes > target_bytes) target_bytes = bytes;
+        if ((size_t)c->count > most) most = (size_t)c->count;
     }
     if (!amg_mul_size(batch, most, &count))
-        return amg_fail(err, AMG_OVERFLOW, -1, "training", "%zu x %zu logits", batch,
-                        most);
-    run->dlogits = amg_calloc(count, sizeof *run->dlogits);
-    run->labels = amg_calloc(batch, sizeof *run->labels);
+        return amg_fail(err, AMG_OVERFLOW, -1, "training",
+                        "outputs of %zu x %zu elements", batch, most);
+    run->doutput = amg_calloc(count, sizeof *run->doutput);
+    run->targets = amg_malloc(target_bytes);
     run->sample_order =
         amg_calloc((size_t)run->task->train->num_samples, sizeof *run->sample_order);
     run->workspace = amg_alloc_aligned(run->workspace_bytes);
-    if (!run->dlogits || !run->labels || !run->sample_order || !run->workspace)
+    if (!run->doutput || !run->targets || !run->sample_order || !run->workspace)
         return amg_fail(err, AMG_NO_MEMORY, -1, "training", "workspace of %zu bytes",
                         run->workspace_bytes);
     for (int h = 0; h < run->num_heads; h++)
@@ -245,8 +257,8 @@ void amg_run_clear(amg_run *run)
     if (run->planned) amg_graph_free(run->planned);
     amg_batch_clear(&run->batch);
     amg_free(run->sample_order);
-    amg_free(run->labels);
-    amg_free(run->dlogits);
+    amg_free(run->targets);
+    amg_free(run->doutput);
     amg_free_aligned(run->workspace);
     amg_free(run->checkpoint_path);
     amg_metrics_close(&run->metrics);

@@ -2,9 +2,8 @@
 #ifndef AMG_ENGINE_RUN_H
 #define AMG_ENGINE_RUN_H
 
-#include "engine/batch.h"
 #include "engine/checkpoint.h"
-#include "engine/class_order.h"
+#include "engine/criterion.h"
 #include "engine/meter.h"
 #include "engine/metrics.h"
 
@@ -14,6 +13,7 @@ typedef struct {
     amg_graph *planned;
     int num_heads, num_states;
     amg_plan *plans[AMG_MAX_HEADS];
+    amg_criterion criteria[AMG_MAX_HEADS];
     amg_class_order orders[AMG_MAX_HEADS];
     amg_params sets[AMG_MAX_HEADS][AMG_NUM_SETS]; /* where plans are stored to; states
                                                      only with an out_dir */
@@ -26,8 +26,8 @@ typedef struct {
     amg_batch batch;
     int64_t *sample_order; /* [train samples], of epoch ordered_epoch */
     int64_t ordered_epoch; /* -1: none yet */
-    int32_t *labels;       /* [batch] of one head, in its class order */
-    float *dlogits;        /* [batch, most classes of any head] */
+    void *targets;         /* of one head's batch, in its class order */
+    float *doutput;        /* [batch, most elements of any head's output] */
     void *workspace;       /* shared by all plans */
     size_t workspace_bytes;
 

@@ -1,6 +1,7 @@
 /* The shards of one split of a job as a source: mapped .npy files, x [rows, dims…] and
- * y i32[rows, heads]. Shapes and every label are checked when it opens, so that reading
- * a sample is a search for its shard and two copies. */
+ * y [rows, heads, target dims…], no y in reconstruction. Shapes and every target are
+ * checked when it opens, so that reading a sample is a search for its shard and two
+ * copies. */
 #include <string.h>
 
 #include "base/alloc.h"
@@ -32,7 +33,12 @@ static const open_shard *find_shard(const job_source *j, int64_t i)
     return &j->shards[low];
 }
 
-static amg_status job_read(const amg_source *s, int64_t i, void *x, int32_t *labels,
+static size_t target_bytes(const amg_source *s)
+{
+    return (size_t)s->num_columns * (size_t)s->target_count * 4;
+}
+
+static amg_status job_read(const amg_source *s, int64_t i, void *x, void *targets,
                            amg_error *err)
 {
     if (i < 0 || i >= s->num_samples)
@@ -40,11 +46,11 @@ static amg_status job_read(const amg_source *s, int64_t i, void *x, int32_t *lab
                         (long long)i, (long long)s->num_samples);
     const open_shard *shard = find_shard(s->self, i);
     const size_t row = (size_t)(i - shard->first);
-    const size_t label_bytes = (size_t)s->num_labels * sizeof *labels;
+    const size_t bytes = target_bytes(s);
     memcpy(x, (const uint8_t *)shard->x.array.data + row * s->sample_bytes,
            s->sample_bytes);
-    memcpy(labels, (const uint8_t *)shard->y.array.data + row * label_bytes,
-           label_bytes);
+    if (bytes > 0)
+        memcpy(targets, (const uint8_t *)shard->y.array.data + row * bytes, bytes);
     return AMG_OK;
 }
 
@@ -72,22 +78,36 @@ static amg_status check_shape(const amg_tensor *found, amg_dtype dtype, int rank
 }
 
 /* classes[column]: number of classes of the head that reads this column. */
-static amg_status check_labels(const amg_tensor *y, const int64_t *classes,
-                               const char *where, amg_error *err)
+static amg_status check_labels(const amg_tensor *y, int64_t count,
+                               const int64_t *classes, const char *where,
+                               amg_error *err)
 {
     const uint8_t *at = y->data;
-    for (int64_t row = 0; row < y->dims[0]; row++)
-        for (int64_t column = 0; column < y->dims[1]; column++, at += sizeof(int32_t)) {
+    const int64_t columns = y->dims[1];
+    for (int64_t i = 0; i < y->dims[0] * columns; i++)
+        for (int64_t j = 0; j < count; j++, at += sizeof(int32_t)) {
+            const int64_t most = classes[i % columns] - 1;
             int32_t label; /* a foreign .npy need not be aligned */
             memcpy(&label, at, sizeof label);
-            if (label < 0 || label >= classes[column])
+            if (label < 0 || label > most)
                 return amg_fail(
                     err, AMG_MISMATCH, -1, where,
                     "row %lld, column %lld: label is %d, expected 0 to %lld",
-                    (long long)row, (long long)column, label,
-                    (long long)classes[column] - 1);
+                    (long long)(i / columns), (long long)(i % columns), label,
+                    (long long)most);
         }
     return AMG_OK;
+}
+
+/* Targets of all columns of a row are per_row numbers. */
+static amg_status check_finite(const amg_tensor *y, int64_t per_row, const char *where,
+                               amg_error *err)
+{
+    const int64_t at = amg_tensor_find_not_finite(y);
+    if (at < 0) return AMG_OK;
+    return amg_fail(err, AMG_NOT_FINITE, -1, where,
+                    "row %lld: number %lld of its targets is NaN or infinite",
+                    (long long)(at / per_row), (long long)(at % per_row));
 }
 
 static amg_status open_array(const char *job_dir, const char *path, amg_npy *out,
@@ -100,27 +120,45 @@ static amg_status open_array(const char *job_dir, const char *path, amg_npy *out
     return status;
 }
 
-static amg_status open_one(const char *job_dir, const amg_manifest *m,
-                           const amg_shard *shard, const int64_t *classes,
-                           open_shard *out, amg_error *err)
+/* The y of a shard: [rows, heads, target dims…]. */
+static amg_status open_targets(const char *job_dir, const amg_manifest *m,
+                               const amg_shard *shard, const amg_source *s,
+                               const int64_t *classes, amg_npy *out, amg_error *err)
 {
-    int64_t x_dims[AMG_MAX_RANK] = {shard->rows};
-    const int64_t y_dims[2] = {shard->rows, m->num_heads};
-    memcpy(x_dims + 1, m->input_dims, (size_t)m->input_rank * sizeof *x_dims);
+    int64_t dims[AMG_MAX_RANK] = {shard->rows, m->num_heads};
+    memcpy(dims + 2, m->target_dims, (size_t)m->target_rank * sizeof *dims);
+    amg_status status = open_array(job_dir, shard->y, out, err);
+    if (!status)
+        status = check_shape(&out->array, m->target_dtype, m->target_rank + 2, dims,
+                             shard->y, err);
+    if (!status && m->target_dtype == AMG_I32)
+        status = check_labels(&out->array, s->target_count, classes, shard->y, err);
+    if (!status && m->target_dtype == AMG_F32)
+        status =
+            check_finite(&out->array, s->num_columns * s->target_count, shard->y, err);
+    return status;
+}
+
+static amg_status open_one(const char *job_dir, const amg_manifest *m,
+                           const amg_shard *shard, const amg_source *s,
+                           const int64_t *classes, open_shard *out, amg_error *err)
+{
+    int64_t dims[AMG_MAX_RANK] = {shard->rows};
+    memcpy(dims + 1, m->input_dims, (size_t)m->input_rank * sizeof *dims);
     amg_status status = open_array(job_dir, shard->x, &out->x, err);
     if (!status)
-        status = check_shape(&out->x.array, m->input_dtype, m->input_rank + 1, x_dims,
+        status = check_shape(&out->x.array, m->input_dtype, m->input_rank + 1, dims,
                              shard->x, err);
-    if (!status) status = open_array(job_dir, shard->y, &out->y, err);
-    if (!status) status = check_shape(&out->y.array, AMG_I32, 2, y_dims, shard->y, err);
-    if (!status) status = check_labels(&out->y.array, classes, shard->y, err);
+    if (!status && s->num_columns > 0)
+        status = open_targets(job_dir, m, shard, s, classes, &out->y, err);
     return status;
 }
 
 static amg_status open_shards(const char *job_dir, const amg_manifest *m,
-                              const amg_split *split, job_source *j, int64_t *total,
-                              amg_error *err)
+                              const amg_split *split, amg_source *s, amg_error *err)
 {
+    job_source *j = s->self;
+    int64_t *total = &s->num_samples;
     int64_t *classes = amg_calloc((size_t)m->num_heads, sizeof *classes);
     j->shards = amg_calloc((size_t)split->num_shards, sizeof *j->shards);
     amg_status status = AMG_OK;
@@ -130,11 +168,13 @@ static amg_status open_shards(const char *job_dir, const amg_manifest *m,
         goto done;
     }
     for (int h = 0; h < m->num_heads; h++)
-        classes[m->heads[h].label_column] = m->heads[h].num_classes;
+        if (s->num_columns > 0)
+            classes[m->heads[h].label_column] = m->heads[h].num_classes;
     for (int i = 0; i < split->num_shards && !status; i++) {
         j->num_shards = i + 1; /* a shard that fails half-way is closed too */
         j->shards[i].first = *total;
-        status = open_one(job_dir, m, &split->shards[i], classes, &j->shards[i], err);
+        status =
+            open_one(job_dir, m, &split->shards[i], s, classes, &j->shards[i], err);
         if (!status && !amg_add_i64(*total, split->shards[i].rows, total))
             status = amg_fail(err, AMG_OVERFLOW, -1, job_dir, "too many rows");
     }
@@ -143,32 +183,56 @@ done:
     return status;
 }
 
-amg_status amg_source_open_job(const char *job_dir, const amg_manifest *m,
-                               const amg_split *split, amg_source *out, amg_error *err)
+/* What the manifest says of a sample and its targets. The manifest may be made by hand
+ * in memory: what its reader would refuse is refused here, too. */
+static amg_status describe(const char *job_dir, const amg_manifest *m, amg_source *s,
+                           amg_error *err)
 {
-    amg_source s = {.dtype = m->input_dtype,
-                    .rank = m->input_rank,
-                    .num_labels = m->num_heads,
-                    .read = job_read,
-                    .close = job_close};
-    if (split->num_shards == 0)
-        return amg_fail(err, AMG_NOT_FOUND, -1, job_dir, "the job has no such split");
+    size_t bytes;
     if (m->input_rank < 1 || m->input_rank >= AMG_MAX_RANK)
         return amg_fail(err, AMG_UNSUPPORTED, -1, job_dir,
                         "input has %d dims, expected 1 to %d", m->input_rank,
                         AMG_MAX_RANK - 1);
+    s->dtype = m->input_dtype;
+    s->rank = m->input_rank;
+    memcpy(s->dims, m->input_dims, (size_t)s->rank * sizeof *s->dims);
+    amg_status status =
+        amg_tensor_size(s->dtype, s->rank, s->dims, &s->sample_bytes, err);
+    if (status || m->task == AMG_TASK_RECONSTRUCTION) return status;
+
+    const amg_dtype expected = m->task == AMG_TASK_CLASSIFICATION ? AMG_I32 : AMG_F32;
+    if (m->target_dtype != expected || m->target_rank < 0 ||
+        m->target_rank > AMG_MAX_RANK - 2)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, job_dir,
+                        "targets are %s of %d dims, expected %s of 0 to %d",
+                        amg_dtype_name(m->target_dtype), m->target_rank,
+                        amg_dtype_name(expected), AMG_MAX_RANK - 2);
     for (int h = 0; h < m->num_heads; h++)
         if (m->heads[h].label_column < 0 || m->heads[h].label_column >= m->num_heads)
             return amg_fail(err, AMG_MISMATCH, -1, m->heads[h].output,
                             "label column is %d, the job has %d",
                             m->heads[h].label_column, m->num_heads);
-    amg_status status =
-        amg_tensor_size(s.dtype, s.rank, m->input_dims, &s.sample_bytes, err);
+    s->num_columns = m->num_heads;
+    s->target_dtype = m->target_dtype;
+    s->target_rank = m->target_rank;
+    memcpy(s->target_dims, m->target_dims, (size_t)s->target_rank * sizeof *s->dims);
+    status =
+        amg_tensor_size(s->target_dtype, s->target_rank, s->target_dims, &bytes, err);
+    s->target_count = status ? 0 : (int64_t)(bytes / 4);
+    return status;
+}
+
+amg_status amg_source_open_job(const char *job_dir, const amg_manifest *m,
+                               const amg_split *split, amg_source *out, amg_error *err)
+{
+    amg_source s = {.read = job_read, .close = job_close};
+    if (split->num_shards == 0)
+        return amg_fail(err, AMG_NOT_FOUND, -1, job_dir, "the job has no such split");
+    amg_status status = describe(job_dir, m, &s, err);
     if (status) return status;
-    memcpy(s.dims, m->input_dims, (size_t)s.rank * sizeof *s.dims);
     s.self = amg_calloc(1, sizeof(job_source));
     if (!s.self) return amg_fail(err, AMG_NO_MEMORY, -1, job_dir, "opening shards");
-    status = open_shards(job_dir, m, split, s.self, &s.num_samples, err);
+    status = open_shards(job_dir, m, split, &s, err);
     if (!status && s.num_samples != split->num_samples)
         status = amg_fail(err, AMG_MISMATCH, -1, job_dir,
                           "shards hold %lld samples, the manifest says %lld",

@@ -23,19 +23,15 @@ static double learning_rate(const amg_run *run, int64_t step)
 static amg_status step_head(amg_run *run, int h, double lr, amg_error *err)
 {
     const amg_train_options *o = &run->options;
-    const int num_labels = run->task->train->num_labels;
-    const int column = run->task->label_columns[h];
     amg_plan *plan = run->plans[h];
-    const float *logits;
-    int64_t classes;
-    for (int64_t i = 0; i < o->batch; i++)
-        run->labels[i] = amg_class_order_label(
-            &run->orders[h], run->batch.labels[i * num_labels + column]);
+    const float *output;
+    int64_t count;
     memcpy(amg_plan_input(plan), run->batch.x, run->batch.x_bytes);
-    amg_status status = amg_plan_forward(plan, run->step, &logits, &classes, err);
+    amg_status status = amg_plan_forward(plan, run->step, &output, &count, err);
     if (status) return status;
-    const amg_loss_result r = amg_cross_entropy(logits, run->labels, o->batch, classes,
-                                                o->label_smoothing, run->dlogits);
+    const amg_loss_result r = amg_criterion_loss(
+        &run->criteria[h], &run->batch, o->batch, plan, output, &run->orders[h],
+        o->label_smoothing, run->targets, run->doutput);
     if (!isfinite(r.loss)) {
         char where[32];
         snprintf(where, sizeof where, "head %d", h);
@@ -44,7 +40,7 @@ static amg_status step_head(amg_run *run, int h, double lr, amg_error *err)
         amg_hint(err, "a smaller learning rate, a warm-up or clipping may help");
         return status;
     }
-    status = amg_plan_backward(plan, run->dlogits, err);
+    status = amg_plan_backward(plan, run->doutput, err);
     if (status) return status;
     amg_optimizer_step(&o->optimizer, lr, run->step, plan);
 
@@ -104,7 +100,8 @@ static void report(amg_run *run, const char *stage, bool end_of_epoch)
         event.loss +=
             end_of_epoch ? p->last.val_loss / run->num_heads : p->epoch_loss / n;
         event.accuracy +=
-            end_of_epoch ? p->last.val_top1 / run->num_heads : p->epoch_hits / n;
+            end_of_epoch ? p->last.val_top1 / run->num_heads
+                         : amg_criterion_accuracy(&run->criteria[h], p->epoch_hits, n);
     }
     amg_meter_report(&run->meter, &event);
 }
@@ -115,8 +112,10 @@ static amg_status write_window(amg_run *run, amg_error *err)
     const double n = (double)(AMG_METRICS_EVERY * run->options.batch);
     for (int h = 0; h < run->num_heads; h++) {
         amg_head_progress *p = &run->progress[h];
-        heads[h] =
-            (amg_head_result){p->window_loss / n, p->window_hits / n, NAN, NAN, NAN};
+        heads[h] = (amg_head_result){
+            p->window_loss / n,
+            amg_criterion_accuracy(&run->criteria[h], p->window_hits, n), NAN, NAN,
+            NAN};
         p->window_loss = p->window_hits = 0;
     }
     return amg_metrics_write(&run->metrics, run->step, run->epochs_done + 1, false,
@@ -148,7 +147,7 @@ static amg_status validate(amg_run *run, amg_error *err)
                                     .params = &run->sets[h][0],
                                     .order = &run->orders[h],
                                     .source = run->task->val,
-                                    .label_column = run->task->label_columns[h],
+                                    .objective = &run->task->objectives[h],
                                     .workspace = run->workspace,
                                     .workspace_bytes = run->workspace_bytes};
         status = amg_plan_store(run->plans[h], &run->sets[h][0], err);
@@ -170,7 +169,8 @@ static amg_status finish_epoch(amg_run *run, amg_error *err)
     for (int h = 0; h < run->num_heads; h++) {
         amg_head_progress *p = &run->progress[h];
         p->last.train_loss = p->epoch_loss / n;
-        p->last.train_accuracy = p->epoch_hits / n;
+        p->last.train_accuracy =
+            amg_criterion_accuracy(&run->criteria[h], p->epoch_hits, n);
         heads[h] = p->last;
     }
     status = amg_metrics_write(&run->metrics, run->step, run->epochs_done + 1, true,
@@ -226,7 +226,8 @@ static void fill_result(const amg_run *run, amg_train_result *out)
         out->heads[h] = p->last;
         if (n == 0) continue;
         out->heads[h].train_loss = p->epoch_loss / n;
-        out->heads[h].train_accuracy = p->epoch_hits / n;
+        out->heads[h].train_accuracy =
+            amg_criterion_accuracy(&run->criteria[h], p->epoch_hits, n);
     }
 }
 

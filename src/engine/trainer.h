@@ -36,9 +36,20 @@ typedef struct {
 #define AMG_MAX_HEADS 64
 #define AMG_DEFAULT_BATCH 128
 
+/* What one output of a graph is trained for: its loss, and what it is compared with.
+ * The zero value: cross entropy against the labels of column 0. */
+typedef struct {
+    amg_loss_kind loss;
+    int column; /* of the source's targets */
+    const char
+        *target; /* reconstruction (AMG_LOSS_MSE): instead of a column, the name of
+                    a value of the graph that no trainable reaches; else NULL */
+} amg_objective;
+
 /* One trained head, in the graph's output order. Train: means of the last epoch, or of
  * its part that was run. Val: after the last complete epoch; NaN without such an epoch
- * or without validation data. Accuracies are fractions of 1. */
+ * or without validation data. Accuracies are fractions of 1, over samples and
+ * positions; NaN where nothing is classified. */
 typedef struct {
     double train_loss, train_accuracy;
     double val_loss, val_top1, val_top5;
@@ -53,9 +64,9 @@ typedef struct {
 } amg_train_result;
 
 typedef struct {
-    const amg_graph *graph;        /* training form, batch not planned */
-    const int *label_columns;      /* per output: column of the source's labels */
-    const amg_source *train, *val; /* val may be NULL */
+    const amg_graph *graph;          /* training form, batch not planned */
+    const amg_objective *objectives; /* one per output */
+    const amg_source *train, *val;   /* val may be NULL */
     const char *out_dir; /* checkpoints, metrics.jsonl; NULL: none are written */
     int num_params_sets;
     amg_params *params; /* one per output: initial in, trained out */
@@ -78,7 +89,8 @@ AMG_MUST_CHECK amg_status amg_train(const amg_train_task *task,
  * 1. */
 AMG_MUST_CHECK amg_status amg_evaluate(const amg_graph *graph, int output_index,
                                        const amg_params *params,
-                                       const amg_source *source, int label_column,
-                                       int64_t batch, const amg_progress *progress,
+                                       const amg_source *source,
+                                       const amg_objective *objective, int64_t batch,
+                                       const amg_progress *progress,
                                        amg_head_result *result, amg_error *err);
 #endif

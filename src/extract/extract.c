@@ -1,68 +1,115 @@
-/* The extractor. Consumes a weights file from the cloud and the key, produces the
- * original model. Everything is checked before the first byte is written; nothing in
- * the file is executed or trusted. */
+/* The extractor. Consumes a weights file or a checkpoint from the cloud and the key,
+ * produces the original model as it was read, with trained weights. Everything is
+ * checked before the first byte is written; nothing in the file is executed or
+ * trusted. */
 #include "extract/extract.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
 #include "formats/safetensors.h"
 #include "graph/class_rows.h"
+#include "graph/name_map.h"
 #include "graph/onnx_graph.h"
-#include "graph/rewrite.h"
+#include "graph/origin.h"
 
 typedef struct {
     const amg_key_payload *payload;
-    const amg_graph *g;
+    const amg_safetensors *weights;
+    amg_name_map params;      /* the job's name of a parameter -> entry of weights */
+    const amg_graph *g;       /* the original, folded as in the job */
     const amg_tensor **found; /* per value of g: in the weights file */
     amg_class_rows rows;      /* num_params 0: classes were not permuted */
     amg_tensor unpermuted[2];
 } extraction;
 
-/* A poisoned value anywhere in the file, decoys included, means that this training
- * cannot be trusted. */
-static amg_status check_finite(const amg_safetensors *weights, amg_error *err)
+/* The parameter's name in a checkpoint entry p<head>.<name> (engine/checkpoint.h);
+ * NULL: the entry is something else. */
+static const char *checkpoint_name(const char *entry)
 {
-    for (size_t i = 0; i < amg_safetensors_count(weights); i++) {
-        const amg_st_entry *e = amg_safetensors_at(weights, i);
-        if (e->tensor.dtype != AMG_F32)
-            return amg_fail(err, AMG_MISMATCH, -1, e->name,
-                            "found element type %s, expected F32",
-                            amg_dtype_name(e->tensor.dtype));
-        int64_t bad = amg_tensor_find_not_finite(&e->tensor);
-        if (bad >= 0) {
-            amg_fail(err, AMG_NOT_FINITE, -1, e->name,
-                     "element %lld is NaN or infinite, expected finite numbers",
-                     (long long)bad);
-            amg_hint(err,
-                     "training diverged or the file is damaged: train again, with a "
-                     "smaller learning rate if it diverged");
-            return AMG_NOT_FINITE;
-        }
+    const char *at = entry + 1;
+    if (entry[0] != 'p') return NULL;
+    while (*at >= '0' && *at <= '9') at++;
+    return at > entry + 1 && at[0] == '.' && at[1] ? at + 1 : NULL;
+}
+
+/* A checkpoint has no parameter by its plain name. */
+static bool is_checkpoint(const extraction *x)
+{
+    bool found = false;
+    for (int i = 0; i < x->payload->num_names; i++)
+        if (amg_safetensors_find(x->weights, x->payload->job_names[i])) return false;
+    for (size_t i = 0; i < amg_safetensors_count(x->weights) && !found; i++)
+        found = checkpoint_name(amg_safetensors_at(x->weights, i)->name) != NULL;
+    return found;
+}
+
+static amg_status check_finite(const amg_st_entry *e, amg_error *err)
+{
+    if (e->tensor.dtype != AMG_F32)
+        return amg_fail(err, AMG_MISMATCH, -1, e->name,
+                        "found element type %s, expected F32",
+                        amg_dtype_name(e->tensor.dtype));
+    int64_t bad = amg_tensor_find_not_finite(&e->tensor);
+    if (bad < 0) return AMG_OK;
+    amg_fail(err, AMG_NOT_FINITE, -1, e->name,
+             "element %lld is NaN or infinite, expected finite numbers",
+             (long long)bad);
+    amg_hint(err, "training diverged or the file is damaged: train again, with a "
+                  "smaller learning rate if it diverged");
+    return AMG_NOT_FINITE;
+}
+
+/* Lists the file's parameters. A poisoned value in any of them, decoys included, means
+ * that this training cannot be trusted. What else a checkpoint holds is passed over. */
+static amg_status list_params(extraction *x, amg_error *err)
+{
+    const bool checkpoint = is_checkpoint(x);
+    for (size_t i = 0; i < amg_safetensors_count(x->weights); i++) {
+        const amg_st_entry *e = amg_safetensors_at(x->weights, i);
+        const char *name = checkpoint ? checkpoint_name(e->name) : e->name;
+        if (!name) continue;
+        amg_status st = check_finite(e, err);
+        if (st) return st;
+        if (amg_name_map_find(&x->params, name) >= 0)
+            return amg_fail(err, AMG_MALFORMED, -1, e->name,
+                            "is in the checkpoint twice, of two heads");
+        if (!amg_name_map_add(&x->params, name, (int)i))
+            return amg_fail(err, AMG_NO_MEMORY, -1, "extract", "no memory");
     }
     return AMG_OK;
 }
 
-static amg_status find_all(extraction *x, const amg_safetensors *weights,
-                           amg_error *err)
+/* The file's tensor of one parameter, which must have its dtype and shape. */
+static amg_status get_param(const extraction *x, const char *job_name,
+                            const amg_value *val, const amg_tensor **out,
+                            amg_error *err)
+{
+    const int i = amg_name_map_find(&x->params, job_name);
+    const char *name =
+        i < 0 ? job_name : amg_safetensors_at(x->weights, (size_t)i)->name;
+    amg_status st =
+        amg_safetensors_get(x->weights, name, AMG_F32, val->rank, val->dims, out, err);
+    if (st)
+        amg_hint(err,
+                 "is this the weights file of the job that this key was made with?");
+    return st;
+}
+
+static amg_status find_all(extraction *x, amg_error *err)
 {
     for (int i = 0; i < x->payload->num_names; i++) {
         int v = amg_graph_find_value(x->g, x->payload->own_names[i]);
         if (v < 0 || x->g->values[v].kind != AMG_VALUE_PARAM)
             return amg_fail(err, AMG_BAD_KEY, -1, "key",
                             "names a parameter that its model lacks");
-        const amg_value *val = &x->g->values[v];
-        amg_status st = amg_safetensors_get(weights, x->payload->job_names[i], AMG_F32,
-                                            val->rank, val->dims, &x->found[v], err);
-        if (st) {
-            amg_hint(
-                err,
-                "is this the weights file of the job that this key was made with?");
-            return st;
-        }
+        amg_status st =
+            get_param(x, x->payload->job_names[i], &x->g->values[v], &x->found[v], err);
+        if (st) return st;
     }
     for (int v = 0; v < x->g->num_values; v++)
         if (x->g->values[v].kind == AMG_VALUE_PARAM && !x->found[v] &&
@@ -121,35 +168,51 @@ static const amg_tensor *get_weight(void *context, const amg_value *param)
     return x->found[v];
 }
 
-amg_status amg_extract_graph(const amg_secret *secret, const amg_key_payload *payload,
-                             const amg_safetensors *weights, amg_graph **out,
-                             amg_error *err)
+/* The original as read, with weights from the file. */
+static amg_status extract(const amg_secret *secret, const amg_key_payload *payload,
+                          const amg_safetensors *weights, const amg_origin *origin,
+                          amg_graph **out, amg_error *err)
 {
-    extraction x = {.payload = payload, .g = payload->original};
-    amg_status st = check_finite(weights, err);
-    if (st) return st;
-    x.found = amg_calloc((size_t)x.g->num_values, sizeof *x.found);
+    extraction x = {
+        .payload = payload, .weights = weights, .g = amg_origin_folded(origin)};
+    x.found = amg_calloc((size_t)x.g->num_values + 1, sizeof *x.found);
     if (!x.found) return amg_fail(err, AMG_NO_MEMORY, -1, "extract", "no memory");
-    st = find_all(&x, weights, err);
+    amg_status st = list_params(&x, err);
+    if (!st) st = find_all(&x, err);
     if (!st) st = restore_classes(&x, secret, err);
-    if (!st) st = amg_graph_with_weights(x.g, get_weight, &x, out, err);
+    if (!st) st = amg_origin_restore(origin, get_weight, &x, out, err);
     amg_tensor_clear(&x.unpermuted[0]);
     amg_tensor_clear(&x.unpermuted[1]);
+    amg_name_map_clear(&x.params);
     amg_free(x.found);
     return st;
 }
 
-/* Trainables and buffers under their own names. */
-static amg_status write_safetensors(const char *path, const amg_graph *g,
+amg_status amg_extract_graph(const amg_secret *secret, const amg_key_payload *payload,
+                             const amg_safetensors *weights, amg_graph **out,
+                             amg_error *err)
+{
+    amg_origin *origin = NULL;
+    amg_status st = amg_origin_new(payload->original, &origin, err);
+    if (!st) st = extract(secret, payload, weights, origin, out, err);
+    amg_origin_free(origin);
+    return st;
+}
+
+/* Weights and running statistics under the names that they have in the model. */
+static amg_status write_safetensors(const char *path, const amg_graph *source,
+                                    const amg_origin *origin, const amg_graph *g,
                                     amg_error *err)
 {
     amg_st_entry *entries = amg_calloc((size_t)g->num_values + 1, sizeof *entries);
     if (!entries) return amg_fail(err, AMG_NO_MEMORY, -1, path, "no memory");
     size_t n = 0;
-    for (int v = 0; v < g->num_values; v++)
-        if (g->values[v].kind == AMG_VALUE_PARAM &&
-            g->values[v].role != AMG_ROLE_CONSTANT)
-            entries[n++] = (amg_st_entry){g->values[v].name, g->values[v].data};
+    for (int v = 0; v < source->num_values; v++) {
+        if (!amg_origin_is_home(origin, v)) continue;
+        const amg_value *val =
+            &g->values[amg_graph_find_value(g, source->values[v].name)];
+        entries[n++] = (amg_st_entry){val->name, val->data};
+    }
     amg_status st = amg_safetensors_write(path, entries, n, err);
     amg_free(entries);
     return st;
@@ -157,7 +220,8 @@ static amg_status write_safetensors(const char *path, const amg_graph *g,
 
 /* The safetensors file gets its name last, so that a failure with the model leaves
  * neither. */
-static amg_status write_outputs(const amg_extract_options *o, const amg_graph *g,
+static amg_status write_outputs(const amg_extract_options *o, const amg_graph *source,
+                                const amg_origin *origin, const amg_graph *g,
                                 amg_error *err)
 {
     if (!o->out_safetensors) return amg_graph_write_onnx(o->out_onnx, g, err);
@@ -165,7 +229,7 @@ static amg_status write_outputs(const amg_extract_options *o, const amg_graph *g
     char *part = amg_malloc(size);
     if (!part) return amg_fail(err, AMG_NO_MEMORY, -1, o->out_safetensors, "no memory");
     snprintf(part, size, "%s.part", o->out_safetensors);
-    amg_status st = write_safetensors(part, g, err);
+    amg_status st = write_safetensors(part, source, origin, g, err);
     if (!st) {
         st = amg_graph_write_onnx(o->out_onnx, g, err);
         if (!st && rename(part, o->out_safetensors)) {
@@ -178,6 +242,22 @@ static amg_status write_outputs(const amg_extract_options *o, const amg_graph *g
     return st;
 }
 
+static amg_extract_result describe(const amg_graph *source, const amg_origin *origin,
+                                   const amg_safetensors *weights, bool key_is_loose)
+{
+    amg_extract_result r = {.num_scalars =
+                                amg_graph_num_trainable(amg_origin_folded(origin)),
+                            .steps = -1,
+                            .key_is_loose = key_is_loose};
+    for (int v = 0; v < source->num_values; v++)
+        r.num_params += amg_origin_is_home(origin, v);
+    const char *steps = amg_safetensors_find_metadata(weights, AMG_ST_STEPS);
+    if (steps && steps[0] && strlen(steps) == strspn(steps, "0123456789") &&
+        strlen(steps) < 19)
+        r.steps = strtoll(steps, NULL, 10);
+    return r;
+}
+
 amg_status amg_extract(const amg_extract_options *options, amg_extract_result *result,
                        amg_error *err)
 {
@@ -187,6 +267,7 @@ amg_status amg_extract(const amg_extract_options *options, amg_extract_result *r
     bool loose;
     amg_key_payload payload = {0};
     amg_safetensors *weights = NULL;
+    amg_origin *origin = NULL;
     amg_graph *g = NULL;
     if (options->out_safetensors &&
         !strcmp(options->out_safetensors, options->out_onnx))
@@ -197,12 +278,12 @@ amg_status amg_extract(const amg_extract_options *options, amg_extract_result *r
     if (st) return st;
     st = amg_key_payload_parse(bytes, size, &payload, err);
     if (!st) st = amg_safetensors_open(options->weights, &weights, err);
-    if (!st) st = amg_extract_graph(secret, &payload, weights, &g, err);
-    if (!st) st = write_outputs(options, g, err);
-    if (!st)
-        *result =
-            (amg_extract_result){payload.num_names, amg_graph_num_trainable(g), loose};
+    if (!st) st = amg_origin_new(payload.original, &origin, err);
+    if (!st) st = extract(secret, &payload, weights, origin, &g, err);
+    if (!st) st = write_outputs(options, payload.original, origin, g, err);
+    if (!st) *result = describe(payload.original, origin, weights, loose);
     amg_graph_free(g);
+    amg_origin_free(origin);
     amg_safetensors_close(weights);
     amg_key_payload_clear(&payload);
     amg_payload_free(bytes);

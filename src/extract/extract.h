@@ -9,24 +9,27 @@
 typedef struct {
     const char *key;
     const amg_passphrase *passphrase;
-    const char *weights; /* JOB/out/weights.safetensors */
+    const char *weights; /* JOB/out/weights.safetensors, or a checkpoint of the job */
     const char *out_onnx;
     const char *out_safetensors; /* may be NULL */
 } amg_extract_options;
 
 typedef struct {
-    int num_params;
-    int64_t num_scalars;
+    int num_params;      /* initializers of the model as read that got trained data */
+    int64_t num_scalars; /* of them, trainable */
+    int64_t steps;     /* as the weights' metadata say, not checked; -1: they do not */
     bool key_is_loose; /* others may read the key file */
 } amg_extract_result;
 
-/* Every tensor of the file must be finite and those of the original must have their
- * shape and dtype; class rows are put back. Both outputs are written beside and renamed
+/* Every parameter in the file must be finite and those of the original must have their
+ * shape and dtype; class rows are put back. The model is the one that was read, under
+ * its own names. Both outputs are written beside and renamed
  * after everything was checked; neither exists on failure. */
 AMG_MUST_CHECK amg_status amg_extract(const amg_extract_options *options,
                                       amg_extract_result *result, amg_error *err);
 
-/* The same in memory: the original graph with weights taken from the open file. */
+/* The same in memory: the original graph as read with weights taken from the open file.
+ */
 struct amg_safetensors;
 AMG_MUST_CHECK amg_status amg_extract_graph(const amg_secret *secret,
                                             const amg_key_payload *payload,

@@ -233,14 +233,11 @@ static amg_status cifar_open(const char *path, amg_dataset_split *split, void **
     st = open_files(set, path, list, count, variant, *split, err);
     if (st != AMG_OK) goto done;
 
-    info->dtype = AMG_U8;
     info->num_samples = 0;
     for (size_t i = 0; i < set->num_files; i++)
         info->num_samples += set->files[i].num_records;
-    info->dims[0] = 3;
-    info->dims[1] = info->dims[2] = 32;
+    amg_dataset_describe_images(info, AMG_U8, (const int64_t[]){3, 32, 32});
     info->num_classes = set->form->num_classes;
-    info->sample_bytes = AMG_CIFAR_PIXELS;
     *out = set;
     set = NULL;
 done:
@@ -249,7 +246,7 @@ done:
     return st;
 }
 
-static amg_status cifar_read(const void *opaque, int64_t row, void *x, int64_t *label,
+static amg_status cifar_read(const void *opaque, int64_t row, void *x, void *y,
                              amg_error *err)
 {
     (void)err;
@@ -257,7 +254,7 @@ static amg_status cifar_read(const void *opaque, int64_t row, void *x, int64_t *
     const cifar_file *file = set->files;
     while (row >= file->num_records) row -= (file++)->num_records;
     const uint8_t *record = file->map.data + (size_t)row * set->form->record_bytes;
-    if (label != NULL) *label = record[set->form->label_at];
+    amg_dataset_put_label(y, record[set->form->label_at]);
     if (x != NULL) memcpy(x, record + set->form->label_at + 1, AMG_CIFAR_PIXELS);
     return AMG_OK;
 }

@@ -1,5 +1,6 @@
 /* Data sets behind one interface: finds the kind, opens the split, takes the part.
- * Consumes a DATA spec, produces samples by index. Knows the kinds only through their
+ * Consumes a DATA spec, produces samples and targets by index, whose floats are finite
+ * and whose labels are none negative. Knows the kinds only through their
  * descriptors. */
 #include "formats/dataset.h"
 
@@ -175,29 +176,150 @@ int64_t amg_dataset_source_row(const amg_dataset *ds, int64_t i)
 
 const char *amg_dataset_source(const amg_dataset *ds) { return ds->source; }
 
-/* A NaN among the samples would spread to every weight: it is refused here. */
-static amg_status check_finite(const amg_dataset *ds, int64_t i, const void *x,
-                               amg_error *err)
+void amg_dataset_describe_images(amg_dataset_info *info, amg_dtype dtype,
+                                 const int64_t dims[3])
 {
-    amg_tensor sample;
-    const amg_status st = amg_tensor_view(AMG_F32, 3, ds->info.dims, x, &sample, err);
-    if (st != AMG_OK) return st;
-    const int64_t at = amg_tensor_find_not_finite(&sample);
-    if (at < 0) return AMG_OK;
-    return amg_fail(err, AMG_NOT_FINITE, -1, ds->source,
-                    "sample %lld: value %lld is NaN or infinite",
-                    (long long)amg_dataset_source_row(ds, i), (long long)at);
+    info->dtype = dtype;
+    info->rank = 3;
+    memcpy(info->dims, dims, 3 * sizeof *dims);
+    info->sample_bytes = (size_t)(dims[0] * dims[1] * dims[2]) * amg_dtype_size(dtype);
+    info->target_dtype = AMG_I32;
+    info->target_bytes = sizeof(int32_t);
 }
 
-amg_status amg_dataset_read(const amg_dataset *ds, int64_t i, void *x, int64_t *label,
+void amg_dataset_put_label(void *y, int64_t label)
+{
+    const int32_t value = (int32_t)label;
+    if (y != NULL) memcpy(y, &value, sizeof value);
+}
+
+amg_dataset *amg_dataset_wrap(const amg_dataset_kind *kind, void *set,
+                              const amg_dataset_info *info, char *source)
+{
+    amg_dataset *ds = amg_calloc(1, sizeof *ds);
+    if (ds == NULL) return NULL;
+    *ds = (amg_dataset){.kind = kind, .set = set, .info = *info, .source = source};
+    ds->info.kind = kind->name;
+    return ds;
+}
+
+bool amg_dataset_shape_fits(const amg_dataset_info *info, int rank, const int64_t *dims)
+{
+    const int64_t *own = info->dims;
+    int own_rank = info->rank;
+    if (rank == own_rank + 1 && dims[0] == 1) {
+        rank--, dims++;
+    } else if (own_rank == rank + 1 && own[0] == 1) {
+        own_rank--, own++;
+    }
+    return rank == own_rank && memcmp(dims, own, (size_t)rank * sizeof *dims) == 0;
+}
+
+/* A NaN would spread to every weight: it is refused here. sample: its number; part:
+ * what the values are. */
+static amg_status check_finite(const amg_dataset *ds, int64_t sample, const char *part,
+                               const void *values, size_t size_bytes, amg_error *err)
+{
+    amg_tensor t;
+    const int64_t count = (int64_t)(size_bytes / sizeof(float));
+    const amg_status st = amg_tensor_view(AMG_F32, 1, &count, values, &t, err);
+    if (st != AMG_OK) return st;
+    const int64_t at = amg_tensor_find_not_finite(&t);
+    if (at < 0) return AMG_OK;
+    return amg_fail(err, AMG_NOT_FINITE, -1, ds->source,
+                    "sample %lld: value %lld%s is NaN or infinite",
+                    (long long)amg_dataset_source_row(ds, sample), (long long)at, part);
+}
+
+static amg_status check_labels(const amg_dataset *ds, int64_t sample,
+                               const void *labels, amg_error *err)
+{
+    const int64_t classes = ds->info.num_classes;
+    const uint8_t *at = labels;
+    for (size_t i = 0; i < ds->info.target_bytes / sizeof(int32_t); i++) {
+        int32_t label;
+        memcpy(&label, at + i * sizeof label, sizeof label);
+        if (label >= 0 && (classes == 0 || label < classes)) continue;
+        return amg_fail(err, AMG_MISMATCH, -1, ds->source,
+                        "label %ld of sample %lld, expected 0 to %lld", (long)label,
+                        (long long)amg_dataset_source_row(ds, sample),
+                        (long long)(classes != 0 ? classes - 1 : AMG_MAX_LABEL));
+    }
+    return AMG_OK;
+}
+
+static amg_status check_values(const amg_dataset *ds, int64_t i, const void *x,
+                               const void *y, amg_error *err)
+{
+    const amg_dataset_info *info = &ds->info;
+    amg_status st = AMG_OK;
+    if (x != NULL && info->dtype == AMG_F32)
+        st = check_finite(ds, i, "", x, info->sample_bytes, err);
+    if (st != AMG_OK || y == NULL) return st;
+    if (info->target_dtype == AMG_F32)
+        st = check_finite(ds, i, " of its target", y, info->target_bytes, err);
+    else if (info->target_dtype == AMG_I32)
+        st = check_labels(ds, i, y, err);
+    return st;
+}
+
+static amg_status check_index(const amg_dataset *ds, int64_t i, amg_error *err)
+{
+    if (i >= 0 && i < ds->info.num_samples) return AMG_OK;
+    return amg_fail(err, AMG_INVALID, -1, ds->source,
+                    "sample %lld asked for, there are %lld", (long long)i,
+                    (long long)ds->info.num_samples);
+}
+
+amg_status amg_dataset_read(const amg_dataset *ds, int64_t i, void *x, void *y,
                             amg_error *err)
 {
-    if (i < 0 || i >= ds->info.num_samples)
-        return amg_fail(err, AMG_INVALID, -1, ds->source,
-                        "sample %lld asked for, there are %lld", (long long)i,
-                        (long long)ds->info.num_samples);
-    const amg_status st =
-        ds->kind->read(ds->set, amg_dataset_source_row(ds, i), x, label, err);
-    if (st != AMG_OK || x == NULL || ds->info.dtype != AMG_F32) return st;
-    return check_finite(ds, i, x, err);
+    amg_status st = check_index(ds, i, err);
+    if (st != AMG_OK) return st;
+    st = ds->kind->read(ds->set, amg_dataset_source_row(ds, i), x, y, err);
+    return st == AMG_OK ? check_values(ds, i, x, y, err) : st;
+}
+
+bool amg_dataset_reads_batches(const amg_dataset *ds)
+{
+    return ds->kind->read_many != NULL;
+}
+
+/* Where sample i of many stands; NULL stays NULL. */
+static void *nth(void *base, int64_t i, size_t size_bytes)
+{
+    return base != NULL ? (uint8_t *)base + (size_t)i * size_bytes : NULL;
+}
+
+/* Rows of the set in one call, then the checks that each sample gets. */
+static amg_status read_batch(const amg_dataset *ds, const int64_t *ids, int64_t num,
+                             void *x, void *y, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    int64_t *rows = amg_malloc((size_t)num * sizeof *rows);
+    if (rows == NULL)
+        return amg_fail(err, AMG_NO_MEMORY, -1, ds->source, "no memory for %lld rows",
+                        (long long)num);
+    for (int64_t i = 0; i < num && st == AMG_OK; i++) {
+        st = check_index(ds, ids[i], err);
+        if (st == AMG_OK) rows[i] = amg_dataset_source_row(ds, ids[i]);
+    }
+    if (st == AMG_OK) st = ds->kind->read_many(ds->set, rows, num, x, y, err);
+    for (int64_t i = 0; i < num && st == AMG_OK; i++)
+        st = check_values(ds, ids[i], nth(x, i, ds->info.sample_bytes),
+                          nth(y, i, ds->info.target_bytes), err);
+    amg_free(rows);
+    return st;
+}
+
+amg_status amg_dataset_read_many(const amg_dataset *ds, const int64_t *ids, int64_t num,
+                                 void *x, void *y, amg_error *err)
+{
+    if (num > 0 && ds->kind->read_many != NULL)
+        return read_batch(ds, ids, num, x, y, err);
+    amg_status st = AMG_OK;
+    for (int64_t i = 0; i < num && st == AMG_OK; i++)
+        st = amg_dataset_read(ds, ids[i], nth(x, i, ds->info.sample_bytes),
+                              nth(y, i, ds->info.target_bytes), err);
+    return st;
 }

@@ -1,7 +1,7 @@
-/* Data sets of labelled images behind one interface: IDX (plain, .gz), CIFAR-10/100
- * binary, folders of PNG/JPEG by class, a pair x.npy,y.npy. Random access; nothing is
- * loaded whole (a .gz file is unpacked once into an unlinked temporary file and
- * mapped).
+/* Data sets of samples and their targets behind one interface: IDX (plain, .gz),
+ * CIFAR-10/100 binary, folders of PNG/JPEG by class, x.npy with or without y.npy, and
+ * a function of the caller's own. Random access; nothing is loaded whole (a .gz file is
+ * unpacked once into an unlinked temporary file and mapped).
  *
  * DATA as users write it:  [KIND:]PATH[@SPLIT][PART]      (docs/datasets.md)
  *     KIND   idx | cifar | folder | npy; without it recognised from what PATH holds
@@ -17,24 +17,56 @@
 
 typedef struct amg_dataset amg_dataset;
 
-/* What a data set holds. A sample is [C,H,W] row-major, dtype AMG_U8 or AMG_F32
- * (images: U8; grey: C=1). Labels are 0 .. num_classes-1. */
+/* Samples have 1 to this many dims: a shard adds the rows, a job the batch. */
+#define AMG_MAX_SAMPLE_RANK 6
+
+/* What a data set holds. A sample is row-major, of any shape; images are U8 [C,H,W]
+ * (grey: C=1), tokens and indices I32. Its target is
+ *     AMG_I32         class labels 0 .. num_classes-1: one (rank 0) or a map of them
+ *     AMG_F32         numbers to predict, of any shape
+ *     AMG_DTYPE_NONE  none: the samples are for reconstruction (target_bytes 0) */
 typedef struct {
-    const char *kind; /* "idx", "cifar", "folder", "npy" */
-    amg_dtype dtype;
+    const char *kind;    /* "idx", "cifar", "folder", "npy", "callbacks" */
+    amg_dtype dtype;     /* AMG_U8, AMG_F32 or AMG_I32 */
     int64_t num_samples; /* after the part was taken */
-    int64_t dims[3];     /* C, H, W */
-    int64_t num_classes; /* largest label of the whole set + 1, or the set's own list */
+    int rank;            /* 1 .. AMG_MAX_SAMPLE_RANK */
+    int64_t dims[AMG_MAX_RANK];
+    int64_t num_classes; /* largest label of the whole set + 1, or the set's own list;
+                            0 without class labels */
     size_t sample_bytes;
+    amg_dtype target_dtype;
+    int target_rank; /* 0 .. AMG_MAX_SAMPLE_RANK */
+    int64_t target_dims[AMG_MAX_RANK];
+    size_t target_bytes;
 } amg_dataset_info;
+
+/* A data set made of a function of the caller's own. source names it (the same name:
+ * the same rows); copied. info: all but kind, sample_bytes and target_bytes, which are
+ * worked out here; num_classes 0 with class labels: not known, whoever uses a label
+ * checks it. context is borrowed until the data set is closed. */
+typedef struct {
+    amg_dataset_info info;
+    const char *source;
+    void *context;
+    /* Rows rows[0 .. num-1] into x [num][sample_bytes] and y [num][target_bytes];
+     * either may be NULL. Never called from two threads at once. */
+    amg_status (*read)(void *context, const int64_t *rows, int64_t num, void *x,
+                       void *y, amg_error *err);
+} amg_dataset_callbacks;
 
 /* Opens and checks every header; with a folder, the first image fixes the shape and
  * every later one of another shape is an error when read. err->hint lists the kinds if
  * none matched. */
 AMG_MUST_CHECK amg_status amg_dataset_open(const char *spec, amg_dataset **out,
                                            amg_error *err);
+AMG_MUST_CHECK amg_status amg_dataset_from_callbacks(const amg_dataset_callbacks *c,
+                                                     amg_dataset **out, amg_error *err);
 void amg_dataset_close(amg_dataset *ds);
 const amg_dataset_info *amg_dataset_get_info(const amg_dataset *ds);
+/* Whether samples are what a model takes that expects dims (without the batch): equal,
+ * or equal but for a first dim of 1 that one of them leaves out (grey images). */
+bool amg_dataset_shape_fits(const amg_dataset_info *info, int rank,
+                            const int64_t *dims);
 /* Class name, NULL where the set has none. Lives as long as ds. */
 const char *amg_dataset_class_name(const amg_dataset *ds, int64_t label);
 /* Row of the underlying file set that sample i is: equal rows of equal sources are the
@@ -44,9 +76,17 @@ int64_t amg_dataset_source_row(const amg_dataset *ds, int64_t i);
  * checks. */
 const char *amg_dataset_source(const amg_dataset *ds);
 
-/* Reads sample i: x receives sample_bytes, *label the class; either may be NULL.
+/* Reads sample i: x receives sample_bytes, y target_bytes (one int32 for a plain class
+ * label); either may be NULL. Labels are checked to be in range, floats to be finite.
  * Thread-safe. */
 AMG_MUST_CHECK amg_status amg_dataset_read(const amg_dataset *ds, int64_t i, void *x,
-                                           int64_t *label, amg_error *err);
+                                           void *y, amg_error *err);
+/* The same for samples ids[0 .. num-1], one after the other in x and y; in one call
+ * where the data set is made of a function. */
+AMG_MUST_CHECK amg_status amg_dataset_read_many(const amg_dataset *ds,
+                                                const int64_t *ids, int64_t num,
+                                                void *x, void *y, amg_error *err);
+/* Whether reading many samples by one call is cheaper than by one call each. */
+bool amg_dataset_reads_batches(const amg_dataset *ds);
 
 #endif

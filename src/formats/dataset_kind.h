@@ -1,5 +1,6 @@
-/* What a kind of data set is to dataset.c: one descriptor. A new kind is a file with
- * one of these and a row in dataset.c's table. A private header of formats/. */
+/* What a kind of data set is to dataset.c: one descriptor. A new kind of files is a
+ * file with one of these and a row in dataset.c's table. A private header of formats/.
+ */
 #ifndef AMG_FORMATS_DATASET_KIND_H
 #define AMG_FORMATS_DATASET_KIND_H
 
@@ -32,10 +33,11 @@ typedef struct {
                        amg_dataset_info *info, amg_error *err);
     void (*close)(void *set);
 
-    /* Row of the split, 0 <= row < num_samples; x and label may be NULL. Thread-safe.
-     */
-    amg_status (*read)(const void *set, int64_t row, void *x, int64_t *label,
-                       amg_error *err);
+    /* Row of the split, 0 <= row < num_samples; x and y may be NULL. Thread-safe. */
+    amg_status (*read)(const void *set, int64_t row, void *x, void *y, amg_error *err);
+    /* NULL where rows are read one by one; else num of them at once. Thread-safe. */
+    amg_status (*read_many)(const void *set, const int64_t *rows, int64_t num, void *x,
+                            void *y, amg_error *err);
 
     /* NULL where the kind has no names; else a name or NULL, label is in range. */
     const char *(*class_name)(const void *set, int64_t label);
@@ -43,6 +45,18 @@ typedef struct {
     /* PATH without links and dots, heap. NULL: realpath of PATH itself. */
     amg_status (*real_path)(const char *path, char **out, amg_error *err);
 } amg_dataset_kind;
+
+/* Fills what a set of images [C,H,W] with one class each is to others, but the number
+ * of classes and samples. */
+void amg_dataset_describe_images(amg_dataset_info *info, amg_dtype dtype,
+                                 const int64_t dims[3]);
+/* Writes a class label as the one int32 that such a target is; y may be NULL. */
+void amg_dataset_put_label(void *y, int64_t label);
+
+/* A new data set of this kind; takes over set, and source (heap). NULL: no memory, and
+ * nothing was taken. */
+amg_dataset *amg_dataset_wrap(const amg_dataset_kind *kind, void *set,
+                              const amg_dataset_info *info, char *source);
 
 /* realpath on the library's heap. */
 AMG_MUST_CHECK amg_status amg_dataset_real_path(const char *path, char **out,

@@ -336,11 +336,9 @@ static amg_status folder_open(const char *path, amg_dataset_split *split, void *
         return st;
     }
     memcpy(set->dims, first.dims, sizeof set->dims);
-    memcpy(info->dims, first.dims, sizeof info->dims);
-    info->dtype = AMG_U8;
+    amg_dataset_describe_images(info, AMG_U8, first.dims);
     info->num_samples = set->num_files;
     info->num_classes = set->num_classes;
-    info->sample_bytes = first.size_bytes;
     amg_tensor_clear(&first);
     *out = set;
     return AMG_OK;
@@ -348,7 +346,7 @@ static amg_status folder_open(const char *path, amg_dataset_split *split, void *
 
 /* A grey image in a set of RGB images is widened, which loses nothing; the other way
  * round would, and is an error like any other shape. */
-static amg_status folder_read(const void *opaque, int64_t row, void *x, int64_t *label,
+static amg_status folder_read(const void *opaque, int64_t row, void *x, void *y,
                               amg_error *err)
 {
     const folder_set *set = opaque;
@@ -372,7 +370,7 @@ static amg_status folder_read(const void *opaque, int64_t row, void *x, int64_t 
             return wrong;
         }
     }
-    if (label != NULL) *label = set->files[row].label;
+    amg_dataset_put_label(y, set->files[row].label);
     return AMG_OK;
 }
 

@@ -310,14 +310,12 @@ static void describe(idx_set *set, int64_t other_max, amg_dataset_info *info)
     const amg_idx *images = &set->images;
     const int64_t own_max = max_label(&set->labels);
     const int64_t *sides = images->dims + images->rank - 2;
-    info->dtype = images->dtype;
+    const int64_t channels = images->rank == 4 ? images->dims[1] : 1;
     info->num_samples = images->dims[0];
-    info->dims[0] = images->rank == 4 ? images->dims[1] : 1;
-    info->dims[1] = sides[0];
-    info->dims[2] = sides[1];
+    amg_dataset_describe_images(info, images->dtype,
+                                (const int64_t[]){channels, sides[0], sides[1]});
     info->num_classes = (own_max > other_max ? own_max : other_max) + 1;
-    set->sample_count = info->dims[0] * info->dims[1] * info->dims[2];
-    info->sample_bytes = (size_t)set->sample_count * amg_dtype_size(images->dtype);
+    set->sample_count = channels * sides[0] * sides[1];
 }
 
 static amg_status idx_open_set(const char *path, amg_dataset_split *split, void **out,
@@ -357,13 +355,13 @@ done:
     return st;
 }
 
-static amg_status idx_read(const void *opaque, int64_t row, void *x, int64_t *label,
+static amg_status idx_read(const void *opaque, int64_t row, void *x, void *y,
                            amg_error *err)
 {
     (void)err;
     const idx_set *set = opaque;
     const size_t count = (size_t)set->sample_count;
-    if (label != NULL) *label = set->labels.data[row];
+    amg_dataset_put_label(y, set->labels.data[row]);
     if (x == NULL) return AMG_OK;
     if (set->images.dtype == AMG_U8) {
         memcpy(x, set->images.data + (size_t)row * count, count);

@@ -18,6 +18,29 @@
 #define MAX_TEXT 1024 /* bytes of a name or path */
 #define MAX_ROWS ((int64_t)1 << 40)
 
+static const char *const task_names[] = {"classification", "regression",
+                                         "reconstruction"};
+static const char *const loss_names[] = {"cross_entropy", "mse"};
+
+const char *amg_task_name(amg_task task) { return task_names[task]; }
+
+const char *amg_loss_name(amg_loss_kind loss) { return loss_names[loss]; }
+
+bool amg_task_find_name(const char *name, amg_task *out)
+{
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(task_names[i], name)) {
+            *out = (amg_task)i;
+            return true;
+        }
+    return false;
+}
+
+amg_loss_kind amg_task_loss(amg_task task)
+{
+    return task == AMG_TASK_CLASSIFICATION ? AMG_LOSS_CROSS_ENTROPY : AMG_LOSS_MSE;
+}
+
 static amg_status no_memory(const amg_json_node *node, amg_error *err)
 {
     return amg_fail(err, AMG_NO_MEMORY, -1, node->doc->name,
@@ -40,17 +63,6 @@ static amg_status read_text(const amg_json_node *node, amg_manifest *m,
             return amg_json_fail(node, err, AMG_MALFORMED, "holds a control character");
     if (!(*out = amg_arena_strdup(&m->arena, text))) return no_memory(node, err);
     return AMG_OK;
-}
-
-/* The one value that this version knows. */
-static amg_status read_only_text(const amg_json_node *node, amg_manifest *m,
-                                 const char *known, const char **out, amg_error *err)
-{
-    amg_status st = read_text(node, m, out, err);
-    if (!st && strcmp(*out, known))
-        return amg_json_fail(node, err, AMG_UNSUPPORTED,
-                             "found \"%s\", expected \"%s\"", *out, known);
-    return st;
 }
 
 /* A path that cannot leave its folder: components between single '/', none of them "",
@@ -76,59 +88,146 @@ static amg_status read_path(const amg_json_node *node, amg_manifest *m,
     return st;
 }
 
+/* A dtype and dims that go together: of the input, of a target. */
+typedef struct {
+    amg_dtype dtype;
+    int rank;
+    int64_t dims[AMG_MAX_RANK];
+} shape;
+
+static amg_status read_shape(const amg_json_node *node, size_t min_rank,
+                             size_t max_rank, shape *out, amg_error *err)
+{
+    amg_json_node dtype = amg_json_member(node, "dtype");
+    amg_json_node dims = amg_json_member(node, "dims");
+    const char *type;
+    size_t rank, size;
+    amg_status st = amg_json_string(&dtype, &type, err);
+    if (st) return st;
+    if (!(out->dtype = amg_dtype_find_name(type)))
+        return amg_json_fail(&dtype, err, AMG_UNSUPPORTED, "unknown dtype \"%s\"",
+                             type);
+    if ((st = amg_json_array(&dims, min_rank, max_rank, &rank, err))) return st;
+    out->rank = (int)rank;
+    for (size_t i = 0; i < rank; i++) {
+        amg_json_node dim = amg_json_element(&dims, i);
+        if ((st = amg_json_int(&dim, 1, INT32_MAX, &out->dims[i], err))) return st;
+    }
+    if (amg_tensor_size(out->dtype, out->rank, out->dims, &size, NULL))
+        return amg_json_fail(&dims, err, AMG_OVERFLOW,
+                             "the product of its dims does not fit 63 bits");
+    return AMG_OK;
+}
+
+static amg_status read_task(const amg_json_node *node, amg_manifest *m, amg_error *err)
+{
+    const char *name;
+    amg_status st = amg_json_string(node, &name, err);
+    if (!st && !amg_task_find_name(name, &m->task))
+        return amg_json_fail(node, err, AMG_UNSUPPORTED,
+                             "found \"%s\", expected classification, regression or "
+                             "reconstruction",
+                             name);
+    return st;
+}
+
 static amg_status read_input(const amg_json_node *node, amg_manifest *m, amg_error *err)
 {
     static const char *const keys[] = {"name", "dtype", "dims"};
     amg_status st = amg_json_object(node, keys, 3, err);
     if (st) return st;
     amg_json_node name = amg_json_member(node, "name");
-    amg_json_node dtype = amg_json_member(node, "dtype");
-    amg_json_node dims = amg_json_member(node, "dims");
-    const char *type;
-    size_t rank, size;
+    shape s;
     if ((st = read_text(&name, m, &m->input_name, err))) return st;
-    if ((st = amg_json_string(&dtype, &type, err))) return st;
-    if (!(m->input_dtype = amg_dtype_find_name(type)))
-        return amg_json_fail(&dtype, err, AMG_UNSUPPORTED, "unknown dtype \"%s\"",
-                             type);
-    if ((st = amg_json_array(&dims, 1, AMG_MAX_RANK - 1, &rank, err))) return st;
-    m->input_rank = (int)rank;
-    for (size_t i = 0; i < rank; i++) {
-        amg_json_node dim = amg_json_element(&dims, i);
-        if ((st = amg_json_int(&dim, 1, INT32_MAX, &m->input_dims[i], err))) return st;
-    }
-    if (amg_tensor_size(m->input_dtype, m->input_rank, m->input_dims, &size, NULL))
-        return amg_json_fail(&dims, err, AMG_OVERFLOW,
-                             "the product of its dims does not fit 63 bits");
+    if ((st = read_shape(node, 1, AMG_MAX_RANK - 1, &s, err))) return st;
+    m->input_dtype = s.dtype;
+    m->input_rank = s.rank;
+    memcpy(m->input_dims, s.dims, (size_t)s.rank * sizeof *s.dims);
     return AMG_OK;
+}
+
+/* A shard's y puts rows and heads before a target's dims. */
+static amg_status read_target(const amg_json_node *node, amg_manifest *m,
+                              amg_error *err)
+{
+    static const char *const keys[] = {"dtype", "dims"};
+    const amg_dtype expected = m->task == AMG_TASK_CLASSIFICATION ? AMG_I32 : AMG_F32;
+    amg_status st = amg_json_object(node, keys, 2, err);
+    if (st) return st;
+    shape s;
+    if ((st = read_shape(node, 0, AMG_MAX_RANK - 2, &s, err))) return st;
+    if (s.dtype != expected) {
+        amg_json_node dtype = amg_json_member(node, "dtype");
+        return amg_json_fail(
+            &dtype, err, AMG_UNSUPPORTED, "found \"%s\", expected \"%s\" for %s",
+            amg_dtype_name(s.dtype), amg_dtype_name(expected), amg_task_name(m->task));
+    }
+    m->target_dtype = s.dtype;
+    m->target_rank = s.rank;
+    memcpy(m->target_dims, s.dims, (size_t)s.rank * sizeof *s.dims);
+    return AMG_OK;
+}
+
+static amg_status read_loss(const amg_json_node *node, const amg_manifest *m,
+                            amg_loss_kind *out, amg_error *err)
+{
+    const char *name;
+    amg_status st = amg_json_string(node, &name, err);
+    *out = amg_task_loss(m->task);
+    if (!st && strcmp(name, loss_names[*out]))
+        return amg_json_fail(node, err, AMG_UNSUPPORTED,
+                             "found \"%s\", expected \"%s\" for %s", name,
+                             loss_names[*out], amg_task_name(m->task));
+    return st;
+}
+
+/* The members that depend on the task, each used by one head only. */
+static amg_status read_head_target(const amg_json_node *node, amg_manifest *m,
+                                   amg_head *head, amg_error *err)
+{
+    amg_status st;
+    if (m->task == AMG_TASK_RECONSTRUCTION) {
+        amg_json_node target = amg_json_member(node, "target");
+        if ((st = read_text(&target, m, &head->target, err))) return st;
+        for (const amg_head *other = m->heads; other < head; other++)
+            if (!strcmp(other->target, head->target))
+                return amg_json_fail(&target, err, AMG_MALFORMED,
+                                     "\"%s\" is used twice", head->target);
+        return AMG_OK;
+    }
+    amg_json_node column = amg_json_member(node, "label_column");
+    int64_t label_column;
+    if ((st = amg_json_int(&column, 0, m->num_heads - 1, &label_column, err)))
+        return st;
+    head->label_column = (int)label_column;
+    for (const amg_head *other = m->heads; other < head; other++)
+        if (other->label_column == head->label_column)
+            return amg_json_fail(&column, err, AMG_MALFORMED, "%d is used twice",
+                                 head->label_column);
+    if (m->task == AMG_TASK_REGRESSION) return AMG_OK;
+    amg_json_node classes = amg_json_member(node, "num_classes");
+    return amg_json_int(&classes, 1, INT32_MAX, &head->num_classes, err);
 }
 
 static amg_status read_head(const amg_json_node *node, amg_manifest *m, amg_head *head,
                             amg_error *err)
 {
-    static const char *const keys[] = {"output", "label_column", "num_classes", "loss"};
-    amg_status st = amg_json_object(node, keys, 4, err);
+    static const char *const keys[][4] = {
+        [AMG_TASK_CLASSIFICATION] = {"output", "loss", "label_column", "num_classes"},
+        [AMG_TASK_REGRESSION] = {"output", "loss", "label_column"},
+        [AMG_TASK_RECONSTRUCTION] = {"output", "loss", "target"}};
+    const size_t num_keys = m->task == AMG_TASK_CLASSIFICATION ? 4 : 3;
+    amg_status st = amg_json_object(node, keys[m->task], num_keys, err);
     if (st) return st;
     amg_json_node output = amg_json_member(node, "output");
-    amg_json_node column = amg_json_member(node, "label_column");
-    amg_json_node classes = amg_json_member(node, "num_classes");
     amg_json_node loss = amg_json_member(node, "loss");
-    int64_t label_column;
     if ((st = read_text(&output, m, &head->output, err))) return st;
-    if ((st = amg_json_int(&column, 0, m->num_heads - 1, &label_column, err)))
-        return st;
-    head->label_column = (int)label_column;
-    if ((st = amg_json_int(&classes, 1, INT32_MAX, &head->num_classes, err))) return st;
-    if ((st = read_only_text(&loss, m, "cross_entropy", &head->loss, err))) return st;
-    for (const amg_head *other = m->heads; other < head; other++) {
+    for (const amg_head *other = m->heads; other < head; other++)
         if (!strcmp(other->output, head->output))
             return amg_json_fail(&output, err, AMG_MALFORMED, "\"%s\" is used twice",
                                  head->output);
-        if (other->label_column == head->label_column)
-            return amg_json_fail(&column, err, AMG_MALFORMED, "%d is used twice",
-                                 head->label_column);
-    }
-    return AMG_OK;
+    if ((st = read_head_target(node, m, head, err))) return st;
+    return read_loss(&loss, m, &head->loss, err);
 }
 
 static amg_status read_heads(const amg_json_node *node, amg_manifest *m, amg_error *err)
@@ -149,14 +248,17 @@ static amg_status read_heads(const amg_json_node *node, amg_manifest *m, amg_err
 static amg_status read_shard(const amg_json_node *node, amg_manifest *m,
                              amg_shard *shard, amg_error *err)
 {
-    static const char *const keys[] = {"x", "y", "rows"};
-    amg_status st = amg_json_object(node, keys, 3, err);
+    static const char *const keys[] = {"x", "rows", "y"};
+    const bool has_y = m->task != AMG_TASK_RECONSTRUCTION;
+    amg_status st = amg_json_object(node, keys, has_y ? 3 : 2, err);
     if (st) return st;
     amg_json_node x = amg_json_member(node, "x");
-    amg_json_node y = amg_json_member(node, "y");
     amg_json_node rows = amg_json_member(node, "rows");
     if ((st = read_path(&x, m, &shard->x, err))) return st;
-    if ((st = read_path(&y, m, &shard->y, err))) return st;
+    if (has_y) {
+        amg_json_node y = amg_json_member(node, "y");
+        if ((st = read_path(&y, m, &shard->y, err))) return st;
+    }
     return amg_json_int(&rows, 1, MAX_ROWS, &shard->rows, err);
 }
 
@@ -257,32 +359,37 @@ static amg_status read_files(const amg_json_node *node, amg_manifest *m, amg_err
 }
 
 /* Fills a zeroed manifest; on failure the caller clears it. The version is judged
- * first: a later version may have other members. */
+ * first: a later version may have other members. So is the task, which decides about
+ * the target. */
 static amg_status read_root(const amg_json_node *root, amg_manifest *m, amg_error *err)
 {
     static const char *const keys[] = {"version", "task", "input", "heads",
-                                       "train",   "val",  "files"};
+                                       "train",   "val",  "files", "target"};
     amg_json_node version = amg_json_member(root, "version");
+    amg_json_node task = amg_json_member(root, "task");
     int64_t number;
+    amg_status st;
     if (version.value) {
-        amg_status st = amg_json_int(&version, 1, INT32_MAX, &number, err);
-        if (st) return st;
+        if ((st = amg_json_int(&version, 1, INT32_MAX, &number, err))) return st;
         if (number != AMG_MANIFEST_VERSION)
             return amg_json_fail(&version, err, AMG_UNSUPPORTED,
                                  "found %" PRId64 ", expected %d", number,
                                  AMG_MANIFEST_VERSION);
     }
-    amg_status st = amg_json_object(root, keys, 7, err);
-    if (st) return st;
+    if (task.value && (st = read_task(&task, m, err))) return st;
+    const bool has_target = m->task != AMG_TASK_RECONSTRUCTION;
+    if ((st = amg_json_object(root, keys, has_target ? 8 : 7, err))) return st;
     m->version = AMG_MANIFEST_VERSION;
-    amg_json_node task = amg_json_member(root, "task");
     amg_json_node input = amg_json_member(root, "input");
     amg_json_node heads = amg_json_member(root, "heads");
     amg_json_node train = amg_json_member(root, "train");
     amg_json_node val = amg_json_member(root, "val");
     amg_json_node files = amg_json_member(root, "files");
-    if ((st = read_only_text(&task, m, "classification", &m->task, err))) return st;
     if ((st = read_input(&input, m, err))) return st;
+    if (has_target) {
+        amg_json_node target = amg_json_member(root, "target");
+        if ((st = read_target(&target, m, err))) return st;
+    }
     if ((st = read_heads(&heads, m, err))) return st;
     if ((st = read_split(&train, 1, m, &m->train, err))) return st;
     if ((st = read_split(&val, 0, m, &m->val, err))) return st;

@@ -8,8 +8,27 @@
 
 #define AMG_MANIFEST_VERSION 1
 
-/* One shard of a split: x is [rows, sample dims…], y is i32[rows, num_heads]. Paths are
- * relative to the job folder, with '/', and never leave it. */
+/* What the sub-networks learn: classes (i32 targets), numbers (f32 targets), or their
+ * own input (no targets). */
+typedef enum {
+    AMG_TASK_CLASSIFICATION,
+    AMG_TASK_REGRESSION,
+    AMG_TASK_RECONSTRUCTION
+} amg_task;
+
+typedef enum { AMG_LOSS_CROSS_ENTROPY, AMG_LOSS_MSE } amg_loss_kind;
+
+/* "classification", …; "cross_entropy", …: the words of job.json. */
+const char *amg_task_name(amg_task task);
+const char *amg_loss_name(amg_loss_kind loss);
+/* False if no task has this name. */
+bool amg_task_find_name(const char *name, amg_task *out);
+/* Cross entropy for classification, else the mean squared error. */
+amg_loss_kind amg_task_loss(amg_task task);
+
+/* One shard of a split: x is [rows, sample dims…], y is [rows, num_heads, target dims…]
+ * of the target's type, NULL in reconstruction. Paths are relative to the job folder,
+ * with '/', and never leave it. */
 typedef struct {
     const char *x, *y;
     int64_t rows;
@@ -23,10 +42,11 @@ typedef struct {
 
 /* One sub-network as the cloud sees it: graph output, its column of y, its loss. */
 typedef struct {
-    const char *output; /* name of the logits value in model.onnx */
-    int label_column;
-    int64_t num_classes;
-    const char *loss; /* "cross_entropy" */
+    const char *output;  /* name of the value in model.onnx */
+    int label_column;    /* of y; 0 in reconstruction */
+    int64_t num_classes; /* classification, else 0 */
+    amg_loss_kind loss;
+    const char *target; /* reconstruction: the value to reconstruct, else NULL */
 } amg_head;
 
 typedef struct {
@@ -38,11 +58,14 @@ typedef struct {
 typedef struct {
     amg_arena arena; /* owns every string and array below */
     int version;
-    const char *task; /* "classification" */
+    amg_task task;
     const char *input_name;
     amg_dtype input_dtype;
     int input_rank;
     int64_t input_dims[AMG_MAX_RANK]; /* without the batch dimension */
+    amg_dtype target_dtype; /* AMG_I32, AMG_F32; AMG_DTYPE_NONE in reconstruction */
+    int target_rank;
+    int64_t target_dims[AMG_MAX_RANK]; /* of one head and sample; [] = one number */
     int num_heads;
     amg_head *heads;
     amg_split train, val;

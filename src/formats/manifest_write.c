@@ -13,24 +13,50 @@
  * UTF-8. jansson's appenders and packers take NULL as failure, so only the last result
  * needs a look. */
 
-static json_t *make_input(const amg_manifest *m)
+static json_t *make_dims(int rank, const int64_t *values)
 {
     json_t *dims = json_array();
-    for (int i = 0; i < m->input_rank; i++)
-        if (json_array_append_new(dims, json_integer(m->input_dims[i]))) {
+    for (int i = 0; i < rank; i++)
+        if (json_array_append_new(dims, json_integer(values[i]))) {
             json_decref(dims);
             return NULL;
         }
-    return json_pack("{s:s, s:s, s:o}", "name", m->input_name, "dtype",
-                     amg_dtype_name(m->input_dtype), "dims", dims);
+    return dims;
 }
 
-static json_t *make_head(const void *item)
+static json_t *make_input(const amg_manifest *m)
+{
+    return json_pack("{s:s, s:s, s:o}", "name", m->input_name, "dtype",
+                     amg_dtype_name(m->input_dtype), "dims",
+                     make_dims(m->input_rank, m->input_dims));
+}
+
+static json_t *make_target(const amg_manifest *m)
+{
+    return json_pack("{s:s, s:o}", "dtype", amg_dtype_name(m->target_dtype), "dims",
+                     make_dims(m->target_rank, m->target_dims));
+}
+
+static json_t *make_class_head(const void *item)
 {
     const amg_head *h = item;
     return json_pack("{s:s, s:i, s:I, s:s}", "output", h->output, "label_column",
                      h->label_column, "num_classes", (json_int_t)h->num_classes, "loss",
-                     h->loss);
+                     amg_loss_name(h->loss));
+}
+
+static json_t *make_number_head(const void *item)
+{
+    const amg_head *h = item;
+    return json_pack("{s:s, s:i, s:s}", "output", h->output, "label_column",
+                     h->label_column, "loss", amg_loss_name(h->loss));
+}
+
+static json_t *make_input_head(const void *item)
+{
+    const amg_head *h = item;
+    return json_pack("{s:s, s:s, s:s}", "output", h->output, "target", h->target,
+                     "loss", amg_loss_name(h->loss));
 }
 
 static json_t *make_shard(const void *item)
@@ -38,6 +64,12 @@ static json_t *make_shard(const void *item)
     const amg_shard *s = item;
     return json_pack("{s:s, s:s, s:I}", "x", s->x, "y", s->y, "rows",
                      (json_int_t)s->rows);
+}
+
+static json_t *make_bare_shard(const void *item)
+{
+    const amg_shard *s = item;
+    return json_pack("{s:s, s:I}", "x", s->x, "rows", (json_int_t)s->rows);
 }
 
 static json_t *make_file(const void *item)
@@ -61,21 +93,36 @@ static json_t *make_list(const void *items, int count, size_t item_size,
     return list;
 }
 
-static json_t *make_split(const amg_split *s)
+static json_t *make_split(const amg_manifest *m, const amg_split *s)
 {
-    return json_pack(
-        "{s:I, s:o}", "num_samples", (json_int_t)s->num_samples, "shards",
-        make_list(s->shards, s->num_shards, sizeof *s->shards, make_shard));
+    json_t *(*make)(const void *) =
+        m->task == AMG_TASK_RECONSTRUCTION ? make_bare_shard : make_shard;
+    return json_pack("{s:I, s:o}", "num_samples", (json_int_t)s->num_samples, "shards",
+                     make_list(s->shards, s->num_shards, sizeof *s->shards, make));
+}
+
+static json_t *make_heads(const amg_manifest *m)
+{
+    static json_t *(*const make[])(const void *) = {
+        [AMG_TASK_CLASSIFICATION] = make_class_head,
+        [AMG_TASK_REGRESSION] = make_number_head,
+        [AMG_TASK_RECONSTRUCTION] = make_input_head};
+    return make_list(m->heads, m->num_heads, sizeof *m->heads, make[m->task]);
 }
 
 static json_t *make_root(const amg_manifest *m)
 {
-    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "version", m->version,
-                     "task", m->task, "input", make_input(m), "heads",
-                     make_list(m->heads, m->num_heads, sizeof *m->heads, make_head),
-                     "train", make_split(&m->train), "val", make_split(&m->val),
-                     "files",
-                     make_list(m->files, m->num_files, sizeof *m->files, make_file));
+    json_t *files = make_list(m->files, m->num_files, sizeof *m->files, make_file);
+    if (m->task == AMG_TASK_RECONSTRUCTION)
+        return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "version", m->version,
+                         "task", amg_task_name(m->task), "input", make_input(m),
+                         "heads", make_heads(m), "train", make_split(m, &m->train),
+                         "val", make_split(m, &m->val), "files", files);
+    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", m->version,
+                     "task", amg_task_name(m->task), "input", make_input(m), "target",
+                     make_target(m), "heads", make_heads(m), "train",
+                     make_split(m, &m->train), "val", make_split(m, &m->val), "files",
+                     files);
 }
 
 /* The canonical bytes, owned. */

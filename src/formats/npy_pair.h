@@ -1,4 +1,4 @@
-/* Two arrays "x.npy,y.npy": samples and labels. */
+/* Arrays "x.npy,y.npy" or "x.npy": samples and targets, or samples alone. */
 #ifndef AMG_FORMATS_NPY_PAIR_H
 #define AMG_FORMATS_NPY_PAIR_H
 

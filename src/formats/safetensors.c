@@ -382,3 +382,10 @@ void amg_safetensors_metadata(const amg_safetensors *st, size_t i, const char **
     *key = st->metadata[2 * i];
     *value = st->metadata[2 * i + 1];
 }
+
+const char *amg_safetensors_find_metadata(const amg_safetensors *st, const char *key)
+{
+    for (size_t i = 0; i < st->num_metadata; i++)
+        if (!strcmp(st->metadata[2 * i], key)) return st->metadata[2 * i + 1];
+    return NULL;
+}

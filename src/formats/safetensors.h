@@ -46,11 +46,28 @@ AMG_MUST_CHECK amg_status amg_safetensors_get(const amg_safetensors *st,
 size_t amg_safetensors_num_metadata(const amg_safetensors *st);
 void amg_safetensors_metadata(const amg_safetensors *st, size_t i, const char **key,
                               const char **value);
+/* The value of a "__metadata__" key; NULL if absent. The reader's. */
+const char *amg_safetensors_find_metadata(const amg_safetensors *st, const char *key);
+
+/* The key under which trained weights say how many steps they were trained for, as a
+ * decimal number. */
+#define AMG_ST_STEPS "steps"
+
+/* A "__metadata__" pair to write: UTF-8, keys unique. */
+typedef struct {
+    const char *key, *value;
+} amg_st_pair;
 
 /* Writes entries in the given order, no metadata, beside and renamed. Same input, same
- * bytes. */
+ * bytes. The second form puts num_pairs pairs of metadata in front, in the given order.
+ */
 AMG_MUST_CHECK amg_status amg_safetensors_write(const char *path,
                                                 const amg_st_entry *entries,
                                                 size_t count, amg_error *err);
+AMG_MUST_CHECK amg_status amg_safetensors_write_with(const char *path,
+                                                     const amg_st_entry *entries,
+                                                     size_t count,
+                                                     const amg_st_pair *pairs,
+                                                     size_t num_pairs, amg_error *err);
 
 #endif

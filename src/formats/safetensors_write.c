@@ -1,7 +1,7 @@
 /* Writing safetensors. Consumes named tensors, produces one file: compact JSON header,
  * space-padded so that the data begin at a multiple of 8 (as the reference
- * implementation does), then the tensors back to back in the given order. No metadata,
- * no time, no tool name: the same input gives the same bytes. */
+ * implementation does), then the tensors back to back in the given order. No metadata
+ * but the caller's, no time, no tool name: the same input gives the same bytes. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include "formats/safetensors.h"
 
 #define PREFIX_BYTES 8
+#define METADATA "__metadata__"
 
 static amg_status no_memory(const char *path, amg_error *err)
 {
@@ -23,7 +24,7 @@ static amg_status check_entry(const amg_st_entry *e, amg_error *err)
 {
     const amg_tensor *t = &e->tensor;
     size_t size;
-    if (!strcmp(e->name, "__metadata__"))
+    if (!strcmp(e->name, METADATA))
         return amg_fail(err, AMG_INVALID, -1, e->name, "this name is reserved");
     if (t->dtype <= AMG_DTYPE_NONE || t->dtype >= AMG_DTYPE_COUNT)
         return amg_fail(err, AMG_INVALID, -1, e->name, "the tensor has no dtype");
@@ -73,15 +74,35 @@ static amg_status add_entry(json_t *header, const amg_st_entry *e, size_t *at,
     return AMG_OK;
 }
 
-/* The padded header of all entries, as an owned buffer of *size bytes. */
-static amg_status make_header(const char *path, const amg_st_entry *entries,
-                              size_t count, char **out, size_t *size, amg_error *err)
+/* The metadata object, first in the header as the reference writes it. */
+static amg_status add_metadata(json_t *header, const amg_st_pair *pairs, size_t count,
+                               amg_error *err)
 {
-    amg_status st = AMG_OK;
+    if (count == 0) return AMG_OK;
+    json_t *object = json_object();
+    if (json_object_set_new(header, METADATA, object)) return no_memory(METADATA, err);
+    for (size_t i = 0; i < count; i++) {
+        const char *key = pairs[i].key;
+        if (json_object_get(object, key))
+            return amg_fail(err, AMG_INVALID, -1, METADATA, "key \"%s\" is given twice",
+                            key);
+        if (json_object_set_new(object, key, json_string(pairs[i].value)))
+            return amg_fail(err, AMG_INVALID, -1, METADATA,
+                            "pair %zu is not UTF-8, or memory ran out", i);
+    }
+    return AMG_OK;
+}
+
+/* The padded header, as an owned buffer of *size bytes. */
+static amg_status make_header(const char *path, const amg_st_entry *entries,
+                              size_t count, const amg_st_pair *pairs, size_t num_pairs,
+                              char **out, size_t *size, amg_error *err)
+{
     size_t at = 0;
     char *text = NULL;
     json_t *header = json_object();
     if (!header) return no_memory(path, err);
+    amg_status st = add_metadata(header, pairs, num_pairs, err);
     for (size_t i = 0; i < count && !st; i++)
         st = add_entry(header, &entries[i], &at, err);
     if (st) goto done;
@@ -104,9 +125,17 @@ done:
 amg_status amg_safetensors_write(const char *path, const amg_st_entry *entries,
                                  size_t count, amg_error *err)
 {
+    return amg_safetensors_write_with(path, entries, count, NULL, 0, err);
+}
+
+amg_status amg_safetensors_write_with(const char *path, const amg_st_entry *entries,
+                                      size_t count, const amg_st_pair *pairs,
+                                      size_t num_pairs, amg_error *err)
+{
     char *header = NULL;
     size_t size = 0;
-    amg_status st = make_header(path, entries, count, &header, &size, err);
+    amg_status st =
+        make_header(path, entries, count, pairs, num_pairs, &header, &size, err);
     if (st) return st;
     amg_outfile f;
     if ((st = amg_outfile_open(path, 0644, false, &f, err))) goto done;

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "graph/eval.h"
 #include "graph/infer.h"
 
 /* ---- errors and memory ---- */
@@ -317,6 +318,29 @@ static bool copy_attrs(amg_builder *b, amg_node *node, const amg_attr *attrs)
     return true;
 }
 
+/* A shape that the node computes from the batch is kept with its value, so that what
+ * reads it has dims before the batch is planned. */
+static bool note_shape(amg_builder *b, const amg_node *node)
+{
+    amg_value *out = &b->g->values[node->outputs[0]];
+    const size_t most = 2 * AMG_MAX_RANK * sizeof(int64_t);
+    amg_tensor t = {.dtype = out->dtype, .rank = out->rank};
+    if ((out->dtype != AMG_I64 && out->dtype != AMG_BOOL) || node->num_outputs != 1)
+        return true;
+    if (!amg_eval_ready(b->g->values, node)) return true;
+    memcpy(t.dims, out->dims, sizeof t.dims);
+    if (amg_tensor_size(t.dtype, t.rank, t.dims, &t.size_bytes, NULL) ||
+        t.size_bytes > most)
+        return true;
+    t.data = amg_arena_alloc(&b->g->arena, most);
+    if (!t.data) {
+        amg_builder_no_memory(b);
+        return false;
+    }
+    if (amg_eval_node(b->g->values, node, 0, &t)) out->data = t;
+    return true;
+}
+
 /* Adds a node whose inputs are known to be valid ids or absent. */
 static bool add_node(amg_builder *b, amg_node node, const amg_attr *attrs,
                      const char *const *output_names)
@@ -329,8 +353,9 @@ static bool add_node(amg_builder *b, amg_node node, const amg_attr *attrs,
         !add_outputs(b, &node, output_names))
         return false;
     g->nodes[g->num_nodes++] = node;
-    b->status = amg_infer_node(g->values, &g->nodes[g->num_nodes - 1], &b->error);
-    return b->status == AMG_OK;
+    const amg_node *added = &g->nodes[g->num_nodes - 1];
+    b->status = amg_infer_node(g->values, added, &b->error);
+    return b->status == AMG_OK && note_shape(b, added);
 }
 
 void amg_builder_node_multi(amg_builder *b, amg_op op, const char *name,

@@ -7,6 +7,8 @@
  *   BUFFER      one is, and a trainable lies upstream */
 #include "graph/graph.h"
 
+#include <math.h>
+
 enum {
     MARK_NONE = AMG_ROLE_CONSTANT,
     MARK_REACHES = AMG_ROLE_TRAINABLE,
@@ -18,13 +20,23 @@ static amg_value *input_value(const amg_graph *g, const amg_node *node, int i)
     return node->inputs[i] == AMG_NO_VALUE ? NULL : &g->values[node->inputs[i]];
 }
 
-/* A parameter, seen through Identity nodes (exporters share weights through them). */
+/* A parameter, seen through Identity nodes (exporters share weights through them) and
+ * Expand (a class token, repeated for each sample). */
 static amg_value *as_param(const amg_graph *g, amg_value *v)
 {
     while (v && v->kind == AMG_VALUE_ACTIVATION &&
-           g->nodes[v->producer].op == AMG_OP_IDENTITY)
+           (g->nodes[v->producer].op == AMG_OP_IDENTITY ||
+            g->nodes[v->producer].op == AMG_OP_EXPAND))
         v = input_value(g, &g->nodes[v->producer], 0);
     return v && v->kind == AMG_VALUE_PARAM && v->dtype == AMG_F32 ? v : NULL;
+}
+
+/* Whether one of node's outputs leads to an output of the graph. */
+static bool reaches(const amg_graph *g, const amg_node *node)
+{
+    for (int i = 0; i < node->num_outputs; i++)
+        if ((int)g->values[node->outputs[i]].role != MARK_NONE) return true;
+    return false;
 }
 
 /* From the outputs back along inputs that carry a gradient. */
@@ -34,9 +46,7 @@ static void mark_reaching(amg_graph *g)
         g->values[g->outputs[i]].role = AMG_ROLE_TRAINABLE;
     for (int n = g->num_nodes - 1; n >= 0; n--) {
         const amg_node *node = &g->nodes[n];
-        if (!(amg_op_get(node->op)->flags & AMG_OP_D) ||
-            (int)g->values[node->outputs[0]].role == MARK_NONE)
-            continue;
+        if (!(amg_op_get(node->op)->flags & AMG_OP_D) || !reaches(g, node)) continue;
         for (int i = 0; i < node->num_inputs; i++) {
             amg_value *v = input_value(g, node, i);
             if (v && v->kind == AMG_VALUE_ACTIVATION) v->role = AMG_ROLE_TRAINABLE;
@@ -54,21 +64,61 @@ static bool downstream(const amg_graph *g, const amg_node *node)
     return false;
 }
 
-/* Whether input i of node, a float parameter, is a weight. */
-static bool is_weight(const amg_node *node, int i, const amg_value *param,
-                      bool is_downstream)
+/* More than one element; none of them as large as those of an attention mask, which are
+ * infinite or the lowest number. */
+static bool is_tensor_of_weights(const amg_value *param)
 {
     bool one_element = true;
+    for (int d = 0; d < param->rank; d++)
+        one_element = one_element && param->dims[d] == 1;
+    if (one_element || !param->data.data) return !one_element;
+    const float *data = param->data.data;
+    for (int64_t i = 0, n = amg_tensor_count(&param->data); i < n; i++)
+        if (fabsf(data[i]) >= 1e30f) return false;
+    return true;
+}
+
+/* Whether all elements are x; false if there are no data. */
+static bool is_all(const amg_value *param, float x)
+{
+    const float *data = param->data.data;
+    if (!data) return false;
+    for (int64_t i = 0, n = amg_tensor_count(&param->data); i < n; i++)
+        if (data[i] != x) return false;
+    return true;
+}
+
+/* Input i of an InstanceNormalization. Exporters write a GroupNorm as a Reshape to one
+ * channel a group and an InstanceNormalization with scale 1 and bias 0, both constants:
+ * the weights follow in a Mul and an Add. */
+static bool is_instance_weight(const amg_graph *g, const amg_node *node, int i)
+{
+    const amg_value *x = input_value(g, node, 0), *scale = input_value(g, node, 1);
+    const amg_value *bias = input_value(g, node, 2);
+    bool reshaped = x->producer >= 0 && g->nodes[x->producer].op == AMG_OP_RESHAPE;
+    return i > 0 && !(reshaped && is_all(scale, 1) && is_all(bias, 0));
+}
+
+/* Whether input i of node, a float parameter, is a weight. */
+static bool is_weight(const amg_graph *g, const amg_node *node, int i,
+                      const amg_value *param, bool is_downstream)
+{
     switch (node->op) {
     case AMG_OP_CONV:
+    case AMG_OP_CONV_TRANSPOSE:
     case AMG_OP_GEMM:
     case AMG_OP_MAT_MUL: return true;
     case AMG_OP_BATCH_NORM: return i < 3;
+    case AMG_OP_LAYER_NORM:
+    case AMG_OP_GROUP_NORM: return i > 0;
+    case AMG_OP_INSTANCE_NORM: return is_instance_weight(g, node, i);
+    case AMG_OP_PRELU: return i == 1;
+    case AMG_OP_LSTM:
+    case AMG_OP_GRU: return i >= 1 && i <= 3;
+    case AMG_OP_GATHER: return i == 0;
     case AMG_OP_ADD:
     case AMG_OP_MUL:
-        for (int d = 0; d < param->rank; d++)
-            one_element = one_element && param->dims[d] == 1;
-        return is_downstream && !one_element;
+    case AMG_OP_CONCAT: return is_downstream && is_tensor_of_weights(param);
     default: return false;
     }
 }
@@ -82,7 +132,7 @@ static bool classify_node(amg_graph *g, const amg_node *node)
     for (int i = 0; i < node->num_inputs; i++) {
         amg_value *param = as_param(g, input_value(g, node, i));
         if (!param) continue;
-        if (is_weight(node, i, param, down)) {
+        if (is_weight(g, node, i, param, down)) {
             param->role = AMG_ROLE_TRAINABLE;
             found = true;
         } else if (node->op == AMG_OP_BATCH_NORM && param->role != AMG_ROLE_TRAINABLE) {
@@ -98,10 +148,11 @@ void amg_graph_classify(amg_graph *g)
     mark_reaching(g);
     for (int n = 0; n < g->num_nodes; n++) {
         const amg_node *node = &g->nodes[n];
-        amg_value *out = &g->values[node->outputs[0]];
-        if (amg_op_get(node->op)->flags & AMG_OP_D && (int)out->role != MARK_NONE &&
-            classify_node(g, node))
-            out->role = AMG_ROLE_BUFFER;
+        if (!(amg_op_get(node->op)->flags & AMG_OP_D) || !reaches(g, node) ||
+            !classify_node(g, node))
+            continue;
+        for (int i = 0; i < node->num_outputs; i++)
+            g->values[node->outputs[i]].role = AMG_ROLE_BUFFER;
     }
     for (int v = 0; v < g->num_values; v++)
         if (g->values[v].kind != AMG_VALUE_PARAM) g->values[v].role = AMG_ROLE_CONSTANT;

@@ -10,13 +10,29 @@ static double sample_count(const amg_value *v)
     return n;
 }
 
-/* Multiply-adds behind one output element. */
+/* Multiply-adds behind one element: of the output, or, of a ConvTranspose, of the
+ * input.
+ */
 static double depth(const amg_graph *g, const amg_node *node)
 {
     const amg_value *x = &g->values[node->inputs[0]], *w = &g->values[node->inputs[1]];
     if (x->rank < 2 || w->rank < 2) return 0;
-    if (node->op != AMG_OP_CONV) return (double)x->dims[x->rank - 1];
-    return (double)w->dims[1] * (double)w->dims[2] * (double)w->dims[3];
+    if (node->op != AMG_OP_CONV && node->op != AMG_OP_CONV_TRANSPOSE)
+        return (double)x->dims[x->rank - 1];
+    double n = 1;
+    for (int i = 1; i < w->rank; i++) n *= (double)w->dims[i];
+    return n;
+}
+
+/* Multiply-adds of an LSTM or GRU on one sample: its steps times W and R. */
+static double recurrent(const amg_graph *g, const amg_node *node)
+{
+    const amg_value *x = &g->values[node->inputs[0]], *w = &g->values[node->inputs[1]];
+    const amg_value *r = &g->values[node->inputs[2]];
+    if (x->rank != 3 || w->rank != 3 || r->rank != 3) return 0;
+    const double steps = (double)x->dims[amg_attr_int(node, "layout", 0) ? 1 : 0];
+    return steps * (double)(w->dims[0] * w->dims[1]) *
+           (double)(w->dims[2] + r->dims[2]);
 }
 
 double amg_graph_flops(const amg_graph *g)
@@ -24,9 +40,19 @@ double amg_graph_flops(const amg_graph *g)
     double flops = 0;
     for (int n = 0; n < g->num_nodes; n++) {
         const amg_node *node = &g->nodes[n];
-        if (node->op == AMG_OP_CONV || node->op == AMG_OP_GEMM ||
-            node->op == AMG_OP_MAT_MUL)
+        switch (node->op) {
+        case AMG_OP_CONV:
+        case AMG_OP_GEMM:
+        case AMG_OP_MAT_MUL:
             flops += 2 * depth(g, node) * sample_count(&g->values[node->outputs[0]]);
+            break;
+        case AMG_OP_CONV_TRANSPOSE:
+            flops += 2 * depth(g, node) * sample_count(&g->values[node->inputs[0]]);
+            break;
+        case AMG_OP_LSTM:
+        case AMG_OP_GRU: flops += 2 * recurrent(g, node); break;
+        default: break;
+        }
     }
     return flops;
 }

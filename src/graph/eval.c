@@ -2,6 +2,7 @@
  * block copies, for any dtype) and those that compute (I64, I32 and F32). */
 #include "graph/eval.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -11,6 +12,7 @@
 typedef struct {
     const amg_value *values;
     const amg_node *node;
+    int which; /* output */
     amg_tensor *out;
 } eval;
 
@@ -26,28 +28,64 @@ static bool has_in(const eval *e, int i)
     return i < e->node->num_inputs && e->node->inputs[i] != AMG_NO_VALUE;
 }
 
-bool amg_eval_carries_batch(const amg_node *node, int i)
+/* Whether node may be evaluated with the batch among the elements of input i. */
+static bool carries_batch(const amg_node *node, int i)
 {
     switch (node->op) {
-    case AMG_OP_CONCAT: return true;
+    case AMG_OP_CONCAT:
+    case AMG_OP_ADD:
+    case AMG_OP_SUB:
+    case AMG_OP_MUL:
+    case AMG_OP_DIV:
+    case AMG_OP_EQUAL: return true;
     case AMG_OP_WHERE: return i > 0;
+    case AMG_OP_CAST: return amg_attr_int(node, "to", 0) == amg_dtype_onnx(AMG_I64);
+    case AMG_OP_IDENTITY:
     case AMG_OP_RESHAPE:
     case AMG_OP_SQUEEZE:
     case AMG_OP_UNSQUEEZE:
     case AMG_OP_TRANSPOSE:
     case AMG_OP_GATHER:
     case AMG_OP_SLICE:
+    case AMG_OP_SPLIT:
+    case AMG_OP_TILE:
     case AMG_OP_EXPAND: return i == 0;
     default: return false;
     }
 }
 
+int64_t amg_eval_batches(int64_t v)
+{
+    const int64_t most = (int64_t)1 << 20;
+    if (v >= 0 || v % AMG_EVAL_BATCH != 0 || v / AMG_EVAL_BATCH > most) return 0;
+    return v / AMG_EVAL_BATCH;
+}
+
 bool amg_eval_has_batch(const amg_tensor *t)
 {
-    if (t->dtype != AMG_I64) return false;
+    if (t->dtype != AMG_I64 || !t->data) return false;
     for (int64_t i = 0, n = amg_tensor_count(t); i < n; i++)
-        if (((const int64_t *)t->data)[i] == AMG_EVAL_BATCH) return true;
+        if (amg_eval_batches(((const int64_t *)t->data)[i])) return true;
     return false;
+}
+
+bool amg_eval_ready(const amg_value *values, const amg_node *node)
+{
+    if (!(amg_op_get(node->op)->flags & AMG_OP_F)) return false;
+    for (int k = 0; k < node->num_outputs; k++) {
+        const amg_value *out = &values[node->outputs[k]];
+        if (out->rank < 0) return false;
+        for (int i = 0; i < out->rank; i++)
+            if (out->dims[i] < 0) return false;
+    }
+    if (node->op == AMG_OP_SHAPE) return true;
+    for (int i = 0; i < node->num_inputs; i++) {
+        if (node->inputs[i] == AMG_NO_VALUE) continue;
+        const amg_tensor *t = &values[node->inputs[i]].data;
+        if (!t->data || (!carries_batch(node, i) && amg_eval_has_batch(t)))
+            return false;
+    }
+    return true;
 }
 
 /* ---- moving elements ---- */
@@ -113,6 +151,25 @@ static bool eval_expand(const eval *e)
     return true;
 }
 
+/* Each dim begins again where the input's ends. */
+static bool eval_tile(const eval *e)
+{
+    const amg_tensor *x = in(e, 0);
+    size_t size = amg_dtype_size(x->dtype);
+    int64_t own[AMG_MAX_RANK] = {0};
+    strides_of(x, own);
+    for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
+        int64_t from = 0, rest = i;
+        for (int d = x->rank - 1; d >= 0; d--) {
+            from += rest % e->out->dims[d] % x->dims[d] * own[d];
+            rest /= e->out->dims[d];
+        }
+        memcpy((char *)e->out->data + (size_t)i * size,
+               (const char *)x->data + (size_t)from * size, size);
+    }
+    return true;
+}
+
 static bool eval_transpose(const eval *e)
 {
     const amg_tensor *x = in(e, 0);
@@ -153,6 +210,38 @@ static bool eval_slice(const eval *e)
         own[axis] = e->out->dims[axis] > 1 ? own[axis] * step[i] : 0;
     }
     move(x, base, own, e->out);
+    return true;
+}
+
+/* The upper or lower triangle of matrices, from diagonal k; zeros elsewhere. */
+static bool eval_trilu(const eval *e)
+{
+    const amg_tensor *x = in(e, 0);
+    const bool upper = amg_attr_int(e->node, "upper", 1) != 0;
+    const size_t size = amg_dtype_size(x->dtype);
+    int64_t k = 0;
+    int count;
+    if (x->rank < 2 || (has_in(e, 1) && !amg_value_ints(in_value(e, 1), 1, &k, &count)))
+        return false;
+    const int64_t rows = x->dims[x->rank - 2], columns = x->dims[x->rank - 1];
+    for (int64_t i = 0, n = amg_tensor_count(x); i < n; i++) {
+        const int64_t above = i % columns - i / columns % rows; /* the diagonal */
+        if (upper ? above >= k : above <= k)
+            memcpy((char *)e->out->data + (size_t)i * size,
+                   (const char *)x->data + (size_t)i * size, size);
+    }
+    return true;
+}
+
+static bool eval_split(const eval *e)
+{
+    const amg_tensor *x = in(e, 0);
+    int axis = amg_axis_find(amg_attr_int(e->node, "axis", 0), x->rank);
+    int64_t own[AMG_MAX_RANK] = {0}, start = 0;
+    strides_of(x, own);
+    for (int i = 0; i < e->which; i++)
+        start += e->values[e->node->outputs[i]].dims[axis];
+    move(x, start * own[axis], own, e->out);
     return true;
 }
 
@@ -267,6 +356,18 @@ static bool eval_cast(const eval *e)
     return true;
 }
 
+/* Whether c, computed from a and b, holds for every batch: one that went into it comes
+ * out as a multiple of the batch or cancels out (N*8/N), and none equals a dim that may
+ * be the batch. */
+static bool holds_for_any_batch(amg_op op, number a, number b, number c)
+{
+    int64_t na = amg_eval_batches(a.i), nb = amg_eval_batches(b.i);
+    if (a.is_float || (na == 0 && nb == 0)) return true;
+    if (op == AMG_OP_EQUAL) return (na && nb) || (na ? b.i : a.i) <= 0;
+    if (op == AMG_OP_DIV && !na) return false;
+    return amg_eval_batches(c.i) || (c.i >= 0 && c.i < -AMG_EVAL_BATCH / 2);
+}
+
 /* Integers round towards zero as ONNX wants; one float operation in double, rounded to
  * F32 after it, gives F32's own result. */
 static bool compute(amg_op op, number a, number b, number *out)
@@ -290,11 +391,38 @@ static bool compute(amg_op op, number a, number b, number *out)
         if (b.i == 0 || (b.i == -1 && a.i == INT64_MIN)) return false;
         out->i = a.i / b.i;
         return true;
+    case AMG_OP_MOD: /* the sign is the divisor's */
+        if (a.is_float || b.i == 0 || b.i == -1) return false;
+        out->i = a.i % b.i;
+        if (out->i && (out->i < 0) != (b.i < 0)) out->i += b.i;
+        return true;
+    case AMG_OP_POW:
+        out->f = pow(a.f, b.is_float ? b.f : (double)b.i);
+        return a.is_float;
     case AMG_OP_EQUAL:
         *out = (number){.i = a.is_float ? a.f == b.f : a.i == b.i};
         return true;
     default: return false;
     }
+}
+
+/* Exporters scale attention by the square root of a dim. */
+static bool eval_unary(const eval *e)
+{
+    for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
+        number v;
+        if (!load(in(e, 0), i, &v)) return false;
+        if (e->node->op == AMG_OP_NEG) {
+            if (v.i == INT64_MIN) return false;
+            v.i = -v.i;
+            v.f = -v.f;
+        } else {
+            if (!v.is_float) return false;
+            v.f = e->node->op == AMG_OP_SQRT ? sqrt(v.f) : 1 / v.f;
+        }
+        if (!store(e->out, i, v)) return false;
+    }
+    return true;
 }
 
 static bool eval_binary(const eval *e)
@@ -306,7 +434,8 @@ static bool eval_binary(const eval *e)
         number a, b, c;
         if (!load(in(e, 0), offset_of(e->out, sa, i), &a) ||
             !load(in(e, 1), offset_of(e->out, sb, i), &b) ||
-            !compute(e->node->op, a, b, &c) || !store(e->out, i, c))
+            !compute(e->node->op, a, b, &c) ||
+            !holds_for_any_batch(e->node->op, a, b, c) || !store(e->out, i, c))
             return false;
     }
     return true;
@@ -321,7 +450,7 @@ static bool eval_shape(const eval *e)
     if (begin < 0) begin = begin + x->rank < 0 ? 0 : begin + x->rank;
     for (int64_t i = 0; i < e->out->dims[0]; i++) {
         int64_t dim = x->dims[begin + i];
-        ((int64_t *)e->out->data)[i] = dim == AMG_DIM_BATCH ? AMG_EVAL_BATCH : dim;
+        ((int64_t *)e->out->data)[i] = dim < 0 ? -dim * AMG_EVAL_BATCH : dim;
     }
     return true;
 }
@@ -363,17 +492,20 @@ static bool eval_range(const eval *e)
     return true;
 }
 
-bool amg_eval_node(const amg_value *values, const amg_node *node, amg_tensor *out)
+bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
+                   amg_tensor *out)
 {
-    eval e = {.values = values, .node = node, .out = out};
+    eval e = {.values = values, .node = node, .which = which, .out = out};
     switch (node->op) {
     case AMG_OP_IDENTITY:
     case AMG_OP_RESHAPE:
     case AMG_OP_SQUEEZE:
     case AMG_OP_UNSQUEEZE: return eval_same(&e);
     case AMG_OP_EXPAND: return eval_expand(&e);
+    case AMG_OP_TILE: return eval_tile(&e);
     case AMG_OP_TRANSPOSE: return eval_transpose(&e);
     case AMG_OP_SLICE: return eval_slice(&e);
+    case AMG_OP_SPLIT: return eval_split(&e);
     case AMG_OP_GATHER: return eval_gather(&e);
     case AMG_OP_CONCAT: return eval_concat(&e);
     case AMG_OP_WHERE: return eval_where(&e);
@@ -382,7 +514,13 @@ bool amg_eval_node(const amg_value *values, const amg_node *node, amg_tensor *ou
     case AMG_OP_SUB:
     case AMG_OP_MUL:
     case AMG_OP_DIV:
+    case AMG_OP_MOD:
+    case AMG_OP_POW:
     case AMG_OP_EQUAL: return eval_binary(&e);
+    case AMG_OP_NEG:
+    case AMG_OP_SQRT:
+    case AMG_OP_RECIPROCAL: return eval_unary(&e);
+    case AMG_OP_TRILU: return eval_trilu(&e);
     case AMG_OP_SHAPE: return eval_shape(&e);
     case AMG_OP_CONSTANT: return eval_constant(&e);
     case AMG_OP_CONSTANT_OF_SHAPE: return eval_constant_of_shape(&e);

@@ -5,18 +5,23 @@
 
 #include "graph/graph.h"
 
-/* The batch dimension as an element of an I64 tensor while it has no number: Shape
- * makes it and operators that only move elements carry it. */
-#define AMG_EVAL_BATCH INT64_MIN
+/* The batch as an element of an I64 tensor while it has no number: Shape makes it,
+ * operators that move elements carry it, and it counts: k times it is k times the
+ * batch. No real shape comes near it. */
+#define AMG_EVAL_BATCH (-((int64_t)1 << 40))
 
-/* Whether node may be evaluated with AMG_EVAL_BATCH among the elements of input i. */
-bool amg_eval_carries_batch(const amg_node *node, int i);
-/* Whether an I64 tensor holds AMG_EVAL_BATCH. */
+/* k > 0 if v is k times the batch, else 0. */
+int64_t amg_eval_batches(int64_t v);
+/* Whether an I64 tensor holds a multiple of the batch. */
 bool amg_eval_has_batch(const amg_tensor *t);
+/* Whether everything that node reads is known well enough to compute it, its outputs'
+ * shapes too: for most operators, without the batch in it. */
+bool amg_eval_ready(const amg_value *values, const amg_node *node);
 
-/* Computes node, whose inputs are known (in values[].data), into out: zeroed, of the
- * output's inferred dtype and shape. Shape needs its input's dims only. false: not
- * something that can be computed here. */
-bool amg_eval_node(const amg_value *values, const amg_node *node, amg_tensor *out);
+/* Computes output `which` of node, whose inputs are known (in values[].data), into out:
+ * zeroed, of the output's inferred dtype and shape. Shape needs its input's dims only.
+ * false: not something that can be computed here. */
+bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
+                   amg_tensor *out);
 
 #endif

@@ -3,9 +3,12 @@
  *
  * One pass works on copies of the graph's values and nodes: it infers each node and, if
  * all it reads is known, computes it, which turns its output into a PARAM; then it
- * marks what the outputs need and emits that. amg_graph_plan_batch makes two passes:
- * with the batch symbolic, where exporters' shape arithmetic becomes constants such as
- * [0,-1] and a batch baked into a Reshape is recognised; then with the number. */
+ * marks what the outputs need and emits that. amg_graph_plan_batch makes passes with
+ * the batch symbolic, where exporters' shape arithmetic becomes constants such as
+ * [0,-1] and a batch baked into a Reshape is recognised; then one with the number.
+ * Linear layers (linear.c) are rewritten between passes, when shapes are known and
+ * before the transposes of their weights are folded. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,20 +16,21 @@
 #include "graph/builder.h"
 #include "graph/eval.h"
 #include "graph/infer.h"
+#include "graph/linear.h"
 
 /* Constants above this size are not made: a small file must not fill the memory. */
 #define MAX_FOLDED_BYTES ((size_t)256 << 20)
 
 typedef struct {
     const amg_graph *g;
-    int64_t batch;     /* AMG_DIM_BATCH: symbolic */
+    int64_t batch; /* AMG_DIM_BATCH: symbolic */
+    bool *kept; /* not NULL: transposed weights are not folded; set if there is one */
     amg_arena arena;   /* everything below */
     amg_value *values; /* g's, then shapes made here; PARAM once known */
     int num_values;
     amg_node *nodes; /* g's, with resolved inputs */
     int *same_as;    /* per value: the value it is a plain copy of, else itself */
     int *map;        /* per value: the id in the result */
-    bool *symbolic;  /* per value: data known, but with AMG_EVAL_BATCH in it */
     bool *live;      /* per value: an output needs it */
 } pass;
 
@@ -43,14 +47,15 @@ static amg_status begin(pass *p, amg_error *err)
     p->nodes = amg_arena_array(&p->arena, (size_t)g->num_nodes, sizeof *p->nodes);
     p->same_as = amg_arena_array(&p->arena, most, sizeof *p->same_as);
     p->map = amg_arena_array(&p->arena, most, sizeof *p->map);
-    p->symbolic = amg_arena_array(&p->arena, most, sizeof *p->symbolic);
     p->live = amg_arena_array(&p->arena, most, sizeof *p->live);
-    if (!p->values || !p->nodes || !p->same_as || !p->map || !p->symbolic || !p->live)
+    if (!p->values || !p->nodes || !p->same_as || !p->map || !p->live)
         return no_memory(err);
     p->num_values = g->num_values;
     for (int v = 0; v < g->num_values; v++) {
         p->values[v] = g->values[v];
         p->same_as[v] = v;
+        if (p->values[v].kind == AMG_VALUE_ACTIVATION)
+            p->values[v].data = (amg_tensor){0}; /* of another batch */
         if (p->values[v].kind == AMG_VALUE_INPUT && p->values[v].rank > 0 &&
             p->values[v].dims[0] == AMG_DIM_BATCH)
             p->values[v].dims[0] = p->batch;
@@ -83,37 +88,72 @@ static bool is_output(const amg_graph *g, int value)
 
 /* ---- known values ---- */
 
-/* The node's output becomes known if its inputs are. */
-static amg_status try_evaluate(pass *p, const amg_node *node, amg_error *err)
+/* Output `which` of a node whose inputs are known; with the batch in it, it stays an
+ * activation. */
+static amg_status evaluate(pass *p, const amg_node *node, int which, amg_error *err)
 {
-    amg_value *out = &p->values[node->outputs[0]];
-    bool shape_only = node->op == AMG_OP_SHAPE, symbolic = shape_only;
-    if (!(amg_op_get(node->op)->flags & AMG_OP_F) || out->rank < 0) return AMG_OK;
-    for (int i = 0; i < node->num_inputs && !shape_only; i++) {
-        int id = node->inputs[i];
-        if (id == AMG_NO_VALUE) continue;
-        if (!p->values[id].data.data) return AMG_OK;
-        if (p->symbolic[id] && !amg_eval_carries_batch(node, i)) return AMG_OK;
-        symbolic = symbolic || p->symbolic[id];
-    }
-    for (int i = 0; i < out->rank; i++)
-        if (out->dims[i] < 0) return AMG_OK;
-
+    amg_value *out = &p->values[node->outputs[which]];
     amg_tensor t = {.dtype = out->dtype, .rank = out->rank};
     memcpy(t.dims, out->dims, sizeof t.dims);
     amg_status s = amg_tensor_size(t.dtype, t.rank, t.dims, &t.size_bytes, err);
     if (s || t.size_bytes > MAX_FOLDED_BYTES) return s;
     t.data = amg_arena_alloc(&p->arena, t.size_bytes ? t.size_bytes : 1);
     if (!t.data) return no_memory(err);
-    if (!amg_eval_node(p->values, node, &t)) return AMG_OK;
+    if (!amg_eval_node(p->values, node, which, &t)) return AMG_OK;
     out->data = t;
-    if (symbolic && amg_eval_has_batch(&t)) {
-        p->symbolic[node->outputs[0]] = true;
-    } else {
-        out->kind = AMG_VALUE_PARAM;
-        out->producer = -1;
-    }
+    if (amg_eval_has_batch(&t)) return AMG_OK;
+    out->kind = AMG_VALUE_PARAM;
+    out->producer = -1;
     return AMG_OK;
+}
+
+/* Whether two of the entries are the same row of many; those of a constant Gather. */
+static bool has_twice(const amg_tensor *index, int64_t rows)
+{
+    int64_t n = amg_tensor_count(index);
+    if (n > rows) return true;
+    for (int64_t i = 1; i < n; i++)
+        for (int64_t j = 0; j < i; j++) {
+            int64_t apart =
+                index->dtype == AMG_I64
+                    ? ((const int64_t *)index->data)[i] - ((int64_t *)index->data)[j]
+                    : ((const int32_t *)index->data)[i] - ((int32_t *)index->data)[j];
+            if (apart % rows == 0) return true;
+        }
+    return false;
+}
+
+/* Whether the node has elements of a float tensor several times in its output. If that
+ * is a weight (a class token, a table of positions) it has to stay one weight; a
+ * constant loses nothing by staying as it is. */
+static bool repeats_weight(const pass *p, const amg_node *node)
+{
+    if (node->op != AMG_OP_EXPAND && node->op != AMG_OP_TILE &&
+        node->op != AMG_OP_GATHER)
+        return false;
+    const amg_tensor *x = &p->values[node->inputs[0]].data;
+    const amg_value *out = &p->values[node->outputs[0]];
+    int64_t made = 1, count = amg_tensor_count(x);
+    if (x->dtype != AMG_F32 || count < 2) return false;
+    if (node->op == AMG_OP_GATHER)
+        return has_twice(
+            &p->values[node->inputs[1]].data,
+            x->dims[amg_axis_find(amg_attr_int(node, "axis", 0), x->rank)]);
+    for (int d = 0; d < out->rank; d++) made *= out->dims[d];
+    return made > count;
+}
+
+/* The node's outputs become known if its inputs are. */
+static amg_status try_evaluate(pass *p, const amg_node *node, amg_error *err)
+{
+    amg_status s = AMG_OK;
+    if (!amg_eval_ready(p->values, node) || repeats_weight(p, node)) return AMG_OK;
+    if (p->kept && amg_linear_is_transposed_weight(p->values, node)) {
+        *p->kept = true;
+        return AMG_OK;
+    }
+    for (int i = 0; !s && i < node->num_outputs; i++) s = evaluate(p, node, i, err);
+    return s;
 }
 
 /* A node that passes its input on unchanged: its readers read the input instead. An
@@ -133,6 +173,70 @@ static void skip_copy(pass *p, const amg_node *node)
         source->name = p->values[to].name;
     }
     p->same_as[to] = from;
+}
+
+/* ---- zeros that exporters spell out ---- */
+
+static bool all_zero(const amg_tensor *t)
+{
+    const uint8_t *bytes = t->data;
+    for (size_t i = 0; bytes && i < t->size_bytes; i++)
+        if (bytes[i]) return false;
+    return bytes != NULL;
+}
+
+/* Whether the value is zeros, in a shape that may depend on the batch. */
+static bool is_zero(const pass *p, int value)
+{
+    for (;;) {
+        const amg_value *v = &p->values[value];
+        if (v->kind != AMG_VALUE_ACTIVATION)
+            return v->kind == AMG_VALUE_PARAM && v->role == AMG_ROLE_CONSTANT &&
+                   v->dtype == AMG_F32 && all_zero(&v->data);
+        const amg_node *node = &p->nodes[v->producer];
+        const amg_attr *filling = amg_attr_find(node, "value");
+        switch (node->op) {
+        case AMG_OP_CONSTANT_OF_SHAPE: return !filling || all_zero(&filling->tensor);
+        case AMG_OP_IDENTITY:
+        case AMG_OP_RESHAPE:
+        case AMG_OP_UNSQUEEZE:
+        case AMG_OP_SQUEEZE:
+        case AMG_OP_TRANSPOSE:
+        case AMG_OP_SLICE:
+        case AMG_OP_EXPAND: value = node->inputs[0]; break;
+        default: return false;
+        }
+    }
+}
+
+/* Recurrent layers begin with zeros, which exporters spell out in the batch's shape. */
+static void drop_zero_states(pass *p, int n)
+{
+    amg_node *node = &p->nodes[n];
+    int *inputs = inputs_of(p, n);
+    if (node->op != AMG_OP_LSTM && node->op != AMG_OP_GRU) return;
+    for (int i = 5; i < node->num_inputs && i < 7; i++)
+        if (inputs[i] != AMG_NO_VALUE && is_zero(p, inputs[i]))
+            inputs[i] = AMG_NO_VALUE;
+    while (node->num_inputs > 3 && inputs[node->num_inputs - 1] == AMG_NO_VALUE)
+        node->num_inputs--;
+}
+
+/* A convolution without bias gets zeros from one exporter: a number, expanded. They
+ * must not train. */
+static void drop_zero_bias(pass *p, int n)
+{
+    amg_node *node = &p->nodes[n];
+    if ((node->op != AMG_OP_CONV && node->op != AMG_OP_CONV_TRANSPOSE) ||
+        node->num_inputs < 3 || node->inputs[2] == AMG_NO_VALUE)
+        return;
+    const amg_value *bias = &p->g->values[node->inputs[2]];
+    if (bias->kind != AMG_VALUE_ACTIVATION ||
+        p->g->nodes[bias->producer].op != AMG_OP_EXPAND)
+        return;
+    const amg_tensor *number = &p->values[p->nodes[bias->producer].inputs[0]].data;
+    if (number->data && amg_tensor_count(number) == 1 && all_zero(number))
+        node->num_inputs = 2;
 }
 
 /* ---- Reshape targets ---- */
@@ -176,24 +280,26 @@ static amg_status set_target(pass *p, int n, const int64_t *target, int rank,
     return s;
 }
 
-/* A target with the symbolic batch in it: 0 where the input has the batch at the same
- * place, else -1 if that is still free. */
+/* A target with the symbolic batch in it: 0 where the input has the same dim at the
+ * same place, else -1 if that is still free. */
 static amg_status resolve_symbolic_target(pass *p, int n, amg_error *err)
 {
     const amg_value *x = &p->values[p->nodes[n].inputs[0]];
-    const amg_tensor *t = &p->values[p->nodes[n].inputs[1]].data;
-    int64_t target[AMG_MAX_RANK];
-    int at = -1, num_free = 0, rank = (int)t->dims[0];
-    if (t->rank != 1 || t->dims[0] > AMG_MAX_RANK) return AMG_OK;
+    const amg_value *shape = &p->values[p->nodes[n].inputs[1]];
+    int64_t target[AMG_MAX_RANK], times = 0;
+    int at = -1, num_free = 0, rank;
+    if (!amg_eval_has_batch(&shape->data) ||
+        !amg_value_shape(shape, AMG_MAX_RANK, target, &rank))
+        return AMG_OK;
     for (int i = 0; i < rank; i++) {
-        target[i] = ((const int64_t *)t->data)[i];
         if (target[i] == -1) num_free++;
-        if (target[i] != AMG_EVAL_BATCH) continue;
+        if (!amg_eval_batches(target[i])) continue;
         if (at >= 0) return AMG_OK;
         at = i;
+        times = amg_eval_batches(target[i]);
     }
     if (has_empty_dim(&p->nodes[n], target, rank)) return AMG_OK;
-    bool keeps_place = at < x->rank && x->dims[at] == AMG_DIM_BATCH;
+    bool keeps_place = at < x->rank && x->dims[at] == -times;
     if (!keeps_place && num_free > 0) return AMG_OK;
     target[at] = keeps_place ? 0 : -1;
     return set_target(p, n, target, rank, err);
@@ -216,6 +322,58 @@ static amg_status resolve_baked_target(pass *p, int n, amg_error *err)
     return set_target(p, n, target, rank, err);
 }
 
+/* ---- Resize sizes ---- */
+
+/* The least scale that makes out of in, rounded down. */
+static float scale_for(int64_t in, int64_t out)
+{
+    float scale = (float)out / (float)in;
+    while (floor((double)in * (double)scale) < (double)out)
+        scale = nextafterf(scale, INFINITY);
+    return scale;
+}
+
+/* Sizes name the batch; scales do not: a Resize to sizes that are known but for the
+ * batch reads scales from now on, a new constant of its own. */
+static amg_status resolve_sizes(pass *p, int n, amg_error *err)
+{
+    amg_node *node = &p->nodes[n];
+    int *inputs = inputs_of(p, n), rank;
+    int64_t sizes[AMG_MAX_RANK];
+    if (node->op != AMG_OP_RESIZE || node->num_inputs != 4 || inputs[3] < 0)
+        return AMG_OK;
+    const amg_value *x = &p->values[inputs[0]];
+    if (x->rank < 3 || x->dims[0] != AMG_DIM_BATCH ||
+        !amg_value_shape(&p->values[inputs[3]], AMG_MAX_RANK, sizes, &rank) ||
+        rank != x->rank || sizes[1] != x->dims[1])
+        return AMG_OK;
+    const char *base = p->g->values[node->outputs[0]].name;
+    size_t size = strlen(base) + 64;
+    char *name = amg_arena_alloc(&p->arena, size);
+    float *scales = amg_arena_array(&p->arena, (size_t)rank, sizeof *scales);
+    if (!name || !scales) return no_memory(err);
+    for (int i = 0; i < rank; i++) {
+        if (i >= 2 && (sizes[i] < 1 || sizes[i] > INT32_MAX || x->dims[i] < 1))
+            return AMG_OK;
+        scales[i] = i < 2 ? 1 : scale_for(x->dims[i], sizes[i]);
+    }
+    snprintf(name, size, "%s_scales", base);
+    for (int i = 1; amg_graph_find_value(p->g, name) >= 0; i++)
+        snprintf(name, size, "%s_scales%d", base, i);
+    int id = p->num_values++;
+    amg_value *v = &p->values[id];
+    *v = (amg_value){.name = name,
+                     .kind = AMG_VALUE_PARAM,
+                     .dtype = AMG_F32,
+                     .rank = 1,
+                     .dims = {rank},
+                     .producer = -1};
+    p->same_as[id] = id;
+    inputs[2] = id;
+    node->num_inputs = 3;
+    return amg_tensor_view(AMG_F32, 1, v->dims, scales, &v->data, err);
+}
+
 /* ---- the pass ---- */
 
 static amg_status visit(pass *p, int n, amg_error *err)
@@ -225,9 +383,11 @@ static amg_status visit(pass *p, int n, amg_error *err)
     amg_status s = AMG_OK;
     for (int i = 0; i < node->num_inputs; i++)
         if (inputs[i] != AMG_NO_VALUE) inputs[i] = p->same_as[inputs[i]];
-    if (node->op == AMG_OP_RESHAPE && node->num_inputs == 2 && inputs[1] >= 0 &&
-        p->symbolic[inputs[1]])
+    if (node->op == AMG_OP_RESHAPE && node->num_inputs == 2 && inputs[1] >= 0)
         s = resolve_symbolic_target(p, n, err);
+    drop_zero_states(p, n);
+    drop_zero_bias(p, n);
+    if (!s) s = resolve_sizes(p, n, err);
     if (!s) s = amg_infer_node(p->values, node, err);
     if (!s && node->op == AMG_OP_RESHAPE) s = resolve_baked_target(p, n, err);
     if (s) return s;
@@ -277,20 +437,21 @@ static int emit_param(const pass *p, amg_builder *b, int id)
 static amg_status emit_node(pass *p, amg_builder *b, const amg_node *node,
                             amg_error *err)
 {
+    /* Optional outputs at the end that nothing needs; Split has none. */
+    int num_outputs = node->num_outputs;
+    while (num_outputs > 1 && node->op != AMG_OP_SPLIT &&
+           !p->live[node->outputs[num_outputs - 1]])
+        num_outputs--;
     int *inputs = amg_arena_array(&p->arena, (size_t)node->num_inputs, sizeof *inputs);
-    int *outputs =
-        amg_arena_array(&p->arena, (size_t)node->num_outputs, sizeof *outputs);
-    const char **names =
-        amg_arena_array(&p->arena, (size_t)node->num_outputs, sizeof *names);
+    int *outputs = amg_arena_array(&p->arena, (size_t)num_outputs, sizeof *outputs);
+    const char **names = amg_arena_array(&p->arena, (size_t)num_outputs, sizeof *names);
     if (!inputs || !outputs || !names) return no_memory(err);
     for (int i = 0; i < node->num_inputs; i++)
         inputs[i] = node->inputs[i] < 0 ? AMG_NO_VALUE : p->map[node->inputs[i]];
-    for (int i = 0; i < node->num_outputs; i++)
-        names[i] = p->values[node->outputs[i]].name;
+    for (int i = 0; i < num_outputs; i++) names[i] = p->values[node->outputs[i]].name;
     amg_builder_node_multi(b, node->op, node->name, inputs, node->num_inputs,
-                           node->attrs, node->num_attrs, names, node->num_outputs,
-                           outputs);
-    for (int i = 0; i < node->num_outputs; i++) p->map[node->outputs[i]] = outputs[i];
+                           node->attrs, node->num_attrs, names, num_outputs, outputs);
+    for (int i = 0; i < num_outputs; i++) p->map[node->outputs[i]] = outputs[i];
     return AMG_OK;
 }
 
@@ -315,10 +476,10 @@ static amg_status emit(pass *p, amg_builder *b, amg_graph **out, amg_error *err)
     return amg_builder_finish(b, out, err);
 }
 
-static amg_status run_pass(const amg_graph *g, int64_t batch, amg_graph **out,
-                           amg_error *err)
+static amg_status run_pass(const amg_graph *g, int64_t batch, bool *kept,
+                           amg_graph **out, amg_error *err)
 {
-    pass p = {.g = g, .batch = batch};
+    pass p = {.g = g, .batch = batch, .kept = kept};
     amg_builder *b = amg_builder_new();
     amg_status s = b ? begin(&p, err) : no_memory(err);
     for (int n = 0; !s && n < g->num_nodes; n++) s = visit(&p, n, err);
@@ -343,24 +504,69 @@ static amg_status adopt_buffers(amg_graph *to, amg_graph *from, amg_error *err)
     return AMG_OK;
 }
 
+/* *g, which next was made from, gives way to next. */
+static amg_status replace(amg_graph **g, amg_graph *next, amg_error *err)
+{
+    amg_status s = adopt_buffers(next, *g, err);
+    if (s) {
+        amg_graph_free(next);
+        return s;
+    }
+    amg_graph_free(*g);
+    *g = next;
+    return AMG_OK;
+}
+
+static amg_status pass_over(amg_graph **g, int64_t batch, amg_error *err)
+{
+    amg_graph *next = NULL;
+    amg_status s = run_pass(*g, batch, NULL, &next, err);
+    return s ? s : replace(g, next, err);
+}
+
+static amg_status rewrite_linear(amg_graph **g, bool *changed, amg_error *err)
+{
+    amg_graph *next = NULL;
+    amg_status s = amg_linear_rewrite(*g, &next, err);
+    if (s || !next) return s;
+    *changed = true;
+    return replace(g, next, err);
+}
+
+/* Weights may be absent, what the network computes with may not. */
+static amg_status check_constants(const amg_graph *g, amg_error *err)
+{
+    for (int i = 0; i < g->num_values; i++) {
+        const amg_value *v = &g->values[i];
+        if (v->kind == AMG_VALUE_PARAM && v->role == AMG_ROLE_CONSTANT &&
+            !v->data.data && v->data.size_bytes)
+            return amg_fail(err, AMG_INVALID, -1, v->name,
+                            "a constant without data: only weights may be absent");
+    }
+    return AMG_OK;
+}
+
 amg_status amg_graph_plan_batch(const amg_graph *g, int64_t batch, amg_graph **out,
                                 amg_error *err)
 {
-    amg_graph *folded = NULL, *planned = NULL;
+    amg_graph *made = NULL;
+    bool again = false;
     if (batch < 1 && batch != AMG_DIM_BATCH)
         return amg_fail(err, AMG_INVALID, -1, "graph",
                         "batch is %lld, expected 1 or more", (long long)batch);
-    amg_status s = run_pass(g, AMG_DIM_BATCH, &folded, err);
-    if (!s && batch == AMG_DIM_BATCH) {
-        *out = folded;
-        return AMG_OK;
+    amg_status s = run_pass(g, AMG_DIM_BATCH, &again, &made, err);
+    if (!s) s = rewrite_linear(&made, &again, err);
+    if (!s && again) s = pass_over(&made, AMG_DIM_BATCH, err);
+    if (!s && batch != AMG_DIM_BATCH) {
+        again = false;
+        s = pass_over(&made, batch, err);
+        /* Layers whose shapes followed from the number only. */
+        if (!s) s = rewrite_linear(&made, &again, err);
     }
-    if (!s) s = run_pass(folded, batch, &planned, err);
-    if (!s) s = adopt_buffers(planned, folded, err);
-    amg_graph_free(folded);
+    if (!s) s = check_constants(made, err);
     if (s)
-        amg_graph_free(planned);
+        amg_graph_free(made);
     else
-        *out = planned;
+        *out = made;
     return s;
 }

@@ -6,9 +6,10 @@
  * (a node's output) node    op, input values (AMG_NO_VALUE = an absent optional input),
  * output values, attributes
  *
- * Dims: a batch dimension that is not planned yet is AMG_DIM_BATCH.
- * amg_graph_plan_batch turns it into a number. Until then a value whose shape depends
- * on that number (a Reshape to a computed shape, the batch merged with another dim) has
+ * Dims: a batch dimension that is not planned yet is AMG_DIM_BATCH, and one into which
+ * the batch was merged -k: k times the batch, as [N,T,C] reshaped to [-1,C] has the dim
+ * -T. At most one dim of a value is negative. amg_graph_plan_batch turns them into
+ * numbers. Until then a value whose shape follows from that number in another way has
  * rank -1: unknown. After planning no value has. */
 #ifndef AMG_GRAPH_GRAPH_H
 #define AMG_GRAPH_GRAPH_H
@@ -39,10 +40,12 @@ typedef struct {
     amg_param_role role; /* of a PARAM */
     amg_dtype dtype;
     int rank;                   /* -1: unknown until the batch is planned */
-    int64_t dims[AMG_MAX_RANK]; /* inferred; dims[0] may be AMG_DIM_BATCH */
+    int64_t dims[AMG_MAX_RANK]; /* inferred; one may be negative: -k times the batch */
     int producer;               /* node of an ACTIVATION, else -1 */
     amg_tensor data;            /* of a PARAM: view owned by the graph; data NULL if the
-                                   graph was stored without weights */
+                                   graph was stored without weights. Of an ACTIVATION:
+                                   a known shape with the batch in it, private to
+                                   graph/ (eval.h) */
 } amg_value;
 
 typedef enum {
@@ -101,7 +104,7 @@ const char *amg_attr_string(const amg_node *node, const char *name,
 const amg_attr *amg_attr_find(const amg_node *node,
                               const char *name); /* NULL if absent */
 
-/* Infers dtype and dims of every activation (AMG_DIM_BATCH travels along dim 0), in
+/* Infers dtype and dims of every activation, in
  * place, while a graph is being made. AMG_MISMATCH / AMG_UNSUPPORTED name node and
  * operator. */
 AMG_MUST_CHECK amg_status amg_graph_infer(amg_graph *g, amg_error *err);
@@ -109,14 +112,17 @@ AMG_MUST_CHECK amg_status amg_graph_infer(amg_graph *g, amg_error *err);
 /* Sets roles. An F32 initializer is
  *   TRAINABLE  where an output is reached from it through differentiable operators and
  *              it is an operand of Conv, Gemm or MatMul, scale or bias of
- *              BatchNormalization, or an operand of Add or Mul with more than one
- *              element and another trainable upstream;
+ *              BatchNormalization or LayerNormalization, the table of a Gather
+ *              (embeddings), or an operand of Add, Mul or Concat with more than one
+ *              element, none infinite, and another trainable upstream (biases, a
+ *              position embedding, a class token);
  *   BUFFER     as running mean or variance of a BatchNormalization;
  *   CONSTANT   otherwise: normalisation of the data ahead of every trainable, scalars,
- *              bounds, ratios, operands of Sub and Div. All other types are CONSTANT.
- * Weights are seen through Identity, but not through other operators: a weight that is
- * reshaped or transposed first becomes TRAINABLE once amg_graph_plan_batch has folded
- * it (under the name of the folded value). */
+ *              bounds, ratios, operands of Sub and Div, attention masks with their
+ *              -inf. All other types are CONSTANT.
+ * Weights are seen through Identity and Expand, but not through other operators: a
+ * weight that is reshaped or transposed first becomes TRAINABLE once
+ * amg_graph_plan_batch has folded it (under the name of the folded value). */
 void amg_graph_classify(amg_graph *g);
 
 /* A new graph with the batch dimension set to batch (>= 1), everything constant folded,
@@ -144,7 +150,7 @@ AMG_MUST_CHECK amg_status amg_graph_subnetworks(const amg_graph *g, int *owner,
 int amg_graph_canonical_order(const amg_graph *g, int output_index, int *order);
 int amg_graph_canonical_params(const amg_graph *g, int output_index, int *params);
 
-/* FLOPs (multiply-adds x 2) of one sample's forward pass, Conv/Gemm/MatMul only; and
+/* FLOPs (multiply-adds x 2) of one sample's forward pass, matrix products only; and
  * number of trainable scalars. For cost statements, not exact accounting. g must have
  * shapes inferred. */
 double amg_graph_flops(const amg_graph *g);

@@ -49,7 +49,12 @@ void amg_infer_set(const amg_infer *c, int i, amg_dtype dtype, int rank,
 
 bool amg_value_ints(const amg_value *v, int max, int64_t *out, int *count)
 {
-    if (!v || v->kind != AMG_VALUE_PARAM || !v->data.data || v->rank > 1) return false;
+    return v && v->kind == AMG_VALUE_PARAM && amg_value_shape(v, max, out, count);
+}
+
+bool amg_value_shape(const amg_value *v, int max, int64_t *out, int *count)
+{
+    if (!v || !v->data.data || v->rank > 1) return false;
     int64_t n = v->rank == 0 ? 1 : v->dims[0];
     if (n > max || (v->dtype != AMG_I64 && v->dtype != AMG_I32)) return false;
     for (int64_t i = 0; i < n; i++)
@@ -120,12 +125,9 @@ bool amg_dims_product(const int64_t *dims, int rank, int64_t *product, bool *bat
     int64_t n = 1;
     bool seen = false;
     for (int i = 0; i < rank; i++) {
-        if (dims[i] == AMG_DIM_BATCH) {
-            if (seen) return false;
-            seen = true;
-        } else if (!amg_mul_i64(n, dims[i], &n)) {
-            return false;
-        }
+        if (dims[i] < 0 && seen) return false;
+        if (!amg_mul_i64(n, dims[i] < 0 ? -dims[i] : dims[i], &n)) return false;
+        seen = seen || dims[i] < 0;
     }
     *product = n;
     *batch = seen;
@@ -219,8 +221,20 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_RESHAPE] = amg_infer_reshape,
     [AMG_OP_DROPOUT] = infer_same,
     [AMG_OP_IDENTITY] = infer_same,
-    [AMG_OP_REDUCE_MEAN] = amg_infer_reduce_mean,
+    [AMG_OP_REDUCE_MEAN] = amg_infer_reduce,
     [AMG_OP_PAD] = amg_infer_pad,
+    [AMG_OP_CONV_TRANSPOSE] = amg_infer_conv_transpose,
+    [AMG_OP_RESIZE] = amg_infer_resize,
+    [AMG_OP_LSTM] = amg_infer_recurrent,
+    [AMG_OP_GRU] = amg_infer_recurrent,
+    [AMG_OP_INSTANCE_NORM] = amg_infer_channel_norm,
+    [AMG_OP_GROUP_NORM] = amg_infer_channel_norm,
+    [AMG_OP_ELU] = infer_same,
+    [AMG_OP_SELU] = infer_same,
+    [AMG_OP_SOFTPLUS] = infer_same,
+    [AMG_OP_HARD_SIGMOID] = infer_same,
+    [AMG_OP_HARD_SWISH] = infer_same,
+    [AMG_OP_PRELU] = amg_infer_prelu,
     [AMG_OP_GATHER] = amg_infer_gather,
     [AMG_OP_CAST] = infer_cast,
     [AMG_OP_SHAPE] = amg_infer_shape,
@@ -233,7 +247,24 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_RANGE] = amg_infer_range,
     [AMG_OP_WHERE] = infer_where,
     [AMG_OP_EQUAL] = infer_equal,
+    [AMG_OP_MOD] = infer_binary,
+    [AMG_OP_TRILU] = infer_same,
     [AMG_OP_EXPAND] = amg_infer_expand,
+    [AMG_OP_LAYER_NORM] = amg_infer_layer_norm,
+    [AMG_OP_SOFTMAX] = amg_infer_softmax,
+    [AMG_OP_LOG_SOFTMAX] = amg_infer_softmax,
+    [AMG_OP_GELU] = infer_same,
+    [AMG_OP_ERF] = infer_same,
+    [AMG_OP_EXP] = infer_same,
+    [AMG_OP_LOG] = infer_same,
+    [AMG_OP_SQRT] = infer_same,
+    [AMG_OP_NEG] = infer_same,
+    [AMG_OP_ABS] = infer_same,
+    [AMG_OP_RECIPROCAL] = infer_same,
+    [AMG_OP_POW] = amg_infer_pow,
+    [AMG_OP_SPLIT] = amg_infer_split,
+    [AMG_OP_TILE] = amg_infer_tile,
+    [AMG_OP_REDUCE_SUM] = amg_infer_reduce,
 };
 _Static_assert(sizeof rules / sizeof rules[0] == AMG_OP_COUNT, "a rule per operator");
 
@@ -246,7 +277,8 @@ static amg_status check_arity(const amg_node *node, amg_error *err)
         return amg_node_fail(node, AMG_MISMATCH, err,
                              "has %d inputs, expected %d to %d (-1: any number)",
                              node->num_inputs, op->min_inputs, op->max_inputs);
-    if (node->num_outputs < op->min_outputs || node->num_outputs > op->max_outputs)
+    if (node->num_outputs < op->min_outputs ||
+        (op->max_outputs >= 0 && node->num_outputs > op->max_outputs))
         return amg_node_fail(node, AMG_MISMATCH, err,
                              "has %d outputs, expected %d to %d", node->num_outputs,
                              op->min_outputs, op->max_outputs);
@@ -264,7 +296,7 @@ static amg_status check_size(const amg_infer *c)
         const amg_value *v = amg_infer_out(c, i);
         int64_t count = 1;
         for (int d = 0; d < v->rank; d++) {
-            int64_t dim = v->dims[d] == AMG_DIM_BATCH ? 1 : v->dims[d];
+            int64_t dim = v->dims[d] < 0 ? -v->dims[d] : v->dims[d];
             if (!amg_mul_i64(count, dim, &count))
                 return amg_node_fail(c->node, AMG_OVERFLOW, c->err,
                                      "output %d has too many elements to count", i);

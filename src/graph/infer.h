@@ -37,6 +37,10 @@ void amg_infer_set(const amg_infer *c, int i, amg_dtype dtype, int rank,
  * not integers, or more than max. */
 bool amg_value_ints(const amg_value *v, int max, int64_t *out, int *count);
 
+/* The same for a shape, which may be computed from the batch: elements that are k times
+ * the batch read AMG_EVAL_BATCH * k. */
+bool amg_value_shape(const amg_value *v, int max, int64_t *out, int *count);
+
 /* The attribute if it is a list of integers, else NULL. */
 const amg_attr *amg_infer_attr_ints(const amg_infer *c, const char *name);
 /* axis in [-rank, rank) -> [0, rank); -1 if out of range. */
@@ -48,8 +52,8 @@ AMG_MUST_CHECK amg_status amg_infer_axes(const amg_infer *c, int input, int rank
 /* Numpy broadcasting of b into dims; false if the two do not fit. AMG_DIM_BATCH fits
  * itself and 1. */
 bool amg_dims_broadcast(int64_t *dims, int *rank, const int64_t *b, int b_rank);
-/* Product of dims; *batch says whether the batch dimension is one more factor of it.
- * false: overflow, or the batch dimension twice. */
+/* Product of dims; *batch says whether the batch is one more factor of it. false:
+ * overflow, or the batch twice. */
 bool amg_dims_product(const int64_t *dims, int rank, int64_t *product, bool *batch);
 
 /* Rules, by file. */
@@ -74,6 +78,16 @@ amg_status amg_infer_concat(const amg_infer *c); /* infer_move.c */
 amg_status amg_infer_gather(const amg_infer *c);
 amg_status amg_infer_slice(const amg_infer *c);
 amg_status amg_infer_pad(const amg_infer *c);
-amg_status amg_infer_reduce_mean(const amg_infer *c);
+amg_status amg_infer_reduce(const amg_infer *c);
+amg_status amg_infer_split(const amg_infer *c);
+amg_status amg_infer_tile(const amg_infer *c);
+amg_status amg_infer_layer_norm(const amg_infer *c); /* infer_rows.c */
+amg_status amg_infer_softmax(const amg_infer *c);
+amg_status amg_infer_pow(const amg_infer *c);
+amg_status amg_infer_conv_transpose(const amg_infer *c); /* infer_layer.c */
+amg_status amg_infer_channel_norm(const amg_infer *c);
+amg_status amg_infer_prelu(const amg_infer *c);
+amg_status amg_infer_recurrent(const amg_infer *c); /* infer_recurrent.c */
+amg_status amg_infer_resize(const amg_infer *c);    /* infer_resize.c */
 
 #endif

@@ -4,6 +4,7 @@
  * summed dim of a matrix product. */
 #include <string.h>
 
+#include "base/checked.h"
 #include "graph/infer.h"
 
 /* A window sliding over H and W: index 0 is H, 1 is W. */
@@ -172,6 +173,56 @@ amg_status amg_infer_conv(const amg_infer *c)
     return s;
 }
 
+/* W is [C, O/G, KH, KW]: the weights of the convolution whose gradient this is. */
+amg_status amg_infer_conv_transpose(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *w = amg_infer_in(c, 1);
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    amg_status s = expect_same_type(c, x, w);
+    if (s) return s;
+    if (x->rank < 0 || w->rank < 0) return AMG_OK;
+    int64_t group = amg_attr_int(c->node, "group", 1);
+    s = expect_rank(c, "weight", w, 4);
+    if (!s) s = expect_image(c, x);
+    if (s) return s;
+    int64_t extra[2] = {0, 0}, out[4] = {x->dims[0], 0, 0, 0};
+    bool fits = group >= 1 && w->dims[0] == x->dims[1] && x->dims[1] % group == 0 &&
+                w->dims[1] >= 1 && amg_mul_i64(w->dims[1], group, &out[1]);
+    for (int i = 2; i < 4; i++) fits &= w->dims[i] >= 1 && w->dims[i] <= INT32_MAX;
+    if (!fits) {
+        char a[AMG_SHAPE_TEXT], b[AMG_SHAPE_TEXT];
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "weight %s does not fit input %s with %lld groups",
+                             amg_shape_text(w->dtype, 4, w->dims, a),
+                             amg_shape_text(x->dtype, 4, x->dims, b), (long long)group);
+    }
+    window win = {.kernel = {w->dims[2], w->dims[3]}};
+    s = expect_vector(c, "bias", amg_infer_find_in(c, 2), out[1], x->dtype);
+    if (!s) s = read_window(c, x->dims, &win);
+    if (!s) s = read_ints(c, "output_padding", 2, 0, extra);
+    if (s) return s;
+    if (strncmp(amg_attr_string(c->node, "auto_pad", ""), "SAME", 4) == 0 ||
+        amg_attr_find(c->node, "output_shape"))
+        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                             "has auto_pad or output_shape, expected explicit pads");
+    if (win.kernel[0] != w->dims[2] || win.kernel[1] != w->dims[3])
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "kernel_shape is %lldx%lld, but the weight is %lldx%lld",
+                             (long long)win.kernel[0], (long long)win.kernel[1],
+                             (long long)w->dims[2], (long long)w->dims[3]);
+    for (int i = 0; i < 2; i++) {
+        out[2 + i] = (x->dims[2 + i] - 1) * win.stride[i] +
+                     win.dilation[i] * (win.kernel[i] - 1) + 1 + extra[i] -
+                     win.pad_begin[i] - win.pad_end[i];
+        if (out[2 + i] < 1 || out[2 + i] > INT32_MAX)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "%s would be %lld, expected 1 to 2^31-1",
+                                 i ? "width" : "height", (long long)out[2 + i]);
+    }
+    amg_infer_set(c, 0, x->dtype, 4, out);
+    return AMG_OK;
+}
+
 amg_status amg_infer_pool(const amg_infer *c)
 {
     const amg_value *x = amg_infer_in(c, 0);
@@ -226,6 +277,55 @@ amg_status amg_infer_batch_norm(const amg_infer *c)
     amg_infer_set(c, 0, x->dtype, x->rank, x->dims);
     for (int i = 1; i < c->node->num_outputs; i++)
         amg_infer_set(c, i, x->dtype, 1, &x->dims[1]);
+    return AMG_OK;
+}
+
+/* InstanceNormalization and GroupNormalization: scale and bias are one a channel (of
+ * GroupNormalization since opset 21). */
+amg_status amg_infer_channel_norm(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    char text[AMG_SHAPE_TEXT];
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0) return AMG_OK;
+    if (x->rank < 3)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "input is %s, expected 3 or more dims",
+                             amg_shape_text(x->dtype, x->rank, x->dims, text));
+    int64_t groups = c->node->op == AMG_OP_GROUP_NORM
+                         ? amg_attr_int(c->node, "num_groups", 0)
+                         : x->dims[1];
+    if (groups < 1 || x->dims[1] % groups != 0)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "%lld groups do not divide the channels of %s",
+                             (long long)groups,
+                             amg_shape_text(x->dtype, x->rank, x->dims, text));
+    amg_status s = expect_vector(c, "scale", amg_infer_in(c, 1), x->dims[1], x->dtype);
+    if (!s) s = expect_vector(c, "bias", amg_infer_in(c, 2), x->dims[1], x->dtype);
+    if (!s) amg_infer_set(c, 0, x->dtype, x->rank, x->dims);
+    return s;
+}
+
+/* The slope broadcasts to x, never the other way. */
+amg_status amg_infer_prelu(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *slope = amg_infer_in(c, 1);
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    amg_status s = expect_same_type(c, x, slope);
+    if (s || x->rank < 0 || slope->rank < 0) return s;
+    int64_t dims[AMG_MAX_RANK];
+    int rank = x->rank;
+    memcpy(dims, x->dims, sizeof dims);
+    bool fits = amg_dims_broadcast(dims, &rank, slope->dims, slope->rank) &&
+                rank == x->rank &&
+                memcmp(dims, x->dims, sizeof *dims * (size_t)rank) == 0;
+    if (!fits) {
+        char a[AMG_SHAPE_TEXT], b[AMG_SHAPE_TEXT];
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err, "slope %s does not fit %s",
+                             amg_shape_text(slope->dtype, slope->rank, slope->dims, a),
+                             amg_shape_text(x->dtype, x->rank, x->dims, b));
+    }
+    amg_infer_set(c, 0, x->dtype, x->rank, x->dims);
     return AMG_OK;
 }
 

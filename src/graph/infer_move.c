@@ -1,9 +1,11 @@
 /* Shape rules of operators that move, cut or sum along axes: Concat, Gather, Slice,
- * Pad, ReduceMean. */
+ * Pad, Split, Tile, ReduceMean, ReduceSum. */
 #include <string.h>
 
 #include "base/checked.h"
 #include "graph/infer.h"
+
+#define AMG_MAX_SPLIT 256 /* parts */
 
 amg_status amg_infer_concat(const amg_infer *c)
 {
@@ -30,7 +32,7 @@ amg_status amg_infer_concat(const amg_infer *c)
                                  amg_shape_text(v->dtype, v->rank, v->dims, a),
                                  amg_shape_text(x->dtype, x->rank, x->dims, b), axis);
         }
-        if (v->dims[axis] == AMG_DIM_BATCH) return AMG_OK;
+        if (v->dims[axis] < 0) return AMG_OK;
         if (!amg_add_i64(dims[axis], v->dims[axis], &dims[axis]))
             return amg_node_fail(c->node, AMG_OVERFLOW, c->err, "too many elements");
     }
@@ -130,7 +132,7 @@ amg_status amg_infer_slice(const amg_infer *c)
                                  "axis %lld, step %lld on rank %d", (long long)axes[i],
                                  (long long)step[i], x->rank);
         seen |= 1u << axis;
-        if (dims[axis] != AMG_DIM_BATCH)
+        if (dims[axis] >= 0)
             dims[axis] = slice_length(x->dims[axis], start[i], end[i], step[i]);
         else if (start[i] != 0 || end[i] < INT32_MAX || step[i] != 1)
             return AMG_OK; /* part of a batch that is not planned yet */
@@ -165,7 +167,7 @@ amg_status amg_infer_pad(const amg_infer *c)
         int axis = amg_axis_find(axes[i], x->rank);
         int64_t before = pads[i], after = pads[num_axes + i];
         if (before == 0 && after == 0 && axis >= 0) continue;
-        if (axis < 0 || dims[axis] == AMG_DIM_BATCH ||
+        if (axis < 0 || dims[axis] < 0 ||
             !amg_add_i64(dims[axis], before, &dims[axis]) ||
             !amg_add_i64(dims[axis], after, &dims[axis]) || dims[axis] < 0)
             return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
@@ -176,7 +178,66 @@ amg_status amg_infer_pad(const amg_infer *c)
     return AMG_OK;
 }
 
-amg_status amg_infer_reduce_mean(const amg_infer *c)
+/* Sizes are input 1, or all parts are equal. */
+amg_status amg_infer_split(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *given = amg_infer_find_in(c, 1);
+    const int parts = c->node->num_outputs;
+    int64_t dims[AMG_MAX_RANK], sizes[AMG_MAX_SPLIT];
+    int count = parts;
+    for (int i = 0; i < parts; i++) amg_infer_out(c, i)->dtype = x->dtype;
+    if (x->rank < 0) return AMG_OK;
+    int axis = amg_axis_find(amg_attr_int(c->node, "axis", 0), x->rank);
+    if (axis < 0 || parts > AMG_MAX_SPLIT)
+        return amg_node_fail(c->node, axis < 0 ? AMG_MISMATCH : AMG_UNSUPPORTED, c->err,
+                             "axis %lld of %d dims into %d parts, at most %d",
+                             (long long)amg_attr_int(c->node, "axis", 0), x->rank,
+                             parts, AMG_MAX_SPLIT);
+    int64_t total = 0, dim = x->dims[axis];
+    if (dim < 0) return AMG_OK;
+    if (given && !amg_value_ints(given, AMG_MAX_SPLIT, sizes, &count)) return AMG_OK;
+    for (int i = 0; i < count; i++) {
+        if (!given) sizes[i] = dim / parts;
+        if (sizes[i] < 0 || !amg_add_i64(total, sizes[i], &total)) total = -1;
+        if (total < 0) break;
+    }
+    if (count != parts || total != dim)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "%d sizes that add up to %lld, expected %d parts of %lld",
+                             count, (long long)total, parts, (long long)dim);
+    memcpy(dims, x->dims, sizeof dims);
+    for (int i = 0; i < parts; i++) {
+        dims[axis] = sizes[i];
+        amg_infer_set(c, i, x->dtype, x->rank, dims);
+    }
+    return AMG_OK;
+}
+
+amg_status amg_infer_tile(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    int64_t repeats[AMG_MAX_RANK], dims[AMG_MAX_RANK];
+    int count;
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0 ||
+        !amg_value_ints(amg_infer_in(c, 1), AMG_MAX_RANK, repeats, &count))
+        return AMG_OK;
+    if (count != x->rank)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%d repeats for %d dims",
+                             count, x->rank);
+    for (int i = 0; i < x->rank; i++) {
+        dims[i] = x->dims[i];
+        if (repeats[i] == 1) continue;
+        if (dims[i] < 0) return AMG_OK; /* not planned yet */
+        if (repeats[i] < 0 || !amg_mul_i64(dims[i], repeats[i], &dims[i]))
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err, "repeats[%d] is %lld",
+                                 i, (long long)repeats[i]);
+    }
+    amg_infer_set(c, 0, x->dtype, x->rank, dims);
+    return AMG_OK;
+}
+
+amg_status amg_infer_reduce(const amg_infer *c)
 {
     const amg_value *x = amg_infer_in(c, 0);
     unsigned mask;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "graph/eval.h"
 #include "graph/infer.h"
 
 static amg_status too_many_dims(const amg_infer *c, int64_t rank)
@@ -11,14 +12,12 @@ static amg_status too_many_dims(const amg_infer *c, int64_t rank)
                          (long long)rank, AMG_MAX_RANK);
 }
 
-/* Product of dims as one dim: AMG_DIM_BATCH for the batch alone; false if no single
- * number says it (the batch times something). */
+/* Product of dims as one dim, negative if the batch is in it. */
 static bool merge_dims(const int64_t *dims, int rank, int64_t *out)
 {
     bool batch;
     if (!amg_dims_product(dims, rank, out, &batch)) return false;
-    if (batch && *out != 1) return false;
-    if (batch) *out = AMG_DIM_BATCH;
+    if (batch) *out = -*out;
     return true;
 }
 
@@ -40,14 +39,16 @@ amg_status amg_infer_flatten(const amg_infer *c)
 }
 
 /* Solves a Reshape target. dims: the target with 0 replaced by the input's dims (so
- * AMG_DIM_BATCH may stand in it); free_at: where the target says -1, or -1.
+ * the batch may stand in it); free_at: where the target says -1, or -1.
  *
  * With an unplanned batch the product of the others, P, must come out:
  *   [B, 3, -1]   P/3 at the free place
- *   [-1, 512]    P == 512: the free place is the batch
- *   [1, 512]     a number first and the rest makes P: an exporter baked its batch in
+ *   [-1, 512]    the free place is P/512 times the batch
+ *   [1, 512]     a number first, where the input has the batch, and the rest makes P:
+ *                an exporter baked its batch in
  *   [1, -1]      likewise
- * Anything else (the batch merged with another dim) is unknown until it is planned. */
+ *   [7, -1, 64]  else the free place has the batch
+ * Anything else is unknown until the batch is planned. */
 typedef enum { SOLVED, UNKNOWN, CONTRADICTION } solution;
 
 static solution solve(const amg_value *x, int64_t *dims, int rank, int free_at)
@@ -65,9 +66,9 @@ static solution solve(const amg_value *x, int64_t *dims, int rank, int free_at)
         dims[free_at] = total / rest;
         return SOLVED;
     }
-    if (free_at == 0) {
-        if (rest != total) return UNKNOWN;
-        dims[0] = AMG_DIM_BATCH;
+    if (free_at == 0 || (free_at > 0 && x_batch && x->dims[0] != AMG_DIM_BATCH)) {
+        if (!x_batch || !fits) return UNKNOWN;
+        dims[free_at] = -(total / rest);
         return SOLVED;
     }
     int64_t tail = 1;
@@ -87,7 +88,8 @@ amg_status amg_infer_reshape(const amg_infer *c)
     amg_infer_out(c, 0)->dtype = x->dtype;
     if (amg_infer_in(c, 1)->rank == 1 && amg_infer_in(c, 1)->dims[0] > AMG_MAX_RANK)
         return too_many_dims(c, amg_infer_in(c, 1)->dims[0]);
-    if (x->rank < 0 || !amg_value_ints(amg_infer_in(c, 1), AMG_MAX_RANK, target, &rank))
+    if (x->rank < 0 ||
+        !amg_value_shape(amg_infer_in(c, 1), AMG_MAX_RANK, target, &rank))
         return AMG_OK;
 
     bool allow_zero = amg_attr_int(c->node, "allowzero", 0) != 0;
@@ -101,6 +103,8 @@ amg_status amg_infer_reshape(const amg_infer *c)
             dims[i] = x->dims[i];
         } else if (target[i] == -1 && free_at < 0) {
             free_at = i;
+        } else if (amg_eval_batches(target[i])) {
+            dims[i] = -amg_eval_batches(target[i]);
         } else if (target[i] < 0) {
             return amg_node_fail(c->node, AMG_MISMATCH, c->err, "shape[%d] is %lld", i,
                                  (long long)target[i]);
@@ -121,7 +125,7 @@ amg_status amg_infer_squeeze(const amg_infer *c)
 {
     const amg_value *x = amg_infer_in(c, 0);
     unsigned mask;
-    bool known;
+    bool known = false;
     amg_infer_out(c, 0)->dtype = x->dtype;
     if (x->rank < 0) return AMG_OK;
     amg_status s = amg_infer_axes(c, 1, x->rank, &mask, &known);
@@ -145,7 +149,7 @@ amg_status amg_infer_unsqueeze(const amg_infer *c)
     const amg_value *x = amg_infer_in(c, 0), *axes = amg_infer_find_in(c, 1);
     const amg_attr *attr = amg_infer_attr_ints(c, "axes");
     unsigned mask;
-    bool known;
+    bool known = false;
     amg_infer_out(c, 0)->dtype = x->dtype;
     if (x->rank < 0 || (axes && axes->rank < 0)) return AMG_OK;
     int64_t added =
@@ -182,13 +186,21 @@ amg_status amg_infer_transpose(const amg_infer *c)
     return AMG_OK;
 }
 
-/* Whether dims are all >= 0; fails naming the first that is not. */
-static amg_status check_made_dims(const amg_infer *c, const int64_t *dims, int rank)
+/* Dims from a shape: each >= 0, or one of them with the batch in it; *known false: the
+ * batch is in several. Fails naming the first that is negative. */
+static amg_status make_dims(const amg_infer *c, int64_t *dims, int rank, bool *known)
 {
-    for (int i = 0; i < rank; i++)
-        if (dims[i] < 0)
+    int num_batches = 0;
+    for (int i = 0; i < rank; i++) {
+        if (amg_eval_batches(dims[i])) {
+            dims[i] = -amg_eval_batches(dims[i]);
+            num_batches++;
+        } else if (dims[i] < 0) {
             return amg_node_fail(c->node, AMG_MISMATCH, c->err, "shape[%d] is %lld", i,
                                  (long long)dims[i]);
+        }
+    }
+    *known = num_batches < 2;
     return AMG_OK;
 }
 
@@ -198,10 +210,12 @@ amg_status amg_infer_expand(const amg_infer *c)
     int64_t target[AMG_MAX_RANK];
     int rank;
     amg_infer_out(c, 0)->dtype = x->dtype;
-    if (x->rank < 0 || !amg_value_ints(amg_infer_in(c, 1), AMG_MAX_RANK, target, &rank))
+    bool known = false;
+    if (x->rank < 0 ||
+        !amg_value_shape(amg_infer_in(c, 1), AMG_MAX_RANK, target, &rank))
         return AMG_OK;
-    amg_status s = check_made_dims(c, target, rank);
-    if (s) return s;
+    amg_status s = make_dims(c, target, rank, &known);
+    if (s || !known) return s;
     if (!amg_dims_broadcast(target, &rank, x->dims, x->rank)) {
         char text[AMG_SHAPE_TEXT];
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
@@ -251,9 +265,10 @@ amg_status amg_infer_constant_of_shape(const amg_infer *c)
     amg_dtype dtype =
         value && value->kind == AMG_ATTR_TENSOR ? value->tensor.dtype : AMG_F32;
     amg_infer_out(c, 0)->dtype = dtype;
-    if (!amg_value_ints(amg_infer_in(c, 0), AMG_MAX_RANK, dims, &rank)) return AMG_OK;
-    amg_status s = check_made_dims(c, dims, rank);
-    if (!s) amg_infer_set(c, 0, dtype, rank, dims);
+    bool known = false;
+    if (!amg_value_shape(amg_infer_in(c, 0), AMG_MAX_RANK, dims, &rank)) return AMG_OK;
+    amg_status s = make_dims(c, dims, rank, &known);
+    if (!s && known) amg_infer_set(c, 0, dtype, rank, dims);
     return s;
 }
 

@@ -1,20 +1,27 @@
-/* Graph → ONNX: opset 17, IR 8, canonical bytes. Consumes a graph, produces a model
- * that says nothing but the network: no producer, version, doc string, date or path;
- * nodes in the graph's order, initializers in value order, training switches left out.
- * docs/onnx.md has the layout, and the form without weights that key files hold. */
+/* Graph → ONNX: opset 17, IR 8 (opset 20 with a Gelu, 21 with a GroupNormalization),
+ * canonical bytes. Consumes a graph, produces a model that says nothing but the
+ * network: no producer, version, doc string, date or path; nodes in the graph's order,
+ * initializers in value order, training switches left out. docs/onnx.md has the layout,
+ * and the form without weights that key files hold. */
+#include <stdio.h>
 #include <string.h>
 
 #include "formats/onnx.h"
+#include "graph/builder.h"
 #include "graph/onnx_graph.h"
 #include "onnx.pb-c.h"
 
-#define WRITTEN_OPSET 17
+#define OLDEST_WRITTEN_OPSET 17
 #define WRITTEN_IR 8
 
 /* Everything built here lives in the arena; names and data are the graph's. */
 typedef struct {
     const amg_graph *g;
     bool weights;
+    int64_t opset;
+    bool *used;               /* per value: a node reads it, or it is an output */
+    Onnx__TensorProto **axes; /* of ReduceMeans, from opset 18 on initializers */
+    size_t num_axes;
     amg_arena arena;
     amg_error *err;
 } exporter;
@@ -41,7 +48,7 @@ static amg_status fill_dim(exporter *ex, int64_t dim,
     if (dim == AMG_DIM_BATCH) {
         d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
         d->dim_param = text("N");
-    } else {
+    } else if (dim >= 0) { /* else several times the batch, which has no number */
         d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
         d->dim_value = dim;
     }
@@ -154,30 +161,30 @@ static amg_status fill_tensor(exporter *ex, const char *name, const amg_tensor *
     return AMG_OK;
 }
 
-/* used[v]: some node reads value v. */
-static bool *find_used(exporter *ex)
+static amg_status find_used(exporter *ex)
 {
     const amg_graph *g = ex->g;
-    bool *used = amg_arena_array(&ex->arena, (size_t)g->num_values, sizeof *used);
-    for (int i = 0; used && i < g->num_nodes; i++)
+    ex->used = amg_arena_array(&ex->arena, (size_t)g->num_values, sizeof *ex->used);
+    if (!ex->used) return fail_memory(ex);
+    for (int i = 0; i < g->num_outputs; i++) ex->used[g->outputs[i]] = true;
+    for (int i = 0; i < g->num_nodes; i++)
         for (int k = 0; k < g->nodes[i].num_inputs; k++)
             if (g->nodes[i].inputs[k] != AMG_NO_VALUE)
-                used[g->nodes[i].inputs[k]] = true;
-    return used;
+                ex->used[g->nodes[i].inputs[k]] = true;
+    return AMG_OK;
 }
 
 /* Parameters that no node reads are left out: a reader would drop them, too. */
 static amg_status fill_initializers(exporter *ex, Onnx__GraphProto *graph)
 {
     const amg_graph *g = ex->g;
-    const bool *used = find_used(ex);
-    graph->initializer =
-        amg_arena_array(&ex->arena, (size_t)g->num_values, sizeof *graph->initializer);
-    if (!used || !graph->initializer) return fail_memory(ex);
+    graph->initializer = amg_arena_array(
+        &ex->arena, (size_t)g->num_values + ex->num_axes, sizeof *graph->initializer);
+    if (!graph->initializer) return fail_memory(ex);
     for (int i = 0; i < g->num_values; i++) {
         const amg_value *v = &g->values[i];
-        if (v->kind != AMG_VALUE_PARAM || !used[i]) continue;
-        bool data = ex->weights || v->role == AMG_ROLE_CONSTANT;
+        if (v->kind != AMG_VALUE_PARAM || !ex->used[i]) continue;
+        bool data = ex->weights || (v->role == AMG_ROLE_CONSTANT && v->data.data);
         if (data && !v->data.data && v->data.size_bytes)
             return amg_fail(ex->err, AMG_INVALID, -1, v->name,
                             "its data are absent: the graph was stored without "
@@ -186,6 +193,8 @@ static amg_status fill_initializers(exporter *ex, Onnx__GraphProto *graph)
                                     &graph->initializer[graph->n_initializer++]);
         if (st) return st;
     }
+    for (size_t i = 0; i < ex->num_axes; i++)
+        graph->initializer[graph->n_initializer++] = ex->axes[i];
     return AMG_OK;
 }
 
@@ -235,6 +244,9 @@ static amg_status fill_attrs(exporter *ex, const amg_node *n, Onnx__NodeProto *p
     for (int i = 0; i < n->num_attrs; i++) {
         if (n->op == AMG_OP_BATCH_NORM && !strcmp(n->attrs[i].name, "training_mode"))
             continue;
+        if (n->op == AMG_OP_REDUCE_MEAN && ex->opset >= 18 &&
+            !strcmp(n->attrs[i].name, "axes"))
+            continue;
         Onnx__AttributeProto *a = amg_arena_alloc(&ex->arena, sizeof *a);
         if (!a) return fail_memory(ex);
         p->attribute[p->n_attribute++] = a;
@@ -253,11 +265,61 @@ static char **fill_names(exporter *ex, const int *ids, int count)
     return names;
 }
 
+/* An optional output that nothing reads; Split has none. */
+static bool is_absent(const exporter *ex, const amg_node *n, int i)
+{
+    return n->num_outputs > 1 && n->op != AMG_OP_SPLIT && !ex->used[n->outputs[i]];
+}
+
+/* Whether the file has a value of this name: all but parameters that nobody reads. */
+static bool is_written(const exporter *ex, const char *name)
+{
+    int v = amg_graph_find_value(ex->g, name);
+    return v >= 0 && (ex->used[v] || ex->g->values[v].kind != AMG_VALUE_PARAM);
+}
+
+/* The axes of a ReduceMean as its second input, under a name of their own. */
+static amg_status fill_axes(exporter *ex, const amg_node *n, Onnx__NodeProto *p)
+{
+    const amg_attr *a = amg_attr_find(n, "axes");
+    if (!a) return AMG_OK;
+    const char *output = ex->g->values[n->outputs[0]].name;
+    size_t size = strlen(output) + 32;
+    char *name = amg_arena_alloc(&ex->arena, size);
+    p->input = amg_arena_array(&ex->arena, 2, sizeof *p->input);
+    if (!name || !p->input) return fail_memory(ex);
+    snprintf(name, size, "%s_axes", output);
+    for (int i = 1; is_written(ex, name); i++)
+        snprintf(name, size, "%s_axes_%d", output, i);
+    p->input[0] = text(ex->g->values[n->inputs[0]].name);
+    p->input[1] = name;
+    p->n_input = 2;
+    amg_tensor t;
+    int64_t count = a->count;
+    amg_status st = amg_tensor_view(AMG_I64, 1, &count, a->ints, &t, ex->err);
+    return st ? st : fill_tensor(ex, name, &t, true, &ex->axes[ex->num_axes++]);
+}
+
+/* Equal parts are said by their number since opset 18. */
+static amg_status fill_num_outputs(exporter *ex, Onnx__NodeProto *p)
+{
+    Onnx__AttributeProto **all =
+        amg_arena_array(&ex->arena, p->n_attribute + 1, sizeof *all);
+    Onnx__AttributeProto *a = amg_arena_alloc(&ex->arena, sizeof *a);
+    if (!all || !a) return fail_memory(ex);
+    memcpy(all, p->attribute, p->n_attribute * sizeof *all);
+    all[p->n_attribute++] = a;
+    p->attribute = all;
+    amg_attr number = amg_int("num_outputs", (int64_t)p->n_output);
+    return fill_attr(ex, &number, a);
+}
+
 static amg_status fill_node(exporter *ex, const amg_node *n, Onnx__NodeProto **out)
 {
     int num_inputs = n->num_inputs, num_outputs = n->num_outputs;
     if (n->op == AMG_OP_DROPOUT && num_inputs > 2) num_inputs = 2; /* training_mode */
     if (n->op == AMG_OP_BATCH_NORM) num_outputs = 1; /* more mean training_mode = 1 */
+    while (num_outputs > 1 && is_absent(ex, n, num_outputs - 1)) num_outputs--;
     if (n->op == AMG_OP_REDUCE_MEAN && num_inputs > 1)
         return amg_fail(ex->err, AMG_INVALID, -1, n->name,
                         "ReduceMean has its axes as an input, expected an attribute");
@@ -270,10 +332,28 @@ static amg_status fill_node(exporter *ex, const amg_node *n, Onnx__NodeProto **o
     p->input = fill_names(ex, n->inputs, num_inputs);
     p->output = fill_names(ex, n->outputs, num_outputs);
     if (!p->input || !p->output) return fail_memory(ex);
+    for (int i = 0; i < num_outputs; i++)
+        if (is_absent(ex, n, i)) p->output[i] = text("");
     p->n_input = (size_t)num_inputs;
     p->n_output = (size_t)num_outputs;
     *out = p;
-    return fill_attrs(ex, n, p);
+    amg_status st = fill_attrs(ex, n, p);
+    if (st || ex->opset < 18) return st;
+    if (n->op == AMG_OP_REDUCE_MEAN) return fill_axes(ex, n, p);
+    return n->op == AMG_OP_SPLIT && num_inputs == 1 ? fill_num_outputs(ex, p) : AMG_OK;
+}
+
+/* The oldest opset that has all of the operators in the form that the graph has. */
+static int64_t find_opset(const amg_graph *g)
+{
+    int64_t opset = OLDEST_WRITTEN_OPSET;
+    for (int i = 0; i < g->num_nodes; i++) {
+        int64_t needs = g->nodes[i].op == AMG_OP_GELU         ? 20
+                        : g->nodes[i].op == AMG_OP_GROUP_NORM ? 21
+                                                              : 0;
+        if (needs > opset) opset = needs;
+    }
+    return opset;
 }
 
 static amg_status fill_graph(exporter *ex, Onnx__GraphProto *graph)
@@ -284,14 +364,16 @@ static amg_status fill_graph(exporter *ex, Onnx__GraphProto *graph)
     graph->n_node = (size_t)g->num_nodes;
     graph->n_input = (size_t)g->num_inputs;
     graph->n_output = (size_t)g->num_outputs;
+    amg_status st = find_used(ex);
+    if (st) return st;
     graph->node = amg_arena_array(&ex->arena, graph->n_node, sizeof *graph->node);
-    if (!graph->node) return fail_memory(ex);
+    ex->axes = amg_arena_array(&ex->arena, graph->n_node, sizeof *ex->axes);
+    if (!graph->node || !ex->axes) return fail_memory(ex);
     for (int i = 0; i < g->num_nodes; i++) {
-        amg_status st = fill_node(ex, &g->nodes[i], &graph->node[i]);
+        st = fill_node(ex, &g->nodes[i], &graph->node[i]);
         if (st) return st;
     }
-    amg_status st =
-        fill_infos(ex, g->inputs, g, g->inputs, g->num_inputs, &graph->input);
+    st = fill_infos(ex, g->inputs, g, g->inputs, g->num_inputs, &graph->input);
     if (!st) st = fill_outputs(ex, graph);
     return st ? st : fill_initializers(ex, graph);
 }
@@ -307,8 +389,9 @@ static amg_status fill_model(exporter *ex, whole *w)
 {
     onnx__model_proto__init(&w->model);
     onnx__operator_set_id_proto__init(&w->opset);
+    ex->opset = find_opset(ex->g);
     w->opset.has_version = 1;
-    w->opset.version = WRITTEN_OPSET;
+    w->opset.version = ex->opset;
     w->opsets[0] = &w->opset;
     w->model.has_ir_version = 1;
     w->model.ir_version = WRITTEN_IR;

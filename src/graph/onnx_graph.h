@@ -1,4 +1,5 @@
-/* ONNX file <-> graph. Opsets 9 to the newest in; opset 17, IR 8 out. */
+/* ONNX file <-> graph. Opsets 9 to the newest in; opset 17
+ * (or what a younger operator needs), IR 8 out. */
 #ifndef AMG_GRAPH_ONNX_GRAPH_H
 #define AMG_GRAPH_ONNX_GRAPH_H
 

@@ -63,13 +63,15 @@ static amg_status check_model(amg_import *im, amg_error *err)
 
 /* One dimension of the data input. The first is the batch, whatever the file says. */
 static amg_status input_dim(const Onnx__TensorShapeProto *shape, int i,
-                            const char *where, int64_t *dim, amg_error *err)
+                            const char *where, int64_t *dim, bool *fixed,
+                            amg_error *err)
 {
     const Onnx__TensorShapeProto__Dimension *d = shape->dim[i];
     bool is_number =
         d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
     if (i == 0) {
         *dim = AMG_DIM_BATCH;
+        *fixed = is_number;
         return AMG_OK;
     }
     if (!is_number) {
@@ -112,7 +114,7 @@ static amg_status add_input(amg_import *im, amg_name *e, amg_error *err)
     int64_t dims[AMG_MAX_RANK];
     int rank = (int)t->shape->n_dim;
     for (int i = 0; i < rank; i++) {
-        amg_status st = input_dim(t->shape, i, where, &dims[i], err);
+        amg_status st = input_dim(t->shape, i, where, &dims[i], &im->fixed_batch, err);
         if (st) return st;
     }
     e->value = amg_builder_input(im->builder, e->name, dtype, rank, dims);
@@ -194,12 +196,15 @@ static amg_status add_output(amg_import *im, size_t index, amg_error *err)
     return AMG_OK;
 }
 
-/* Weights may be absent (key files), what shapes and arithmetic depend on may not. */
+/* Weights may be absent (key files), which is any F32 tensor here: some are weights
+ * only once the graph is folded, and folding has the last word. What shapes depend on
+ * may not. */
 static amg_status check_constants(const amg_graph *g, amg_error *err)
 {
     for (int i = 0; i < g->num_values; i++) {
         const amg_value *v = &g->values[i];
-        if (v->kind != AMG_VALUE_PARAM || v->role != AMG_ROLE_CONSTANT || v->data.data)
+        if (v->kind != AMG_VALUE_PARAM || v->dtype == AMG_F32 || v->data.data ||
+            !v->data.size_bytes)
             continue;
         char where[256];
         snprintf(where, sizeof where, "tensor \"%.200s\"", v->name);
@@ -223,6 +228,10 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
     for (size_t i = 0; !st && i < g->n_output; i++) st = add_output(im, i, err);
     amg_graph *made;
     if (!st) st = amg_builder_finish(im->builder, &made, err);
+    if (st == AMG_MISMATCH && im->fixed_batch)
+        amg_hint(err,
+                 "the batch is fixed in the file and may stand in its shapes: export "
+                 "with a dynamic batch dimension");
     if (st) return st;
     st = check_constants(made, err);
     if (st)

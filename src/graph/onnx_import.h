@@ -26,6 +26,7 @@ typedef struct {
     const Onnx__GraphProto *graph;
     const char *file;
     int64_t opset;
+    bool fixed_batch; /* the data input's first dim is a number */
     amg_builder *builder;
     amg_arena arena;
     amg_name *names; /* sorted by name, which is unique */

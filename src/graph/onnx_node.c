@@ -4,10 +4,14 @@
  *
  *   became an input     Clip min, max (11) · Dropout ratio (12) · Pad pads, value (11)
  *                       Slice starts, ends, axes (10) · Squeeze, Unsqueeze axes (13)
+ *                       ReduceSum axes (13) · Split sizes (13)
  *   became an input,    ReduceMean axes (18): an attribute again
- *   taken back          Pad axes (18): written out into pads
+ *   taken back          Pad axes (18): written out into pads; Split num_outputs (18)
+ *   changed its meaning Softmax, LogSoftmax (13): the axis is written out
+ *   another form        CastLike: a Cast
  *   dropped             what does not change training here: training_mode, seed,
- *                       storage_order, saturate, round_mode, stash_type, and the
+ *                       storage_order, saturate, round_mode, stash_type, what
+ *                     Resize has for other modes, and the
  * outputs of BatchNormalization, Dropout and MaxPool after the first */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -159,8 +163,8 @@ static amg_status constant_ints(node *n, int i, const char *what, amg_tensor *ou
     if (i >= n->num_inputs || n->inputs[i] == AMG_NO_VALUE) return AMG_OK;
     const amg_value *v = amg_builder_value(n->im->builder, n->inputs[i]);
     if (!v) return AMG_OK; /* the builder has failed; finish says how */
-    if (v->kind != AMG_VALUE_PARAM || v->dtype != AMG_I64 || v->rank != 1 ||
-        !v->data.data)
+    /* Known data, also where the exporter computes them from constants. */
+    if (v->dtype != AMG_I64 || v->rank != 1 || !v->data.data)
         return fail(n, AMG_UNSUPPORTED, "%s (input %d) is not a constant I64 vector",
                     what, i);
     *out = v->data;
@@ -227,6 +231,18 @@ static amg_status new_reduce_mean(node *n)
     return AMG_OK;
 }
 
+static amg_status reduce_sum(node *n)
+{
+    amg_attr *a;
+    amg_status st = get_attr(n, "noop_with_empty_axes", AMG_ATTR_INT, &a);
+    if (st || !a) return st;
+    bool keeps_all = a->i != 0;
+    drop_attr(n, "noop_with_empty_axes");
+    if (keeps_all && n->num_inputs < 2)
+        return fail(n, AMG_UNSUPPORTED, "a sum over no axes");
+    return AMG_OK;
+}
+
 /* Pads of some axes, input 3 since 18 → pads of all axes. */
 static amg_status new_pad(node *n)
 {
@@ -273,6 +289,86 @@ static amg_status new_average_pool(node *n)
     return AMG_OK;
 }
 
+/* Before 13 the axis and all that follow were one row; the same as today's where the
+ * axis is the last. */
+static amg_status softmax(node *n)
+{
+    amg_attr *a;
+    amg_status st = get_attr(n, "axis", AMG_ATTR_INT, &a);
+    if (st || n->im->opset >= 13 || n->num_inputs < 1 || n->inputs[0] < 0) return st;
+    const amg_value *x = amg_builder_value(n->im->builder, n->inputs[0]);
+    int64_t axis = a ? a->i : 1;
+    if (!x) return AMG_OK; /* the builder has failed; finish says how */
+    if (axis != -1 && (x->rank < 0 || axis != x->rank - 1))
+        return fail(n, AMG_UNSUPPORTED,
+                    "axis %" PRId64 " of %d dims in opset %" PRId64
+                    ", expected the last one",
+                    axis, x->rank, n->im->opset);
+    if (a)
+        a->i = -1;
+    else
+        n->attrs[n->num_attrs++] = amg_int("axis", -1);
+    return AMG_OK;
+}
+
+/* Parts of unequal size, which 18 allows with a number of outputs only, get sizes. */
+static amg_status new_split(node *n)
+{
+    amg_attr *a;
+    amg_status st = get_attr(n, "num_outputs", AMG_ATTR_INT, &a);
+    if (st || !a) return st;
+    int64_t parts = a->i, sizes[MAX_INPUTS];
+    drop_attr(n, "num_outputs");
+    if (n->num_inputs > 1 || parts != (int64_t)n->proto->n_output)
+        return fail(n, AMG_MALFORMED,
+                    "num_outputs is %" PRId64 " with %d inputs and %zu outputs", parts,
+                    n->num_inputs, n->proto->n_output);
+    const amg_value *x = n->num_inputs == 1 && n->inputs[0] >= 0
+                             ? amg_builder_value(n->im->builder, n->inputs[0])
+                             : NULL;
+    st = get_attr(n, "axis", AMG_ATTR_INT, &a);
+    if (st || !x || x->rank < 1) return st;
+    int64_t axis = a ? a->i : 0, left;
+    if (axis < 0) axis += x->rank;
+    if (axis < 0 || axis >= x->rank || x->dims[axis] < 0 ||
+        x->dims[axis] % parts == 0 || parts > MAX_INPUTS)
+        return AMG_OK; /* equal, or the shape rule's business */
+    left = x->dims[axis];
+    for (int64_t i = 0, each = left / parts + 1; i < parts; i++, left -= sizes[i - 1])
+        sizes[i] = left < each ? left : each;
+    return add_constant(n, 1, "sizes", AMG_I64, 1, &parts, sizes);
+}
+
+/* Attributes that say nothing for the modes that are read. */
+static amg_status resize(node *n)
+{
+    if (n->im->opset < 11)
+        return fail(n, AMG_UNSUPPORTED, "is of opset %" PRId64 ", expected 11 or newer",
+                    n->im->opset);
+    drop_attr(n, "cubic_coeff_a");
+    drop_attr(n, "extrapolation_value");
+    drop_attr(n, "keep_aspect_ratio_policy");
+    return AMG_OK;
+}
+
+static bool is_cast_like(const node *n)
+{
+    return n->proto->op_type && !strcmp(n->proto->op_type, "CastLike");
+}
+
+/* To the type of input 1, which inference knows: a Cast. */
+static amg_status cast_like(node *n)
+{
+    const amg_value *like = n->num_inputs == 2 && n->inputs[1] >= 0
+                                ? amg_builder_value(n->im->builder, n->inputs[1])
+                                : NULL;
+    if (n->num_inputs != 2)
+        return fail(n, AMG_MALFORMED, "%d inputs, expected 2", n->num_inputs);
+    n->num_inputs = 1;
+    if (like) n->attrs[n->num_attrs++] = amg_int("to", amg_dtype_onnx(like->dtype));
+    return AMG_OK;
+}
+
 /* Inputs that the table allows for newer opsets only. */
 static amg_status at_most(node *n, int max)
 {
@@ -291,6 +387,16 @@ static amg_status normalise(node *n)
     case AMG_OP_SQUEEZE:
     case AMG_OP_UNSQUEEZE:
         return opset < 13 ? ints_to_input(n, "axes", 1, NULL) : AMG_OK;
+    case AMG_OP_REDUCE_SUM:
+        return opset < 13 ? ints_to_input(n, "axes", 1, NULL) : reduce_sum(n);
+    case AMG_OP_SPLIT:
+        if (opset >= 18) return new_split(n);
+        return opset < 13 ? ints_to_input(n, "split", 1, NULL) : AMG_OK;
+    case AMG_OP_SOFTMAX:
+    case AMG_OP_LOG_SOFTMAX: return softmax(n);
+    case AMG_OP_LAYER_NORM:
+    case AMG_OP_GROUP_NORM: drop_attr(n, "stash_type"); return AMG_OK;
+    case AMG_OP_RESIZE: return resize(n);
     case AMG_OP_REDUCE_MEAN: return opset < 18 ? at_most(n, 1) : new_reduce_mean(n);
     case AMG_OP_AVERAGE_POOL: return opset >= 19 ? new_average_pool(n) : AMG_OK;
     case AMG_OP_DROPOUT:
@@ -302,7 +408,8 @@ static amg_status normalise(node *n)
     case AMG_OP_CAST:
         drop_attr(n, "saturate");
         drop_attr(n, "round_mode");
-        return AMG_OK;
+        return is_cast_like(n) ? cast_like(n) : AMG_OK;
+    case AMG_OP_MOD: drop_attr(n, "fmod"); return AMG_OK; /* of integers: the same */
     case AMG_OP_RANGE: drop_attr(n, "stash_type"); return AMG_OK;
     default: return AMG_OK;
     }
@@ -340,11 +447,75 @@ static amg_status check_op(node *n)
         return st;
     }
     n->op = amg_op_find(p->op_type ? p->op_type : "");
+    if (is_cast_like(n)) n->op = AMG_OP_CAST;
     if (n->op != AMG_OP_COUNT) return AMG_OK;
     st = fail(n, AMG_UNSUPPORTED, "operator %.60s is not supported",
               p->op_type ? p->op_type : "");
     amg_hint(n->err, "docs/onnx.md lists the operators that are read");
     return st;
+}
+
+static const char *first_output(const node *n)
+{
+    for (size_t i = 0; i < n->proto->n_output; i++)
+        if (n->proto->output[i][0]) return n->proto->output[i];
+    return "";
+}
+
+/* A name for an output that is left out: nobody in the file has it, and no other node
+ * gets it. */
+static const char *absent_name(const node *n, int i)
+{
+    const char *base = first_output(n);
+    char *name = amg_arena_alloc(&n->im->arena, strlen(base) + 48);
+    if (!name) return NULL;
+    sprintf(name, "%s_absent%d", base, i);
+    for (int k = 2; amg_import_find(n->im, name); k++)
+        sprintf(name, "%s_absent%d_%d", base, i, k);
+    return name;
+}
+
+/* How many outputs of the node are read: all of Split, LSTM and GRU, the first of any
+ * other operator. */
+static int num_outputs(const node *n)
+{
+    switch (n->op) {
+    case AMG_OP_SPLIT:
+    case AMG_OP_LSTM:
+    case AMG_OP_GRU: return (int)n->proto->n_output;
+    default: return 1;
+    }
+}
+
+static bool has_absent_outputs(amg_op op)
+{
+    return op == AMG_OP_LSTM || op == AMG_OP_GRU;
+}
+
+static amg_status add_node(node *n)
+{
+    const Onnx__NodeProto *p = n->proto;
+    int count = num_outputs(n);
+    const char **names = amg_arena_array(&n->im->arena, (size_t)count, sizeof *names);
+    int *values = amg_arena_array(&n->im->arena, (size_t)count, sizeof *values);
+    if (!names || !values) return fail_memory(n);
+    for (int i = 0; i < count; i++) {
+        names[i] = p->output[i];
+        if (names[i][0]) continue;
+        if (!has_absent_outputs(n->op))
+            return fail(n, AMG_UNSUPPORTED, "output %d is absent", i);
+        names[i] = absent_name(n, i);
+        if (!names[i]) return fail_memory(n);
+    }
+    amg_builder_node_multi(n->im->builder, n->op, p->name ? p->name : "", n->inputs,
+                           n->num_inputs, n->attrs, n->num_attrs, names, count, values);
+    for (int i = 0; i < count; i++) {
+        amg_name *output = amg_import_find(n->im, names[i]);
+        if (!output) continue;
+        output->value = values[i];
+        output->made = true;
+    }
+    return AMG_OK;
 }
 
 /* The tensor of a Constant, whichever attribute it stands in. */
@@ -389,19 +560,15 @@ static amg_status translate(node *n)
     if (st) return st;
     /* The node is needed, but maybe for an output that is not the first. */
     amg_name *output = p->output[0][0] ? amg_import_find(n->im, p->output[0]) : NULL;
-    if (!output) return fail(n, AMG_UNSUPPORTED, "its first output is absent");
+    if (!output && !has_absent_outputs(n->op))
+        return fail(n, AMG_UNSUPPORTED, "its first output is absent");
     if (n->op == AMG_OP_CONSTANT) return add_constant_node(n, output);
     st = read_inputs(n);
     if (!st) st = normalise(n);
     if (!st) st = check_inputs(n);
     if (!st)
         st = amg_import_check_attrs(n->op, n->attrs, n->num_attrs, n->where, n->err);
-    if (st) return st;
-    output->value =
-        amg_builder_node(n->im->builder, n->op, p->name ? p->name : "", n->inputs,
-                         n->num_inputs, n->attrs, n->num_attrs, p->output[0]);
-    output->made = true;
-    return AMG_OK;
+    return st ? st : add_node(n);
 }
 
 amg_status amg_import_node(amg_import *im, const Onnx__NodeProto *proto, amg_error *err)

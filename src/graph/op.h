@@ -27,32 +27,64 @@
     X(AVERAGE_POOL, "AveragePool", 1, 1, 1, 1, AMG_OP_D, "2-d")                        \
     X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", 1, 1, 1, 1, AMG_OP_D, "")              \
     X(GEMM, "Gemm", 2, 3, 1, 1, AMG_OP_D, "alpha = beta = 1, transA = 0")              \
-    X(MAT_MUL, "MatMul", 2, 2, 1, 1, AMG_OP_D, "2-d by a 2-d parameter")               \
+    X(MAT_MUL, "MatMul", 2, 2, 1, 1, AMG_OP_D, "at least 2-d, broadcast batch dims")   \
     X(ADD, "Add", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(SUB, "Sub", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(MUL, "Mul", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(DIV, "Div", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
-    X(CONCAT, "Concat", 1, -1, 1, 1, AMG_OP_D | AMG_OP_F, "channel axis")              \
+    X(CONCAT, "Concat", 1, -1, 1, 1, AMG_OP_D | AMG_OP_F, "")                          \
     X(FLATTEN, "Flatten", 1, 1, 1, 1, AMG_OP_D, "")                                    \
     X(RESHAPE, "Reshape", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant shape")           \
     X(DROPOUT, "Dropout", 1, 3, 1, 2, AMG_OP_D | AMG_OP_T, "constant ratio")           \
     X(IDENTITY, "Identity", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")            \
-    X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, AMG_OP_D, "over H and W")                 \
+    X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, AMG_OP_D, "constant axes")                \
     X(PAD, "Pad", 2, 4, 1, 1, AMG_OP_D, "constant zeros on H and W")                   \
-    X(GATHER, "Gather", 2, 2, 1, 1, AMG_OP_F,                                          \
-      "constant index; no gradient: the select")                                       \
+    X(CONV_TRANSPOSE, "ConvTranspose", 2, 3, 1, 1, AMG_OP_D,                           \
+      "2-d, groups, dilation, output padding")                                         \
+    X(RESIZE, "Resize", 1, 4, 1, 1, AMG_OP_D, "nearest or linear over H and W")        \
+    X(LSTM, "LSTM", 3, 8, 1, 3, AMG_OP_D, "default activations, zero initial states")  \
+    X(GRU, "GRU", 3, 6, 1, 2, AMG_OP_D, "linear_before_reset = 1, zero initial state") \
+    X(INSTANCE_NORM, "InstanceNormalization", 3, 3, 1, 1, AMG_OP_D, "")                \
+    X(GROUP_NORM, "GroupNormalization", 3, 3, 1, 1, AMG_OP_D, "scale per channel")     \
+    X(ELU, "Elu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                                 \
+    X(SELU, "Selu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                               \
+    X(SOFTPLUS, "Softplus", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                       \
+    X(HARD_SIGMOID, "HardSigmoid", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                \
+    X(HARD_SWISH, "HardSwish", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                    \
+    X(PRELU, "PRelu", 2, 2, 1, 1, AMG_OP_D,                                            \
+      "slope a parameter: one, or one a channel")                                      \
+    X(GATHER, "Gather", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F,                               \
+      "constant index; rows of a parameter by any index")                              \
     X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F, "uint8 or float32 to float32")               \
     X(SHAPE, "Shape", 1, 1, 1, 1, AMG_OP_F, "folded")                                  \
-    X(SLICE, "Slice", 3, 5, 1, 1, AMG_OP_F, "folded")                                  \
+    X(SLICE, "Slice", 3, 5, 1, 1, AMG_OP_D | AMG_OP_F, "constant bounds and steps")    \
     X(SQUEEZE, "Squeeze", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")            \
     X(UNSQUEEZE, "Unsqueeze", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")        \
-    X(TRANSPOSE, "Transpose", 1, 1, 1, 1, AMG_OP_F, "folded")                          \
+    X(TRANSPOSE, "Transpose", 1, 1, 1, 1, AMG_OP_D | AMG_OP_F, "")                     \
     X(CONSTANT, "Constant", 0, 0, 1, 1, AMG_OP_F, "becomes an initializer")            \
     X(CONSTANT_OF_SHAPE, "ConstantOfShape", 1, 1, 1, 1, AMG_OP_F, "folded")            \
     X(RANGE, "Range", 3, 3, 1, 1, AMG_OP_F, "folded")                                  \
     X(WHERE, "Where", 3, 3, 1, 1, AMG_OP_F, "folded")                                  \
     X(EQUAL, "Equal", 2, 2, 1, 1, AMG_OP_F, "folded")                                  \
-    X(EXPAND, "Expand", 2, 2, 1, 1, AMG_OP_F, "folded")
+    X(MOD, "Mod", 2, 2, 1, 1, AMG_OP_F, "folded")                                      \
+    X(TRILU, "Trilu", 1, 2, 1, 1, AMG_OP_F, "folded")                                  \
+    X(EXPAND, "Expand", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant shape")             \
+    X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 1, AMG_OP_D, "")                      \
+    X(SOFTMAX, "Softmax", 1, 1, 1, 1, AMG_OP_D, "")                                    \
+    X(LOG_SOFTMAX, "LogSoftmax", 1, 1, 1, 1, AMG_OP_D, "")                             \
+    X(GELU, "Gelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                               \
+    X(ERF, "Erf", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                                 \
+    X(EXP, "Exp", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                                 \
+    X(LOG, "Log", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                                 \
+    X(SQRT, "Sqrt", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
+    X(NEG, "Neg", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(ABS, "Abs", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                                 \
+    X(RECIPROCAL, "Reciprocal", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")        \
+    X(POW, "Pow", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F,                          \
+      "constant exponent, one number")                                                 \
+    X(SPLIT, "Split", 1, 2, 1, -1, AMG_OP_D | AMG_OP_F, "constant sizes")              \
+    X(TILE, "Tile", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant repeats")               \
+    X(REDUCE_SUM, "ReduceSum", 1, 2, 1, 1, AMG_OP_D, "constant axes")
 
 #define AMG_OP_ENUM(id, name, i0, i1, o0, o1, flags, note) AMG_OP_##id,
 typedef enum { AMG_OP_LIST(AMG_OP_ENUM) AMG_OP_COUNT } amg_op;

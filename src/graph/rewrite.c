@@ -66,16 +66,18 @@ static int apply(const prefix *p, amg_op op, const char *word, int x, int rank,
     return amg_builder_node(p->b, op, name, (int[]){x, constant}, 2, NULL, 0, name);
 }
 
-static int add_preprocess(const prefix *p, const amg_preprocess *pre, int x, int rank)
+static int add_preprocess(const prefix *p, const amg_preprocess *pre, int x, int rank,
+                          amg_dtype wanted)
 {
-    if (pre->data_dtype == AMG_U8) {
+    if (pre->data_dtype != wanted) {
         char name[128];
-        amg_attr to = amg_int("to", amg_dtype_onnx(AMG_F32));
-        free_name(p, "float", name, sizeof name);
+        amg_attr to = amg_int("to", amg_dtype_onnx(wanted));
+        free_name(p, wanted == AMG_F32 ? "float" : "integer", name, sizeof name);
         x = amg_builder_node(p->b, AMG_OP_CAST, name, &x, 1, &to, 1, name);
-        x = apply(p, AMG_OP_MUL, "scale", x, 0, NULL, &(float){1.0f / 255.0f});
     }
-    if (pre->num_channels > 0) {
+    if (pre->data_dtype == AMG_U8 && wanted == AMG_F32)
+        x = apply(p, AMG_OP_MUL, "scale", x, 0, NULL, &(float){1.0f / 255.0f});
+    if (pre->num_channels > 0 && wanted == AMG_F32) {
         int64_t dims[AMG_MAX_RANK];
         for (int i = 0; i < rank; i++) dims[i] = i == 1 ? pre->num_channels : 1;
         x = apply(p, AMG_OP_SUB, "mean", x, rank, dims, pre->mean);
@@ -87,15 +89,23 @@ static int add_preprocess(const prefix *p, const amg_preprocess *pre, int x, int
 static amg_status check_preprocess(const amg_value *input, const amg_preprocess *p,
                                    amg_error *err)
 {
-    if (p->data_dtype != AMG_U8 && p->data_dtype != AMG_F32)
+    const amg_dtype data = p->data_dtype;
+    if (data != AMG_U8 && data != AMG_F32 && data != AMG_I32)
         return amg_fail(err, AMG_UNSUPPORTED, -1, input->name,
-                        "data are %s, expected U8 or F32",
-                        amg_dtype_name(p->data_dtype));
-    if (input->dtype == AMG_U8 && p->data_dtype == AMG_U8) return AMG_OK;
-    if (input->dtype != AMG_F32)
-        return amg_fail(err, AMG_MISMATCH, -1, input->name,
-                        "the model takes %s, the data are %s",
-                        amg_dtype_name(input->dtype), amg_dtype_name(p->data_dtype));
+                        "data are %s, expected U8, F32 or I32", amg_dtype_name(data));
+    if (input->dtype == AMG_U8 && data == AMG_U8) return AMG_OK;
+    if (input->dtype != AMG_F32) {
+        const bool fits = (input->dtype == AMG_I64 && data != AMG_F32) ||
+                          (input->dtype == AMG_I32 && data == AMG_I32);
+        if (!fits)
+            return amg_fail(err, AMG_MISMATCH, -1, input->name,
+                            "the model takes %s, the data are %s",
+                            amg_dtype_name(input->dtype), amg_dtype_name(data));
+        if (p->num_channels == 0) return AMG_OK;
+        return amg_fail(err, AMG_INVALID, -1, input->name,
+                        "the model takes %s, which have no mean and std",
+                        amg_dtype_name(input->dtype));
+    }
     if (p->num_channels == 0) return AMG_OK;
     if (p->num_channels < 0 || p->num_channels > 16 || input->rank < 2 ||
         input->dims[1] != p->num_channels) {
@@ -127,8 +137,7 @@ amg_status amg_graph_with_preprocess(const amg_graph *g, const amg_preprocess *p
     s = start(g, &b, &map, err);
     if (s) goto done;
     int x = amg_builder_input(b, input->name, p->data_dtype, input->rank, input->dims);
-    if (input->dtype == AMG_F32)
-        x = add_preprocess(&(prefix){.b = b, .g = g}, p, x, input->rank);
+    x = add_preprocess(&(prefix){.b = b, .g = g}, p, x, input->rank, input->dtype);
     map[g->inputs[0]] = x;
     amg_builder_copy_view(b, g, map, NULL, NULL);
     s = finish(b, g, map, out, err);
@@ -136,6 +145,12 @@ done:
     amg_free(map);
     amg_builder_free(b);
     return s;
+}
+
+int amg_graph_preprocessed(const amg_graph *fed, const amg_graph *g)
+{
+    const int num_added = fed->num_nodes - g->num_nodes; /* they come first */
+    return num_added ? fed->nodes[num_added - 1].outputs[0] : fed->inputs[0];
 }
 
 /* ---- weights ---- */

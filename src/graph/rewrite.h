@@ -5,8 +5,9 @@
 
 #include "graph/graph.h"
 
-/* How bytes become what the model expects: y = (x * scale - mean[c]) / std[c]. For U8
- * data scale is 1/255, for F32 data 1. num_channels 0: no mean and std. */
+/* How data become what the model expects: y = (x * scale - mean[c]) / std[c]. For U8
+ * data scale is 1/255, for F32 and I32 data 1. num_channels 0: no mean and std. A model
+ * that takes integers (I64 tokens) gets them as they are. */
 typedef struct {
     amg_dtype data_dtype;
     int num_channels;
@@ -18,6 +19,9 @@ typedef struct {
 AMG_MUST_CHECK amg_status amg_graph_with_preprocess(const amg_graph *g,
                                                     const amg_preprocess *p,
                                                     amg_graph **out, amg_error *err);
+/* The value of fed, which amg_graph_with_preprocess made of g, that stands where g has
+ * its input: what an autoencoder reconstructs. */
+int amg_graph_preprocessed(const amg_graph *fed, const amg_graph *g);
 
 /* A copy of g whose trainables and buffers take their data from get (borrowed until
  * return, copied): the way weights come back into an original. get returns NULL to keep

@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "graph/builder.h"
 
-enum { MAX_INPUTS = 256, MAX_CONV_ATTRS = 8 };
+enum { MAX_INPUTS = 256, MAX_OUTPUTS = 256, MAX_CONV_ATTRS = 8 };
 
 /* What LeakyRelu has here and Clip is bounded by: PyTorch's LeakyReLU() and ReLU6(). */
 #define LEAKY_SLOPE 0.01f
@@ -185,10 +185,12 @@ static void copy_node(edit_state *s, int index)
     const amg_node *n = &s->g->nodes[index];
     const amg_graph *g = s->g;
     int delta = index == s->edit->kernel_node ? s->edit->kernel_delta : 0;
-    int in[MAX_INPUTS], out = n->outputs[0];
-    const char *output = new_name(s, g->values[out].name, "", s->copying);
+    int in[MAX_INPUTS], out[MAX_OUTPUTS];
+    const char *outputs[MAX_OUTPUTS];
+    for (int i = 0; i < n->num_outputs; i++)
+        outputs[i] = new_name(s, g->values[n->outputs[i]].name, "", s->copying);
     if (s->edit->activation && is_activation(g, n)) {
-        s->map[out] = add_activation(s, n, output);
+        s->map[n->outputs[0]] = add_activation(s, n, outputs[0]);
         return;
     }
     for (int i = 0; i < n->num_inputs; i++) {
@@ -208,8 +210,9 @@ static void copy_node(edit_state *s, int index)
         attrs = conv.list;
         num_attrs = conv.count;
     }
-    s->map[out] = amg_builder_node(s->b, n->op, n->name, in, n->num_inputs, attrs,
-                                   num_attrs, output);
+    amg_builder_node_multi(s->b, n->op, n->name, in, n->num_inputs, attrs, num_attrs,
+                           outputs, n->num_outputs, out);
+    for (int i = 0; i < n->num_outputs; i++) s->map[n->outputs[i]] = out[i];
 }
 
 /* Runs the stretch once more behind itself, with parameters of its own. */
@@ -225,7 +228,7 @@ static amg_status check_nodes(const amg_graph *g, amg_error *err)
 {
     for (int i = 0; i < g->num_nodes; i++) {
         const amg_node *n = &g->nodes[i];
-        if (n->num_inputs > MAX_INPUTS || n->num_outputs != 1 ||
+        if (n->num_inputs > MAX_INPUTS || n->num_outputs > MAX_OUTPUTS ||
             (n->op == AMG_OP_CONV && n->num_attrs > MAX_CONV_ATTRS))
             return amg_fail(err, AMG_UNSUPPORTED, -1, n->name,
                             "a decoy cannot be made from a node with %d inputs, %d "

@@ -32,12 +32,12 @@ typedef struct {
 AMG_MUST_CHECK amg_status amg_arch_apply(const amg_graph *g, const amg_arch_edit *edit,
                                          amg_graph **out, amg_error *err);
 
-/* Stretches that may be duplicated, and removed where repeated: they hold a Conv, Gemm
- * or MatMul and begin and end behind the same kind of operator. They do not overlap,
- * and of a run of equal ones only the first is given. Hence a duplicated stretch gives
- * a network with as many, in which it is repeated: duplicating the i-th and removing
- * the i-th are each other's inverse. regions: room for num_nodes; returns how many.
- * -1: out of memory. */
+/* Stretches that may be duplicated, and removed where repeated: they hold a layer of
+ * weights (Conv, Gemm, MatMul, LSTM …) and begin and end behind the same kind of
+ * operator. They do not overlap, and of a run of equal ones only the first is given.
+ * Hence a duplicated stretch gives a network with as many, in which it is repeated:
+ * duplicating the i-th and removing the i-th are each other's inverse. regions: room
+ * for num_nodes; returns how many. -1: out of memory. */
 int amg_arch_regions(const amg_graph *g, amg_region *regions);
 
 /* Whether node n is a Conv whose square odd kernel may change by delta (sizes 3 to 7

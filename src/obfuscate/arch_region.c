@@ -8,7 +8,15 @@
 
 static bool weighs(const amg_node *n)
 {
-    return n->op == AMG_OP_CONV || n->op == AMG_OP_GEMM || n->op == AMG_OP_MAT_MUL;
+    switch (n->op) {
+    case AMG_OP_CONV:
+    case AMG_OP_CONV_TRANSPOSE:
+    case AMG_OP_GEMM:
+    case AMG_OP_MAT_MUL:
+    case AMG_OP_LSTM:
+    case AMG_OP_GRU: return true;
+    default: return false;
+    }
 }
 
 /* Values that every path passes: after their node, nothing else is still needed. cut:
@@ -118,7 +126,8 @@ static bool same_stretch(const amg_graph *g, const amg_region *a, const amg_regi
     for (int i = a->first_node; i <= a->last_node; i++) {
         const amg_node *x = &g->nodes[i],
                        *y = &g->nodes[i - a->first_node + b->first_node];
-        if (x->op != y->op || x->num_inputs != y->num_inputs || !same_attrs(x, y))
+        if (x->op != y->op || x->num_inputs != y->num_inputs ||
+            x->num_outputs != y->num_outputs || !same_attrs(x, y))
             return false;
         for (int j = 0; j < x->num_inputs; j++) {
             int p = x->inputs[j], q = y->inputs[j];
@@ -134,7 +143,7 @@ static bool same_stretch(const amg_graph *g, const amg_region *a, const amg_regi
                 image[p] = q;
             if (image[p] != q) return false;
         }
-        image[x->outputs[0]] = y->outputs[0];
+        for (int j = 0; j < x->num_outputs; j++) image[x->outputs[j]] = y->outputs[j];
     }
     return true;
 }

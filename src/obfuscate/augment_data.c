@@ -1,5 +1,5 @@
 /* The dataset augmenter: private samples and covers (or noise) in, shards of augmented
- * samples and label columns out, a chunk at a time. Which sample goes where is the
+ * samples and columns of targets out, a chunk at a time. Which sample goes where is the
  * plan's and the cover plan's business; this file moves bytes and writes files. The
  * same key and data give the same bytes, however many threads work. */
 #include "obfuscate/augment_data.h"
@@ -25,6 +25,7 @@
 typedef struct {
     const amg_augment_options *o;
     const amg_obf_plan *plan;
+    const amg_manifest *m; /* its task and target */
     const char *job_dir;
     size_t elem;               /* bytes of a value */
     int64_t total, chunk;      /* samples */
@@ -32,8 +33,9 @@ typedef struct {
     void **streams;            /* [num_subnets], by slot: [chunk][num_values] or NULL */
     const int64_t **rows;      /* [num_subnets]: a decoy's pool rows; NULL: original */
     void *out;                 /* [chunk][num_positions] */
-    int64_t *labels;           /* [chunk], of one stream */
-    int32_t *columns;          /* [chunk][num_subnets] */
+    size_t target_bytes;       /* of one sample; 0 in reconstruction */
+    uint8_t *targets;          /* [chunk][target_bytes], of one stream */
+    uint8_t *columns;          /* [chunk][num_subnets][target_bytes] */
     _Atomic bool no_keystream; /* a worker found no locked memory */
     double start_seconds;
 } augmenter;
@@ -47,28 +49,47 @@ static double now_seconds(void)
 
 /* ---- checks ---- */
 
-static amg_status check_set(const amg_obf_plan *plan, const amg_dataset *ds,
-                            amg_error *err)
+static amg_status check_targets(const amg_manifest *m, const amg_dataset *ds,
+                                amg_error *err)
 {
     const amg_dataset_info *info = amg_dataset_get_info(ds);
     char found[AMG_SHAPE_TEXT], expected[AMG_SHAPE_TEXT];
-    if (info->dtype == plan->shape.dtype &&
-        memcmp(info->dims, plan->shape.dims, sizeof info->dims) == 0)
+    if (m->task == AMG_TASK_RECONSTRUCTION ||
+        (info->target_dtype == m->target_dtype && info->target_rank == m->target_rank &&
+         memcmp(info->target_dims, m->target_dims,
+                (size_t)m->target_rank * sizeof *m->target_dims) == 0))
         return AMG_OK;
+    return amg_fail(
+        err, AMG_MISMATCH, -1, amg_dataset_source(ds), "targets are %s, expected %s",
+        amg_shape_text(info->target_dtype, info->target_rank, info->target_dims, found),
+        amg_shape_text(m->target_dtype, m->target_rank, m->target_dims, expected));
+}
+
+static amg_status check_set(const amg_obf_plan *plan, const amg_manifest *m,
+                            const amg_dataset *ds, amg_error *err)
+{
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    char found[AMG_SHAPE_TEXT], expected[AMG_SHAPE_TEXT];
+    int64_t dims[3];
+    amg_samples_dims(info, dims);
+    if (info->dtype == plan->shape.dtype &&
+        memcmp(dims, plan->shape.dims, sizeof dims) == 0)
+        return check_targets(m, ds, err);
     return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
                     "samples are %s, expected %s",
-                    amg_shape_text(info->dtype, 3, info->dims, found),
+                    amg_shape_text(info->dtype, 3, dims, found),
                     amg_shape_text(plan->shape.dtype, 3, plan->shape.dims, expected));
 }
 
-static amg_status check_options(const amg_augment_options *o, amg_error *err)
+static amg_status check_options(const amg_augment_options *o, const amg_manifest *m,
+                                amg_error *err)
 {
     const bool streams = o->plan->shape.mode == AMG_MODE_STREAMS;
-    amg_status st = check_set(o->plan, o->data, err);
+    amg_status st = check_set(o->plan, m, o->data, err);
     if (st == AMG_OK && streams) {
         if (!o->covers || !o->cover_rows)
             return amg_fail(err, AMG_INVALID, -1, o->split, "streams need covers");
-        st = check_set(o->plan, o->covers, err);
+        st = check_set(o->plan, m, o->covers, err);
     }
     if (st == AMG_OK && !streams &&
         (!o->noise || o->noise->dtype != o->plan->shape.dtype))
@@ -82,42 +103,62 @@ static amg_status check_options(const amg_augment_options *o, amg_error *err)
 
 /* ---- one chunk ---- */
 
-static amg_status map_labels(augmenter *a, int slot, const amg_dataset *ds,
-                             const int64_t *rows, int64_t first, int64_t num,
+/* Labels of one sample, from true classes to those of the slot. */
+static amg_status map_labels(const augmenter *a, int slot, const amg_dataset *ds,
+                             int64_t sample, const uint8_t *from, uint8_t *to,
                              amg_error *err)
 {
     const amg_subnet_plan *net = &a->plan->subnets[slot];
-    for (int64_t i = 0; i < num; i++) {
-        const int64_t label = a->labels[i];
+    for (size_t at = 0; at < a->target_bytes; at += sizeof(int32_t)) {
+        int32_t label;
+        memcpy(&label, from + at, sizeof label);
         if (label < 0 || label >= net->num_classes)
             return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
-                            "sample %" PRId64 " has class %" PRId64
+                            "sample %" PRId64 " has class %" PRId32
                             ", expected one of %" PRId64,
-                            rows ? rows[i] : first + i, label, net->num_classes);
-        a->columns[i * a->plan->num_subnets + slot] = net->label_map[label];
+                            sample, label, net->num_classes);
+        memcpy(to + at, &net->label_map[label], sizeof label);
     }
     return AMG_OK;
 }
 
+/* Puts the targets of num samples into the slot's column. */
+static amg_status fill_column(augmenter *a, int slot, const amg_dataset *ds,
+                              const int64_t *rows, int64_t first, int64_t num,
+                              amg_error *err)
+{
+    const size_t bytes = a->target_bytes;
+    amg_status st = AMG_OK;
+    for (int64_t i = 0; st == AMG_OK && bytes > 0 && i < num; i++) {
+        const uint8_t *from = a->targets + (size_t)i * bytes;
+        uint8_t *to = a->columns + (size_t)(i * a->plan->num_subnets + slot) * bytes;
+        if (a->m->task == AMG_TASK_CLASSIFICATION)
+            st = map_labels(a, slot, ds, rows ? rows[i] : first + i, from, to, err);
+        else
+            memcpy(to, from, bytes);
+    }
+    return st;
+}
+
 /* Reads what each slot shows of samples first .. first+num-1 and fills the columns. In
- * paper mode decoys have no samples of their own: they train on the original's labels,
+ * paper mode decoys have no samples of their own: they train on the original's targets,
  * as in the paper, each under its own class map. */
 static amg_status read_streams(augmenter *a, int64_t first, int64_t num, amg_error *err)
 {
     const amg_augment_options *o = a->o;
     const int original = a->plan->original;
     amg_status st = amg_samples_read(o->data, NULL, first, num, a->streams[original],
-                                     a->labels, err);
-    if (st == AMG_OK) st = map_labels(a, original, o->data, NULL, first, num, err);
+                                     a->targets, err);
+    if (st == AMG_OK) st = fill_column(a, original, o->data, NULL, first, num, err);
     for (int s = 0; st == AMG_OK && s < a->plan->num_subnets; s++) {
         if (s == original) continue;
         if (!a->rows[s]) {
-            st = map_labels(a, s, o->data, NULL, first, num, err);
+            st = fill_column(a, s, o->data, NULL, first, num, err);
             continue;
         }
         const int64_t *rows = a->rows[s] + first;
-        st = amg_samples_read(o->covers, rows, 0, num, a->streams[s], a->labels, err);
-        if (st == AMG_OK) st = map_labels(a, s, o->covers, rows, first, num, err);
+        st = amg_samples_read(o->covers, rows, 0, num, a->streams[s], a->targets, err);
+        if (st == AMG_OK) st = fill_column(a, s, o->covers, rows, first, num, err);
     }
     return st;
 }
@@ -207,30 +248,42 @@ static amg_status report(const augmenter *a, int64_t done, const amg_progress *p
     return amg_fail(err, AMG_INTERRUPTED, -1, "augment", "stopped on request");
 }
 
+/* y NULL: there are no targets. */
 static amg_status write_rows(const augmenter *a, const amg_shard *shard, int64_t first,
                              int64_t num, FILE *x, FILE *y, amg_error *err)
 {
     const size_t row = (size_t)a->plan->num_positions * a->elem;
-    const size_t subnets = (size_t)a->plan->num_subnets;
+    const size_t y_row = (size_t)a->plan->num_subnets * a->target_bytes;
     if (fwrite(a->out, row, (size_t)num, x) != (size_t)num ||
-        fwrite(a->columns, sizeof(int32_t) * subnets, (size_t)num, y) != (size_t)num)
+        (y && fwrite(a->columns, y_row, (size_t)num, y) != (size_t)num))
         return amg_fail(err, AMG_IO, -1, shard->x,
                         "could not write samples %" PRId64 " to %" PRId64, first,
                         first + num - 1);
     return AMG_OK;
 }
 
-/* Writes samples first .. first+shard->rows-1 as the shard's two files. */
-static amg_status write_shard(augmenter *a, const amg_shard *shard, int64_t first,
-                              const amg_progress *progress, amg_error *err)
+/* Opens the shard's files; y stays closed where there are no targets. */
+static amg_status open_shard(const augmenter *a, const amg_shard *shard, amg_outfile *x,
+                             amg_outfile *y, amg_error *err)
 {
     const int64_t *dims = a->plan->out_dims;
     const int64_t x_dims[4] = {shard->rows, dims[0], dims[1], dims[2]};
-    const int64_t y_dims[2] = {shard->rows, a->plan->num_subnets};
-    amg_outfile x = {0}, y = {0};
+    int64_t y_dims[AMG_MAX_RANK] = {shard->rows, a->plan->num_subnets};
+    memcpy(y_dims + 2, a->m->target_dims, (size_t)a->m->target_rank * sizeof *y_dims);
     amg_status st =
-        open_part(a->job_dir, shard->x, a->plan->shape.dtype, 4, x_dims, &x, err);
-    if (st == AMG_OK) st = open_part(a->job_dir, shard->y, AMG_I32, 2, y_dims, &y, err);
+        open_part(a->job_dir, shard->x, a->plan->shape.dtype, 4, x_dims, x, err);
+    if (st == AMG_OK && shard->y)
+        st = open_part(a->job_dir, shard->y, a->m->target_dtype, a->m->target_rank + 2,
+                       y_dims, y, err);
+    return st;
+}
+
+/* Writes samples first .. first+shard->rows-1 as the shard's files. */
+static amg_status write_shard(augmenter *a, const amg_shard *shard, int64_t first,
+                              const amg_progress *progress, amg_error *err)
+{
+    amg_outfile x = {0}, y = {0};
+    amg_status st = open_shard(a, shard, &x, &y, err);
     for (int64_t done = 0; st == AMG_OK && done < shard->rows;) {
         int64_t left = shard->rows - done, num = left < a->chunk ? left : a->chunk;
         st = make_chunk(a, first + done, num, err);
@@ -240,7 +293,7 @@ static amg_status write_shard(augmenter *a, const amg_shard *shard, int64_t firs
         if (st == AMG_OK) st = report(a, first + done, progress, err);
     }
     if (st == AMG_OK) st = amg_outfile_commit(&x, true, err);
-    if (st == AMG_OK) {
+    if (st == AMG_OK && shard->y) {
         st = amg_outfile_commit(&y, true, err);
         if (st != AMG_OK) { /* no x without its y */
             char *path = amg_path_join(a->job_dir, shard->x);
@@ -257,7 +310,7 @@ static void remove_shards(const char *job_dir, const amg_shard *shards, int coun
 {
     for (int i = 0; i < count; i++) {
         const char *names[2] = {shards[i].x, shards[i].y};
-        for (int part = 0; part < 2; part++) {
+        for (int part = 0; part < 2 && names[part]; part++) {
             char *path = amg_path_join(job_dir, names[part]);
             if (path) unlink(path);
             amg_free(path);
@@ -282,8 +335,8 @@ static amg_status plan_shards(const augmenter *a, amg_manifest *m, amg_split *sp
         const int64_t left = a->total - i * a->shard_rows;
         shard->rows = left < a->shard_rows ? left : a->shard_rows;
         shard->x = shard_name(&m->arena, a->o->split, 'x', i);
-        shard->y = shard_name(&m->arena, a->o->split, 'y', i);
-        if (!shard->x || !shard->y)
+        if (a->target_bytes > 0) shard->y = shard_name(&m->arena, a->o->split, 'y', i);
+        if (!shard->x || (a->target_bytes > 0 && !shard->y))
             return amg_fail(err, AMG_NO_MEMORY, -1, "shards", "no memory");
     }
     return AMG_OK;
@@ -300,9 +353,12 @@ static amg_status make_room(augmenter *a, amg_error *err)
     a->streams = amg_calloc(subnets, sizeof *a->streams);
     a->rows = amg_calloc(subnets, sizeof *a->rows);
     a->out = amg_alloc_aligned(chunk * (size_t)plan->num_positions * a->elem);
-    a->labels = amg_malloc(chunk * sizeof *a->labels);
-    a->columns = amg_malloc(chunk * subnets * sizeof *a->columns);
-    bool ok = a->streams && a->rows && a->out && a->labels && a->columns;
+    bool ok = a->streams && a->rows && a->out;
+    if (a->target_bytes > 0) {
+        a->targets = amg_malloc(chunk * a->target_bytes);
+        a->columns = amg_malloc(chunk * subnets * a->target_bytes);
+        ok = ok && a->targets && a->columns;
+    }
     const int64_t *next = a->o->cover_rows;
     for (int s = 0; ok && s < plan->num_subnets; s++) {
         if (s != plan->original && !covered) continue;
@@ -324,7 +380,7 @@ static void free_room(augmenter *a)
     amg_free(a->streams);
     amg_free(a->rows);
     amg_free_aligned(a->out);
-    amg_free(a->labels);
+    amg_free(a->targets);
     amg_free(a->columns);
 }
 
@@ -344,15 +400,17 @@ amg_status amg_augment_data(const amg_augment_options *o, const char *job_dir,
                             amg_manifest *m, amg_split *split,
                             const amg_progress *progress, amg_error *err)
 {
-    amg_status st = check_options(o, err);
+    amg_status st = check_options(o, m, err);
     if (st != AMG_OK) return st;
-    augmenter a = {.o = o, .plan = o->plan, .job_dir = job_dir};
+    augmenter a = {.o = o, .plan = o->plan, .m = m, .job_dir = job_dir};
     a.elem = amg_dtype_size(o->plan->shape.dtype);
     a.total = amg_dataset_get_info(o->data)->num_samples;
+    if (m->task != AMG_TASK_RECONSTRUCTION)
+        a.target_bytes = amg_dataset_get_info(o->data)->target_bytes;
     const size_t row = (size_t)o->plan->num_positions * a.elem;
     const size_t want = o->shard_bytes ? o->shard_bytes : SHARD_BYTES;
     a.shard_rows = want > row ? (int64_t)(want / row) : 1;
-    a.chunk = amg_samples_chunk(row);
+    a.chunk = amg_samples_chunk(row + (size_t)a.plan->num_subnets * a.target_bytes);
     if (a.chunk > a.shard_rows) a.chunk = a.shard_rows;
     a.start_seconds = now_seconds();
 

@@ -1,9 +1,9 @@
-/* The dataset augmenter for images: private samples + covers (or noise) -> shards of
- * augmented samples.
+/* The dataset augmenter: private samples + covers (or noise) -> shards of augmented
+ * samples.
  *
  *   sample i of the original ─┐
  *   cover of decoy 1 ─────────┼─ scatter by the plan's select indices ─► x[i]
- * (C,H',W'), y[i] (k+1 labels) cover of decoy 2 ─────────┘
+ * (C,H',W'), y[i] (k+1 targets) cover of decoy 2 ────────┘
  *
  * Shard by shard in bounded memory; the bytes are a function of (key, data) alone. */
 #ifndef AMG_OBFUSCATE_AUGMENT_DATA_H
@@ -30,8 +30,10 @@ typedef struct {
 } amg_augment_options;
 
 /* Writes the shards into JOB_DIR/data (made if missing) and describes them in *split
- * (strings in m->arena). Data, covers and plan must agree in shape and dtype, labels
- * must be below the plan's classes (AMG_MISMATCH). Progress: stage "augment", samples.
+ * (strings in m->arena). m's task and target say what y holds: a column of targets for
+ * each sub-network, in reconstruction no y at all. Data, covers, plan and target must
+ * agree in shape and dtype, labels must be below the plan's classes (AMG_MISMATCH).
+ * Progress: stage "augment", samples.
  * On failure every file made is removed. Memory: two chunks of at most
  * 64 MiB (or of 128 augmented samples, if those are more) and a tile of 64 augmented
  * samples per thread. */

@@ -136,10 +136,11 @@ static int add_select(amg_builder *b, const amg_obf_plan *plan, int slot, int x,
                             NULL);
 }
 
-/* Adds slot's network behind its select. */
+/* Adds slot's network behind its select. *network_input: what it itself sees. */
 static amg_status add_subnet(amg_builder *b, const amg_obf_plan *plan,
                              const amg_preprocess *pre, int slot,
-                             const amg_graph *subnet, int x, amg_error *err)
+                             const amg_graph *subnet, int x, int *network_input,
+                             amg_error *err)
 {
     amg_graph *permuted = NULL, *net = NULL;
     slot_names names = {.slot = slot};
@@ -161,6 +162,7 @@ static amg_status add_subnet(amg_builder *b, const amg_obf_plan *plan,
     map[net->inputs[0]] = add_select(b, plan, slot, x, &net->values[net->inputs[0]]);
     amg_builder_copy(b, net, map, slot_name, &names);
     amg_builder_output(b, map[net->outputs[0]]);
+    *network_input = map[amg_graph_preprocessed(net, g)];
     if (names.no_memory)
         st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory for its names");
 done:
@@ -208,36 +210,61 @@ static amg_status list_names(const amg_graph *original, int slot,
     return amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory for its names");
 }
 
+/* Copies of the scrambled names of count values. */
+static amg_status copy_names(const char *const *scrambled, const int *values, int count,
+                             char ***out, amg_error *err)
+{
+    char **names = amg_calloc((size_t)count, sizeof *names);
+    bool ok = names != NULL;
+    for (int i = 0; ok && i < count; i++)
+        ok = (names[i] = amg_strdup(scrambled[values[i]])) != NULL;
+    if (ok) {
+        *out = names;
+        return AMG_OK;
+    }
+    for (int i = 0; names && i < count; i++) amg_free(names[i]);
+    amg_free(names);
+    return amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory for its names");
+}
+
 amg_status amg_augment_model(const amg_secret *secret, const amg_obf_plan *plan,
                              const amg_preprocess *pre, const amg_graph *const *subnets,
                              amg_graph **out, int *num_names, char ***job_names,
                              char ***own_names, char original_output[256],
-                             amg_error *err)
+                             char ***target_names, amg_error *err)
 {
     amg_builder *b = amg_builder_new();
     amg_graph *joined = NULL, *job = NULL;
     amg_keystream *k = NULL;
     const char **names = NULL;
+    char **targets = NULL;
+    int inputs[AMG_MAX_DECOYS + 1]; /* of the networks, as values of joined */
     int64_t dims[4] = {AMG_DIM_BATCH, plan->out_dims[0], plan->out_dims[1],
                        plan->out_dims[2]};
     amg_status st = AMG_OK;
     if (!b) st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
     int x = st ? AMG_NO_VALUE : amg_builder_input(b, "x", plan->shape.dtype, 4, dims);
     for (int s = 0; !st && s < plan->num_subnets; s++)
-        st = add_subnet(b, plan, pre, s, subnets[s], x, err);
+        st = add_subnet(b, plan, pre, s, subnets[s], x, &inputs[s], err);
     if (!st) st = amg_builder_finish(b, &joined, err);
     if (!st) st = amg_keystream_new(secret, AMG_PURPOSE_NAMES, 0, &k, err);
     if (!st && !(names = amg_calloc((size_t)joined->num_values, sizeof *names)))
         st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
     if (!st) st = amg_scramble(k, joined, &job, names, err);
+    if (!st && target_names)
+        st = copy_names(names, inputs, plan->num_subnets, &targets, err);
     if (!st)
         st = list_names(subnets[plan->original], plan->original, joined, names,
                         num_names, job_names, own_names, err);
     if (!st) {
         snprintf(original_output, 256, "%s", names[joined->outputs[plan->original]]);
+        if (target_names) *target_names = targets;
+        targets = NULL;
         *out = job;
         job = NULL;
     }
+    for (int s = 0; targets && s < plan->num_subnets; s++) amg_free(targets[s]);
+    amg_free(targets);
     amg_free(names);
     amg_keystream_free(k);
     amg_graph_free(job);

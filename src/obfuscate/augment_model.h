@@ -16,8 +16,9 @@ typedef struct {
 } amg_decoy_options;
 
 /* One decoy, with freshly drawn weights of the same laws as the original's and
- * num_classes outputs. index 1..k. *num_unknown: parameters of the original whose
- * values follow no known initialisation law (a pretrained model), see decoy_init.h. */
+ * num_classes outputs (0: an output of the original's shape). index 1..k. *num_unknown:
+ * parameters of the original whose values follow no known initialisation law (a
+ * pretrained model), see decoy_init.h. */
 AMG_MUST_CHECK amg_status amg_decoy_make(const amg_secret *secret,
                                          const amg_graph *original, int index,
                                          int num_decoys, int64_t num_classes,
@@ -29,11 +30,13 @@ AMG_MUST_CHECK amg_status amg_decoy_make(const amg_secret *secret,
  * becomes Reshape -> Gather(select) -> Reshape -> preprocess -> its network; class rows
  * of the original's last layer are permuted by its label map, decoys' too. job_names[i]
  * receives (heap, amg_free each and the array) the job's name of the original's i-th
- * trainable or buffer in value order, own_names its own name. */
+ * trainable or buffer in value order, own_names its own name. target_names (NULL: not
+ * wanted) receives, per slot, the job's name of what the slot's network itself sees,
+ * its input after select and preprocess (heap likewise). */
 AMG_MUST_CHECK amg_status amg_augment_model(
     const amg_secret *secret, const amg_obf_plan *plan, const amg_preprocess *pre,
     const amg_graph *const *subnets, amg_graph **out, int *num_names, char ***job_names,
-    char ***own_names, char original_output[256], amg_error *err);
+    char ***own_names, char original_output[256], char ***target_names, amg_error *err);
 
 /* Whether the classes of g's output can be permuted exactly: its last node is Gemm or
  * MatMul (+ Add) with a parameter, and no two class rows are equal. */

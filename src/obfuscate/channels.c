@@ -123,6 +123,53 @@ static amg_feature_list conv(pass *p, const amg_node *n)
     return *out;
 }
 
+/* The weight's first dim is the input's. */
+static amg_feature_list conv_transpose(pass *p, const amg_node *n)
+{
+    const amg_value *w = &p->g->values[n->inputs[1]];
+    amg_feature_list *values = p->c->values, *out = &values[n->outputs[0]];
+    int bias = n->num_inputs > 2 ? n->inputs[2] : AMG_NO_VALUE;
+    if (w->kind != AMG_VALUE_PARAM || amg_attr_int(n, "group", 1) != 1)
+        return unknown(p, n);
+    *out = open_group(p, w->dims[1], false);
+    follow(p, n->inputs[1], 0, &values[n->inputs[0]]);
+    follow(p, n->inputs[1], 1, out);
+    follow(p, bias, 0, out);
+    return *out;
+}
+
+/* One slope, or a vector [C] or [C,1,…] of them. */
+static amg_feature_list prelu(pass *p, const amg_node *n)
+{
+    const amg_value *x = &p->g->values[n->inputs[0]];
+    const amg_value *slope = &p->g->values[n->inputs[1]];
+    const amg_feature_list *in = &p->c->values[n->inputs[0]];
+    int64_t count = 1;
+    for (int i = 0; i < slope->rank; i++) count *= slope->dims[i];
+    if (count == 1) return *in;
+    if (slope->rank != x->rank - 1 || slope->dims[0] != count) return unknown(p, n);
+    follow(p, n->inputs[1], 0, in);
+    return *in;
+}
+
+/* A mean that leaves the feature dim where it is. */
+static amg_feature_list reduce(pass *p, const amg_node *n)
+{
+    const amg_attr *axes = amg_attr_find(n, "axes");
+    const amg_value *x = &p->g->values[n->inputs[0]];
+    if (!axes || axes->kind != AMG_ATTR_INTS || x->rank < 2) return unknown(p, n);
+    for (int i = 0; i < axes->count; i++)
+        if ((axes->ints[i] + x->rank) % x->rank < 2) return unknown(p, n);
+    return p->c->values[n->inputs[0]];
+}
+
+/* Scales keep the channels; sizes are constants that name them. */
+static amg_feature_list resize(pass *p, const amg_node *n)
+{
+    if (n->num_inputs > 3 && n->inputs[3] != AMG_NO_VALUE) return unknown(p, n);
+    return p->c->values[n->inputs[0]];
+}
+
 static amg_feature_list linear(pass *p, const amg_node *n)
 {
     const amg_value *w = &p->g->values[n->inputs[1]];
@@ -210,6 +257,13 @@ static amg_feature_list output_of(pass *p, const amg_node *n)
                                      : &(amg_feature_list){0};
     switch (n->op) {
     case AMG_OP_CONV: return conv(p, n);
+    case AMG_OP_CONV_TRANSPOSE: return conv_transpose(p, n);
+    case AMG_OP_PRELU: return prelu(p, n);
+    case AMG_OP_REDUCE_MEAN: return reduce(p, n);
+    case AMG_OP_RESIZE: return resize(p, n);
+    case AMG_OP_INSTANCE_NORM:
+        for (int i = 1; i < 3; i++) follow(p, n->inputs[i], 0, in);
+        return *in;
     case AMG_OP_GEMM:
     case AMG_OP_MAT_MUL: return linear(p, n);
     case AMG_OP_BATCH_NORM:
@@ -220,10 +274,15 @@ static amg_feature_list output_of(pass *p, const amg_node *n)
     case AMG_OP_CLIP:
     case AMG_OP_SIGMOID:
     case AMG_OP_TANH:
+    case AMG_OP_ELU:
+    case AMG_OP_SELU:
+    case AMG_OP_SOFTPLUS:
+    case AMG_OP_HARD_SIGMOID:
+    case AMG_OP_HARD_SWISH:
+    case AMG_OP_GELU:
     case AMG_OP_MAX_POOL:
     case AMG_OP_AVERAGE_POOL:
     case AMG_OP_GLOBAL_AVERAGE_POOL:
-    case AMG_OP_REDUCE_MEAN:
     case AMG_OP_DROPOUT:
     case AMG_OP_IDENTITY:
     case AMG_OP_PAD: return *in;
@@ -236,6 +295,19 @@ static amg_feature_list output_of(pass *p, const amg_node *n)
     case AMG_OP_RESHAPE: return flatten(p, n);
     default: return unknown(p, n);
     }
+}
+
+/* Where a list does not add up to the feature dim (a broadcast, a parameter among a
+ * Concat's inputs), the rule that made it did not understand the node. */
+static amg_feature_list checked_output(pass *p, const amg_node *n)
+{
+    amg_feature_list list = output_of(p, n);
+    const amg_value *out = &p->g->values[n->outputs[0]];
+    if (p->failed ||
+        (out->rank > 1 && out->dims[1] == amg_channels_size(p->c, &list, p->c->width)))
+        return list;
+    freeze(p, &list);
+    return unknown(p, n);
 }
 
 /* A constant's data cannot be resized, nor what an unknown operator reads. */
@@ -253,7 +325,7 @@ static void freeze_fixed(pass *p)
 amg_status amg_channels_init(const amg_graph *g, amg_channels *out, amg_error *err)
 {
     *out = (amg_channels){0};
-    size_t groups = (size_t)g->num_nodes + (size_t)g->num_inputs + 1;
+    size_t groups = 2 * (size_t)g->num_nodes + (size_t)g->num_inputs + 1;
     size_t values = (size_t)g->num_values;
     out->parent = amg_arena_array(&out->arena, groups, sizeof *out->parent);
     out->width = amg_arena_array(&out->arena, groups, sizeof *out->width);
@@ -269,7 +341,7 @@ amg_status amg_channels_init(const amg_graph *g, amg_channels *out, amg_error *e
             open_group(&p, feature_dim(&g->values[g->inputs[i]]), true);
     for (int i = 0; !p.failed && i < g->num_nodes; i++) {
         const amg_node *n = &g->nodes[i];
-        amg_feature_list list = output_of(&p, n);
+        amg_feature_list list = checked_output(&p, n);
         for (int o = 0; o < n->num_outputs; o++)
             if (n->outputs[o] != AMG_NO_VALUE) out->values[n->outputs[o]] = list;
     }

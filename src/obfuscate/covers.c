@@ -1,6 +1,6 @@
 /* The choice of covers: pool and private data in, rows per decoy out (covers.h has the
  * law and its reasons). Samples are compared by a keyed 112-bit hash of their bytes, so
- * that nobody who fills a pool can make two samples collide. Labels play no part. */
+ * that nobody who fills a pool can make two samples collide. Targets play no part. */
 #include "obfuscate/covers.h"
 
 #include <sodium.h>
@@ -169,12 +169,13 @@ static amg_status check_shape(const amg_dataset *ds, const char *name,
     const amg_dataset_info *a = amg_dataset_get_info(ds);
     const amg_dataset_info *b = amg_dataset_get_info(like);
     char found[AMG_SHAPE_TEXT], expected[AMG_SHAPE_TEXT];
-    if (a->dtype == b->dtype && memcmp(a->dims, b->dims, sizeof a->dims) == 0)
+    if (a->dtype == b->dtype && a->rank == b->rank &&
+        memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0)
         return AMG_OK;
     return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
                     "samples of the %s are %s, expected %s as in the training data",
-                    name, amg_shape_text(a->dtype, 3, a->dims, found),
-                    amg_shape_text(b->dtype, 3, b->dims, expected));
+                    name, amg_shape_text(a->dtype, a->rank, a->dims, found),
+                    amg_shape_text(b->dtype, b->rank, b->dims, expected));
 }
 
 /* ---- the choice ---- */

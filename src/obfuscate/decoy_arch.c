@@ -211,8 +211,19 @@ static void fit_widths(const amg_graph *g, const amg_channels *c, double target,
     for (int i = 0; i < 8 && nudge(g, c, target, width); i++) continue;
 }
 
+/* A head behind operators that the channel groups do not follow keeps its size. */
+static amg_status check_classes(const amg_graph *g, int64_t num_classes, amg_error *err)
+{
+    const amg_value *out = &g->values[g->outputs[0]];
+    if (out->rank < 2 || out->dims[1] == num_classes) return AMG_OK;
+    return amg_fail(err, AMG_UNSUPPORTED, -1, out->name,
+                    "the covers have %lld classes and the model %lld, but its head is "
+                    "not a plain layer that a decoy could resize",
+                    (long long)num_classes, (long long)out->dims[1]);
+}
+
 /* Scales all widths so that the decoy has about `target` trainables (paper mode), and
- * sets its classes. */
+ * sets its classes (0: its output stays as it is). */
 static amg_status resize(amg_graph **g, double target, int64_t num_classes,
                          amg_error *err)
 {
@@ -227,7 +238,7 @@ static amg_status resize(amg_graph **g, double target, int64_t num_classes,
         goto done;
     }
     int64_t classes = amg_channels_size(&c, head, c.width);
-    if (classes != num_classes) {
+    if (num_classes > 0 && classes != num_classes) {
         if (head->count != 1 || head->segments[0].times != 1) {
             st = amg_fail(
                 err, AMG_UNSUPPORTED, -1, (*g)->values[(*g)->outputs[0]].name,
@@ -242,7 +253,10 @@ static amg_status resize(amg_graph **g, double target, int64_t num_classes,
     if (target > 0) fit_widths(*g, &c, target, width);
     amg_arch_edit edit = {.channels = &c, .width = width, .serial = 1};
     st = amg_arch_apply(*g, &edit, &next, err);
-    if (!st) {
+    if (!st && num_classes > 0) st = check_classes(next, num_classes, err);
+    if (st) {
+        amg_graph_free(next);
+    } else {
         amg_graph_free(*g);
         *g = next;
     }

@@ -5,7 +5,8 @@
 #include "graph/graph.h"
 #include "obfuscate/augment_model.h"
 
-/* Skeleton (no weights) of decoy index, 1..num_decoys. */
+/* Skeleton (no weights) of decoy index, 1..num_decoys. num_classes 0: an output of the
+ * original's shape. */
 AMG_MUST_CHECK amg_status amg_decoy_arch_make(const amg_secret *secret,
                                               const amg_graph *original, int index,
                                               int num_decoys, int64_t num_classes,

@@ -37,6 +37,7 @@ static const law known_laws[] = {
     {LAW_NORMAL, FAN_IN, 1},                    /* LeCun */
     {LAW_NORMAL, FAN_NONE, .01}, /* VGG's and MobileNet's linear layers */
     {LAW_NORMAL, FAN_NONE, .02}, /* transformers */
+    {LAW_NORMAL, FAN_NONE, 1},   /* embeddings, class tokens of torch.randn */
 };
 enum { NUM_LAWS = sizeof known_laws / sizeof *known_laws };
 
@@ -46,7 +47,15 @@ typedef struct {
 
 static bool is_layer(const amg_node *n)
 {
-    return n->op == AMG_OP_CONV || n->op == AMG_OP_GEMM || n->op == AMG_OP_MAT_MUL;
+    switch (n->op) {
+    case AMG_OP_CONV:
+    case AMG_OP_CONV_TRANSPOSE:
+    case AMG_OP_GEMM:
+    case AMG_OP_MAT_MUL:
+    case AMG_OP_LSTM:
+    case AMG_OP_GRU: return true;
+    default: return false;
+    }
 }
 
 /* The layer that parameter v belongs to: the one that reads it, or the one whose result
@@ -66,17 +75,24 @@ static const amg_node *layer_of(const amg_graph *g, int v)
     return NULL;
 }
 
-/* Fans of a weight as PyTorch counts them; of a bias, those of its layer's weight. */
+/* Fans of a weight as PyTorch counts them; of a bias, those of its layer's weight. All
+ * of an LSTM or GRU go by its hidden values. */
 static fans fans_of(const amg_graph *g, int v)
 {
     const amg_node *layer = layer_of(g, v);
     if (!layer) return (fans){1, 1};
     const amg_value *w = &g->values[layer->inputs[1]];
     if (w->rank < 2) return (fans){1, 1};
+    if (layer->op == AMG_OP_LSTM || layer->op == AMG_OP_GRU) {
+        const amg_value *r = &g->values[layer->inputs[2]];
+        double hidden = (double)r->dims[r->rank - 1];
+        return (fans){hidden, hidden};
+    }
     double area = 1;
     for (int d = 2; d < w->rank; d++) area *= (double)w->dims[d];
     double d0 = (double)w->dims[0] * area, d1 = (double)w->dims[1] * area;
-    bool transposed = layer->op != AMG_OP_CONV && !amg_attr_int(layer, "transB", 0);
+    bool window = layer->op == AMG_OP_CONV || layer->op == AMG_OP_CONV_TRANSPOSE;
+    bool transposed = !window && !amg_attr_int(layer, "transB", 0);
     return transposed ? (fans){d0, d1} : (fans){d1, d0};
 }
 
@@ -167,6 +183,12 @@ static bool find_law(const study *s, int v, law *l, double *mean)
     }
     *l = (law){LAW_NORMAL, FAN_NONE, m->deviation};
     *mean = m->mean;
+    /* Of 32 normals one lies beyond 1.8 deviations as good as always. */
+    if (m->count >= 32 && m->max < 1.8 * m->deviation &&
+        fabs(m->mean) < 6 * m->deviation / sqrt((double)m->count)) {
+        *l = (law){LAW_UNIFORM, FAN_NONE, m->max};
+        *mean = 0;
+    }
     return false;
 }
 

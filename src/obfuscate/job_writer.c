@@ -8,33 +8,9 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "emit/emit.h"
 #include "formats/safetensors.h"
 #include "graph/onnx_graph.h"
-
-static const char readme[] =
-    "# A training job\n"
-    "\n"
-    "`model.onnx` holds several networks over one input; `job.json` names their "
-    "outputs, the\n"
-    "columns of the labels and the data shards; `weights.safetensors` the initial "
-    "weights.\n"
-    "All networks are trained alike, each with its own loss and optimizer state.\n"
-    "\n"
-    "    amalgam-train . --epochs 3 --batch 128 --optimizer sgd --lr 0.05 --momentum "
-    "0.9 \\\n"
-    "        --weight-decay 5e-4 --schedule cosine\n"
-    "\n"
-    "A run that was stopped goes on with `--resume`. Bring back "
-    "`out/weights.safetensors`.\n"
-    "\n"
-    "| file | what |\n"
-    "|---|---|\n"
-    "| `job.json` | manifest, with size and SHA-256 of every file |\n"
-    "| `model.onnx` | the networks, training form |\n"
-    "| `weights.safetensors` | initial weights |\n"
-    "| `data/SPLIT-x-NNNNN.npy` | samples `[rows, ...]` |\n"
-    "| `data/SPLIT-y-NNNNN.npy` | labels `[rows, heads]` |\n"
-    "| `out/` | written by training: weights, metrics.jsonl, checkpoints |\n";
 
 static int compare_entries(const void *a, const void *b)
 {
@@ -56,11 +32,28 @@ static amg_status write_weights(const char *path, const amg_graph *g, amg_error 
     return st;
 }
 
-static amg_status describe_graph(const amg_graph *g, amg_manifest *m, amg_error *err)
+/* Head i learns from column i, or from the value target. */
+static bool describe_head(const amg_graph *g, int i, const char *target,
+                          amg_manifest *m)
+{
+    const amg_value *out = &g->values[g->outputs[i]];
+    amg_head *head = &m->heads[i];
+    head->output = amg_arena_strdup(&m->arena, out->name);
+    head->loss = amg_task_loss(m->task);
+    if (m->task == AMG_TASK_CLASSIFICATION) head->num_classes = out->dims[1];
+    if (m->task != AMG_TASK_RECONSTRUCTION) {
+        head->label_column = i;
+        return head->output != NULL;
+    }
+    head->target = amg_arena_strdup(&m->arena, target);
+    return head->output && head->target;
+}
+
+static amg_status describe_graph(const amg_graph *g, const char *const *target_names,
+                                 amg_manifest *m, amg_error *err)
 {
     const amg_value *in = &g->values[g->inputs[0]];
     m->version = AMG_MANIFEST_VERSION;
-    m->task = "classification";
     m->input_name = amg_arena_strdup(&m->arena, in->name);
     m->input_dtype = in->dtype;
     m->input_rank = in->rank - 1;
@@ -68,12 +61,8 @@ static amg_status describe_graph(const amg_graph *g, amg_manifest *m, amg_error 
     m->num_heads = g->num_outputs;
     m->heads = amg_arena_array(&m->arena, (size_t)g->num_outputs, sizeof *m->heads);
     bool ok = m->input_name && m->heads;
-    for (int i = 0; ok && i < g->num_outputs; i++) {
-        const amg_value *out = &g->values[g->outputs[i]];
-        char *name = amg_arena_strdup(&m->arena, out->name);
-        m->heads[i] = (amg_head){name, i, out->dims[out->rank - 1], "cross_entropy"};
-        ok = name != NULL;
-    }
+    for (int i = 0; ok && i < g->num_outputs; i++)
+        ok = describe_head(g, i, target_names ? target_names[i] : NULL, m);
     return ok ? AMG_OK : amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
 }
 
@@ -98,43 +87,46 @@ static amg_status add_file(const char *dir, const char *name, amg_manifest *m,
 static amg_status list_files(const char *dir, amg_manifest *m, int64_t *total,
                              amg_error *err)
 {
-    static const char *const fixed[] = {"README.md", "model.onnx",
-                                        "weights.safetensors"};
+    static const char *const fixed[] = {"model.onnx", "weights.safetensors"};
     const amg_split *splits[] = {&m->train, &m->val};
-    size_t count = 3 + 2 * (size_t)(m->train.num_shards + m->val.num_shards);
+    size_t texts = 0;
+    while (amg_emit_job_file(texts)) texts++;
+    size_t count = texts + 2 + 2 * (size_t)(m->train.num_shards + m->val.num_shards);
     m->num_files = 0;
     m->files = amg_arena_array(&m->arena, count, sizeof *m->files);
     if (!m->files) return amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
     amg_status st = AMG_OK;
-    for (int i = 0; !st && i < 3; i++) st = add_file(dir, fixed[i], m, total, err);
+    for (size_t i = 0; !st && i < texts; i++)
+        st = add_file(dir, amg_emit_job_file(i), m, total, err);
+    for (int i = 0; !st && i < 2; i++) st = add_file(dir, fixed[i], m, total, err);
     for (int s = 0; s < 2; s++)
         for (int i = 0; !st && i < splits[s]->num_shards; i++) {
             st = add_file(dir, splits[s]->shards[i].x, m, total, err);
-            if (!st) st = add_file(dir, splits[s]->shards[i].y, m, total, err);
+            if (!st && splits[s]->shards[i].y)
+                st = add_file(dir, splits[s]->shards[i].y, m, total, err);
         }
     return st;
 }
 
-amg_status amg_job_write(const char *dir, const amg_graph *g, amg_manifest *m,
+amg_status amg_job_write(const char *dir, const amg_graph *g,
+                         const char *const *target_names, amg_manifest *m,
                          int64_t *job_bytes, amg_error *err)
 {
     char *model = amg_path_join(dir, "model.onnx");
     char *weights = amg_path_join(dir, "weights.safetensors");
     char *manifest = amg_path_join(dir, "job.json");
-    char *about = amg_path_join(dir, "README.md");
     amg_status st = AMG_OK;
     *job_bytes = 0;
-    if (!model || !weights || !manifest || !about)
+    if (!model || !weights || !manifest)
         st = amg_fail(err, AMG_NO_MEMORY, -1, dir, "no memory");
     if (!st) st = amg_graph_write_onnx(model, g, err);
     if (!st) st = write_weights(weights, g, err);
-    if (!st) st = amg_file_write(about, 0644, false, readme, sizeof readme - 1, err);
-    if (!st) st = describe_graph(g, m, err);
+    if (!st) st = describe_graph(g, target_names, m, err);
+    if (!st) st = amg_emit_job(dir, g, m, err);
     if (!st) st = list_files(dir, m, job_bytes, err);
     if (!st) st = amg_manifest_write(manifest, m, err);
     amg_free(model);
     amg_free(weights);
     amg_free(manifest);
-    amg_free(about);
     return st;
 }

@@ -16,7 +16,10 @@
 #include "base/file.h"
 #include "formats/npy.h"
 #include "graph/onnx_graph.h"
+#include "graph/origin.h"
+#include "obfuscate/inputs.h"
 #include "obfuscate/job_writer.h"
+#include "obfuscate/samples.h"
 
 /* Everything that is open or made while obfuscating; close_all undoes it on every path.
  */
@@ -25,7 +28,7 @@ typedef struct {
     amg_graph *file; /* as read */
     amg_graph
         *model; /* constants folded, a view of file: its weights are what trains */
-    amg_dataset *train, *val, *covers, *val_covers;
+    amg_inputs in;
     amg_secret *secret;
     amg_preprocess pre;
     amg_obf_plan plan;
@@ -35,6 +38,7 @@ typedef struct {
     amg_noise_law noise;
     amg_graph **subnets; /* per slot; the original's is model */
     amg_graph *job;
+    char **target_names; /* [num_subnets], in reconstruction */
     amg_manifest manifest;
     amg_key_payload payload;
     char temp[PATH_MAX]; /* the folder being written; "" when there is none */
@@ -43,22 +47,22 @@ typedef struct {
 static void close_all(work *w)
 {
     if (w->temp[0]) amg_dir_remove(w->temp);
-    w->payload.original = NULL; /* borrowed from w->model */
+    w->payload.original = NULL; /* borrowed: w->file */
     amg_key_payload_clear(&w->payload);
     amg_manifest_clear(&w->manifest);
     amg_graph_free(w->job);
     for (int s = 0; w->subnets && s < w->plan.num_subnets; s++)
         if (w->subnets[s] != w->model) amg_graph_free(w->subnets[s]);
     amg_free(w->subnets);
+    for (int s = 0; w->target_names && s < w->plan.num_subnets; s++)
+        amg_free(w->target_names[s]);
+    amg_free(w->target_names);
     amg_noise_clear(&w->noise);
     amg_free(w->noise_values);
     amg_cover_plan_clear(&w->cover_plan);
     amg_obf_plan_clear(&w->plan);
     amg_secret_free(w->secret);
-    amg_dataset_close(w->val_covers);
-    amg_dataset_close(w->covers);
-    amg_dataset_close(w->val);
-    amg_dataset_close(w->train);
+    amg_inputs_close(&w->in);
     amg_graph_free(w->model);
     amg_graph_free(w->file);
 }
@@ -149,55 +153,33 @@ static amg_status check_paths(const amg_obfuscate_options *o, amg_error *err)
     return AMG_OK;
 }
 
-static int64_t product(const int64_t *dims, int rank)
+/* What y of the shards will hold. */
+static void describe_targets(work *w)
 {
-    int64_t n = 1;
-    for (int i = 0; i < rank; i++) n *= dims[i];
-    return n;
-}
-
-static amg_status check_data(const amg_graph *g, const char *model, const char *spec,
-                             const amg_dataset *ds, amg_error *err)
-{
-    const amg_dataset_info *info = amg_dataset_get_info(ds);
-    const amg_value *in = &g->values[g->inputs[0]], *out = &g->values[g->outputs[0]];
-    char want[AMG_SHAPE_TEXT], have[AMG_SHAPE_TEXT];
-    /* A flat input takes any layout; [N,C,H,W] only its own: HWC data for a CHW model
-     * has as many values, and trains on nonsense. */
-    if (product(in->dims + 1, in->rank - 1) != product(info->dims, 3) ||
-        (in->rank == 4 && memcmp(in->dims + 1, info->dims, sizeof info->dims)))
-        return amg_fail(err, AMG_MISMATCH, -1, spec, "samples are %s, %s expects %s",
-                        amg_shape_text(info->dtype, 3, info->dims, have), model,
-                        amg_shape_text(in->dtype, in->rank - 1, in->dims + 1, want));
-    if (out->rank != 2 || out->dims[1] < info->num_classes) {
-        amg_fail(err, AMG_MISMATCH, -1, spec, "has %lld classes, %s gives %s",
-                 (long long)info->num_classes, model,
-                 amg_shape_text(out->dtype, out->rank, out->dims, have));
-        amg_hint(err, "the model's last layer needs one output for each class");
-        return AMG_MISMATCH;
-    }
-    return AMG_OK;
+    const amg_dataset_info *info = amg_dataset_get_info(w->in.train);
+    amg_manifest *m = &w->manifest;
+    m->task = w->in.task;
+    if (m->task == AMG_TASK_RECONSTRUCTION) return;
+    m->target_dtype = info->target_dtype;
+    m->target_rank = info->target_rank;
+    memcpy(m->target_dims, info->target_dims, sizeof m->target_dims);
 }
 
 static amg_status open_inputs(work *w, amg_error *err)
 {
     const amg_obfuscate_options *o = w->o;
     amg_status st = amg_graph_read_onnx(o->model, &w->file, err);
+    if (!st) st = amg_graph_origin_check(w->file, err);
     if (!st) st = amg_graph_plan_batch(w->file, AMG_DIM_BATCH, &w->model, err);
     if (!st && w->model->num_outputs != 1)
-        st = amg_fail(err, AMG_UNSUPPORTED, -1, o->model,
-                      "has %d outputs, expected 1: logits", w->model->num_outputs);
-    if (!st) st = amg_dataset_open(o->train, &w->train, err);
-    if (!st) st = check_data(w->model, o->model, o->train, w->train, err);
-    if (!st && o->val) {
-        st = amg_dataset_open(o->val, &w->val, err);
-        if (!st) st = check_data(w->model, o->model, o->val, w->val, err);
-    }
-    if (!st && o->covers) st = amg_dataset_open(o->covers, &w->covers, err);
-    if (!st && o->val_covers) st = amg_dataset_open(o->val_covers, &w->val_covers, err);
+        st = amg_fail(err, AMG_UNSUPPORTED, -1, o->model, "has %d outputs, expected 1",
+                      w->model->num_outputs);
+    if (!st) st = amg_inputs_open(o, w->model, &w->in, err);
+    if (st) return st;
     w->pre = o->preprocess;
-    if (!st) w->pre.data_dtype = amg_dataset_get_info(w->train)->dtype;
-    return st;
+    w->pre.data_dtype = amg_dataset_get_info(w->in.train)->dtype;
+    describe_targets(w);
+    return AMG_OK;
 }
 
 /* A text file of numbers or a .npy of f32 or u8. */
@@ -247,38 +229,33 @@ static amg_status read_noise_values(const char *path, float **values, int64_t *c
 static amg_status choose(work *w, amg_error *err)
 {
     const amg_obfuscate_options *o = w->o;
-    const amg_dataset_info *info = amg_dataset_get_info(w->train);
-    const amg_value *out = &w->model->values[w->model->outputs[0]];
+    const amg_dataset_info *info = amg_dataset_get_info(w->in.train);
+    const bool classes = w->in.task == AMG_TASK_CLASSIFICATION;
     amg_plan_shape shape = {.mode = o->mode,
                             .num_decoys = o->num_decoys ? o->num_decoys : 1,
-                            .dims = {info->dims[0], info->dims[1], info->dims[2]},
                             .dtype = info->dtype,
                             .amount = o->amount,
-                            .num_classes = out->dims[1],
-                            .cover_classes = out->dims[1],
-                            .permute_labels = amg_labels_permutable(w->model)};
-    /* Decoys' heads are as wide as the original's, or wider where their classes need
-     * it: a narrower one would tell them apart. */
-    const amg_dataset *pools[] = {w->covers, w->val_covers};
-    for (int i = 0; i < 2; i++)
-        if (pools[i] &&
-            amg_dataset_get_info(pools[i])->num_classes > shape.cover_classes)
-            shape.cover_classes = amg_dataset_get_info(pools[i])->num_classes;
+                            .num_classes = w->in.num_classes,
+                            .cover_classes = w->in.cover_classes,
+                            .permute_labels = classes && !o->keep_classes &&
+                                              amg_labels_permutable(w->model)};
+    amg_samples_dims(info, shape.dims);
     amg_status st = o->seed_hex ? amg_secret_from_hex(o->seed_hex, &w->secret, err)
                                 : amg_secret_new(&w->secret, err);
     if (!st) st = amg_obf_plan_derive(w->secret, &shape, &w->plan, err);
     if (st) return st;
     if (o->mode == AMG_MODE_STREAMS) {
-        amg_dataset *val_pool = w->val_covers ? w->val_covers : w->covers;
-        amg_cover_split splits[2] = {{w->train, w->covers}, {w->val, val_pool}};
+        const amg_inputs *in = &w->in;
+        const amg_dataset *val_pool = in->val_covers ? in->val_covers : in->covers;
+        amg_cover_split splits[2] = {{in->train, in->covers}, {in->val, val_pool}};
         return amg_cover_plan_derive(w->secret, shape.num_decoys, splits,
-                                     w->val ? 2 : 1, &w->cover_plan, err);
+                                     in->val ? 2 : 1, &w->cover_plan, err);
     }
     if (o->noise == AMG_NOISE_VALUES)
         st = read_noise_values(o->noise_values, &w->noise_values, &w->num_noise_values,
                                err);
     if (!st)
-        st = amg_noise_fit(o->noise, w->train, w->noise_values, w->num_noise_values,
+        st = amg_noise_fit(o->noise, w->in.train, w->noise_values, w->num_noise_values,
                            &w->noise, err);
     return st;
 }
@@ -290,40 +267,45 @@ static amg_status make_model(work *w, amg_obfuscate_result *r, amg_error *err)
     amg_status st = AMG_OK;
     w->subnets = amg_calloc((size_t)w->plan.num_subnets, sizeof *w->subnets);
     if (!w->subnets) return amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
+    const bool classes = w->in.task == AMG_TASK_CLASSIFICATION;
     int index = 0;
     for (int s = 0; !st && s < w->plan.num_subnets; s++) {
         if (s == w->plan.original)
             w->subnets[s] = w->model;
         else
             st = amg_decoy_make(w->secret, w->model, ++index, w->plan.shape.num_decoys,
-                                w->plan.subnets[s].num_classes, &w->o->decoys,
-                                &w->subnets[s], &r->num_unknown_init, err);
+                                classes ? w->plan.subnets[s].num_classes : 0,
+                                &w->o->decoys, &w->subnets[s], &r->num_unknown_init,
+                                err);
     }
     if (st) return st;
     const amg_graph *const *subnets = (const amg_graph *const *)w->subnets;
     w->payload.shape = w->plan.shape;
     w->payload.preprocess = w->pre;
-    w->payload.original = w->model;
-    return amg_augment_model(w->secret, &w->plan, &w->pre, subnets, &w->job,
-                             &w->payload.num_names, &w->payload.job_names,
-                             &w->payload.own_names, w->payload.original_output, err);
+    w->payload.original = w->file;
+    if (w->o->note && !(w->payload.note = amg_strdup(w->o->note)))
+        return amg_fail(err, AMG_NO_MEMORY, -1, "key", "no memory for the note");
+    return amg_augment_model(
+        w->secret, &w->plan, &w->pre, subnets, &w->job, &w->payload.num_names,
+        &w->payload.job_names, &w->payload.own_names, w->payload.original_output,
+        w->in.task == AMG_TASK_RECONSTRUCTION ? &w->target_names : NULL, err);
 }
 
 static amg_status write_data(work *w, const amg_progress *progress, amg_error *err)
 {
     amg_augment_options a = {.secret = w->secret,
                              .plan = &w->plan,
-                             .data = w->train,
-                             .covers = w->covers,
+                             .data = w->in.train,
+                             .covers = w->in.covers,
                              .cover_rows = w->cover_plan.rows[0],
                              .noise = w->o->mode == AMG_MODE_PAPER ? &w->noise : NULL,
                              .split = "train",
                              .shard_bytes = w->o->shard_bytes};
     amg_status st =
         amg_augment_data(&a, w->temp, &w->manifest, &w->manifest.train, progress, err);
-    if (st || !w->val) return st;
-    a.data = w->val;
-    a.covers = w->val_covers ? w->val_covers : w->covers;
+    if (st || !w->in.val) return st;
+    a.data = w->in.val;
+    a.covers = w->in.val_covers ? w->in.val_covers : w->in.covers;
     a.cover_rows = w->cover_plan.rows[1];
     a.split = "val";
     return amg_augment_data(&a, w->temp, &w->manifest, &w->manifest.val, progress, err);
@@ -376,9 +358,10 @@ static double now(void)
 
 static void fill_result(const work *w, amg_obfuscate_result *r)
 {
+    r->task = w->in.task;
     r->num_decoys = w->plan.shape.num_decoys;
-    r->num_train = amg_dataset_get_info(w->train)->num_samples;
-    r->num_val = w->val ? amg_dataset_get_info(w->val)->num_samples : 0;
+    r->num_train = amg_dataset_get_info(w->in.train)->num_samples;
+    r->num_val = w->in.val ? amg_dataset_get_info(w->in.val)->num_samples : 0;
     memcpy(r->dims, w->plan.shape.dims, sizeof r->dims);
     memcpy(r->out_dims, w->plan.out_dims, sizeof r->out_dims);
     double own = amg_graph_flops(w->model);
@@ -403,7 +386,9 @@ amg_status amg_obfuscate(const amg_obfuscate_options *options,
     if (!st) st = make_model(&w, &r, err);
     if (!st) st = make_temp(&w, err);
     if (!st) st = write_data(&w, progress, err);
-    if (!st) st = amg_job_write(w.temp, w.job, &w.manifest, &r.job_bytes, err);
+    if (!st)
+        st = amg_job_write(w.temp, w.job, (const char *const *)w.target_names,
+                           &w.manifest, &r.job_bytes, err);
     if (!st) st = finish(&w, err);
     if (!st) {
         fill_result(&w, &r);

@@ -11,7 +11,12 @@ typedef struct {
     const char *train, *val; /* DATA; val may be NULL */
     const char *covers;      /* --decoys-from; NULL in paper mode */
     const char *val_covers;  /* NULL: val's covers come from covers too */
-    int num_decoys;          /* 0: 1 */
+    /* Open data sets instead of the four above; borrowed until return. */
+    amg_dataset *train_set, *val_set, *cover_set, *val_cover_set;
+    amg_task task;
+    bool task_by_data; /* instead of task: what the targets of the training data are */
+    bool keep_classes; /* no permutation of classes */
+    int num_decoys;    /* 0: 1 */
     amg_mode mode;
     double amount; /* paper mode; 0: 0.5 */
     amg_noise noise;
@@ -21,17 +26,19 @@ typedef struct {
     const char *key;           /* key file to make */
     const char *seed_hex;      /* NULL: the system's generator */
     const amg_passphrase *passphrase;
-    const char *out; /* job folder to make */
+    const char *note; /* sealed in the key as it is (UTF-8); NULL: none */
+    const char *out;  /* job folder to make */
     size_t shard_bytes;
 } amg_obfuscate_options;
 
 /* What the choice costs and hides, for the program to print. */
 typedef struct {
+    amg_task task;
     int num_decoys;
     int64_t num_train, num_val;
-    int64_t dims[3], out_dims[3];
-    double compute_factor; /* FLOPs of the job / the original's */
-    double upload_factor;  /* bytes of a job sample / a sample */
+    int64_t dims[3], out_dims[3]; /* as the plan sees samples */
+    double compute_factor;        /* FLOPs of the job / the original's */
+    double upload_factor;         /* bytes of a job sample / a sample */
     int64_t own_params, job_params;
     bool labels_permuted;
     int num_unknown_init;    /* see amg_decoy_make */

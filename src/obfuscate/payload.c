@@ -13,6 +13,7 @@
 #include "formats/json.h"
 #include "graph/name_map.h"
 #include "graph/onnx_graph.h"
+#include "graph/origin.h"
 #include "obfuscate/plan.h"
 
 #define PAYLOAD_VERSION 1
@@ -32,11 +33,14 @@ static amg_status check_preprocess(const amg_key_payload *p, amg_error *err)
         return amg_fail(
             err, AMG_INVALID, -1, where, "preprocess is for %s, data are %s",
             amg_dtype_name(pre->data_dtype), amg_dtype_name(p->shape.dtype));
-    if (pre->num_channels != 0 &&
-        (pre->num_channels != p->shape.dims[0] || pre->num_channels > 16))
+    /* Channels are the first dim of a sample: of [C,H,W], or of [1, d0, rest]. */
+    const int64_t *dims = p->shape.dims;
+    const bool fits =
+        pre->num_channels == dims[0] || (dims[0] == 1 && pre->num_channels == dims[1]);
+    if (pre->num_channels != 0 && (!fits || pre->num_channels > 16))
         return amg_fail(err, AMG_INVALID, -1, where,
                         "preprocess has %d channels, the data %lld", pre->num_channels,
-                        (long long)p->shape.dims[0]);
+                        (long long)dims[0]);
     for (int c = 0; c < pre->num_channels; c++)
         if (!isfinite(pre->mean[c]) || !isfinite(pre->std[c]) || pre->std[c] <= 0)
             return amg_fail(err, AMG_INVALID, -1, where,
@@ -57,29 +61,17 @@ static amg_status add_name(amg_name_map *map, const char *name, int i, amg_error
     return AMG_OK;
 }
 
-/* Trainables and buffers come without data, constants are needed as they are. */
-static amg_status check_constants(const amg_graph *g, amg_error *err)
-{
-    for (int v = 0; v < g->num_values; v++) {
-        const amg_value *value = &g->values[v];
-        if (value->kind == AMG_VALUE_PARAM && value->role == AMG_ROLE_CONSTANT &&
-            !value->data.data && value->data.size_bytes > 0)
-            return amg_fail(err, AMG_INVALID, -1, where,
-                            "constant \"%s\" of the original has no data", value->name);
-    }
-    return AMG_OK;
-}
-
-/* Names are unique in their column; own names are the original's trainables and
- * buffers. */
-static amg_status check_names(const amg_key_payload *p, amg_error *err)
+/* Names are unique in their column; own names are trainables and buffers of the
+ * original once folded, as jobs have it. */
+static amg_status check_names(const amg_key_payload *p, const amg_graph *folded,
+                              amg_error *err)
 {
     amg_name_map job = {0}, own = {0}, params = {0};
     amg_status st = AMG_OK;
-    for (int v = 0; st == AMG_OK && v < p->original->num_values; v++)
-        if (p->original->values[v].kind == AMG_VALUE_PARAM &&
-            p->original->values[v].role != AMG_ROLE_CONSTANT)
-            st = add_name(&params, p->original->values[v].name, v, err);
+    for (int v = 0; st == AMG_OK && v < folded->num_values; v++)
+        if (folded->values[v].kind == AMG_VALUE_PARAM &&
+            folded->values[v].role != AMG_ROLE_CONSTANT)
+            st = add_name(&params, folded->values[v].name, v, err);
     for (int i = 0; st == AMG_OK && i < p->num_names; i++) {
         st = add_name(&job, p->job_names[i], i, err);
         if (st == AMG_OK) st = add_name(&own, p->own_names[i], i, err);
@@ -94,14 +86,14 @@ static amg_status check_names(const amg_key_payload *p, amg_error *err)
     return st;
 }
 
-static amg_status check_payload(const amg_key_payload *p, amg_error *err)
+static amg_status check_payload(const amg_key_payload *p, const amg_origin *origin,
+                                amg_error *err)
 {
     amg_status st = amg_plan_shape_check(&p->shape, err);
     if (st == AMG_OK) st = check_preprocess(p, err);
     if (st == AMG_OK && p->original_output[0] == '\0')
         st = amg_fail(err, AMG_INVALID, -1, where, "original_output is empty");
-    if (st == AMG_OK) st = check_constants(p->original, err);
-    if (st == AMG_OK) st = check_names(p, err);
+    if (st == AMG_OK) st = check_names(p, amg_origin_folded(origin), err);
     return st;
 }
 
@@ -148,6 +140,10 @@ static char *head_text(const amg_key_payload *p)
         floats_json(pre->std, pre->num_channels), "names", names, "original_output",
         p->original_output);
     if (!head) return NULL;
+    if (p->note && json_object_set_new(head, "note", json_string(p->note))) {
+        json_decref(head);
+        return NULL;
+    }
     char *text = json_dumps(head, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(head);
     return text;
@@ -156,7 +152,12 @@ static char *head_text(const amg_key_payload *p)
 amg_status amg_key_payload_pack(const amg_key_payload *p, uint8_t **data,
                                 size_t *size_bytes, amg_error *err)
 {
-    amg_status st = check_payload(p, err);
+    amg_origin *origin = NULL;
+    amg_graph *stripped = NULL;
+    amg_status st = amg_origin_new(p->original, &origin, err);
+    if (st == AMG_OK) st = check_payload(p, origin, err);
+    if (st == AMG_OK) st = amg_origin_strip(origin, &stripped, err);
+    amg_origin_free(origin);
     if (st != AMG_OK) return st;
     uint8_t *onnx = NULL, *all = NULL;
     size_t onnx_bytes = 0;
@@ -165,7 +166,7 @@ amg_status amg_key_payload_pack(const amg_key_payload *p, uint8_t **data,
         st = amg_fail(err, AMG_INVALID, -1, where, "a name is not UTF-8 text");
         goto done;
     }
-    st = amg_graph_pack_onnx(p->original, false, &onnx, &onnx_bytes, err);
+    st = amg_graph_pack_onnx(stripped, false, &onnx, &onnx_bytes, err);
     if (st != AMG_OK) goto done;
     const size_t head_bytes = strlen(head);
     all = head_bytes <= MAX_HEAD_BYTES ? amg_malloc(HEAD_AT + head_bytes + onnx_bytes)
@@ -184,6 +185,7 @@ done:
     if (head) sodium_memzero(head, strlen(head));
     free(head); /* jansson's, not ours */
     amg_free(onnx);
+    amg_graph_free(stripped);
     return st;
 }
 
@@ -203,9 +205,9 @@ static amg_status parse_dtype(const amg_json_node *node, amg_dtype *out, amg_err
     amg_status st = amg_json_string(node, &name, err);
     if (st != AMG_OK) return st;
     *out = amg_dtype_find_name(name);
-    if (*out == AMG_U8 || *out == AMG_F32) return AMG_OK;
-    return amg_json_fail(node, err, AMG_MALFORMED, "found \"%s\", expected U8 or F32",
-                         name);
+    if (*out == AMG_U8 || *out == AMG_F32 || *out == AMG_I32) return AMG_OK;
+    return amg_json_fail(node, err, AMG_MALFORMED,
+                         "found \"%s\", expected U8, F32 or I32", name);
 }
 
 static amg_status parse_mode(const amg_json_node *node, amg_mode *out, amg_error *err)
@@ -304,6 +306,15 @@ static amg_status parse_output(const amg_json_node *node, char out[256], amg_err
     return AMG_OK;
 }
 
+static amg_status parse_note(const amg_json_node *node, char **out, amg_error *err)
+{
+    const char *text = NULL;
+    amg_status st = amg_json_string(node, &text, err);
+    if (st == AMG_OK && !(*out = amg_strdup(text)))
+        st = amg_fail(err, AMG_NO_MEMORY, -1, where, "no memory for the note");
+    return st;
+}
+
 static amg_status parse_shape(const amg_json_node *root, amg_plan_shape *out,
                               amg_error *err)
 {
@@ -340,9 +351,11 @@ static amg_status parse_shape(const amg_json_node *root, amg_plan_shape *out,
 static amg_status parse_head(const amg_json *doc, amg_key_payload *out, amg_error *err)
 {
     static const char *const keys[] = {
-        "version",        "mode",       "num_decoys",  "dims",
-        "dtype",          "amount",     "num_classes", "cover_classes",
-        "permute_labels", "preprocess", "names",       "original_output"};
+        "version",     "mode",          "num_decoys",
+        "dims",        "dtype",         "amount",
+        "num_classes", "cover_classes", "permute_labels",
+        "preprocess",  "names",         "original_output",
+        "note"};
     const amg_json_node root = amg_json_root(doc);
     /* The version first: a newer head has other keys. */
     const json_t *version = json_object_get(doc->root, "version");
@@ -350,18 +363,22 @@ static amg_status parse_head(const amg_json *doc, amg_key_payload *out, amg_erro
         return amg_json_fail(&root, err, AMG_UNSUPPORTED,
                              "payload of version %lld, this program reads %d",
                              (long long)json_integer_value(version), PAYLOAD_VERSION);
-    amg_status st = amg_json_object(&root, keys, sizeof keys / sizeof keys[0], err);
+    const bool has_note = json_object_get(doc->root, "note") != NULL;
+    const size_t num_keys = sizeof keys / sizeof keys[0] - (has_note ? 0 : 1);
+    amg_status st = amg_json_object(&root, keys, num_keys, err);
     if (st != AMG_OK) return st;
     int64_t number = 0;
     const amg_json_node version_node = amg_json_member(&root, "version");
     const amg_json_node preprocess = amg_json_member(&root, "preprocess");
     const amg_json_node names = amg_json_member(&root, "names");
     const amg_json_node output = amg_json_member(&root, "original_output");
+    const amg_json_node note = amg_json_member(&root, "note");
     st = amg_json_int(&version_node, PAYLOAD_VERSION, PAYLOAD_VERSION, &number, err);
     if (st == AMG_OK) st = parse_shape(&root, &out->shape, err);
     if (st == AMG_OK) st = parse_preprocess(&preprocess, &out->preprocess, err);
     if (st == AMG_OK) st = parse_names(&names, out, err);
     if (st == AMG_OK) st = parse_output(&output, out->original_output, err);
+    if (st == AMG_OK && has_note) st = parse_note(&note, &out->note, err);
     return st;
 }
 
@@ -369,7 +386,10 @@ static amg_status parse_head(const amg_json *doc, amg_key_payload *out, amg_erro
 static amg_status check_parsed(const amg_key_payload *p, amg_error *err)
 {
     amg_error inner = {0};
-    amg_status st = check_payload(p, &inner);
+    amg_origin *origin = NULL;
+    amg_status st = amg_origin_new(p->original, &origin, &inner);
+    if (st == AMG_OK) st = check_payload(p, origin, &inner);
+    amg_origin_free(origin);
     if (st == AMG_OK) return AMG_OK;
     if (st == AMG_INVALID) st = AMG_MALFORMED;
     return amg_fail(err, st, HEAD_AT, where, "%s: %s", inner.where, inner.what);
@@ -416,6 +436,8 @@ void amg_key_payload_clear(amg_key_payload *p)
     }
     amg_free(p->job_names);
     amg_free(p->own_names);
+    if (p->note) sodium_memzero(p->note, strlen(p->note));
+    amg_free(p->note);
     amg_graph_free(p->original);
     sodium_memzero(p, sizeof *p);
 }

@@ -74,9 +74,11 @@ amg_status amg_plan_shape_check(const amg_plan_shape *s, amg_error *err)
         return amg_fail(err, AMG_INVALID, -1, "num_decoys",
                         "found %d decoys, expected 1 to %d", s->num_decoys,
                         AMG_MAX_DECOYS);
-    if (s->dtype != AMG_U8 && s->dtype != AMG_F32)
-        return amg_fail(err, AMG_INVALID, -1, "dtype", "found %s, expected U8 or F32",
-                        amg_dtype_name(s->dtype));
+    const bool integers = s->dtype == AMG_I32 && s->mode == AMG_MODE_STREAMS;
+    if (s->dtype != AMG_U8 && s->dtype != AMG_F32 && !integers)
+        return amg_fail(err, AMG_INVALID, -1, "dtype", "found %s, expected U8 or F32%s",
+                        amg_dtype_name(s->dtype),
+                        s->mode == AMG_MODE_STREAMS ? " or I32" : " in paper mode");
     for (int i = 0; i < 3; i++)
         if (s->dims[i] < 1)
             return amg_fail(err, AMG_INVALID, -1, "dims",

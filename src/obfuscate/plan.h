@@ -20,10 +20,10 @@ typedef enum {
 typedef struct {
     amg_mode mode;
     int num_decoys;        /* k >= 1 */
-    int64_t dims[3];       /* C, H, W of one sample */
-    amg_dtype dtype;       /* U8 or F32 */
+    int64_t dims[3];       /* C, H, W of one sample; [1, d0, rest] if it is no image */
+    amg_dtype dtype;       /* U8, F32, or in streams mode I32 */
     double amount;         /* paper mode: H' = H + round(H * amount), likewise W */
-    int64_t num_classes;   /* of the original */
+    int64_t num_classes;   /* of the original; 1 where the task has no classes */
     int64_t cover_classes; /* of the cover pool; paper mode: num_classes */
     bool permute_labels;   /* false where the head does not admit it */
 } amg_plan_shape;
@@ -66,11 +66,14 @@ void amg_obf_plan_clear(amg_obf_plan *plan);
 typedef struct {
     amg_plan_shape shape;
     amg_preprocess preprocess;
-    amg_graph *original; /* without weights; own names */
+    amg_graph *original; /* as read, not folded; own names; weights may be there when
+                            packed and are absent when parsed */
     int num_names;
     char **job_names;          /* name in the job's weights … */
-    char **own_names;          /* … of this parameter or buffer of the original */
+    char **own_names;          /* … of this parameter or buffer of the original,
+                                  folded */
     char original_output[256]; /* name of the original's head in the job */
+    char *note; /* a front end's own words, kept as they are; NULL: none */
 } amg_key_payload;
 
 /* Payload <-> bytes (a JSON head and the packed ONNX; docs/key.md). Everything read is

@@ -1,7 +1,7 @@
 /* Opaque names and keyed order. What is left to tell sub-networks apart is their
  * structure, which the scheme has to show; see lab/privacy.md §4 for the list of
- * tell-tales this removes. Consumes any graph of nodes with one output; must not know
- * which sub-network is whose. */
+ * tell-tales this removes. Consumes any graph; must not know which sub-network is
+ * whose. */
 #include "obfuscate/scramble.h"
 
 #include <stdio.h>
@@ -41,7 +41,11 @@ typedef struct {
     int *waiting; /* per node: inputs not made yet */
     int *ready;   /* nodes that wait for nothing */
     int num_ready;
-    int *inputs; /* of one node, as values of b */
+    int num_outputs; /* of all nodes, those that are absent excepted */
+    int num_named;   /* of them, so far */
+    int *inputs;     /* of one node, as values of b */
+    int *outputs;    /* likewise */
+    const char **output_names;
 } scrambler;
 
 /* Enough digits for all, so that the order of names is the order of numbers. */
@@ -130,11 +134,43 @@ static int canonical_attrs(const amg_graph *g, const amg_node *n, amg_attr *attr
     return count;
 }
 
-static void add_node(scrambler *s, int index, int number)
+/* An optional output that nothing reads, as one of an LSTM's: it gets no name, which
+ * exporters and our edits would give or not. Split has no optional ones. */
+static bool is_absent(const scrambler *s, const amg_node *n, int i)
+{
+    const int v = n->outputs[i];
+    return n->num_outputs > 1 && n->op != AMG_OP_SPLIT && s->first_use[v] < 0 &&
+           !s->names[v][0];
+}
+
+static void count_outputs(scrambler *s)
+{
+    for (int n = 0; n < s->g->num_nodes; n++)
+        for (int i = 0; i < s->g->nodes[n].num_outputs; i++)
+            s->num_outputs += !is_absent(s, &s->g->nodes[n], i);
+}
+
+/* Absent outputs at the end go, those before others get a name that no file shows. */
+static int name_outputs(scrambler *s, const amg_node *n)
+{
+    int count = n->num_outputs;
+    while (count > 1 && is_absent(s, n, count - 1)) count--;
+    for (int i = 0; i < count; i++) {
+        char *name = s->names[n->outputs[i]];
+        s->output_names[i] = NULL;
+        if (is_absent(s, n, i)) continue;
+        if (!name[0]) number_name(name, "v", s->num_named, s->num_outputs);
+        s->num_named++;
+        s->output_names[i] = name;
+    }
+    return count;
+}
+
+static void add_node(scrambler *s, int index)
 {
     const amg_node *n = &s->g->nodes[index];
     amg_attr attrs[MAX_ATTRS + 5];
-    int *in = s->inputs, out = n->outputs[0];
+    int *in = s->inputs;
     for (int i = 0; i < n->num_inputs; i++) {
         int v = n->inputs[i];
         if (v == AMG_NO_VALUE)
@@ -144,10 +180,10 @@ static void add_node(scrambler *s, int index, int number)
         else
             in[i] = s->map[v];
     }
-    if (!s->names[out][0]) number_name(s->names[out], "v", number, s->g->num_nodes);
-    int num_attrs = canonical_attrs(s->g, n, attrs);
-    s->map[out] = amg_builder_node(s->b, n->op, "", in, n->num_inputs, attrs, num_attrs,
-                                   s->names[out]);
+    int num_attrs = canonical_attrs(s->g, n, attrs), count = name_outputs(s, n);
+    amg_builder_node_multi(s->b, n->op, "", in, n->num_inputs, attrs, num_attrs,
+                           s->output_names, count, s->outputs);
+    for (int i = 0; i < count; i++) s->map[n->outputs[i]] = s->outputs[i];
 }
 
 static bool made_by_node(const amg_graph *g, int v)
@@ -164,37 +200,39 @@ static void add_nodes(scrambler *s, amg_keystream *k)
             s->waiting[i] += made_by_node(g, g->nodes[i].inputs[j]);
         if (!s->waiting[i]) s->ready[s->num_ready++] = i;
     }
-    for (int number = 0; s->num_ready; number++) {
+    while (s->num_ready) {
         uint64_t pick = amg_keystream_below(k, (uint64_t)s->num_ready);
         int index = s->ready[pick];
         s->ready[pick] = s->ready[--s->num_ready];
-        add_node(s, index, number);
-        for (int u = s->first_use[g->nodes[index].outputs[0]]; u >= 0;
-             u = s->uses[u].next)
-            if (--s->waiting[s->uses[u].node] == 0)
-                s->ready[s->num_ready++] = s->uses[u].node;
+        add_node(s, index);
+        for (int i = 0; i < g->nodes[index].num_outputs; i++)
+            for (int u = s->first_use[g->nodes[index].outputs[i]]; u >= 0;
+                 u = s->uses[u].next)
+                if (--s->waiting[s->uses[u].node] == 0)
+                    s->ready[s->num_ready++] = s->uses[u].node;
     }
 }
 
 static amg_status check_nodes(const amg_graph *g, amg_error *err)
 {
     for (int i = 0; i < g->num_nodes; i++)
-        if (g->nodes[i].num_outputs != 1 || g->nodes[i].num_attrs > MAX_ATTRS)
+        if (g->nodes[i].num_attrs > MAX_ATTRS)
             return amg_fail(err, AMG_UNSUPPORTED, -1, g->nodes[i].name,
-                            "found %d outputs and %d attributes, expected one output "
-                            "and at most %d attributes",
-                            g->nodes[i].num_outputs, g->nodes[i].num_attrs, MAX_ATTRS);
+                            "found %d attributes, at most %d", g->nodes[i].num_attrs,
+                            MAX_ATTRS);
     return AMG_OK;
 }
 
 static bool make_room(scrambler *s)
 {
     size_t values = (size_t)s->g->num_values, nodes = (size_t)s->g->num_nodes;
-    size_t uses = 1, most = 1;
+    size_t uses = 1, most = 1, most_outputs = 1;
     for (size_t i = 0; i < nodes; i++) {
         size_t n = (size_t)s->g->nodes[i].num_inputs;
         uses += n;
         if (n > most) most = n;
+        n = (size_t)s->g->nodes[i].num_outputs;
+        if (n > most_outputs) most_outputs = n;
     }
     s->b = amg_builder_new();
     s->names = amg_calloc(values, sizeof *s->names);
@@ -207,8 +245,11 @@ static bool make_room(scrambler *s)
     s->waiting = amg_calloc(nodes + 1, sizeof *s->waiting);
     s->ready = amg_calloc(nodes + 1, sizeof *s->ready);
     s->inputs = amg_calloc(most, sizeof *s->inputs);
+    s->outputs = amg_calloc(most_outputs, sizeof *s->outputs);
+    s->output_names = amg_calloc(most_outputs, sizeof *s->output_names);
     return s->b && s->names && s->map && s->first_use && s->node_use && s->uses &&
-           s->entries && s->order && s->waiting && s->ready && s->inputs;
+           s->entries && s->order && s->waiting && s->ready && s->inputs &&
+           s->outputs && s->output_names;
 }
 
 static void clear(scrambler *s)
@@ -224,6 +265,8 @@ static void clear(scrambler *s)
     amg_free(s->waiting);
     amg_free(s->ready);
     amg_free(s->inputs);
+    amg_free(s->outputs);
+    amg_free(s->output_names);
 }
 
 static amg_status build(scrambler *s, amg_keystream *k, amg_graph **out, amg_error *err)
@@ -232,6 +275,7 @@ static amg_status build(scrambler *s, amg_keystream *k, amg_graph **out, amg_err
     for (int i = 0; i < g->num_outputs; i++)
         number_name(s->names[g->outputs[i]], "h", i, g->num_outputs);
     list_uses(s);
+    count_outputs(s);
     add_inputs(s);
     add_params(s, k);
     add_nodes(s, k);

@@ -11,8 +11,8 @@
  * once for each use, parameters without use do not, attributes are in one form.
  * names[v] (room for g->num_values, strings of out's arena) receives the new name of
  * g's value v
- * ("" for a parameter without use; one of several for a constant). AMG_UNSUPPORTED: a
- * node of several outputs. */
+ * ("" for a parameter without use and for an absent output; one of several for a
+ * constant). Optional outputs that nothing reads are absent. */
 AMG_MUST_CHECK amg_status amg_scramble(amg_keystream *k, const amg_graph *g,
                                        amg_graph **out, const char **names,
                                        amg_error *err);

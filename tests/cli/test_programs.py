@@ -80,7 +80,7 @@ class Help(unittest.TestCase):
         options = lambda r: set(re.findall(r"(?m)^  (--[a-z0-9-]+)\b", r.stdout))
         cloud, owner = cli.run("--help", program=cli.AMALGAM_TRAIN), cli.run("train", "--help")
         self.assertEqual(cloud.rc, 0)
-        self.assertEqual(options(owner) - options(cloud), {"--model", "--train", "--val", "--normalize"})
+        self.assertEqual(options(owner) - options(cloud), {"--model", "--train", "--val", "--normalize", "--task"})
         self.assertEqual(options(cloud) - options(owner), set())
 
     def test_the_list_of_models_stands_alone(self):

@@ -110,9 +110,9 @@ class Secrecy(cli.Case):
         without_dates = {k: v for k, v in self.secrets.items() if k not in ("date", "time")}  # the cloud knows
         self.assertEqual(search(self.path("trained"), without_dates), [])
 
-    def test_the_program_names_itself_in_the_readme_alone(self):
+    def test_the_program_names_itself_in_the_readme_and_the_script_alone(self):
         names = {"amalgam": list(words("amalgam")) + list(words("Amalgam"))}
-        self.assertEqual({f for f, _ in search(self.path("job"), names)}, {"README.md"})
+        self.assertEqual({f for f, _ in search(self.path("job"), names)}, {"README.md", "train.py"})
         readme = cli.read(self.path("job/README.md")).decode()
         self.assertEqual(set(re.findall(r"(?i)amalgam\S*", readme)), {"amalgam-train"})
         model = wire.read_model(cli.read(self.path("job/model.onnx")))
@@ -128,8 +128,10 @@ class Secrecy(cli.Case):
 
     def test_a_job_holds_its_files_and_no_other(self):
         self.assertEqual(set(cli.snapshot(self.path("job"))), {
-            "README.md", "job.json", "model.onnx", "weights.safetensors", "data", "data/train-x-00000.npy",
-            "data/train-y-00000.npy", "data/val-x-00000.npy", "data/val-y-00000.npy"})
+            "README.md", "job.json", "model.onnx", "weights.safetensors", "model.py", "train.py",
+            "constants.safetensors", "requirements.txt", "examples", "examples/colab.ipynb",
+            "examples/kubernetes.yaml", "examples/sagemaker.py", "examples/slurm.sbatch", "data",
+            "data/train-x-00000.npy", "data/train-y-00000.npy", "data/val-x-00000.npy", "data/val-y-00000.npy"})
         modes = {os.stat(os.path.join(h, n)).st_mode & 0o777 for h, _, f in os.walk(self.path("job")) for n in f}
         self.assertEqual(modes, {0o644})
 

@@ -1,14 +1,25 @@
-"""Makes loss_goldens.h: torch.nn.CrossEntropyLoss, its gradient and top-k counts.
+"""Makes loss_goldens.h: torch.nn.CrossEntropyLoss, its gradient and top-k counts, over
+outputs [N, C] and [N, C, d1, d2 ...]; torch.nn.MSELoss and its gradient.
 
     python tests/engine/make_loss_goldens.py > tests/engine/loss_goldens.h
 """
+import math
+
 import torch
 
-CASES = [  # rows, classes, label smoothing, scale of the logits
-    (4, 3, 0.0, 1.0),
-    (5, 10, 0.1, 3.0),
-    (3, 7, 0.3, 100.0),
-    (2, 2, 1.0, 1.0),
+CROSS_ENTROPY = [  # shape of the logits, label smoothing, scale of the logits
+    ((4, 3), 0.0, 1.0),
+    ((5, 10), 0.1, 3.0),
+    ((3, 7), 0.3, 100.0),
+    ((2, 2), 1.0, 1.0),
+    ((2, 7, 3), 0.2, 2.0),
+    ((2, 3, 2, 4), 0.0, 1.0),
+    ((1, 6, 5, 2), 0.1, 30.0),
+]
+MSE = [  # shape, scale
+    ((4, 1), 1.0),
+    ((3, 5), 10.0),
+    ((2, 3, 2, 4), 0.1),
 ]
 
 
@@ -16,21 +27,43 @@ def floats(values):
     return ", ".join(f"{v:.9e}f" for v in values)
 
 
-print("/* Made by make_loss_goldens.py with PyTorch %s. */" % torch.__version__.split("+")[0])
-print("static const loss_golden goldens[] = {")
-torch.manual_seed(1)
-for rows, classes, smoothing, scale in CASES:
-    x = (torch.randn(rows, classes) * scale).requires_grad_()
-    y = torch.randint(classes, (rows,))
+def cross_entropy(shape, smoothing, scale):
+    samples, classes = shape[:2]
+    positions = math.prod(shape[2:])
+    x = (torch.randn(shape) * scale).requires_grad_()
+    y = torch.randint(classes, (samples, *shape[2:]))
     # The double-precision reference: what both float implementations approximate.
     x64 = x.detach().double().requires_grad_()
     loss = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(x64, y)
     loss.backward()
-    top = x.topk(min(5, classes)).indices
+    top = x.topk(min(5, classes), dim=1).indices
     top1 = int((top[:, 0] == y).sum())
-    top5 = int((top == y[:, None]).any(1).sum())
-    print("    {%d, %d, %.9ef, %.17e, %d, %d," % (rows, classes, smoothing, loss.item(), top1, top5))
+    top5 = int((top == y.unsqueeze(1)).any(1).sum())
+    print("    {%d, %d, %d, %.9ef, %.17e, %d, %d,"
+          % (samples, classes, positions, smoothing, loss.item(), top1, top5))
     print("     {%s}," % floats(x.detach().flatten().tolist()))
-    print("     {%s}," % ", ".join(map(str, y.tolist())))
+    print("     {%s}," % ", ".join(map(str, y.flatten().tolist())))
     print("     {%s}}," % floats(x64.grad.flatten().tolist()))
+
+
+def mse(shape, scale):
+    x, y = torch.randn(2, *shape) * scale
+    x64 = x.double().requires_grad_()
+    loss = torch.nn.MSELoss()(x64, y.double())
+    loss.backward()
+    print("    {%d, %d, %.17e," % (shape[0], math.prod(shape[1:]), loss.item()))
+    for values in (x, y, x64.grad):
+        print("     {%s}%s" % (floats(values.flatten().tolist()),
+                               "}," if values is x64.grad else ","))
+
+
+print("/* Made by make_loss_goldens.py with PyTorch %s. */" % torch.__version__.split("+")[0])
+torch.manual_seed(1)
+print("static const loss_golden goldens[] = {")
+for case in CROSS_ENTROPY:
+    cross_entropy(*case)
+print("};")
+print("static const mse_golden mse_goldens[] = {")
+for case in MSE:
+    mse(*case)
 print("};")

@@ -251,6 +251,43 @@ static void resuming_without_a_checkpoint_is_not_found(void **state)
     session_close(&s);
 }
 
+static void an_autoencoder_resumes_and_reports_no_accuracy(void **state)
+{
+    const folder *f = *state;
+    const net_head image = {.prefix = "a.", .seed = 1, .width = 4, .form = NET_IMAGE};
+    session straight, first, second;
+    session_open(&straight, &image, 1, NULL);
+    session_open(&first, &image, 1, f->dir);
+    session_open(&second, &image, 1, f->dir);
+    straight.options.epochs = first.options.epochs = second.options.epochs = 10;
+    first.options.max_steps = 52;
+    second.options.resume = true;
+    session_train(&straight);
+    session_train(&first);
+    session_train(&second);
+    assert_params_equal(&straight.params[0], &second.params[0]);
+    assert_memory_equal(&straight.result.heads[0], &second.result.heads[0],
+                        sizeof straight.result.heads[0]);
+    char *text = metrics_text(f->metrics);
+    assert_non_null(strstr(text, "{\"step\":50,"));
+    assert_non_null(strstr(text, "\"val_loss\":"));
+    assert_null(strstr(text, "accuracy"));
+    assert_null(strstr(text, "top"));
+    assert_null(strstr(text, "nan"));
+    free(text);
+
+    /* Another target is another run, though every shape is the same. */
+    session_close(&first);
+    session_open(&first, &image, 1, f->dir);
+    first.options = second.options;
+    first.objectives[0].target = "x";
+    assert_int_equal(session_run(&first, NULL), AMG_MISMATCH);
+    assert_non_null(strstr(first.err.what, "what the sub-networks are trained for"));
+    session_close(&straight);
+    session_close(&first);
+    session_close(&second);
+}
+
 /* A head without ReLU, which would hide a NaN. */
 static const net_head linear = {.prefix = "c.", .seed = 3};
 
@@ -467,6 +504,7 @@ int main(int argc, char **argv)
         IN_FOLDER(metrics_lines_do_not_repeat_after_resuming),
         IN_FOLDER(another_run_s_checkpoint_is_refused_by_name),
         IN_FOLDER(resuming_without_a_checkpoint_is_not_found),
+        IN_FOLDER(an_autoencoder_resumes_and_reports_no_accuracy),
         IN_FOLDER(a_loss_that_is_no_number_keeps_the_last_checkpoint),
         IN_FOLDER(broken_checkpoints_are_refused),
         IN_FOLDER(temporaries_of_killed_runs_are_swept),

@@ -99,10 +99,13 @@ static int make_job(void **state)
     j->train = (amg_shard){"x.npy", "y.npy", ROWS};
     j->val = (amg_shard){"vx.npy", "vy.npy", VAL_ROWS};
     /* The manifest's order of heads is not the graph's. */
-    j->manifest_heads[0] = (amg_head){"b.fc_y", 0, CLASSES, "cross_entropy"};
-    j->manifest_heads[1] = (amg_head){"a.fc_y", 1, CLASSES, "cross_entropy"};
+    j->manifest_heads[0] =
+        (amg_head){"b.fc_y", 0, CLASSES, AMG_LOSS_CROSS_ENTROPY, NULL};
+    j->manifest_heads[1] =
+        (amg_head){"a.fc_y", 1, CLASSES, AMG_LOSS_CROSS_ENTROPY, NULL};
     j->manifest = (amg_manifest){.version = AMG_MANIFEST_VERSION,
-                                 .task = "classification",
+                                 .task = AMG_TASK_CLASSIFICATION,
+                                 .target_dtype = AMG_I32,
                                  .input_name = "x",
                                  .input_dtype = AMG_F32,
                                  .input_rank = 3,
@@ -165,6 +168,8 @@ static void a_job_is_trained_into_its_out_folder(void **state)
             assert_memory_equal(t->data, p->tensor.data, t->size_bytes);
         }
     assert_true(r.heads[1].val_loss == s.result.heads[1].val_loss);
+    assert_int_equal(amg_safetensors_num_metadata(st), 1);
+    assert_string_equal(amg_safetensors_find_metadata(st, "steps"), "15");
     amg_safetensors_close(st);
     session_close(&s);
 }
@@ -307,7 +312,8 @@ static void plain_training_writes_the_model_as_it_came_but_trained(void **state)
     const amg_preprocess pre = {
         .data_dtype = AMG_F32, .num_channels = 1, .mean = {0.1f}, .std = {0.5f}};
     make_plain(j, &p);
-    if (amg_plain_train(p.model, p.train, p.val, &pre, p.out, &options, NULL, &r, &err))
+    const amg_plain_task task = {p.model, p.train, p.val, &pre, false, p.out};
+    if (amg_plain_train(&task, &options, NULL, &r, &err))
         fail_msg("%s: %s", err.where, err.what);
     assert_int_equal(r.steps, 15);
     assert_true(r.heads[0].val_top1 > 0);
@@ -332,6 +338,60 @@ static void plain_training_writes_the_model_as_it_came_but_trained(void **state)
     amg_graph_free(after);
 }
 
+/* The loss after training and the other figures, of a model of this form. */
+static amg_head_result train_plain_form(const job *j, net_form form,
+                                        const char *targets, bool reconstruction)
+{
+    plain_paths p;
+    char x[160], y[160], both[400];
+    amg_error err = {0};
+    amg_train_result r;
+    const net_head head = {.prefix = "a.", .seed = 1, .width = 4, .form = form};
+    const amg_preprocess pre = {.num_channels = 1, .mean = {0.1f}, .std = {0.5f}};
+    make_plain(j, &p);
+    amg_graph *g = make_net(&head, 1);
+    assert_int_equal(amg_graph_write_onnx(p.model, g, NULL), AMG_OK);
+    amg_graph_free(g);
+    snprintf(both, sizeof both, "%s,%s", at(j, "px.npy", x), at(j, targets, y));
+    const amg_plain_task task = {p.model, both, both, &pre, reconstruction, p.out};
+    if (amg_plain_train(&task, &options, NULL, &r, &err))
+        fail_msg("%s: %s", err.where, err.what);
+    assert_true(amg_path_exists(p.out));
+    return r.heads[0];
+}
+
+static void plain_training_takes_its_task_from_the_targets(void **state)
+{
+    const job *j = *state;
+    static float numbers[ROWS * NUMBERS];
+    static int32_t classes[ROWS * PIXELS];
+    for (int i = 0; i < ROWS * NUMBERS; i++) numbers[i] = (float)(i % 5) / 10;
+    for (int i = 0; i < ROWS * PIXELS; i++) classes[i] = i % MAP_CLASSES;
+    write_npy(j, "numbers.npy", AMG_F32, 2, (int64_t[]){ROWS, NUMBERS}, numbers);
+    write_npy(j, "map.npy", AMG_I32, 3, (int64_t[]){ROWS, SIDE, SIDE}, classes);
+
+    amg_head_result r = train_plain_form(j, NET_NUMBERS, "numbers.npy", false);
+    assert_true(r.val_loss > 0 && r.val_loss < 5 && isnan(r.val_top1));
+    r = train_plain_form(j, NET_MAP, "map.npy", false);
+    assert_true(r.val_loss > 0 && r.val_loss < 2 && r.val_top1 > 0 && r.val_top5 == 1);
+    /* The labels that these images have are not looked at. */
+    r = train_plain_form(j, NET_IMAGE, "py.npy", true);
+    assert_true(r.val_loss > 0 && r.val_loss < 1 && isnan(r.train_accuracy));
+}
+
+static void plain_training_without_targets_must_be_a_reconstruction(void **state)
+{
+    const job *j = *state;
+    plain_paths p;
+    char x[160];
+    amg_error err = {0};
+    make_plain(j, &p);
+    const amg_plain_task task = {p.model, at(j, "px.npy", x), NULL, NULL, false, p.out};
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_INVALID);
+    assert_non_null(strstr(err.hint, "reconstruction"));
+    assert_false(amg_path_exists(p.run));
+}
+
 static void plain_training_resumes(void **state)
 {
     const job *j = *state;
@@ -340,20 +400,15 @@ static void plain_training_resumes(void **state)
     int64_t size;
     amg_train_options o = options;
     make_plain(j, &p);
-    assert_int_equal(
-        amg_plain_train(p.model, p.train, NULL, NULL, p.out, &o, NULL, NULL, NULL),
-        AMG_OK);
+    const amg_plain_task task = {p.model, p.train, NULL, NULL, false, p.out};
+    assert_int_equal(amg_plain_train(&task, &o, NULL, NULL, NULL), AMG_OK);
     assert_int_equal(amg_file_sha256(p.out, straight, &size, NULL), AMG_OK);
     o.max_steps = 4;
-    assert_int_equal(
-        amg_plain_train(p.model, p.train, NULL, NULL, p.out, &o, NULL, NULL, NULL),
-        AMG_OK);
+    assert_int_equal(amg_plain_train(&task, &o, NULL, NULL, NULL), AMG_OK);
     assert_true(amg_path_is_dir(p.run));
     o.max_steps = 0;
     o.resume = true;
-    assert_int_equal(
-        amg_plain_train(p.model, p.train, NULL, NULL, p.out, &o, NULL, NULL, NULL),
-        AMG_OK);
+    assert_int_equal(amg_plain_train(&task, &o, NULL, NULL, NULL), AMG_OK);
     assert_int_equal(amg_file_sha256(p.out, resumed, &size, NULL), AMG_OK);
     assert_string_equal(straight, resumed);
     assert_false(amg_path_exists(p.run));
@@ -366,24 +421,21 @@ static void plain_training_refuses_what_does_not_fit(void **state)
     char two[160], many[160];
     amg_error err = {0};
     make_plain(j, &p);
-    assert_int_equal(amg_plain_train(at(j, "model.onnx", two), p.train, NULL, NULL,
-                                     p.out, &options, NULL, NULL, &err),
+    amg_plain_task task = {at(j, "model.onnx", two), p.train, NULL, NULL, false, p.out};
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err),
                      AMG_UNSUPPORTED);
     assert_non_null(strstr(err.what, "2 outputs"));
 
     int32_t y[ROWS] = {CLASSES};
     const int64_t dims[1] = {ROWS};
     write_npy(j, "py.npy", AMG_I32, 1, dims, y);
-    assert_int_equal(amg_plain_train(p.model, p.train, NULL, NULL, p.out, &options,
-                                     NULL, NULL, &err),
-                     AMG_MISMATCH);
+    task.model = p.model;
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_MISMATCH);
     assert_non_null(strstr(err.what, "8 classes, the model has 7"));
     assert_non_null(strstr(err.hint, "at least 8 classes"));
 
-    at(j, "gone.onnx", many);
-    assert_int_equal(
-        amg_plain_train(many, p.train, NULL, NULL, p.out, &options, NULL, NULL, &err),
-        AMG_NOT_FOUND);
+    task.model = at(j, "gone.onnx", many);
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_NOT_FOUND);
     assert_false(amg_path_exists(p.out));
     assert_false(amg_path_exists(p.run));
 }
@@ -401,6 +453,8 @@ int main(void)
         IN_JOB(missing_files_are_named),
         IN_JOB(a_batch_larger_than_the_data_leaves_nothing),
         IN_JOB(plain_training_writes_the_model_as_it_came_but_trained),
+        IN_JOB(plain_training_takes_its_task_from_the_targets),
+        IN_JOB(plain_training_without_targets_must_be_a_reconstruction),
         IN_JOB(plain_training_resumes),
         IN_JOB(plain_training_refuses_what_does_not_fit),
     };

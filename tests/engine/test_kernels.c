@@ -347,14 +347,47 @@ static void select_and_cast_are_exact(void **state)
     memcpy(amg_plan_input(b.plan), (uint8_t[]){1, 2, 3, 4, 5, 250, 251, 252, 253, 255},
            10);
     const float *out;
-    int64_t classes;
-    assert_ok(amg_plan_forward(b.plan, 0, &out, &classes, err));
-    assert_int_equal(classes, 3);
+    int64_t count;
+    assert_ok(amg_plan_forward(b.plan, 0, &out, &count, err));
+    assert_int_equal(count, 6);
     const float expected[6] = {5, 1, 4, 255, 250, 253};
     assert_memory_equal(out, expected, sizeof expected);
     bound_clear(&b);
     amg_graph_free(graph);
     amg_builder_free(g->b);
+}
+
+/* The last node's result for integers of the data, as the plan holds it. */
+static void check_integer_cast(amg_dtype to, const void *expected, size_t size_bytes)
+{
+    const int32_t data[4] = {0, -7, 1 << 20, INT32_MAX};
+    golden local = {.b = amg_builder_new()}, *g = &local;
+    int x = amg_builder_input(g->b, "x", AMG_I32, 2, (int64_t[]){2, 2});
+    amg_builder_output(
+        g->b, NODE(AMG_OP_CAST, ((amg_attr[]){amg_int("to", amg_dtype_onnx(to))}), x));
+    amg_graph *graph = NULL;
+    assert_ok(amg_builder_finish(g->b, &graph, err));
+    bound b = bind_plan(graph, (amg_plan_options){.training = false});
+    assert_int_equal(amg_plan_input_bytes(b.plan), sizeof data);
+    memcpy(amg_plan_input(b.plan), data, sizeof data);
+    const float *out;
+    int64_t count;
+    assert_ok(amg_plan_forward(b.plan, 0, &out, &count, err));
+    assert_int_equal(count, 4);
+    assert_memory_equal(out, expected, size_bytes);
+    bound_clear(&b);
+    amg_graph_free(graph);
+    amg_builder_free(g->b);
+}
+
+static void integer_data_become_tokens_or_numbers(void **state)
+{
+    (void)state;
+    const int64_t tokens[4] = {0, -7, 1 << 20, INT32_MAX};
+    const float numbers[4] = {0, -7, 1 << 20, 2147483648.0f};
+    check_integer_cast(AMG_I64, tokens, sizeof tokens);
+    check_integer_cast(AMG_F32, numbers, sizeof numbers);
+    check_integer_cast(AMG_I32, (int32_t[]){0, -7, 1 << 20, INT32_MAX}, 16);
 }
 
 #define DROPPED 4000
@@ -383,8 +416,8 @@ static void run_dropout(const bound *b, int64_t step, float *out)
 {
     for (int i = 0; i < DROPPED; i++) ((float *)amg_plan_input(b->plan))[i] = 1;
     const float *y;
-    int64_t classes;
-    assert_ok(amg_plan_forward(b->plan, step, &y, &classes, err));
+    int64_t count;
+    assert_ok(amg_plan_forward(b->plan, step, &y, &count, err));
     memcpy(out, y, sizeof *y * DROPPED);
 }
 
@@ -436,6 +469,7 @@ int main(void)
 {
     struct CMUnitTest tests[NUM_CASES + 3] = {
         cmocka_unit_test(select_and_cast_are_exact),
+        cmocka_unit_test(integer_data_become_tokens_or_numbers),
         cmocka_unit_test(dropout_drops_scales_and_repeats_its_mask),
         cmocka_unit_test(reference_implementations_are_recognised)};
     static kernel_case mutable_cases[NUM_CASES];

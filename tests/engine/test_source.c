@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,11 +61,12 @@ static int make_job(void **state)
         first += rows_of[s];
     }
     /* Head 0 reads column 1, so that a mix-up of the two shows. */
-    j->heads[0] = (amg_head){"a", 1, 2, "cross_entropy"};
-    j->heads[1] = (amg_head){"b", 0, 3, "cross_entropy"};
+    j->heads[0] = (amg_head){"a", 1, 2, AMG_LOSS_CROSS_ENTROPY, NULL};
+    j->heads[1] = (amg_head){"b", 0, 3, AMG_LOSS_CROSS_ENTROPY, NULL};
     j->manifest = (amg_manifest){.input_dtype = AMG_U8,
                                  .input_rank = 3,
                                  .input_dims = {1, 2, 2},
+                                 .target_dtype = AMG_I32,
                                  .num_heads = 2,
                                  .heads = j->heads,
                                  .train = {TOTAL, 3, j->shards}};
@@ -91,7 +93,10 @@ static void samples_come_from_the_right_shard(void **state)
     assert_int_equal(open_job(*state, &s, NULL), AMG_OK);
     assert_int_equal(s.num_samples, TOTAL);
     assert_int_equal(s.sample_bytes, SAMPLE);
-    assert_int_equal(s.num_labels, 2);
+    assert_int_equal(s.num_columns, 2);
+    assert_int_equal(s.target_dtype, AMG_I32);
+    assert_int_equal(s.target_rank, 0);
+    assert_int_equal(s.target_count, 1);
     assert_int_equal(s.rank, 3);
     for (int i = TOTAL - 1; i >= 0; i--) {
         uint8_t x[SAMPLE];
@@ -188,6 +193,117 @@ static void a_missing_shard_is_named(void **state)
     assert_non_null(strstr(err.where, "gone.npy"));
 }
 
+/* Shards of numbers: row r of column c holds 10 r + c and 10 r + c + 0.5. */
+static void make_numbers(job *j)
+{
+    float y[TOTAL][2][2];
+    int64_t first = 0;
+    for (int i = 0; i < TOTAL; i++)
+        for (int c = 0; c < 2; c++)
+            for (int e = 0; e < 2; e++)
+                y[i][c][e] = (float)(10 * i + c) + .5f * (float)e;
+    for (int s = 0; s < 3; s++) {
+        const int64_t dims[3] = {rows_of[s], 2, 2};
+        write_array(j, j->shards[s].y, AMG_F32, 3, dims, y[first]);
+        first += rows_of[s];
+    }
+    j->manifest.task = AMG_TASK_REGRESSION;
+    j->manifest.target_dtype = AMG_F32;
+    j->manifest.target_rank = 1;
+    j->manifest.target_dims[0] = 2;
+}
+
+static void numbers_are_targets_of_their_shape(void **state)
+{
+    job *j = *state;
+    amg_source s;
+    uint8_t x[SAMPLE];
+    float y[2][2];
+    make_numbers(j);
+    assert_int_equal(open_job(j, &s, NULL), AMG_OK);
+    assert_int_equal(s.num_columns, 2);
+    assert_int_equal(s.target_dtype, AMG_F32);
+    assert_int_equal(s.target_rank, 1);
+    assert_int_equal(s.target_count, 2);
+    for (int i = 0; i < TOTAL; i++) {
+        assert_int_equal(s.read(&s, i, x, y, NULL), AMG_OK);
+        assert_int_equal(x[0], 4 * i);
+        assert_true(y[0][0] == (float)(10 * i) && y[1][0] == (float)(10 * i + 1));
+        assert_true(y[0][1] == y[0][0] + .5f && y[1][1] == y[1][0] + .5f);
+    }
+    amg_source_close(&s);
+}
+
+static void numbers_that_are_not_finite_are_refused(void **state)
+{
+    job *j = *state;
+    amg_source s;
+    amg_error err = {0};
+    float y[ROWS_C][2][2] = {0};
+    make_numbers(j);
+    y[2][1][0] = INFINITY;
+    write_array(j, "y2.npy", AMG_F32, 3, (const int64_t[]){ROWS_C, 2, 2}, y);
+    assert_int_equal(open_job(j, &s, &err), AMG_NOT_FINITE);
+    assert_string_equal(err.where, "y2.npy");
+    assert_string_equal(err.what, "row 2: number 2 of its targets is NaN or infinite");
+}
+
+static void class_maps_are_checked_in_every_element(void **state)
+{
+    job *j = *state;
+    amg_source s;
+    amg_error err = {0};
+    int32_t y[TOTAL][2][3] = {0}, got[2][3];
+    uint8_t x[SAMPLE];
+    for (int e = 0; e < 3; e++) y[5][0][e] = e; /* of three classes */
+    j->manifest.target_rank = 1;
+    j->manifest.target_dims[0] = 3;
+    for (int shard = 0, first = 0; shard < 3; first += (int)rows_of[shard++])
+        write_array(j, j->shards[shard].y, AMG_I32, 3,
+                    (const int64_t[]){rows_of[shard], 2, 3}, y[first]);
+    assert_int_equal(open_job(j, &s, NULL), AMG_OK);
+    assert_int_equal(s.target_count, 3);
+    assert_int_equal(s.read(&s, 5, x, got, NULL), AMG_OK);
+    assert_memory_equal(got, y[5], sizeof got);
+    amg_source_close(&s);
+
+    y[6][1][2] = 2; /* column 1 has two classes */
+    write_array(j, "y2.npy", AMG_I32, 3, (const int64_t[]){ROWS_C, 2, 3}, y[4]);
+    assert_int_equal(open_job(j, &s, &err), AMG_MISMATCH);
+    assert_string_equal(err.what, "row 2, column 1: label is 2, expected 0 to 1");
+}
+
+static void reconstruction_has_no_targets(void **state)
+{
+    job *j = *state;
+    amg_source s;
+    uint8_t x[SAMPLE];
+    j->manifest.task = AMG_TASK_RECONSTRUCTION;
+    for (int i = 0; i < 3; i++) j->shards[i].y = NULL;
+    assert_int_equal(open_job(j, &s, NULL), AMG_OK);
+    assert_int_equal(s.num_columns, 0);
+    assert_int_equal(s.target_dtype, AMG_DTYPE_NONE);
+    assert_int_equal(s.target_count, 0);
+    assert_int_equal(s.read(&s, 7, x, NULL, NULL), AMG_OK);
+    assert_int_equal(x[0], 28);
+    amg_source_close(&s);
+}
+
+static void targets_of_another_type_or_shape_are_refused(void **state)
+{
+    job *j = *state;
+    amg_source s;
+    amg_error err = {0};
+    j->manifest.target_dtype = AMG_F32;
+    assert_int_equal(open_job(j, &s, &err), AMG_UNSUPPORTED);
+    make_numbers(j);
+    j->manifest.target_dims[0] = 1;
+    assert_int_equal(open_job(j, &s, &err), AMG_MISMATCH);
+    assert_string_equal(err.where, "y0.npy");
+    j->manifest.target_rank = AMG_MAX_RANK - 1;
+    assert_int_equal(open_job(j, &s, &err), AMG_UNSUPPORTED);
+}
+
 /* A data set of the pair x.npy,y.npy in the job's folder, labels 0 to 3. */
 static void make_pair(const job *j, char spec[256])
 {
@@ -209,7 +325,8 @@ static void a_data_set_is_a_source_with_one_label(void **state)
     make_pair(*state, spec);
     assert_int_equal(amg_source_open_dataset(spec, 10, &s, NULL), AMG_OK);
     assert_int_equal(s.num_samples, 4);
-    assert_int_equal(s.num_labels, 1);
+    assert_int_equal(s.num_columns, 1);
+    assert_int_equal(s.target_count, 1);
     assert_int_equal(s.sample_bytes, 4);
     assert_int_equal(s.dims[1], 2);
     assert_int_equal(s.read(&s, 3, x, &label, NULL), AMG_OK);
@@ -228,6 +345,47 @@ static void a_data_set_with_more_classes_than_the_model_is_refused(void **state)
     assert_int_equal(amg_source_open_dataset(spec, 3, &s, &err), AMG_MISMATCH);
     assert_non_null(strstr(err.what, "4 classes, the model has 3"));
     assert_non_null(strstr(err.hint, "4 classes"));
+}
+
+/* An open data set stays its owner's; samples alone have no column. */
+static void an_open_data_set_is_a_source(void **state)
+{
+    job *j = *state;
+    amg_dataset *ds = NULL;
+    amg_source s;
+    amg_error err = {0};
+    char spec[256];
+    uint8_t x[4];
+    make_pair(j, spec);
+    *strchr(spec, ',') = 0;
+    assert_int_equal(amg_dataset_open(spec, &ds, &err), AMG_OK);
+    assert_int_equal(amg_source_from_dataset(ds, 0, &s, NULL), AMG_OK);
+    assert_int_equal(s.num_columns, 0);
+    assert_int_equal(s.target_dtype, AMG_DTYPE_NONE);
+    assert_int_equal(s.read(&s, 2, x, NULL, NULL), AMG_OK);
+    assert_int_equal(x[0], 9);
+    amg_source_close(&s);
+    assert_int_equal(amg_dataset_read(ds, 0, x, NULL, NULL), AMG_OK);
+    amg_dataset_close(ds);
+}
+
+static void a_number_is_a_target_of_a_data_set(void **state)
+{
+    job *j = *state;
+    amg_source s;
+    char spec[256];
+    float got[3];
+    const float y[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    make_pair(j, spec);
+    write_array(j, "py.npy", AMG_F32, 2, (const int64_t[]){4, 3}, y);
+    assert_int_equal(amg_source_open_dataset(spec, 0, &s, NULL), AMG_OK);
+    assert_int_equal(s.target_dtype, AMG_F32);
+    assert_int_equal(s.target_rank, 1);
+    assert_int_equal(s.target_count, 3);
+    uint8_t x[4];
+    assert_int_equal(s.read(&s, 1, x, got, NULL), AMG_OK);
+    assert_memory_equal(got, y + 3, sizeof got);
+    amg_source_close(&s);
 }
 
 static void an_epoch_is_a_permutation_that_seed_and_epoch_decide(void **state)
@@ -261,6 +419,13 @@ int main(void)
         IN_JOB(shards_of_another_shape_are_refused),
         IN_JOB(a_wrong_total_a_missing_split_and_a_bad_column_are_refused),
         IN_JOB(a_missing_shard_is_named),
+        IN_JOB(numbers_are_targets_of_their_shape),
+        IN_JOB(numbers_that_are_not_finite_are_refused),
+        IN_JOB(class_maps_are_checked_in_every_element),
+        IN_JOB(reconstruction_has_no_targets),
+        IN_JOB(targets_of_another_type_or_shape_are_refused),
+        IN_JOB(an_open_data_set_is_a_source),
+        IN_JOB(a_number_is_a_target_of_a_data_set),
         IN_JOB(a_data_set_is_a_source_with_one_label),
         IN_JOB(a_data_set_with_more_classes_than_the_model_is_refused),
         cmocka_unit_test(an_epoch_is_a_permutation_that_seed_and_epoch_decide),

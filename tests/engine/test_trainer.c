@@ -1,5 +1,5 @@
-/* The trainer: it learns; heads are independent; class permutations are exact; errors
- * leave everything as it was. */
+/* The trainer: it learns every task; heads are independent; class permutations are
+ * exact; errors leave everything as it was. */
 #include "train_fixture.h"
 
 #include "base/alloc.h"
@@ -27,12 +27,118 @@ static void training_learns_and_reports_its_results(void **state)
     assert_true(s.result.workspace_bytes > 0);
 
     /* The same through the public evaluation, with another batch size. */
-    assert_int_equal(
-        amg_evaluate(s.graph, 0, &s.params[0], &s.val, 0, 7, NULL, &again, &s.err),
-        AMG_OK);
+    assert_int_equal(amg_evaluate(s.graph, 0, &s.params[0], &s.val, &s.objectives[0], 7,
+                                  NULL, &again, &s.err),
+                     AMG_OK);
     assert_true(fabs(again.val_loss - r->val_loss) < 1e-5);
     assert_true(again.val_top1 == r->val_top1 && again.val_top5 == r->val_top5);
     assert_true(isnan(again.train_loss));
+    session_close(&s);
+}
+
+/* Twelve epochs at this rate; the losses of training and validation must fall below
+ * `below`. */
+static void check_learning(net_form form, double lr, double below)
+{
+    session s;
+    amg_head_result again;
+    const net_head head = {.prefix = "a.",
+                           .seed = 1,
+                           .width = form == NET_NUMBERS ? 0 : 8, /* they are linear */
+                           .form = form};
+    session_open(&s, &head, 1, NULL);
+    s.options.epochs = 12;
+    s.options.label_smoothing = 0;
+    s.options.optimizer.lr = lr;
+    session_train(&s);
+    const amg_head_result *r = &s.result.heads[0];
+    const bool classes = form == NET_MAP;
+    assert_true(r->train_loss > 0 && r->train_loss < below);
+    assert_true(r->val_loss > 0 && r->val_loss < below);
+    assert_int_equal(isnan(r->train_accuracy), !classes);
+    assert_int_equal(isnan(r->val_top1), !classes);
+    assert_int_equal(isnan(r->val_top5), !classes);
+    /* Of pixels, not of samples. */
+    if (classes) assert_true(r->train_accuracy > 0.7 && r->val_top1 <= 1);
+    if (classes) assert_true(r->val_top1 > 0.7 && r->val_top5 == 1);
+    assert_int_equal(amg_evaluate(s.graph, 0, &s.params[0], &s.val, &s.objectives[0], 7,
+                                  NULL, &again, &s.err),
+                     AMG_OK);
+    assert_true(fabs(again.val_loss - r->val_loss) < 1e-5);
+    assert_int_equal(isnan(again.val_top1), !classes);
+    session_close(&s);
+}
+
+/* What a constant guess gives: log 3 over the classes of a pixel, the variance of the
+ * numbers and of the halved image. */
+static void class_maps_numbers_and_images_are_learned(void **state)
+{
+    (void)state;
+    check_learning(NET_MAP, 0.5, log(MAP_CLASSES) / 2);
+    check_learning(NET_NUMBERS, 0.2, 0.1);
+    check_learning(NET_IMAGE, 0.2, 0.02);
+}
+
+static void a_head_of_any_task_trains_alone_as_among_others(void **state)
+{
+    (void)state;
+    const net_form forms[3] = {NET_MAP, NET_NUMBERS, NET_IMAGE};
+    for (int f = 0; f < 3; f++) {
+        session alone, among;
+        net_head heads[3] = {other, cnn, {.prefix = "c.", .seed = 3, .width = 5}};
+        amg_params before;
+        for (int h = 0; h < 3; h++) heads[h].form = forms[f];
+        session_open(&alone, &heads[1], 1, NULL);
+        session_open(&among, heads, 3, NULL);
+        assert_int_equal(amg_params_new(alone.graph, 0, &before, NULL), AMG_OK);
+        session_train(&alone);
+        session_train(&among);
+        assert_params_equal(&alone.params[0], &among.params[1]);
+        assert_memory_equal(&alone.result.heads[0], &among.result.heads[1],
+                            sizeof(amg_head_result));
+        assert_false(params_are_equal(&alone.params[0], &before));
+        amg_params_clear(&before);
+        session_close(&alone);
+        session_close(&among);
+    }
+}
+
+static void targets_that_do_not_fit_the_output_are_refused(void **state)
+{
+    (void)state;
+    session s;
+    net_head head = {.prefix = "a.", .seed = 1, .width = 4, .form = NET_NUMBERS};
+    session_open(&s, &head, 1, NULL);
+    s.train.target_dims[0] = 3;
+    assert_int_equal(session_run(&s, NULL), AMG_MISMATCH);
+    assert_non_null(strstr(s.err.what, "are F32[3], the output asks for F32[2]"));
+    s.train.target_dims[0] = NUMBERS;
+    s.val.target_dtype = AMG_I32;
+    assert_int_equal(session_run(&s, NULL), AMG_MISMATCH);
+    assert_non_null(strstr(s.err.what, "are I32[2], the output asks for F32[2]"));
+    session_close(&s);
+
+    head.form = NET_MAP;
+    session_open(&s, &head, 1, NULL);
+    s.train.target_rank = 1;
+    assert_int_equal(session_run(&s, NULL), AMG_MISMATCH);
+    assert_non_null(strstr(s.err.what, "are I32[6], the output asks for I32[6,6]"));
+    session_close(&s);
+
+    head.form = NET_IMAGE;
+    session_open(&s, &head, 1, NULL);
+    s.objectives[0].target = "a.relu_y"; /* eight channels */
+    assert_int_equal(session_run(&s, NULL), AMG_MISMATCH);
+    assert_non_null(strstr(s.err.what, "its target \"a.relu_y\" is F32[16,4,6,6]"));
+    s.objectives[0].target = "a.decode_y"; /* its own output */
+    assert_int_equal(session_run(&s, NULL), AMG_UNSUPPORTED);
+    assert_non_null(strstr(s.err.what, "depends on trained parameters"));
+    s.objectives[0].target = "image";
+    assert_int_equal(session_run(&s, NULL), AMG_NOT_FOUND);
+    assert_string_equal(s.err.where, "a.decode_y");
+    s.objectives[0].target = NULL;
+    assert_int_equal(session_run(&s, NULL), AMG_MISMATCH);
+    assert_non_null(strstr(s.err.what, "target column is 0, the data have 0"));
     session_close(&s);
 }
 
@@ -227,8 +333,9 @@ static void options_and_data_out_of_range_are_refused(void **state)
     REFUSED(s.options.epochs = INT64_MAX, AMG_OVERFLOW, "too many epochs");
     REFUSED(s.task.num_params_sets = 0, AMG_INVALID, "0 parameter sets for 1 heads");
     s.task.num_params_sets = 1;
-    REFUSED(s.columns[0] = 1, AMG_MISMATCH, "label column is 1, the data have 1");
-    s.columns[0] = 0;
+    REFUSED(s.objectives[0].column = 1, AMG_MISMATCH,
+            "target column is 1, the data have 1");
+    s.objectives[0].column = 0;
     REFUSED(s.train.dims[1] = 5, AMG_MISMATCH, "F32[1,5,6]");
     s.train.dims[1] = SIDE;
     REFUSED(s.val.num_samples = 0, AMG_INVALID, "no samples");
@@ -363,6 +470,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(training_learns_and_reports_its_results),
+        cmocka_unit_test(class_maps_numbers_and_images_are_learned),
+        cmocka_unit_test(a_head_of_any_task_trains_alone_as_among_others),
+        cmocka_unit_test(targets_that_do_not_fit_the_output_are_refused),
         cmocka_unit_test(a_head_trains_alone_as_among_others),
         cmocka_unit_test(permuting_classes_permutes_the_trained_bits),
         cmocka_unit_test(canonical_order_and_back_is_the_identity),

@@ -1,5 +1,6 @@
-/* What the trainer's tests share: small networks with seeded weights and an optional
- * permutation of their classes, and a synthetic source that can be learned. */
+/* What the trainer's tests share: small networks of every task with seeded weights and
+ * an optional permutation of their classes, and a synthetic source that can be learned.
+ */
 #ifndef AMG_TESTS_TRAIN_FIXTURE_H
 #define AMG_TESTS_TRAIN_FIXTURE_H
 
@@ -21,6 +22,11 @@
 #include "graph/builder.h"
 
 enum { SIDE = 6, PIXELS = SIDE * SIDE, CLASSES = 7, MAX_LABELS = 4 };
+enum { MAP_CLASSES = 3, NUMBERS = 2 };
+
+/* What a network gives: one class, a class for each pixel, numbers, or its own image.
+ */
+typedef enum { NET_CLASS, NET_MAP, NET_NUMBERS, NET_IMAGE } net_form;
 
 /* One head of a test network. */
 typedef struct {
@@ -28,6 +34,7 @@ typedef struct {
     uint64_t seed;      /* of its weights */
     int64_t width;      /* channels of its convolution; 0: a network without one */
     const int32_t *map; /* class c stands in row map[c]; NULL: in row c */
+    net_form form;      /* one for all heads of a network */
 } net_head;
 
 /* A random parameter, its rows (axis 0) permuted where map is given. */
@@ -94,18 +101,48 @@ static inline int net_convolution(amg_builder *b, const net_head *h, int x)
     return net_node(b, h, AMG_OP_MAX_POOL, "pool", in, 1, pool, 2);
 }
 
-/* Heads over one input f32[B,1,6,6] "x"; a head's logits are "<prefix>fc_y". */
+/* Convolution of `in` to `out` channels, 3x3, the image's size kept. */
+static inline int net_same_conv(amg_builder *b, const net_head *h, const char *name,
+                                int x, int64_t in, int64_t out)
+{
+    const int64_t kernel[2] = {3, 3}, pads[4] = {1, 1, 1, 1}, dims[4] = {out, in, 3, 3};
+    const amg_attr attrs[] = {amg_ints("kernel_shape", 2, kernel),
+                              amg_ints("pads", 4, pads)};
+    char weight[32];
+    snprintf(weight, sizeof weight, "%s.w", name);
+    const int inputs[2] = {x,
+                           net_param(b, h, weight, 4, dims, 1 + (uint64_t)out, NULL)};
+    return net_node(b, h, AMG_OP_CONV, name, inputs, 2, attrs, 2);
+}
+
+/* NET_MAP and NET_IMAGE: [B,1,6,6] halved ("<prefix>half_y"), Conv, Relu, Conv. */
+static inline int net_image_to_image(amg_builder *b, const net_head *h, int x)
+{
+    const int64_t out = h->form == NET_MAP ? MAP_CLASSES : 1;
+    const int in[2] = {x, net_constant(b, h, "half", 0, 0.5f)};
+    int y = net_node(b, h, AMG_OP_MUL, "half", in, 2, NULL, 0);
+    y = net_same_conv(b, h, "encode", y, 1, h->width);
+    y = net_node(b, h, AMG_OP_RELU, "relu", &y, 1, NULL, 0);
+    return net_same_conv(b, h, "decode", y, h->width, out);
+}
+
+/* Heads over one input f32[B,1,6,6] "x"; a head's output is "<prefix>fc_y", or
+ * "<prefix>decode_y" of an image's size. */
 static inline amg_graph *make_net(const net_head *heads, int num_heads)
 {
     const int64_t dims[4] = {AMG_DIM_BATCH, 1, SIDE, SIDE};
-    const int64_t classes = CLASSES;
+    const int64_t classes = heads[0].form == NET_NUMBERS ? NUMBERS : CLASSES;
     const amg_attr trans = amg_int("transB", 1);
     amg_builder *b = amg_builder_new();
     const int x = amg_builder_input(b, "x", AMG_F32, 4, dims);
     for (int i = 0; i < num_heads; i++) {
         const net_head *h = &heads[i];
         const int64_t features = h->width ? h->width * (SIDE / 2) * (SIDE / 2) : PIXELS;
-        const int64_t w_dims[2] = {CLASSES, features};
+        const int64_t w_dims[2] = {classes, features};
+        if (h->form == NET_MAP || h->form == NET_IMAGE) {
+            amg_builder_output(b, net_image_to_image(b, h, x));
+            continue;
+        }
         int in[3] = {h->width ? net_convolution(b, h, x) : x};
         in[0] = net_node(b, h, AMG_OP_FLATTEN, "flat", in, 1, NULL, 0);
         if (h->width) {
@@ -130,10 +167,30 @@ typedef struct {
     const int32_t *maps[MAX_LABELS];
     int64_t bad;    /* reading this sample fails; -1: none */
     int64_t poison; /* this sample holds NaN; -1: none */
+    net_form form;
 } synthetic;
 
+/* Every column's target: the class through the column's map; of each pixel how bright
+ * it is; or two numbers that are linear in the pixels. */
+static inline void synthetic_targets(const amg_source *s, const float *pixel,
+                                     int32_t label, void *targets)
+{
+    const synthetic *d = s->self;
+    for (int c = 0; c < s->num_columns; c++) {
+        int32_t *labels = (int32_t *)targets + c * s->target_count;
+        float *numbers = (float *)targets + c * s->target_count;
+        if (d->form == NET_CLASS) labels[0] = d->maps[c] ? d->maps[c][label] : label;
+        for (int p = 0; p < PIXELS && d->form == NET_MAP; p++)
+            labels[p] = pixel[p] < -.2f ? 0 : pixel[p] < .3f ? 1 : 2;
+        if (d->form == NET_NUMBERS) {
+            numbers[0] = pixel[0] + pixel[1] - pixel[7];
+            numbers[1] = 2 * pixel[20];
+        }
+    }
+}
+
 static inline amg_status synthetic_read(const amg_source *s, int64_t i, void *x,
-                                        int32_t *labels, amg_error *err)
+                                        void *targets, amg_error *err)
 {
     const synthetic *d = s->self;
     amg_rng rng = amg_rng_init(d->seed, (uint64_t)i);
@@ -145,22 +202,36 @@ static inline amg_status synthetic_read(const amg_source *s, int64_t i, void *x,
     pixel[label * 5] += 1;
     pixel[label * 5 + 1] -= 1;
     if (i == d->poison) pixel[0] = NAN;
-    for (int c = 0; c < s->num_labels; c++)
-        labels[c] = d->maps[c] ? d->maps[c][label] : label;
+    synthetic_targets(s, pixel, label, targets);
     return AMG_OK;
 }
 
 static inline amg_source synthetic_source(synthetic *self, int64_t num_samples,
-                                          int num_labels)
+                                          int num_columns)
 {
-    return (amg_source){.self = self,
-                        .dtype = AMG_F32,
-                        .rank = 3,
-                        .dims = {1, SIDE, SIDE},
-                        .sample_bytes = PIXELS * sizeof(float),
-                        .num_samples = num_samples,
-                        .num_labels = num_labels,
-                        .read = synthetic_read};
+    amg_source s = {.self = self,
+                    .dtype = AMG_F32,
+                    .rank = 3,
+                    .dims = {1, SIDE, SIDE},
+                    .sample_bytes = PIXELS * sizeof(float),
+                    .num_samples = num_samples,
+                    .num_columns = self->form == NET_IMAGE ? 0 : num_columns,
+                    .target_dtype = AMG_I32,
+                    .target_count = 1,
+                    .read = synthetic_read};
+    if (self->form == NET_MAP) {
+        s.target_rank = 2;
+        s.target_dims[0] = s.target_dims[1] = SIDE;
+        s.target_count = PIXELS;
+    } else if (self->form == NET_NUMBERS) {
+        s.target_dtype = AMG_F32;
+        s.target_rank = 1;
+        s.target_dims[0] = s.target_count = NUMBERS;
+    } else if (self->form == NET_IMAGE) {
+        s.target_dtype = AMG_DTYPE_NONE;
+        s.target_count = 0;
+    }
+    return s;
 }
 
 /* A training of one net: everything amg_train takes, and what it gives. */
@@ -169,7 +240,8 @@ typedef struct {
     amg_params params[MAX_LABELS];
     synthetic train_data, val_data;
     amg_source train, val;
-    int columns[MAX_LABELS];
+    amg_objective objectives[MAX_LABELS];
+    char targets[MAX_LABELS][64];
     amg_train_task task;
     amg_train_options options;
     amg_train_result result;
@@ -184,18 +256,25 @@ static inline void session_open(session *s, const net_head *heads, int num_heads
 {
     memset(s, 0, sizeof *s);
     s->graph = make_net(heads, num_heads);
-    s->train_data = (synthetic){.seed = 11, .bad = -1, .poison = -1};
-    s->val_data = (synthetic){.seed = 12, .bad = -1, .poison = -1};
+    const net_form form = heads[0].form;
+    s->train_data = (synthetic){.seed = 11, .bad = -1, .poison = -1, .form = form};
+    s->val_data = (synthetic){.seed = 12, .bad = -1, .poison = -1, .form = form};
     for (int h = 0; h < num_heads; h++) {
         /* Head h reads column h, which is permuted as the head is. */
-        s->columns[h] = h;
+        amg_objective *o = &s->objectives[h];
+        o->column = form == NET_IMAGE ? 0 : h;
+        if (form == NET_NUMBERS || form == NET_IMAGE) o->loss = AMG_LOSS_MSE;
+        if (form == NET_IMAGE) {
+            snprintf(s->targets[h], sizeof s->targets[h], "%shalf_y", heads[h].prefix);
+            o->target = s->targets[h];
+        }
         s->train_data.maps[h] = s->val_data.maps[h] = heads[h].map;
         assert_int_equal(amg_params_new(s->graph, h, &s->params[h], NULL), AMG_OK);
     }
     s->train = synthetic_source(&s->train_data, 100, num_heads);
     s->val = synthetic_source(&s->val_data, 30, num_heads);
     s->task = (amg_train_task){.graph = s->graph,
-                               .label_columns = s->columns,
+                               .objectives = s->objectives,
                                .train = &s->train,
                                .val = &s->val,
                                .out_dir = out_dir,

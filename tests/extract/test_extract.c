@@ -279,6 +279,79 @@ static void a_damaged_key_is_refused(void **state)
     close_fixture(&f);
 }
 
+/* The same tensors as a checkpoint names them, with what else one holds. */
+static void write_checkpoint(const fixture *f)
+{
+    static int64_t meta[2];
+    static float state[2] = {NAN, 1}; /* no parameter: nobody's business */
+    amg_st_entry *entries = calloc(f->count + 2, sizeof *entries);
+    char(*names)[64] = calloc(f->count, sizeof *names);
+    for (size_t i = 0; i < f->count; i++) {
+        snprintf(names[i], sizeof names[i], "p%zu.%s", i % 3, f->entries[i].name);
+        entries[i] = (amg_st_entry){names[i], f->entries[i].tensor};
+    }
+    entries[f->count].name = "meta";
+    entries[f->count + 1].name = "s0.0.p001";
+    int64_t two = 2;
+    assert_int_equal(
+        amg_tensor_view(AMG_I64, 1, &two, meta, &entries[f->count].tensor, NULL), 0);
+    assert_int_equal(
+        amg_tensor_view(AMG_F32, 1, &two, state, &entries[f->count + 1].tensor, NULL),
+        0);
+    const amg_st_pair steps = {AMG_ST_STEPS, "1234"};
+    assert_int_equal(
+        amg_safetensors_write_with(f->weights, entries, f->count + 2, &steps, 1, NULL),
+        AMG_OK);
+    free(entries);
+    free(names);
+}
+
+static void a_checkpoint_is_as_good_as_final_weights(void **state)
+{
+    (void)state;
+    fixture f;
+    amg_extract_result r, c;
+    amg_error err;
+    open_fixture(&f, 32, "lenet");
+    write_weights(&f);
+    if (run(&f, &r, &err)) fail_msg("%s: %s", err.where, err.what);
+    assert_int_equal(r.steps, -1);
+    assert_int_equal(remove(f.onnx), 0);
+    amg_map before, after;
+    assert_int_equal(amg_map_open(f.st, &before, NULL), AMG_OK);
+    snprintf(f.st, sizeof f.st, "%s/other.safetensors", f.dir);
+    write_checkpoint(&f);
+    if (run(&f, &c, &err)) fail_msg("%s: %s", err.where, err.what);
+    assert_int_equal(c.steps, 1234);
+    assert_int_equal(c.num_params, r.num_params);
+    assert_int_equal(amg_map_open(f.st, &after, NULL), AMG_OK);
+    assert_int_equal(after.size, before.size);
+    assert_memory_equal(after.data, before.data, before.size);
+    amg_map_close(&after);
+    amg_map_close(&before);
+    close_fixture(&f);
+}
+
+static void a_poisoned_parameter_of_a_checkpoint_is_refused(void **state)
+{
+    (void)state;
+    fixture f;
+    amg_extract_result r;
+    amg_error err;
+    open_fixture(&f, 33, "lenet");
+    amg_st_entry *e = entry_of(&f, NULL);
+    float *copy = malloc(e->tensor.size_bytes);
+    memcpy(copy, e->tensor.data, e->tensor.size_bytes);
+    copy[0] = INFINITY;
+    e->tensor.data = copy;
+    write_checkpoint(&f);
+    assert_int_equal(run(&f, &r, &err), AMG_NOT_FINITE);
+    assert_non_null(strstr(err.where, e->name));
+    assert_int_equal(num_files(f.dir), 2);
+    free(copy);
+    close_fixture(&f);
+}
+
 static void a_payload_that_lacks_a_name_is_refused(void **state)
 {
     (void)state;
@@ -341,6 +414,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(untrained_weights_come_back_byte_for_byte),
+        cmocka_unit_test(a_checkpoint_is_as_good_as_final_weights),
+        cmocka_unit_test(a_poisoned_parameter_of_a_checkpoint_is_refused),
         cmocka_unit_test(the_job_holds_the_class_rows_elsewhere),
         cmocka_unit_test(nan_and_infinity_are_refused_also_in_decoys),
         cmocka_unit_test(another_shape_is_refused),

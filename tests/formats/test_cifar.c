@@ -34,7 +34,7 @@ static void batches_follow_each_other_in_the_order_of_their_names(void **state)
     put_file(state, "batches.meta.txt", ten_names, sizeof ten_names - 1);
     amg_dataset *ds = NULL;
     uint8_t x[AMG_CIFAR_PIXELS];
-    int64_t label;
+    int32_t label;
     assert_ok(amg_dataset_open(*state, &ds, &err));
     const amg_dataset_info *info = amg_dataset_get_info(ds);
     assert_string_equal(info->kind, "cifar");
@@ -74,7 +74,7 @@ static void cifar_100_uses_the_fine_label(void **state)
     put_file(state, "fine_label_names.txt", names, n);
     assert_ok(amg_dataset_open(*state, &ds, &err));
     assert_int_equal(amg_dataset_get_info(ds)->num_classes, 100);
-    int64_t label;
+    int32_t label;
     uint8_t x[AMG_CIFAR_PIXELS];
     assert_ok(amg_dataset_read(ds, 0, x, &label, &err));
     assert_int_equal(label, 99);
@@ -202,7 +202,8 @@ static void check_real(const amg_dataset *ds, int64_t row, const uint8_t labels[
                        const uint8_t pixels[5], int64_t sum)
 {
     uint8_t x[AMG_CIFAR_PIXELS];
-    int64_t label, own = 0;
+    int64_t own = 0;
+    int32_t label;
     for (int64_t i = 0; i < 5; i++) {
         assert_ok(amg_dataset_read(ds, row + i, NULL, &label, &err));
         assert_int_equal(label, labels[i]);

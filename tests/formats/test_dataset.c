@@ -1,9 +1,14 @@
-/* The DATA argument, parts, pairs of .npy files and the interface over all kinds. */
+/* The DATA argument, parts, .npy files, data sets made of a function, and the interface
+ * over all kinds. */
 #include "fixture.h"
 
 #include "formats/dataset.h"
 #include "formats/dataset_spec.h"
 #include "formats/npy.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 static void spec_is_taken_apart(void **state)
 {
@@ -204,21 +209,28 @@ static const int64_t shape[4] = {2, 3, 2, 2};
 
 static void pair_of_each_rank_has_its_dims(void **state)
 {
-    static const int64_t shapes[3][4] = {{2, 12}, {2, 4, 3}, {2, 3, 2, 2}};
-    static const int64_t dims[3][3] = {{12, 1, 1}, {1, 4, 3}, {3, 2, 2}};
+    static const int64_t shapes[4][7] = {
+        {2, 12}, {2, 4, 3}, {2, 3, 2, 2}, {2, 1, 2, 1, 3, 1, 2}};
+    static const int ranks[4] = {2, 3, 4, 7};
     put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, two_labels);
-    for (int rank = 2; rank <= 4; rank++) {
-        put_npy(state, "x.npy", AMG_U8, rank, shapes[rank - 2], bytes);
+    for (int i = 0; i < 4; i++) {
+        put_npy(state, "x.npy", AMG_U8, ranks[i], shapes[i], bytes);
         amg_dataset *ds = NULL;
         uint8_t x[12];
-        int64_t label;
+        int32_t label;
         assert_ok(amg_dataset_open(pair_spec(state, ""), &ds, &err));
         const amg_dataset_info *info = amg_dataset_get_info(ds);
         assert_string_equal(info->kind, "npy");
         assert_int_equal(info->num_samples, 2);
-        assert_memory_equal(info->dims, dims[rank - 2], sizeof dims[0]);
+        assert_int_equal(info->dtype, AMG_U8);
+        assert_int_equal(info->rank, ranks[i] - 1);
+        assert_memory_equal(info->dims, shapes[i] + 1,
+                            (size_t)info->rank * sizeof(int64_t));
         assert_int_equal(info->num_classes, 5);
         assert_int_equal(info->sample_bytes, 12);
+        assert_int_equal(info->target_dtype, AMG_I32);
+        assert_int_equal(info->target_rank, 0);
+        assert_int_equal(info->target_bytes, 4);
         assert_ok(amg_dataset_read(ds, 1, x, &label, &err));
         assert_memory_equal(x, bytes + 12, 12);
         assert_int_equal(label, 0);
@@ -226,6 +238,152 @@ static void pair_of_each_rank_has_its_dims(void **state)
         assert_failed(amg_dataset_read(ds, -1, x, &label, &err), AMG_INVALID, -1);
         amg_dataset_close(ds);
     }
+}
+
+/* Tokens and indices: [2 samples][3]. */
+static void integers_are_given_as_i32(void **state)
+{
+    static const int32_t expected[3] = {7, 0, 300};
+    static const uint16_t u16[6] = {1, 2, 3, 7, 0, 300};
+    static const int32_t i32[6] = {1, -2, 3, 7, 0, 300};
+    static const int64_t i64[6] = {INT32_MIN, INT32_MAX, 3, 7, 0, 300};
+    static const struct {
+        amg_dtype dtype;
+        const void *data;
+        int32_t first, second;
+    } cases[] = {{AMG_U16, u16, 1, 2},
+                 {AMG_I32, i32, 1, -2},
+                 {AMG_I64, i64, INT32_MIN, INT32_MAX}};
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, two_labels);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        amg_dataset *ds = NULL;
+        int32_t x[3];
+        put_npy(state, "x.npy", cases[i].dtype, 2, (const int64_t[]){2, 3},
+                cases[i].data);
+        assert_ok(amg_dataset_open(pair_spec(state, ""), &ds, &err));
+        assert_int_equal(amg_dataset_get_info(ds)->dtype, AMG_I32);
+        assert_int_equal(amg_dataset_get_info(ds)->sample_bytes, 12);
+        assert_ok(amg_dataset_read(ds, 1, x, NULL, &err));
+        assert_memory_equal(x, expected, sizeof x);
+        assert_ok(amg_dataset_read(ds, 0, x, NULL, &err));
+        assert_int_equal(x[0], cases[i].first);
+        assert_int_equal(x[1], cases[i].second);
+        amg_dataset_close(ds);
+    }
+}
+
+static void an_integer_beyond_32_bits_is_refused_at_its_byte(void **state)
+{
+    static const int64_t i64[4] = {1, 2, 3, (int64_t)INT32_MAX + 1};
+    static const uint64_t u64[4] = {1, UINT64_MAX, 3, 4};
+    static const uint32_t u32[4] = {1, 2, UINT32_C(1) << 31, 4};
+    static const struct {
+        amg_dtype dtype;
+        const void *data;
+        int64_t offset;
+        const char *sample;
+    } cases[] = {{AMG_I64, i64, 128 + 24, "sample 1"},
+                 {AMG_U64, u64, 128 + 8, "sample 0"},
+                 {AMG_U32, u32, 128 + 8, "sample 1"}};
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, two_labels);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        amg_dataset *ds = NULL;
+        amg_error err = {0};
+        put_npy(state, "x.npy", cases[i].dtype, 2, (const int64_t[]){2, 2},
+                cases[i].data);
+        assert_int_equal(amg_dataset_open(pair_spec(state, ""), &ds, &err),
+                         AMG_UNSUPPORTED);
+        assert_int_equal(err.offset, cases[i].offset);
+        assert_non_null(strstr(err.what, cases[i].sample));
+    }
+}
+
+static void class_maps_are_targets_of_their_shape(void **state)
+{
+    static const uint8_t map[8] = {0, 1, 2, 3, 3, 2, 1, 6};
+    static const int32_t second[4] = {3, 2, 1, 6};
+    amg_dataset *ds = NULL;
+    int32_t y[4];
+    put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
+    put_npy(state, "y.npy", AMG_U8, 3, (const int64_t[]){2, 2, 2}, map);
+    assert_ok(amg_dataset_open(pair_spec(state, ""), &ds, &err));
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    assert_int_equal(info->target_dtype, AMG_I32);
+    assert_int_equal(info->target_rank, 2);
+    assert_int_equal(info->target_dims[0], 2);
+    assert_int_equal(info->target_dims[1], 2);
+    assert_int_equal(info->target_bytes, 16);
+    assert_int_equal(info->num_classes, 7);
+    assert_ok(amg_dataset_read(ds, 1, NULL, y, &err));
+    assert_memory_equal(y, second, sizeof y);
+    amg_dataset_close(ds);
+}
+
+static void float_targets_are_numbers(void **state)
+{
+    static const float numbers[6] = {1, 2, 3, -4, .5f, 6}, bad[2] = {1, NAN};
+    amg_dataset *ds = NULL;
+    amg_error why = {0};
+    float y[3];
+    put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
+    put_npy(state, "y.npy", AMG_F32, 2, (const int64_t[]){2, 3}, numbers);
+    assert_ok(amg_dataset_open(pair_spec(state, ""), &ds, &err));
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    assert_int_equal(info->target_dtype, AMG_F32);
+    assert_int_equal(info->target_rank, 1);
+    assert_int_equal(info->target_dims[0], 3);
+    assert_int_equal(info->num_classes, 0);
+    assert_ok(amg_dataset_read(ds, 1, NULL, y, &err));
+    assert_memory_equal(y, numbers + 3, sizeof y);
+    amg_dataset_close(ds);
+
+    put_npy(state, "y.npy", AMG_F32, 1, (const int64_t[]){2}, bad);
+    assert_ok(amg_dataset_open(pair_spec(state, ""), &ds, &err));
+    assert_int_equal(amg_dataset_get_info(ds)->target_rank, 0);
+    assert_ok(amg_dataset_read(ds, 0, NULL, y, &err));
+    assert_int_equal(amg_dataset_read(ds, 1, NULL, y, &why), AMG_NOT_FINITE);
+    assert_string_equal(why.what, "sample 1: value 0 of its target is NaN or infinite");
+    amg_dataset_close(ds);
+}
+
+static void samples_alone_have_no_targets(void **state)
+{
+    amg_dataset *ds = NULL;
+    uint8_t x[12], y = 77;
+    char real[4096], source[4200];
+    put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
+    assert_ok(amg_dataset_open(in_dir(state, "x.npy"), &ds, &err));
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    assert_int_equal(info->target_dtype, AMG_DTYPE_NONE);
+    assert_int_equal(info->target_bytes, 0);
+    assert_int_equal(info->num_classes, 0);
+    assert_non_null(realpath(*state, real));
+    snprintf(source, sizeof source, "npy:%s/x.npy", real);
+    assert_string_equal(amg_dataset_source(ds), source);
+    assert_ok(amg_dataset_read(ds, 1, x, &y, &err));
+    assert_memory_equal(x, bytes + 12, 12);
+    assert_int_equal(y, 77);
+    amg_dataset_close(ds);
+}
+
+static void grey_images_may_leave_their_channel_out(void **state)
+{
+    static const int64_t grey[3] = {1, 4, 3}, turned[2] = {3, 4}, many[3] = {2, 4, 3},
+                         twice[4] = {1, 1, 4, 3};
+    amg_dataset *ds = NULL;
+    put_npy(state, "x.npy", AMG_U8, 3, (const int64_t[]){2, 4, 3}, bytes);
+    assert_ok(amg_dataset_open(in_dir(state, "x.npy"), &ds, &err));
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    assert_true(amg_dataset_shape_fits(info, 2, grey + 1));
+    assert_true(amg_dataset_shape_fits(info, 3, grey));
+    const amg_dataset_info channel = {.rank = 3, .dims = {1, 4, 3}};
+    assert_true(amg_dataset_shape_fits(&channel, 2, grey + 1));
+    assert_false(amg_dataset_shape_fits(&channel, 2, turned));
+    assert_false(amg_dataset_shape_fits(info, 2, turned));
+    assert_false(amg_dataset_shape_fits(info, 3, many));
+    assert_false(amg_dataset_shape_fits(info, 4, twice));
+    assert_false(amg_dataset_shape_fits(info, 1, grey));
+    amg_dataset_close(ds);
 }
 
 static void labels_of_every_integer_type_are_read(void **state)
@@ -248,7 +406,7 @@ static void labels_of_every_integer_type_are_read(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         put_npy(state, "y.npy", cases[i].dtype, 1, (const int64_t[]){2}, cases[i].data);
         amg_dataset *ds = NULL;
-        int64_t label;
+        int32_t label;
         assert_ok(amg_dataset_open(pair_spec(state, ""), &ds, &err));
         assert_int_equal(amg_dataset_get_info(ds)->num_classes, cases[i].second + 1);
         assert_ok(amg_dataset_read(ds, 0, NULL, &label, &err));
@@ -262,7 +420,7 @@ static void labels_of_every_integer_type_are_read(void **state)
 static void wrong_pair_is_refused(void **state)
 {
     static const int64_t negative[2] = {3, -1}, huge[2] = {3, 0x7fffffff};
-    static const float floats[2] = {1, 2};
+    static const double doubles[12] = {1, 2};
     amg_dataset *ds = NULL;
     put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
     assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_NOT_FOUND, -1);
@@ -274,18 +432,25 @@ static void wrong_pair_is_refused(void **state)
     put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, huge);
     assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_MALFORMED,
                   136);
-    put_npy(state, "y.npy", AMG_F32, 1, (const int64_t[]){2}, floats);
+    put_npy(state, "y.npy", AMG_F64, 1, (const int64_t[]){2}, doubles);
     assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_UNSUPPORTED,
                   -1);
     put_npy(state, "y.npy", AMG_U8, 1, (const int64_t[]){3}, bytes);
     assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_MISMATCH, -1);
-    put_npy(state, "y.npy", AMG_U8, 2, (const int64_t[]){2, 1}, bytes);
-    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_MISMATCH, -1);
+    put_npy(state, "y.npy", AMG_U8, 2, (const int64_t[]){2, 0}, bytes);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_MALFORMED, -1);
+    /* of a class map the sample is named, not the pixel */
+    put_npy(state, "y.npy", AMG_I64, 2, (const int64_t[]){1, 2}, negative);
+    put_npy(state, "x.npy", AMG_U8, 2, (const int64_t[]){1, 2}, bytes);
+    amg_error why = {0};
+    assert_int_equal(amg_dataset_open(pair_spec(state, ""), &ds, &why), AMG_MALFORMED);
+    assert_int_equal(why.offset, 136);
+    assert_string_equal(why.what, "label -1 of sample 0, expected 0 to 2147483646");
 
     put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, two_labels);
     assert_failed(amg_dataset_open(pair_spec(state, "@train"), &ds, &err),
                   AMG_NOT_FOUND, -1);
-    put_npy(state, "x.npy", AMG_I16, 2, (const int64_t[]){2, 6}, bytes);
+    put_npy(state, "x.npy", AMG_F64, 2, (const int64_t[]){2, 6}, doubles);
     assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_UNSUPPORTED,
                   -1);
     put_npy(state, "x.npy", AMG_U8, 1, (const int64_t[]){2}, bytes);
@@ -293,7 +458,11 @@ static void wrong_pair_is_refused(void **state)
                   -1);
     put_npy(state, "x.npy", AMG_U8, 2, (const int64_t[]){2, 0}, bytes);
     assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_MALFORMED, -1);
-    assert_failed(amg_dataset_open("npy:x.npy", &ds, &err), AMG_INVALID, -1);
+    put_npy(state, "x.npy", AMG_U8, 8, (const int64_t[]){2, 1, 1, 1, 1, 1, 1, 1},
+            bytes);
+    assert_failed(amg_dataset_open(pair_spec(state, ""), &ds, &err), AMG_UNSUPPORTED,
+                  -1);
+    assert_failed(amg_dataset_open("npy:x.nqy", &ds, &err), AMG_INVALID, -1);
 }
 
 static void part_of_a_set_reads_the_rows_it_names(void **state)
@@ -312,7 +481,7 @@ static void part_of_a_set_reads_the_rows_it_names(void **state)
         assert_int_equal(amg_dataset_get_info(ds)->num_classes, 20);
         for (int64_t i = 0; i < counts[p]; i++) {
             uint8_t x;
-            int64_t label;
+            int32_t label;
             assert_ok(amg_dataset_read(ds, i, &x, &label, &err));
             assert_int_equal(label, amg_dataset_source_row(ds, i));
             assert_int_equal(x, label);
@@ -380,6 +549,169 @@ static void unknown_kind_and_unrecognised_path_list_the_kinds(void **state)
     assert_null(ds);
 }
 
+/* ---- data sets made of a function ---- */
+
+/* Row r is {r, r + 1} with the target r % 3; it knows how it was called. */
+typedef struct {
+    _Atomic int inside, calls, most;
+    _Atomic bool overlapped; /* two threads were here at once */
+    int64_t bad_row;
+    bool silent;
+} counter;
+
+static amg_status read_counted(void *context, const int64_t *rows, int64_t num, void *x,
+                               void *y, amg_error *err)
+{
+    counter *c = context;
+    if (atomic_fetch_add(&c->inside, 1) != 0) c->overlapped = true;
+    atomic_fetch_add(&c->calls, 1);
+    amg_status st = AMG_OK;
+    if (num > c->most) c->most = (int)num;
+    for (int64_t i = 0; i < num; i++) {
+        const float sample[2] = {(float)rows[i], (float)rows[i] + 1};
+        const int32_t target = rows[i] == c->bad_row ? -1 : (int32_t)(rows[i] % 3);
+        if (x) memcpy((uint8_t *)x + (size_t)i * sizeof sample, sample, sizeof sample);
+        if (y) memcpy((uint8_t *)y + (size_t)i * sizeof target, &target, sizeof target);
+        if (c->silent) st = AMG_IO;
+        if (rows[i] == 1000 - 1)
+            st = amg_fail(err, AMG_IO, -1, "python", "row 999 cannot be read");
+    }
+    atomic_fetch_sub(&c->inside, 1);
+    return st;
+}
+
+static amg_dataset_callbacks counted(counter *c)
+{
+    return (amg_dataset_callbacks){.info = {.dtype = AMG_F32,
+                                            .num_samples = 1000,
+                                            .rank = 1,
+                                            .dims = {2},
+                                            .num_classes = 3,
+                                            .target_dtype = AMG_I32},
+                                   .source = "mine",
+                                   .context = c,
+                                   .read = read_counted};
+}
+
+static void a_function_is_a_data_set(void **state)
+{
+    (void)state;
+    counter c = {.bad_row = 500};
+    amg_dataset *ds = NULL;
+    const amg_dataset_callbacks calls = counted(&c);
+    assert_ok(amg_dataset_from_callbacks(&calls, &ds, &err));
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    assert_string_equal(info->kind, "callbacks");
+    assert_string_equal(amg_dataset_source(ds), "mine");
+    assert_int_equal(info->sample_bytes, 8);
+    assert_int_equal(info->target_bytes, 4);
+    assert_true(amg_dataset_reads_batches(ds));
+    assert_int_equal(amg_dataset_source_row(ds, 7), 7);
+    float x[3][2];
+    int32_t y[3];
+    assert_ok(amg_dataset_read(ds, 8, x, y, &err));
+    assert_true(x[0][0] == 8 && x[0][1] == 9 && y[0] == 2);
+    c.calls = 0;
+    static const int64_t ids[3] = {4, 998, 0};
+    assert_ok(amg_dataset_read_many(ds, ids, 3, x, y, &err));
+    assert_int_equal(c.calls, 1);
+    assert_int_equal(c.most, 3);
+    assert_true(x[1][0] == 998 && x[2][1] == 1 && y[1] == 2);
+    assert_ok(amg_dataset_read_many(ds, ids, 3, NULL, y, &err));
+    assert_ok(amg_dataset_read_many(ds, ids, 3, x, NULL, &err));
+    amg_dataset_close(ds);
+}
+
+static void what_a_function_gives_is_checked(void **state)
+{
+    (void)state;
+    counter c = {.bad_row = 500};
+    amg_dataset *ds = NULL;
+    float x[3][2];
+    int32_t y[3];
+    amg_error why = {0};
+    amg_dataset_callbacks calls = counted(&c);
+    assert_ok(amg_dataset_from_callbacks(&calls, &ds, &err));
+    static const int64_t ids[3] = {4, 500, 999}, beyond[1] = {1000};
+    assert_int_equal(amg_dataset_read_many(ds, ids, 2, x, y, &why), AMG_MISMATCH);
+    assert_string_equal(why.what, "label -1 of sample 500, expected 0 to 2");
+    assert_int_equal(amg_dataset_read_many(ds, ids, 3, x, y, &why), AMG_IO);
+    assert_string_equal(why.what, "row 999 cannot be read"); /* its own words */
+    assert_int_equal(amg_dataset_read_many(ds, beyond, 1, x, y, &why), AMG_INVALID);
+    c.silent = true;
+    assert_int_equal(amg_dataset_read(ds, 3, x, y, &why), AMG_IO);
+    assert_string_equal(why.where, "mine");
+    amg_dataset_close(ds);
+
+    c = (counter){.bad_row = -1};
+    calls.info.num_classes = 2; /* rows of class 2 are there */
+    assert_ok(amg_dataset_from_callbacks(&calls, &ds, &err));
+    assert_int_equal(amg_dataset_read(ds, 5, x, y, &why), AMG_MISMATCH);
+    assert_string_equal(why.what, "label 2 of sample 5, expected 0 to 1");
+    amg_dataset_close(ds);
+    calls.info.num_classes = 0; /* not known: nobody here can tell */
+    assert_ok(amg_dataset_from_callbacks(&calls, &ds, &err));
+    assert_ok(amg_dataset_read(ds, 5, x, y, &err));
+    amg_dataset_close(ds);
+}
+
+static void a_function_badly_described_is_refused(void **state)
+{
+    (void)state;
+    counter c = {0};
+    const amg_dataset_callbacks good = counted(&c);
+    amg_dataset *ds = NULL;
+#define REFUSED(edit, words)                                                           \
+    do {                                                                               \
+        amg_dataset_callbacks calls = good;                                            \
+        amg_error err = {0};                                                           \
+        calls.info.edit;                                                               \
+        assert_int_equal(amg_dataset_from_callbacks(&calls, &ds, &err), AMG_INVALID);  \
+        if (!strstr(err.what, words)) fail_msg("%s", err.what);                        \
+    } while (0)
+    REFUSED(num_samples = 0, "0 samples");
+    REFUSED(dtype = AMG_I64, "samples are I64");
+    REFUSED(rank = 0, "samples have 0 dims");
+    REFUSED(rank = 7, "samples have 7 dims");
+    REFUSED(dims[0] = 0, "dim 0 of the samples is 0");
+    REFUSED(target_dtype = AMG_U8, "targets are U8");
+    REFUSED(target_rank = 7, "targets have 7 dims");
+    REFUSED(num_classes = -1, "-1 classes");
+    REFUSED(target_dtype = AMG_F32, "3 classes, expected 0 to 0");
+#undef REFUSED
+    assert_null(ds);
+}
+
+static void *read_all(void *context)
+{
+    const amg_dataset *ds = context;
+    amg_status st = AMG_OK;
+    float x[2];
+    for (int64_t i = 0; st == AMG_OK && i < 300; i++)
+        st = amg_dataset_read(ds, i, x, NULL, NULL);
+    return st == AMG_OK ? NULL : context;
+}
+
+static void threads_take_turns_in_a_function(void **state)
+{
+    (void)state;
+    counter c = {.bad_row = -1};
+    amg_dataset *ds = NULL;
+    const amg_dataset_callbacks calls = counted(&c);
+    pthread_t threads[4];
+    assert_ok(amg_dataset_from_callbacks(&calls, &ds, &err));
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, read_all, ds), 0);
+    for (int i = 0; i < 4; i++) {
+        void *failed = NULL;
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+    assert_int_equal(c.calls, 1200);
+    assert_false(c.overlapped);
+    amg_dataset_close(ds);
+}
+
 static void every_failed_allocation_is_reported(void **state)
 {
     put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
@@ -415,11 +747,21 @@ int main(void)
         cmocka_unit_test(part_that_is_empty_or_leaves_the_set_is_refused),
         cmocka_unit_test(percentage_of_a_huge_set_does_not_overflow),
         WITH_DIR(pair_of_each_rank_has_its_dims),
+        WITH_DIR(integers_are_given_as_i32),
+        WITH_DIR(an_integer_beyond_32_bits_is_refused_at_its_byte),
+        WITH_DIR(class_maps_are_targets_of_their_shape),
+        WITH_DIR(float_targets_are_numbers),
+        WITH_DIR(samples_alone_have_no_targets),
+        WITH_DIR(grey_images_may_leave_their_channel_out),
         WITH_DIR(labels_of_every_integer_type_are_read),
         WITH_DIR(wrong_pair_is_refused),
         WITH_DIR(part_of_a_set_reads_the_rows_it_names),
         WITH_DIR(source_is_the_same_however_it_is_written),
         WITH_DIR(unknown_kind_and_unrecognised_path_list_the_kinds),
+        cmocka_unit_test(a_function_is_a_data_set),
+        cmocka_unit_test(what_a_function_gives_is_checked),
+        cmocka_unit_test(a_function_badly_described_is_refused),
+        cmocka_unit_test(threads_take_turns_in_a_function),
         WITH_DIR(every_failed_allocation_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,7 +45,7 @@ static void classes_and_files_are_sorted_bytewise(void **state)
                                              png_rgba_pixels, png_rgb_pixels};
     for (int i = 0; i < 4; i++) {
         uint8_t x[18];
-        int64_t label;
+        int32_t label;
         assert_ok(amg_dataset_read(ds, i, x, &label, &err));
         assert_int_equal(label, labels[i]);
         assert_memory_equal(x, pixels[i], 18);
@@ -75,7 +75,7 @@ static void class_has_the_same_label_in_every_split(void **state)
     char spec[8192];
     snprintf(spec, sizeof spec, "%s@val", (char *)*state);
     amg_dataset *ds = open_ok(spec);
-    int64_t label;
+    int32_t label;
     assert_int_equal(amg_dataset_get_info(ds)->num_samples, 2);
     assert_int_equal(amg_dataset_get_info(ds)->num_classes, 4);
     assert_ok(amg_dataset_read(ds, 0, NULL, &label, &err));

@@ -146,7 +146,7 @@ static void check_set(const char *spec)
 {
     amg_dataset *ds = NULL;
     uint8_t x[6];
-    int64_t label;
+    int32_t label;
     assert_ok(amg_dataset_open(spec, &ds, &err));
     const amg_dataset_info *info = amg_dataset_get_info(ds);
     assert_string_equal(info->kind, "idx");
@@ -232,7 +232,7 @@ static void float_colour_images_come_out_native_and_nan_is_refused(void **state)
     put_file(state, "train-labels-idx1-ubyte", LABELS, sizeof LABELS - 1);
     amg_dataset *ds = NULL;
     float x[2];
-    int64_t label;
+    int32_t label;
     assert_ok(amg_dataset_open(*state, &ds, &err));
     assert_int_equal(amg_dataset_get_info(ds)->dtype, AMG_F32);
     assert_int_equal(amg_dataset_get_info(ds)->dims[0], 2);
@@ -290,7 +290,8 @@ static void check_real(const char *dir, const char *split, int64_t num,
     int64_t sum = 0;
     for (int64_t i = 0; i < num; i++) {
         uint8_t x[784];
-        int64_t label, own = 0;
+        int64_t own = 0;
+        int32_t label;
         assert_int_equal(amg_dataset_read(ds, i, x, &label, NULL), AMG_OK);
         for (int j = 0; j < 784; j++) own += x[j];
         if (i < 5) assert_int_equal(label, labels[i]);

@@ -33,6 +33,10 @@ static const char good[] = "{\n"
                            "      65\n"
                            "    ]\n"
                            "  },\n"
+                           "  \"target\": {\n"
+                           "    \"dtype\": \"I32\",\n"
+                           "    \"dims\": []\n"
+                           "  },\n"
                            "  \"heads\": [\n"
                            "    {\n"
                            "      \"output\": \"q1\",\n"
@@ -80,6 +84,85 @@ static const char good[] = "{\n"
                            "  ]\n"
                            "}\n";
 
+/* The other tasks, likewise. */
+static const char regression[] = "{\n"
+                                 "  \"version\": 1,\n"
+                                 "  \"task\": \"regression\",\n"
+                                 "  \"input\": {\n"
+                                 "    \"name\": \"x\",\n"
+                                 "    \"dtype\": \"F32\",\n"
+                                 "    \"dims\": [\n"
+                                 "      13\n"
+                                 "    ]\n"
+                                 "  },\n"
+                                 "  \"target\": {\n"
+                                 "    \"dtype\": \"F32\",\n"
+                                 "    \"dims\": [\n"
+                                 "      2,\n"
+                                 "      3\n"
+                                 "    ]\n"
+                                 "  },\n"
+                                 "  \"heads\": [\n"
+                                 "    {\n"
+                                 "      \"output\": \"h0\",\n"
+                                 "      \"label_column\": 0,\n"
+                                 "      \"loss\": \"mse\"\n"
+                                 "    }\n"
+                                 "  ],\n"
+                                 "  \"train\": {\n"
+                                 "    \"num_samples\": 1,\n"
+                                 "    \"shards\": [\n"
+                                 "      {\n"
+                                 "        \"x\": \"data/0.npy\",\n"
+                                 "        \"y\": \"data/1.npy\",\n"
+                                 "        \"rows\": 1\n"
+                                 "      }\n"
+                                 "    ]\n"
+                                 "  },\n"
+                                 "  \"val\": {\n"
+                                 "    \"num_samples\": 0,\n"
+                                 "    \"shards\": []\n"
+                                 "  },\n"
+                                 "  \"files\": []\n"
+                                 "}\n";
+static const char reconstruction[] = "{\n"
+                                     "  \"version\": 1,\n"
+                                     "  \"task\": \"reconstruction\",\n"
+                                     "  \"input\": {\n"
+                                     "    \"name\": \"x\",\n"
+                                     "    \"dtype\": \"U8\",\n"
+                                     "    \"dims\": [\n"
+                                     "      4\n"
+                                     "    ]\n"
+                                     "  },\n"
+                                     "  \"heads\": [\n"
+                                     "    {\n"
+                                     "      \"output\": \"h0\",\n"
+                                     "      \"target\": \"v3\",\n"
+                                     "      \"loss\": \"mse\"\n"
+                                     "    },\n"
+                                     "    {\n"
+                                     "      \"output\": \"h1\",\n"
+                                     "      \"target\": \"v7\",\n"
+                                     "      \"loss\": \"mse\"\n"
+                                     "    }\n"
+                                     "  ],\n"
+                                     "  \"train\": {\n"
+                                     "    \"num_samples\": 1,\n"
+                                     "    \"shards\": [\n"
+                                     "      {\n"
+                                     "        \"x\": \"data/0.npy\",\n"
+                                     "        \"rows\": 1\n"
+                                     "      }\n"
+                                     "    ]\n"
+                                     "  },\n"
+                                     "  \"val\": {\n"
+                                     "    \"num_samples\": 0,\n"
+                                     "    \"shards\": []\n"
+                                     "  },\n"
+                                     "  \"files\": []\n"
+                                     "}\n";
+
 static char dir[256];
 
 static int make_dir(void **state)
@@ -104,23 +187,30 @@ static const char *in_dir(const char *name)
     return path;
 }
 
-/* The good document with the n-th (from 0) occurrence of from replaced by to, where an
- * '@' marks the expected offset and is taken out. Owned by the caller. */
-static char *edited(const char *from, int nth, const char *to, int64_t *marked)
+/* A document with the n-th (from 0) occurrence of from replaced by to, where an '@'
+ * marks the expected offset and is taken out. Owned by the caller. */
+static char *edited_of(const char *document, const char *from, int nth, const char *to,
+                       int64_t *marked)
 {
-    const char *at = strstr(good, from);
+    const char *at = strstr(document, from);
     for (int i = 0; at && i < nth; i++) at = strstr(at + 1, from);
     assert_non_null(at);
-    size_t size = sizeof good + strlen(to);
+    size_t size = strlen(document) + strlen(to) + 1;
     char *text = malloc(size);
     assert_non_null(text);
-    snprintf(text, size, "%.*s%s%s", (int)(at - good), good, to, at + strlen(from));
+    snprintf(text, size, "%.*s%s%s", (int)(at - document), document, to,
+             at + strlen(from));
     char *mark = strchr(text, '@');
     if (mark) {
         *marked = mark - text;
         memmove(mark, mark + 1, strlen(mark));
     }
     return text;
+}
+
+static char *edited(const char *from, int nth, const char *to, int64_t *marked)
+{
+    return edited_of(good, from, nth, to, marked);
 }
 
 static void expect_refusal(const char *text, size_t size, amg_status code,
@@ -147,18 +237,21 @@ static void reads_every_field(void **state)
     assert_int_equal(amg_manifest_parse(good, sizeof good - 1, "job.json", &m, NULL),
                      0);
     assert_int_equal(m.version, 1);
-    assert_string_equal(m.task, "classification");
+    assert_int_equal(m.task, AMG_TASK_CLASSIFICATION);
     assert_string_equal(m.input_name, "x");
     assert_int_equal(m.input_dtype, AMG_U8);
     assert_int_equal(m.input_rank, 3);
     assert_int_equal(m.input_dims[0], 3);
     assert_int_equal(m.input_dims[1], 64);
     assert_int_equal(m.input_dims[2], 65);
+    assert_int_equal(m.target_dtype, AMG_I32);
+    assert_int_equal(m.target_rank, 0);
     assert_int_equal(m.num_heads, 2);
     assert_string_equal(m.heads[0].output, "q1");
     assert_int_equal(m.heads[0].label_column, 1);
     assert_int_equal(m.heads[0].num_classes, 10);
-    assert_string_equal(m.heads[0].loss, "cross_entropy");
+    assert_int_equal(m.heads[0].loss, AMG_LOSS_CROSS_ENTROPY);
+    assert_null(m.heads[0].target);
     assert_string_equal(m.heads[1].output, "q\xc3\xa9");
     assert_int_equal(m.heads[1].label_column, 0);
     assert_int_equal(m.heads[1].num_classes, 11);
@@ -177,19 +270,74 @@ static void reads_every_field(void **state)
     assert_null(m.heads);
 }
 
+static amg_manifest must_parse(const char *text)
+{
+    amg_manifest m = {0};
+    amg_error err = {0};
+    if (amg_manifest_parse(text, strlen(text), "job.json", &m, &err))
+        fail_msg("%s", err.what);
+    return m;
+}
+
+static void regression_has_numbers_as_targets(void **state)
+{
+    (void)state;
+    amg_manifest m = must_parse(regression);
+    assert_int_equal(m.task, AMG_TASK_REGRESSION);
+    assert_int_equal(m.target_dtype, AMG_F32);
+    assert_int_equal(m.target_rank, 2);
+    assert_int_equal(m.target_dims[0], 2);
+    assert_int_equal(m.target_dims[1], 3);
+    assert_int_equal(m.heads[0].loss, AMG_LOSS_MSE);
+    assert_int_equal(m.heads[0].label_column, 0);
+    assert_int_equal(m.heads[0].num_classes, 0);
+    assert_null(m.heads[0].target);
+    assert_string_equal(m.train.shards[0].y, "data/1.npy");
+    amg_manifest_clear(&m);
+}
+
+static void reconstruction_names_its_targets_in_the_graph(void **state)
+{
+    (void)state;
+    amg_manifest m = must_parse(reconstruction);
+    assert_int_equal(m.task, AMG_TASK_RECONSTRUCTION);
+    assert_int_equal(m.target_dtype, AMG_DTYPE_NONE);
+    assert_int_equal(m.heads[0].loss, AMG_LOSS_MSE);
+    assert_string_equal(m.heads[0].target, "v3");
+    assert_string_equal(m.heads[1].target, "v7");
+    assert_null(m.train.shards[0].y);
+    amg_manifest_clear(&m);
+}
+
+static void tasks_and_losses_have_names(void **state)
+{
+    (void)state;
+    amg_task task;
+    for (int i = 0; i < 3; i++) {
+        task = (amg_task)-1;
+        assert_true(amg_task_find_name(amg_task_name((amg_task)i), &task));
+        assert_int_equal(task, i);
+    }
+    assert_false(amg_task_find_name("Regression", &task));
+    assert_string_equal(amg_loss_name(amg_task_loss(AMG_TASK_CLASSIFICATION)),
+                        "cross_entropy");
+    assert_string_equal(amg_loss_name(amg_task_loss(AMG_TASK_RECONSTRUCTION)), "mse");
+}
+
 static void write_gives_the_canonical_bytes(void **state)
 {
     (void)state;
-    amg_manifest m;
-    assert_int_equal(amg_manifest_parse(good, sizeof good - 1, "job.json", &m, NULL),
-                     0);
-    assert_int_equal(amg_manifest_write(in_dir("job.json"), &m, NULL), AMG_OK);
-    amg_manifest_clear(&m);
-    amg_map map;
-    assert_int_equal(amg_map_open(in_dir("job.json"), &map, NULL), AMG_OK);
-    assert_int_equal(map.size, sizeof good - 1);
-    assert_memory_equal(map.data, good, map.size);
-    amg_map_close(&map);
+    static const char *const documents[] = {good, regression, reconstruction};
+    for (int i = 0; i < 3; i++) {
+        amg_manifest m = must_parse(documents[i]);
+        assert_int_equal(amg_manifest_write(in_dir("job.json"), &m, NULL), AMG_OK);
+        amg_manifest_clear(&m);
+        amg_map map;
+        assert_int_equal(amg_map_open(in_dir("job.json"), &map, NULL), AMG_OK);
+        assert_int_equal(map.size, strlen(documents[i]));
+        assert_memory_equal(map.data, documents[i], map.size);
+        amg_map_close(&map);
+    }
 }
 
 /* Spacing and the order of members are free to read; writing brings them back. */
@@ -202,6 +350,7 @@ static void write_read_write_gives_equal_bytes(void **state)
         "\"y\":\"b..c/.d/e.\",\"rows\":1}]},\"heads\":[{\"loss\":\"cross_entropy\","
         "\"num_classes\":1,\"label_column\":0,\"output\":\"\\u00e9\\\"\"}],\r\n\t"
         "\"input\":{\"dims\":[1],\"dtype\":\"F32\",\"name\":\"n\"},"
+        "\"target\":{\"dims\":[7],\"dtype\":\"I32\"},"
         "\"task\":\"classification\",\"version\":1}";
     amg_manifest m;
     amg_map first, second;
@@ -240,8 +389,8 @@ static void refuses_malformed_documents_at_their_byte(void **state)
         {"\"version\": 1,", 0, "\"version\": @0,", AMG_MALFORMED},
         {"\"version\": 1,", 0, "\"version\": @\"1\",", AMG_MALFORMED},
         {"\"version\": 1,", 0, "\"version\": @1.0,", AMG_MALFORMED},
-        {"\"classification\"", 0, "@\"regression\"", AMG_UNSUPPORTED},
-        {"\"classification\"", 0, "@\"\"", AMG_MALFORMED},
+        {"\"classification\"", 0, "@\"ranking\"", AMG_UNSUPPORTED},
+        {"\"classification\"", 0, "@\"\"", AMG_UNSUPPORTED},
         {"\"classification\"", 0, "@null", AMG_MALFORMED},
         /* input */
         {"\"name\": \"x\"", 0, "\"name\": @\"a\\u0007\"", AMG_MALFORMED},
@@ -253,6 +402,12 @@ static void refuses_malformed_documents_at_their_byte(void **state)
         {"      65\n", 0, "      65, @-1\n", AMG_MALFORMED},
         {"\"dims\": [\n", 0, "\"dims\": @[ 1, 1, 1, 1, 1,\n", AMG_MALFORMED},
         {"\"dims\": [\n", 0, "\"dims\": @[ 2147483647, 2147483647,\n", AMG_OVERFLOW},
+        /* target */
+        {"\"I32\"", 0, "@\"F32\"", AMG_UNSUPPORTED},
+        {"\"I32\"", 0, "@\"I33\"", AMG_UNSUPPORTED},
+        {"\"dims\": []", 0, "\"dims\": [@0]", AMG_MALFORMED},
+        {"\"dims\": []", 0, "\"dims\": @[1,1,1,1,1,1,1]", AMG_MALFORMED},
+        {"\"dims\": []", 0, "\"dims\": [], \"name\": @1", AMG_MALFORMED},
         /* heads */
         {"\"label_column\": 0", 0, "\"label_column\": @1", AMG_MALFORMED},
         {"\"label_column\": 1", 0, "\"label_column\": @2", AMG_MALFORMED},
@@ -263,6 +418,8 @@ static void refuses_malformed_documents_at_their_byte(void **state)
         {"\"num_classes\": 11", 0, "\"num_classes\": @2147483648", AMG_MALFORMED},
         {"\"cross_entropy\"", 1, "@\"mse\"", AMG_UNSUPPORTED},
         {"\"cross_entropy\"", 1, "\"cross_entropy\", \"w\": @[[{}]]", AMG_MALFORMED},
+        {"\"cross_entropy\"", 1, "\"cross_entropy\", \"target\": @\"v\"",
+         AMG_MALFORMED},
         /* splits */
         {"\"num_samples\": 150", 0, "\"num_samples\": @151", AMG_MALFORMED},
         {"\"num_samples\": 150", 0, "\"num_samples\": @-1", AMG_MALFORMED},
@@ -295,6 +452,41 @@ static void refuses_malformed_documents_at_their_byte(void **state)
     }
 }
 
+/* What one task has and another has not. */
+static void refuses_members_of_another_task(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *document, *from;
+        int nth;
+        const char *to; /* '@': the expected offset */
+        amg_status code;
+    } cases[] = {
+        {regression, "\"regression\"", 0, "\"classification\"", AMG_UNSUPPORTED},
+        {regression, "\"F32\"", 1, "@\"I32\"", AMG_UNSUPPORTED},
+        {regression, "\"mse\"", 0, "@\"cross_entropy\"", AMG_UNSUPPORTED},
+        {regression, "\"loss\"", 0, "\"num_classes\": @2, \"loss\"", AMG_MALFORMED},
+        {regression, "\"label_column\": 0", 0, "\"label_column\": @1", AMG_MALFORMED},
+        {reconstruction, "\"heads\"", 0,
+         "\"target\": @{\"dtype\":\"F32\",\"dims\":[]}, \"heads\"", AMG_MALFORMED},
+        {reconstruction, "\"loss\"", 0, "\"label_column\": @0, \"loss\"",
+         AMG_MALFORMED},
+        {reconstruction, "\"v7\"", 0, "@\"v3\"", AMG_MALFORMED},
+        {reconstruction, "\"v7\"", 0, "@\"\"", AMG_MALFORMED},
+        {reconstruction, "\"rows\"", 0, "\"y\": @\"data/1.npy\", \"rows\"",
+         AMG_MALFORMED},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int64_t offset = -2;
+        char *text = edited_of(cases[i].document, cases[i].from, cases[i].nth,
+                               cases[i].to, &offset);
+        if (offset == -2) /* classification with floats: at their type */
+            offset = strstr(strstr(text, "\"target\""), "\"F32\"") - text;
+        expect_refusal(text, strlen(text), cases[i].code, offset, cases[i].to);
+        free(text);
+    }
+}
+
 /* A member that lacks is reported at the brace of its object. */
 static void refuses_missing_members_at_their_object(void **state)
 {
@@ -305,6 +497,7 @@ static void refuses_missing_members_at_their_object(void **state)
         {"version", ""},
         {"task", ""},
         {"input", ""},
+        {"target", ""},
         {"heads", ""},
         {"train", ""},
         {"val", ""},
@@ -454,9 +647,12 @@ static void writer_refuses_what_the_reader_would(void **state)
     m.heads[1].output = "q1";
     assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
     m.heads[1].output = "q2";
-    m.task = NULL;
+    m.target_dtype = AMG_F32;
     assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
-    m.task = "classification";
+    m.target_dtype = AMG_I32;
+    m.task = AMG_TASK_RECONSTRUCTION; /* of heads that name no target */
+    assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
+    m.task = AMG_TASK_CLASSIFICATION;
     m.input_rank = 0;
     assert_int_equal(amg_manifest_write(path, &m, NULL), AMG_INVALID);
     m.input_rank = 3;
@@ -541,6 +737,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_every_field),
+        cmocka_unit_test(regression_has_numbers_as_targets),
+        cmocka_unit_test(reconstruction_names_its_targets_in_the_graph),
+        cmocka_unit_test(tasks_and_losses_have_names),
+        cmocka_unit_test(refuses_members_of_another_task),
         cmocka_unit_test(write_gives_the_canonical_bytes),
         cmocka_unit_test(write_read_write_gives_equal_bytes),
         cmocka_unit_test(refuses_malformed_documents_at_their_byte),

@@ -452,6 +452,50 @@ static void write_read_write_gives_equal_bytes(void **state)
     assert_int_equal(n, 8 + header_size + 3 + 8 + 0 + 1);
 }
 
+static void metadata_are_written_as_the_reference_writes_them(void **state)
+{
+    (void)state;
+    /* safetensors.numpy.save({"a": np.array([1, 2], np.uint8)},
+     *                        metadata={"format": "pt", "steps": "24"}) */
+    static const char reference[] =
+        "h\0\0\0\0\0\0\0{\"__metadata__\":{\"format\":\"pt\",\"steps\":\"24\"},"
+        "\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}       \1\2";
+    static const uint8_t bytes[2] = {1, 2};
+    const int64_t two = 2;
+    const amg_st_pair pairs[] = {{"format", "pt"}, {AMG_ST_STEPS, "24"}};
+    amg_st_entry entry = {.name = "a"};
+    amg_safetensors *st;
+    char path[400], written[256];
+    assert_int_equal(amg_tensor_view(AMG_U8, 1, &two, bytes, &entry.tensor, NULL), 0);
+    snprintf(path, sizeof path, "%s", in_dir("meta.safetensors"));
+    assert_int_equal(amg_safetensors_write_with(path, &entry, 1, pairs, 2, NULL), 0);
+    assert_int_equal(slurp(path, written, sizeof written), sizeof reference - 1);
+    assert_memory_equal(written, reference, sizeof reference - 1);
+
+    assert_int_equal(amg_safetensors_open(path, &st, NULL), AMG_OK);
+    assert_int_equal(amg_safetensors_num_metadata(st), 2);
+    assert_string_equal(amg_safetensors_find_metadata(st, "steps"), "24");
+    assert_string_equal(amg_safetensors_find_metadata(st, "format"), "pt");
+    assert_null(amg_safetensors_find_metadata(st, "step"));
+    amg_safetensors_close(st);
+}
+
+static void metadata_that_cannot_be_written_leave_no_file(void **state)
+{
+    (void)state;
+    const amg_st_pair cases[][2] = {{{"a", "1"}, {"a", "2"}},
+                                    {{"a", "1"}, {"\xff", "2"}},
+                                    {{"a", "1"}, {"b", "\xff"}}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        amg_error err = {0};
+        assert_int_equal(
+            amg_safetensors_write_with(in_dir("x"), NULL, 0, cases[i], 2, &err),
+            AMG_INVALID);
+        assert_string_equal(err.where, "__metadata__");
+        assert_false(amg_path_exists(in_dir("x")));
+    }
+}
+
 static void writer_refuses_what_the_reader_would(void **state)
 {
     (void)state;
@@ -547,6 +591,8 @@ int main(void)
         cmocka_unit_test(refuses_nesting_bombs),
         cmocka_unit_test(writes_the_bytes_of_the_reference),
         cmocka_unit_test(write_read_write_gives_equal_bytes),
+        cmocka_unit_test(metadata_are_written_as_the_reference_writes_them),
+        cmocka_unit_test(metadata_that_cannot_be_written_leave_no_file),
         cmocka_unit_test(writer_refuses_what_the_reader_would),
         cmocka_unit_test(open_reports_missing_files),
         cmocka_unit_test(survives_failing_allocations),

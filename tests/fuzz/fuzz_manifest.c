@@ -13,15 +13,40 @@ static void check_path(const char *path)
         abort();
 }
 
-static void check_split(const amg_split *s)
+static void check_split(const amg_manifest *m, const amg_split *s)
 {
     int64_t sum = 0;
     for (int i = 0; i < s->num_shards; i++) {
         check_path(s->shards[i].x);
-        check_path(s->shards[i].y);
+        if ((m->task == AMG_TASK_RECONSTRUCTION) != !s->shards[i].y) abort();
+        if (s->shards[i].y) check_path(s->shards[i].y);
         if (__builtin_add_overflow(sum, s->shards[i].rows, &sum)) abort();
     }
     if (sum != s->num_samples) abort();
+}
+
+/* Each head has a target of its own: a column of y, or a value of the graph. */
+static void check_heads(const amg_manifest *m)
+{
+    uint64_t columns = 0;
+    if (m->num_heads < 1 || m->num_heads > 64) abort();
+    for (int i = 0; i < m->num_heads; i++) {
+        const amg_head *head = &m->heads[i];
+        if ((m->task == AMG_TASK_RECONSTRUCTION) != (head->target != NULL)) abort();
+        if ((m->task == AMG_TASK_CLASSIFICATION) != (head->num_classes > 0)) abort();
+        if (head->loss != amg_task_loss(m->task)) abort();
+        if (head->label_column < 0 || head->label_column > 63) abort();
+        columns |= (uint64_t)1 << head->label_column;
+    }
+    const int expected = m->task == AMG_TASK_RECONSTRUCTION ? 1 : m->num_heads;
+    if (__builtin_popcountll(columns) != expected) abort();
+}
+
+static void check_target(const amg_manifest *m)
+{
+    static const amg_dtype dtypes[] = {AMG_I32, AMG_F32, AMG_DTYPE_NONE};
+    if (m->target_dtype != dtypes[m->task]) abort();
+    if (m->target_rank < 0 || m->target_rank > AMG_MAX_RANK - 2) abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -32,15 +57,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (m.heads || err.offset < -1 || err.offset > (int64_t)size) abort();
         return 0;
     }
-    uint64_t columns = 0;
-    if (m.num_heads < 1 || m.num_heads > 64) abort();
-    for (int i = 0; i < m.num_heads; i++) {
-        if (m.heads[i].label_column < 0 || m.heads[i].label_column > 63) abort();
-        columns |= (uint64_t)1 << m.heads[i].label_column;
-    }
-    if (__builtin_popcountll(columns) != m.num_heads) abort();
-    check_split(&m.train);
-    check_split(&m.val);
+    check_heads(&m);
+    check_target(&m);
+    check_split(&m, &m.train);
+    check_split(&m, &m.val);
     for (int i = 0; i < m.num_files; i++) {
         check_path(m.files[i].path);
         if (strlen(m.files[i].sha256) != 64) abort();

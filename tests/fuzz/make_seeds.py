@@ -92,6 +92,7 @@ def manifest():
     good = {
         "version": 1, "task": "classification",
         "input": {"name": "x", "dtype": "U8", "dims": [3, 64, 64]},
+        "target": {"dtype": "I32", "dims": []},
         "heads": [{"output": "q1", "label_column": 1, "num_classes": 10,
                    "loss": "cross_entropy"},
                   {"output": "q2", "label_column": 0, "num_classes": 10,
@@ -109,8 +110,30 @@ def manifest():
         edit(copy)
         put("manifest", name, json.dumps(copy))
 
+    def regression(m):
+        m.update(task="regression", target={"dtype": "F32", "dims": [2, 3]})
+        for head in m["heads"]:
+            del head["num_classes"]
+            head["loss"] = "mse"
+
+    def reconstruction(m):
+        regression(m)
+        m.update(task="reconstruction")
+        del m["target"]
+        for i, head in enumerate(m["heads"]):
+            del head["label_column"]
+            head["target"] = f"v{i}"
+        for shard in m["train"]["shards"]:
+            del shard["y"]
+
     put("manifest", "good", json.dumps(good, indent=2) + "\n")
     put("manifest", "compact", json.dumps(good, separators=(",", ":")))
+    variant("class_map", lambda m: m.update(target={"dtype": "I32", "dims": [64, 64]}))
+    variant("regression", regression)
+    variant("reconstruction", reconstruction)
+    variant("bad_task", lambda m: m.update(task="ranking"))
+    variant("bad_target", lambda m: m.update(target={"dtype": "F32", "dims": []}))
+    variant("bad_target_rank", lambda m: m.update(target={"dtype": "I32", "dims": [1] * 7}))
     variant("bad_version", lambda m: m.update(version=2))
     variant("bad_unknown", lambda m: m.update(more=[{"a": "}]\""}]))
     variant("bad_missing", lambda m: m.pop("val"))

@@ -207,7 +207,7 @@ static void shape_arithmetic_folds_for_a_planned_batch(void **state)
 {
     (void)state;
     amg_graph *g = exported_view();
-    assert_int_equal(named(g, "flat")->rank, -1);
+    assert_dims(named(g, "flat"), DIMS(B, 6)); /* computed, and known all the same */
     amg_graph *p = plan(g, 5);
     assert_int_equal(p->num_nodes, 2);
     assert_dims(named(p, "x"), DIMS(5, 2, 3, 1));
@@ -295,6 +295,126 @@ static void arithmetic_on_the_batch_folds_once_it_is_a_number(void **state)
     amg_graph_free(g);
 }
 
+/* Reshapes and expands to shapes that an exporter computes from the batch, as attention
+ * and class tokens do. */
+static void shapes_with_the_batch_in_them_are_known(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 5, 8));
+    int s = amg_builder_node(b, AMG_OP_SHAPE, "s", IDS(x), NO_ATTRS, NULL);
+    int n = op2(b, AMG_OP_GATHER, s, INTS(b, "zero", 0));
+    int heads = op2(b, AMG_OP_MUL, n, INTS(b, "two", 2));
+    int t = amg_builder_node(b, AMG_OP_CONCAT, "t",
+                             IDS(INTS(b, "five", 5), heads, INTS(b, "four", 4)),
+                             ATTRS(amg_int("axis", 0)), NULL);
+    int turned =
+        amg_builder_node(b, AMG_OP_TRANSPOSE, "turn", IDS(x),
+                         ATTRS(amg_ints("perm", 3, (int64_t[]){1, 0, 2})), NULL);
+    amg_builder_output(b, amg_builder_node(b, AMG_OP_RESHAPE, "split", IDS(turned, t),
+                                           NO_ATTRS, "apart"));
+    int u = amg_builder_node(b, AMG_OP_CONCAT, "u", IDS(n, INTS(b, "rest", 1, 8)),
+                             ATTRS(amg_int("axis", 0)), NULL);
+    int token = weight(b, "token", 0, DIMS(1, 1, 8));
+    int each =
+        amg_builder_node(b, AMG_OP_EXPAND, "expand", IDS(token, u), NO_ATTRS, "each");
+    amg_builder_output(b, amg_builder_node(b, AMG_OP_CONCAT, "join", IDS(each, x),
+                                           ATTRS(amg_int("axis", 1)), "joined"));
+    amg_graph *g = must_finish(b), *p = plan(g, B), *q = plan(p, 3);
+    assert_dims(named(g, "apart"), DIMS(5, 2 * B, 4));
+    assert_dims(named(p, "apart"), DIMS(5, 2 * B, 4));
+    assert_int_equal(((int64_t *)p->values[maker(p, "apart")->inputs[1]].data.data)[1],
+                     -1);
+    assert_dims(named(p, "each"), DIMS(B, 1, 8));
+    assert_dims(named(p, "joined"), DIMS(B, 6, 8));
+    assert_dims(named(q, "apart"), DIMS(5, 6, 4));
+    assert_dims(named(q, "joined"), DIMS(3, 6, 8));
+    amg_graph_free(q);
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+/* What would hold for some batches only is computed once there is a number. */
+static void arithmetic_that_the_batch_decides_waits_for_it(void **state)
+{
+    (void)state;
+    static const struct {
+        amg_op op;
+        int64_t operand;
+        bool batch_first;
+        int64_t planned; /* for a batch of 6 */
+    } cases[] = {{AMG_OP_ADD, 1, true, 7},
+                 {AMG_OP_SUB, 20, false, 14},
+                 {AMG_OP_DIV, 2, true, 3},
+                 {AMG_OP_DIV, 12, false, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        amg_builder *b = amg_builder_new();
+        int x = amg_builder_input(b, "x", AMG_F32, DIMS(B));
+        int n = amg_builder_node(b, AMG_OP_SHAPE, "s", IDS(x), NO_ATTRS, NULL);
+        int k = INTS(b, "k", cases[i].operand);
+        n = cases[i].batch_first ? op2(b, cases[i].op, n, k)
+                                 : op2(b, cases[i].op, k, n);
+        int y = amg_builder_node(b, AMG_OP_CONSTANT_OF_SHAPE, "made", IDS(n), NO_ATTRS,
+                                 "made");
+        amg_builder_output(
+            b, amg_builder_node(b, AMG_OP_RELU, "r", IDS(y), NO_ATTRS, NULL));
+        amg_graph *g = must_finish(b), *p = plan(g, B), *q = plan(g, 6);
+        assert_int_equal(named(p, "made")->rank, -1);
+        assert_dims(&q->values[q->outputs[0]], DIMS(cases[i].planned));
+        amg_graph_free(q);
+        amg_graph_free(p);
+        amg_graph_free(g);
+    }
+}
+
+static void zeros_as_a_first_state_are_left_out(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 5, 3));
+    int s = amg_builder_node(b, AMG_OP_SHAPE, "s", IDS(x), NO_ATTRS, NULL);
+    int n = op2(b, AMG_OP_GATHER, s, INTS(b, "zero", 0));
+    int t = amg_builder_node(b, AMG_OP_CONCAT, "t",
+                             IDS(INTS(b, "one", 1), n, INTS(b, "four", 4)),
+                             ATTRS(amg_int("axis", 0)), NULL);
+    int h = amg_builder_node(b, AMG_OP_CONSTANT_OF_SHAPE, "h", IDS(t), NO_ATTRS, NULL);
+    int turned =
+        amg_builder_node(b, AMG_OP_TRANSPOSE, "turn", IDS(x),
+                         ATTRS(amg_ints("perm", 3, (int64_t[]){1, 0, 2})), NULL);
+    int w = weight(b, "w", 0, DIMS(1, 16, 3)), r = weight(b, "r", 1, DIMS(1, 16, 4));
+    int y[3];
+    amg_builder_node_multi(b, AMG_OP_LSTM, "lstm",
+                           IDS(turned, w, r, AMG_NO_VALUE, AMG_NO_VALUE, h, h),
+                           ATTRS(amg_int("hidden_size", 4)), NULL, 3, y);
+    amg_builder_output(b, y[1]);
+    amg_graph *g = must_finish(b), *p = plan(g, B);
+    assert_int_equal(p->num_nodes, 2);
+    assert_int_equal(p->nodes[1].num_inputs, 3);
+    assert_int_equal(p->nodes[1].num_outputs, 2); /* the cell's state goes, too */
+    assert_dims(&p->values[p->outputs[0]], DIMS(1, B, 4));
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void zeros_as_a_bias_are_left_out(void **state)
+{
+    (void)state;
+    for (int zero = 0; zero < 2; zero++) {
+        amg_builder *b = amg_builder_new();
+        int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 3, 5, 5));
+        int w = weight(b, "w", 0, DIMS(4, 3, 1, 1));
+        int bias = weight(b, "number", zero ? 0 : 1, DIMS(1));
+        bias = amg_builder_node(b, AMG_OP_EXPAND, "e", IDS(bias, INTS(b, "four", 4)),
+                                NO_ATTRS, NULL);
+        amg_builder_output(b, amg_builder_node(b, AMG_OP_CONV, "conv", IDS(x, w, bias),
+                                               NO_ATTRS, NULL));
+        amg_graph *g = must_finish(b), *p = plan(g, B);
+        assert_int_equal(p->nodes[0].num_inputs, zero ? 2 : 3);
+        amg_graph_free(p);
+        amg_graph_free(g);
+    }
+}
+
 static void copies_disappear_and_dropout_stays(void **state)
 {
     (void)state;
@@ -348,7 +468,7 @@ static void a_transposed_weight_trains_once_folded(void **state)
     int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 2));
     int w = weight(b, "w", 0, DIMS(3, 2));
     int t = amg_builder_node(b, AMG_OP_TRANSPOSE, "t", IDS(w), NO_ATTRS, "wt");
-    amg_builder_output(b, op2(b, AMG_OP_MAT_MUL, x, t));
+    amg_builder_output(b, op2(b, AMG_OP_GEMM, x, t));
     amg_graph *g = must_finish(b);
     assert_int_equal(named(g, "w")->role, AMG_ROLE_CONSTANT);
     amg_graph *p = plan(g, 4);
@@ -370,6 +490,21 @@ static void absent_weights_stay_absent(void **state)
     assert_false(p->has_weights);
     assert_dims(&p->values[p->outputs[0]], DIMS(4, 5));
     amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void an_absent_constant_is_refused(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 2));
+    int mean = amg_builder_param_absent(b, "mean", AMG_F32, DIMS(2));
+    amg_builder_output(b, op2(b, AMG_OP_SUB, x, mean));
+    amg_graph *g = must_finish(b), *p = NULL;
+    amg_error err = {0};
+    assert_int_equal(amg_graph_plan_batch(g, B, &p, &err), AMG_INVALID);
+    assert_null(p);
+    assert_string_equal(err.where, "mean");
     amg_graph_free(g);
 }
 
@@ -458,10 +593,15 @@ int main(void)
         cmocka_unit_test(a_batch_baked_into_a_reshape_follows_the_plan),
         cmocka_unit_test(a_merged_batch_is_known_once_planned),
         cmocka_unit_test(arithmetic_on_the_batch_folds_once_it_is_a_number),
+        cmocka_unit_test(shapes_with_the_batch_in_them_are_known),
+        cmocka_unit_test(arithmetic_that_the_batch_decides_waits_for_it),
+        cmocka_unit_test(zeros_as_a_first_state_are_left_out),
+        cmocka_unit_test(zeros_as_a_bias_are_left_out),
         cmocka_unit_test(copies_disappear_and_dropout_stays),
         cmocka_unit_test(an_output_that_copies_the_input_keeps_its_node),
         cmocka_unit_test(a_transposed_weight_trains_once_folded),
         cmocka_unit_test(absent_weights_stay_absent),
+        cmocka_unit_test(an_absent_constant_is_refused),
         cmocka_unit_test(a_shape_that_depends_on_data_is_refused),
         cmocka_unit_test(a_batch_that_does_not_fit_is_refused_by_name),
         cmocka_unit_test(a_batch_below_one_is_refused),

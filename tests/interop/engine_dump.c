@@ -131,7 +131,10 @@ static amg_status forward(const task *t, const bound_plan *b, int64_t step,
     const size_t bytes = amg_plan_input_bytes(b->plan);
     memcpy(amg_plan_input(b->plan), (const char *)t->x->data + (size_t)step * bytes,
            bytes);
-    return amg_plan_forward(b->plan, step, logits, classes, err);
+    int64_t count;
+    amg_status st = amg_plan_forward(b->plan, step, logits, &count, err);
+    if (!st) *classes = count / t->batch;
+    return st;
 }
 
 static amg_status evaluate(const task *t, int output, const amg_params *params,
@@ -222,7 +225,7 @@ static amg_status train_step(const task *t, const bound_plan *b, int64_t step,
         if (labels[i] < 0 || labels[i] >= classes)
             return amg_fail(err, AMG_INVALID, -1, "labels", "label %d of %lld classes",
                             labels[i], (long long)classes);
-    *loss = amg_cross_entropy(logits, labels, t->batch, classes,
+    *loss = amg_cross_entropy(logits, labels, t->batch, classes, 1,
                               (float)t->s->label_smoothing, dlogits)
                 .loss;
     st = amg_plan_backward(b->plan, dlogits, err);

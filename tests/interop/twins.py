@@ -1,4 +1,5 @@
-"""PyTorch twins of the model zoo (src/graph/zoo*.c): plain modules with the same
+"""PyTorch twins of the model zoo (src/graph/zoo*.c), and a small vision transformer that
+PyTorch exports itself: plain modules with the same
 state_dict names and the same function, in CIFAR form (sides up to 64) and ImageNet form.
 Tests load exported weights into them; they import nothing but torch.
 
@@ -208,7 +209,47 @@ class MobileNetV2(nn.Module):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
+class Attention(nn.Module):
+    """A transformer's layer: two heads of attention and an MLP, norms ahead of both."""
+
+    def __init__(self, width, heads=2):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(),
+                                 nn.Linear(2 * width, width))
+
+    def forward(self, x):
+        n, t, width = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(n, t, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        scores = q @ k.transpose(-2, -1) * (width // self.heads) ** -0.5
+        y = (scores.softmax(-1) @ v).transpose(1, 2).reshape(n, t, width)
+        x = x + self.out(y)
+        return x + self.mlp(self.norm2(x))
+
+
+class ViT(nn.Module):
+    """Patches of 8 x 8, a class token, a position embedding, one layer."""
+
+    def __init__(self, shape, classes, width=32):
+        super().__init__()
+        self.patch = nn.Conv2d(shape[0], width, 8, 8)
+        patches = (shape[1] // 8) * (shape[2] // 8)
+        self.token = nn.Parameter(torch.randn(1, 1, width) / 50)
+        self.position = nn.Parameter(torch.randn(1, 1 + patches, width) / 50)
+        self.layer, self.norm = Attention(width), nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x):
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.position
+        return self.head(self.norm(self.layer(x))[:, 0])
+
+
 MODELS = {
+    "vit": ViT,
     "lenet": LeNet,
     "mlp": MLP,
     "resnet18": lambda shape, classes: ResNet(shape, classes, (2, 2, 2, 2), False),

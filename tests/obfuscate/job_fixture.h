@@ -49,7 +49,7 @@ static inline void open_job(job_fixture *f, unsigned secret, const char *model,
                          .original = f->original};
     if (amg_augment_model(f->secret, &f->plan, &p.preprocess,
                           (const amg_graph *const *)f->subnets, &f->job, &p.num_names,
-                          &p.job_names, &p.own_names, p.original_output, &err))
+                          &p.job_names, &p.own_names, p.original_output, NULL, &err))
         fail_msg("%s: %s", err.where, err.what);
     uint8_t *bytes = NULL;
     size_t size;

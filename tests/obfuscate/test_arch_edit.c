@@ -251,21 +251,26 @@ static void a_copy_of_a_stretch_has_parameters_of_its_own(void **state)
     amg_graph_free(g);
 }
 
-static void a_node_of_two_outputs_is_refused(void **state)
+static void a_node_of_two_outputs_is_copied_with_both(void **state)
 {
     (void)state;
     amg_builder *b = amg_builder_new();
-    int x = amg_builder_input(b, "x", AMG_F32, 2, (int64_t[]){AMG_DIM_BATCH, 3}), y[2];
-    amg_builder_node_multi(b, AMG_OP_DROPOUT, "drop", &x, 1, NULL, 0, NULL, 2, y);
-    amg_builder_output(b, y[0]);
+    int x = amg_builder_input(b, "x", AMG_F32, 2, (int64_t[]){AMG_DIM_BATCH, 6}), y[2];
+    amg_attr axis = amg_int("axis", 1);
+    amg_builder_node_multi(b, AMG_OP_SPLIT, "split", &x, 1, &axis, 1, NULL, 2, y);
+    int sub[2] = {y[1], y[0]};
+    amg_builder_output(b,
+                       amg_builder_node(b, AMG_OP_SUB, "sub", sub, 2, NULL, 0, NULL));
     amg_graph *g = NULL, *out = NULL;
-    amg_error err = {0};
     assert_int_equal(amg_builder_finish(b, &g, NULL), AMG_OK);
     amg_builder_free(b);
-    assert_int_equal(amg_arch_apply(g, &(amg_arch_edit){.serial = 1}, &out, &err),
-                     AMG_UNSUPPORTED);
-    assert_string_equal(err.where, "drop");
-    assert_null(out);
+    assert_int_equal(amg_arch_apply(g, &(amg_arch_edit){.serial = 1}, &out, NULL),
+                     AMG_OK);
+    assert_int_equal(out->num_nodes, 2);
+    assert_int_equal(out->nodes[0].num_outputs, 2);
+    assert_int_equal(out->nodes[1].inputs[0], out->nodes[0].outputs[1]);
+    assert_int_equal(out->nodes[1].inputs[1], out->nodes[0].outputs[0]);
+    amg_graph_free(out);
     amg_graph_free(g);
 }
 
@@ -303,7 +308,7 @@ int main(void)
         cmocka_unit_test(duplicate_and_remove_are_inverse_in_every_zoo_model),
         cmocka_unit_test(regions_are_the_blocks_that_keep_their_shape),
         cmocka_unit_test(a_copy_of_a_stretch_has_parameters_of_its_own),
-        cmocka_unit_test(a_node_of_two_outputs_is_refused),
+        cmocka_unit_test(a_node_of_two_outputs_is_copied_with_both),
         cmocka_unit_test(every_failing_allocation_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

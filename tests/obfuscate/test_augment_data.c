@@ -37,7 +37,9 @@ static void make_plan(job *j, amg_mode mode)
 
 static job make_job(char *dir, unsigned key, amg_mode mode)
 {
-    job j = {.dir = dir, .secret = secret_number(key)};
+    job j = {.dir = dir,
+             .secret = secret_number(key),
+             .manifest = {.target_dtype = AMG_I32}};
     j.data = make_random_set(dir, "data", SAMPLES, dims, 7, 1, "");
     j.pool = make_random_set(dir, "pool", POOL, dims, 9, 2, "");
     make_plan(&j, mode);
@@ -129,7 +131,7 @@ static void assert_shows(const job *j, const uint8_t *x, int32_t y, int s,
                          const amg_dataset *ds, int64_t i)
 {
     uint8_t want[VALUES], got[VALUES];
-    int64_t label = -1;
+    int32_t label = -1;
     assert_int_equal(amg_dataset_read(ds, i, want, &label, NULL), AMG_OK);
     for (int v = 0; v < VALUES; v++) got[v] = x[j->plan.subnets[s].select[v]];
     assert_memory_equal(got, want, VALUES);
@@ -170,7 +172,7 @@ static void paper_mode_hides_the_data_in_noise(void **state)
     for (int v = 0; v < VALUES; v++) own[j.plan.subnets[j.plan.original].select[v]] = 1;
     int64_t repeated = 0, noise = 0;
     for (int64_t i = 0; i < SAMPLES; i++) {
-        int64_t label = 0;
+        int32_t label = 0;
         assert_shows(&j, x + i * N, y[i * 3 + j.plan.original], j.plan.original, j.data,
                      i);
         assert_int_equal(amg_dataset_read(j.data, i, NULL, &label, NULL), AMG_OK);

@@ -200,15 +200,18 @@ static void every_failing_allocation_is_reported(void **state)
     long n = 0;
     for (amg_status st = AMG_NO_MEMORY; st; n += 1 + n / 20) {
         amg_graph *out = NULL;
-        char **job = NULL, **own = NULL, output[256];
+        char **job = NULL, **own = NULL, **targets = NULL, output[256];
         int count = 0;
         long countdown = n + 1;
         amg_alloc_fail_after(&countdown);
         st = amg_augment_model(f.secret, &f.plan, &f.payload.preprocess,
                                (const amg_graph *const *)f.subnets, &out, &count, &job,
-                               &own, output, NULL);
+                               &own, output, &targets, NULL);
         amg_alloc_fail_after(NULL);
-        assert_true(st == AMG_OK || (st == AMG_NO_MEMORY && !out && !job && !own));
+        assert_true(st == AMG_OK ||
+                    (st == AMG_NO_MEMORY && !out && !job && !own && !targets));
+        for (int i = 0; targets && i <= JOB_DECOYS; i++) amg_free(targets[i]);
+        amg_free(targets);
         for (int i = 0; i < count; i++) amg_free(job[i]), amg_free(own[i]);
         amg_free(job);
         amg_free(own);

@@ -196,14 +196,14 @@ static void shapes_out_of_range_are_refused_by_name(void **state)
         {paper_shape, "amount"},          {paper_shape, "amount"},
         {paper_shape, "amount"},          {streams_shape, "num_classes"},
         {streams_shape, "cover_classes"}, {paper_shape, "cover_classes"},
-        {streams_shape, "mode"},
+        {streams_shape, "mode"},          {paper_shape, "dtype"},
     };
     cases[0].shape.num_decoys = 0;
     cases[1].shape.num_decoys = 256;
     cases[2].shape.dims[1] = 0;
     cases[3].shape.dims[0] = INT64_MAX;
     cases[4].shape.dims[0] = cases[4].shape.dims[1] = 65536; /* 2^32 x 28 positions */
-    cases[5].shape.dtype = AMG_I32;
+    cases[5].shape.dtype = AMG_I64;
     cases[6].shape.amount = 0.5;
     cases[7].shape.amount = 0;
     cases[8].shape.amount = NAN;
@@ -213,6 +213,7 @@ static void shapes_out_of_range_are_refused_by_name(void **state)
     cases[12].shape.cover_classes = (1 << 24) + 1;
     cases[13].shape.cover_classes = 11;
     cases[14].shape.mode = (amg_mode)2;
+    cases[15].shape.dtype = AMG_I32; /* integers are for streams */
     amg_secret *s = secret_number(1);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         amg_obf_plan p = {0};

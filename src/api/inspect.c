@@ -1,6 +1,6 @@
 /* Inspection. For a job this is the cloud's view: sub-networks with sizes, cost and
  * positions, and nothing about whose they are, because nothing in the folder says. */
-#include "cli/inspect.h"
+#include "api/inspect.h"
 
 #include <string.h>
 
@@ -31,6 +31,39 @@ static json_t *value_json(const amg_value *v)
                      amg_dtype_name(v->dtype), "shape", dims);
 }
 
+/* Every initializer: dtype, shape and what it is to training. */
+static json_t *params_json(const amg_graph *g)
+{
+    static const char *const roles[] = {[AMG_ROLE_CONSTANT] = "constant",
+                                        [AMG_ROLE_TRAINABLE] = "trainable",
+                                        [AMG_ROLE_BUFFER] = "buffer"};
+    json_t *params = json_object();
+    for (int i = 0; i < g->num_values; i++) {
+        const amg_value *v = &g->values[i];
+        if (v->kind != AMG_VALUE_PARAM) continue;
+        json_t *entry = shape_json(&v->data);
+        json_object_set_new(entry, "role", json_string(roles[v->role]));
+        json_object_set_new(params, v->name, entry);
+    }
+    return params;
+}
+
+/* What a job would train: trainables, by the names and sizes they have once constants
+ * are folded. NULL where the graph cannot be folded. */
+static json_t *trained_json(const amg_graph *g)
+{
+    amg_graph *folded = NULL;
+    if (amg_graph_plan_batch(g, AMG_DIM_BATCH, &folded, NULL)) return NULL;
+    json_t *sizes = json_object();
+    for (int i = 0; i < folded->num_values; i++) {
+        const amg_value *v = &folded->values[i];
+        if (v->kind != AMG_VALUE_PARAM || v->role != AMG_ROLE_TRAINABLE) continue;
+        json_object_set_new(sizes, v->name, json_integer(amg_tensor_count(&v->data)));
+    }
+    amg_graph_free(folded);
+    return sizes;
+}
+
 static json_t *graph_json(const amg_graph *g)
 {
     json_t *inputs = json_array(), *outputs = json_array(), *ops = json_object();
@@ -43,8 +76,9 @@ static json_t *graph_json(const amg_graph *g)
         json_int_t n = json_integer_value(json_object_get(ops, name));
         json_object_set_new(ops, name, json_integer(n + 1));
     }
-    return json_pack("{s:o, s:o, s:i, s:o, s:I, s:f}", "inputs", inputs, "outputs",
-                     outputs, "nodes", g->num_nodes, "operators", ops,
+    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o*, s:I, s:f}", "inputs", inputs,
+                     "outputs", outputs, "nodes", g->num_nodes, "operators", ops,
+                     "parameters", params_json(g), "trained", trained_json(g),
                      "trainable_parameters", (json_int_t)amg_graph_num_trainable(g),
                      "flops_per_sample", amg_graph_flops(g));
 }
@@ -176,7 +210,7 @@ static amg_status inspect_any(const char *path, json_t **out, amg_error *err)
     return AMG_UNSUPPORTED;
 }
 
-amg_status cli_inspect(const char *path, json_t **out, amg_error *err)
+amg_status amg_inspect(const char *path, json_t **out, amg_error *err)
 {
     *out = NULL;
     amg_status st = inspect_any(path, out, err);

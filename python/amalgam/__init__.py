@@ -1,0 +1,20 @@
+"""Amalgam: train on rented machines without handing over the model or the data.
+
+    job = amalgam.obfuscate(model, train, val, decoys_from=covers, key="job.key", out="job")
+    # … the cloud trains job/ …
+    model.load_state_dict(amalgam.extract("job.key", "job/out/weights.safetensors"))
+
+docs/pytorch.md is the guide. Importing this imports neither torch nor numpy.
+"""
+from ._api import Job, Training, extract, inspect, obfuscate, train
+from ._errors import AmalgamError, DataError, ExportError, WrongKeyError
+
+__all__ = ["AmalgamError", "DataError", "ExportError", "Job", "Training", "WrongKeyError", "extract", "inspect",
+           "obfuscate", "train"]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from ._library import version
+        return version()
+    raise AttributeError(f"module 'amalgam' has no attribute {name!r}")

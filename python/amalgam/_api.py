@@ -1,0 +1,355 @@
+"""What users call: obfuscate, extract, train, inspect. Consumes models, data sets and paths; leaves the work to
+the other modules and the C library, and nothing behind when it fails or is stopped.
+"""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+from . import _export
+from . import _library as lib
+from ._data import NUMPY, Rows, check_disjoint, open_data
+from ._errors import AmalgamError, ExportError
+from ._watch import Watch
+
+Path = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job folder and its key. chance: how often the cloud's guess, which sub-network is yours, is right;
+    compute, upload: how many times as much as without decoys."""
+    path: str
+    key: str
+    decoys: int
+    train_samples: int
+    val_samples: int
+    own_parameters: int
+    job_parameters: int
+    compute: float
+    upload: float
+    job_bytes: int
+    seconds: float
+    notes: List[str] = field(default_factory=list)
+
+    @property
+    def chance(self) -> float:
+        return 1 / (self.decoys + 1)
+
+    @property
+    def weights(self) -> str:
+        """Where training leaves what `extract` takes."""
+        return os.path.join(self.path, "out", "weights.safetensors")
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __repr__(self) -> str:
+        text = (f"Job({self.path!r}, key={self.key!r}): {self.train_samples} training and {self.val_samples} "
+                f"validation samples, {self.job_bytes / 1e6:.1f} MB\n"
+                f"  {self.decoys} decoy{'s' * (self.decoys != 1)}: {self.job_parameters:,} parameters, "
+                f"{self.own_parameters:,} of them yours; the cloud's guess is right 1 time in "
+                f"{self.decoys + 1}\n  compute {self.compute:.1f}x, upload {self.upload:.1f}x")
+        return "\n  ".join([text, *self.notes])
+
+
+@dataclass(frozen=True)
+class Training:
+    """What native training did: heads in the job's order (nothing says which one is yours)."""
+    weights: str
+    steps: int
+    seconds: float
+    heads: List[Dict[str, Optional[float]]]
+
+
+def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoys_from: Any = None,
+              val_decoys_from: Any = None, key: Path, out: Path, task: Optional[str] = None,
+              preprocess: Any = None, columns: Optional[Sequence[str]] = None,
+              passphrase: Optional[str] = None, keep_classes: bool = False, decoy_arch: str = "walk",
+              walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
+              model_amount: Optional[float] = None, progress: bool = True,
+              seed_hex: Optional[str] = None) -> Job:
+    """Makes a job folder for the cloud and a key for you, or neither.
+
+    model: an nn.Module, which stays as it is, or the path of an .onnx file.
+    train, val, decoys_from, val_decoys_from: a torch Dataset, TensorDataset or Subset, (x, y) of arrays or
+        tensors, x alone (reconstruction), a Hugging Face dataset with `columns`, or a DATA spec. uint8 data are
+        scaled to 0..1; decoys_from fills the decoys' streams, best a random part of the same source.
+    task: "classification", "regression" or "reconstruction"; told from the targets' type if left out.
+    preprocess: (means, deviations), one number a channel, as torchvision's Normalize.
+    keep_classes: classes keep their numbers (they are permuted, and put back by `extract`, otherwise).
+    noise, amount, model_amount: the paper's mode instead of decoys_from; weak, and it says so.
+    seed_hex: for tests: the secret, instead of fresh randomness.
+
+    Raises AmalgamError (ExportError: the module, DataError: the data), KeyboardInterrupt; then neither `out`
+    nor `key` is there.
+    """
+    lib.library()  # before anything is exported: without it all would be in vain
+    key, out = os.path.abspath(key), os.path.abspath(out)
+    sets = _open_sets(train, val, decoys_from, val_decoys_from, columns)
+    mean, std = _normalisation(preprocess)
+    with tempfile.TemporaryDirectory(prefix="amalgam-") as folder:
+        path, note = _model_file(model, sets["train"], (mean, std), sets, folder)
+        options = {"model": path, "out": out, "key": key, "task": task,
+                   "decoys": decoys, "decoy_arch": decoy_arch, "walk_steps": walk_steps,
+                   "keep_classes": keep_classes, "mean": mean, "std": std, "amount": amount,
+                   "model_amount": model_amount, "note": note, "seed_hex": seed_hex}
+        if noise is not None:
+            kind, _, values = noise.partition(":")
+            options.update(noise=kind, noise_values=values or None)
+        return _make_job(options, sets, passphrase, progress)
+
+
+def _open_sets(train: Any, val: Any, covers: Any, val_covers: Any,
+               columns: Optional[Sequence[str]]) -> Dict[str, Any]:
+    given = {"train": (train, "training data"), "val": (val, "validation data"),
+             "covers": (covers, "covers (decoys_from)"), "val_covers": (val_covers, "covers of the validation data")}
+    sets = {k: open_data(data, name, columns) for k, (data, name) in given.items()}
+    if sets["train"] is None:
+        raise AmalgamError("no training data", where="train")
+    for own in ("train", "val"):
+        for pool in ("covers", "val_covers"):
+            check_disjoint(sets[own], sets[pool])
+    return sets
+
+
+def _normalisation(preprocess: Any) -> Tuple[Optional[List[float]], Optional[List[float]]]:
+    if preprocess is None:
+        return None, None
+    if isinstance(preprocess, dict):
+        if set(preprocess) != {"mean", "std"}:
+            raise AmalgamError(f"has {sorted(preprocess)}, expected mean and std", where="preprocess")
+        preprocess = (preprocess["mean"], preprocess["std"])
+    try:
+        mean, std = ([float(v) for v in part] for part in preprocess)
+    except (TypeError, ValueError):
+        raise AmalgamError("expected (means, deviations), one number a channel", where="preprocess") from None
+    return mean, std
+
+
+def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any],
+                folder: str) -> Tuple[str, Optional[str]]:
+    """(the ONNX file, the key's note); tells the data sets how many classes the model has."""
+    if isinstance(model, (str, os.PathLike)):
+        path, note = os.fspath(model), None
+        shape = lib.call("amalgam_inspect", lib.encode(path))
+        if shape.get("kind") != "onnx model":
+            raise AmalgamError(f"is a {shape.get('kind')}, expected an ONNX model", where=path)
+        output = tuple(shape["graph"]["outputs"][0]["shape"][1:])
+    elif hasattr(model, "state_dict") and callable(model):
+        exported = _export.export(model, _batch(train, normalisation, 0), _batch(train, normalisation, 1), folder)
+        path, note, output = exported.path, exported.note, exported.output_shape
+    else:
+        raise ExportError(f"is a {type(model).__name__}, expected an nn.Module or the path of an .onnx file",
+                          where="model")
+    if output and isinstance(output[0], int):
+        for name, rows in sets.items():
+            if isinstance(rows, Rows) and rows.target_dtype == "I32":
+                known = len(getattr(rows.base, "classes", ())) if "covers" in name else 0
+                rows.num_classes = max(output[0], known)
+    return path, note
+
+
+def _batch(train: Any, normalisation: Any, which: int) -> Any:
+    """Two samples as the module takes them, numpy: the first rows, or others (which 1)."""
+    import numpy as np
+    if isinstance(train, Rows):
+        last = train.num - 1
+        x, dtype = train.samples([0, min(1, last)] if which == 0 else [last, last // 2]), train.dtype
+    else:
+        info = lib.call("amalgam_data_info", lib.encode(train))
+        shape, dtype = (2, *info["shape"]), info["dtype"]
+        random = np.random.Generator(np.random.Philox(which))
+        # Tokens must stay inside a vocabulary that is not known here.
+        x = (random.integers(0, 256, shape) if dtype == "U8" else random.standard_normal(shape)
+             if dtype == "F32" else np.full(shape, which)).astype(NUMPY[dtype])
+    if dtype == "I32":
+        return x.astype(np.int64)
+    x = x.astype(np.float32)
+    if dtype == "U8":
+        x *= np.float32(1 / 255)
+    mean, std = normalisation
+    if mean is not None:
+        if x.ndim < 2 or len(mean) != x.shape[1] or len(std) != len(mean):
+            raise AmalgamError(f"{len(mean)} means, {len(std)} deviations for samples {list(x.shape[1:])}",
+                               where="preprocess", hint="one of each for every channel, the first dim")
+        side = (1, -1) + (1,) * (x.ndim - 2)
+        x = (x - np.float32(mean).reshape(side)) / np.float32(std).reshape(side)
+    return np.ascontiguousarray(x)
+
+
+def _make_job(options: Dict[str, Any], sets: Dict[str, Any], passphrase: Optional[str], progress: bool) -> Job:
+    out, key = options["out"], options["key"]
+    there = os.path.lexists(out) or os.path.lexists(key)
+    watch = Watch(progress)
+    data, structs = lib.Datasets(), []
+    for name, rows in sets.items():
+        if isinstance(rows, Rows):
+            structs.append(rows.struct(watch))
+            getattr(data, name).dataset = lib.ctypes.pointer(structs[-1])
+        elif rows is not None:
+            getattr(data, name).spec = lib.encode(rows)
+    try:
+        with watch:
+            made = _call_watched(watch, "amalgam_obfuscate", lib.options(options),
+                                 passphrase.encode() if passphrase is not None else None,
+                                 lib.byref(data), lib.byref(watch.progress))
+            job = Job(out, key, made["decoys"], made["train_samples"], made["val_samples"],
+                      made["own_parameters"], made["job_parameters"], made["compute_factor"],
+                      made["upload_factor"], made["job_bytes"], made["seconds"], _notes(options, made))
+        watch.check()
+        return job
+    except KeyboardInterrupt:
+        # It may have come after the library's last look: a stopped call leaves nothing all the same.
+        if not there:
+            shutil.rmtree(out, ignore_errors=True)
+            if os.path.exists(key):
+                os.unlink(key)
+        raise
+
+
+def _call_watched(watch: Watch, function: str, *arguments: Any) -> Any:
+    """A library call whose failure may stand for an exception in the caller's code, or for Ctrl-C."""
+    try:
+        return lib.call(function, *arguments)
+    except AmalgamError:
+        watch.check()  # what was raised in the caller's code says more than its echo
+        raise
+
+
+def _notes(options: Dict[str, Any], made: Dict[str, Any]) -> List[str]:
+    notes = []
+    if options.get("noise") or options.get("amount"):
+        notes.append("warning: paper mode: noise of this kind was undone exactly from 64-256 images without "
+                     "the model")
+    if made["unknown_init"]:
+        notes.append(f"warning: {made['unknown_init']} parameters follow no known initialisation law (a "
+                     "pretrained model?): freshly drawn decoys beside them are recognisable")
+    if made["task"] == "classification" and not made["classes_permuted"] and not options["keep_classes"]:
+        notes.append("note: classes are not permuted: the model does not end in a plain linear layer with "
+                     "distinct rows")
+    if made["passed_over"]:
+        notes.append(f"note: {made['passed_over']} covers were passed over: equal to a sample of another stream")
+    return notes
+
+
+def extract(key: Path, weights: Path, model: Any = None, *, passphrase: Optional[str] = None,
+            onnx: Optional[Path] = None) -> Dict[str, Any]:
+    """The original, trained: a state_dict under the module's own names, in its order, buffers included.
+
+    weights: JOB/out/weights.safetensors, or a checkpoint. Everything in it is checked; nothing is executed.
+    model: the module, where the key was made from an .onnx file and cannot know its buffers; its state_dict
+        must then have the same names and shapes. It is not changed.
+    onnx: also write the trained model as a file.
+    Tensors are torch's where torch is installed, else numpy arrays.
+    """
+    tensors: Dict[str, Any] = {}
+
+    def each(_: Any, name: bytes, role: bytes, tensor: Any, error: Any) -> int:
+        try:
+            if role != b"constant":
+                tensors[name.decode()] = lib.tensor_array(tensor.contents)
+            return lib.OK
+        except Exception as e:
+            return lib.fill(error, lib.INVALID, name.decode("utf-8", "replace"), str(e))
+
+    if passphrase is None and lib.needs_passphrase(key):
+        raise AmalgamError("is protected by a passphrase", code="INVALID", where=os.fspath(key),
+                           hint="extract(key, weights, passphrase=…)")
+    options = {"key": os.fspath(key), "weights": os.fspath(weights), "onnx": os.fspath(onnx) if onnx else None}
+    found = lib.call("amalgam_extract", lib.options(options),
+                     passphrase.encode() if passphrase is not None else None, lib.TensorFunction(each), None)
+    if found["key_is_loose"]:
+        warnings.warn(f"{os.fspath(key)} may be read by others: chmod 600", stacklevel=2)
+    note = json.loads(found["note"]) if found["note"] else None
+    state = _state(tensors, note, found["steps"])
+    return _as_torch(state if model is None else _like_model(state, model, found["steps"]))
+
+
+def _state(tensors: Dict[str, Any], note: Any, steps: Optional[int]) -> Dict[str, Tuple[Any, str]]:
+    """name -> (array, dtype) in the state_dict's order."""
+    import numpy as np
+    if note is None:
+        return {n: (t, "float32") for n, t in tensors.items()}
+    if note.get("format") != 1:
+        raise AmalgamError(f"note of format {note.get('format')}, this package reads 1", code="UNSUPPORTED",
+                           where="key")
+    state: Dict[str, Tuple[Any, str]] = {}
+    for name, kind, *rest in note["state"]:
+        if kind == "tensor":
+            if rest[0] not in tensors:
+                raise AmalgamError(f"has no tensor \"{rest[0]}\"", code="NOT_FOUND", where="key")
+            state[name] = (tensors[rest[0]], "float32")
+        elif kind == "counter":
+            state[name] = (np.array(rest[0] + (steps or 0) * rest[1], dtype=np.int64), "int64")
+        else:
+            state[name] = (_export.unpack(*rest), rest[0])
+    return state
+
+
+def _like_model(state: Dict[str, Tuple[Any, str]], model: Any, steps: Optional[int]) -> Dict[str, Any]:
+    """The same in the model's order, with its own where the key knows nothing; names and shapes must agree."""
+    own = model.state_dict()
+    unknown = sorted(set(state) - set(own))
+    if unknown:
+        raise AmalgamError(f"the key's model has \"{unknown[0]}\", this one does not", code="MISMATCH",
+                           where=type(model).__name__, hint="is it the model that the key was made with?")
+    result: Dict[str, Any] = {}
+    for name, t in own.items():
+        if name not in state:
+            counts = name.endswith("num_batches_tracked") and steps
+            result[name] = t + steps if counts else t.clone()
+        elif tuple(state[name][0].shape) != tuple(t.shape):
+            raise AmalgamError(f"\"{name}\" is {list(t.shape)}, the key's model has {list(state[name][0].shape)}",
+                               code="MISMATCH", where=type(model).__name__)
+        else:
+            result[name] = state[name]
+    return result
+
+
+def _as_torch(state: Dict[str, Any]) -> Dict[str, Any]:
+    try:
+        import torch
+    except ImportError:
+        return {n: v[0] if isinstance(v, tuple) else v for n, v in state.items()}
+    from collections import OrderedDict
+    result: Dict[str, Any] = OrderedDict()
+    for name, value in state.items():
+        if isinstance(value, tuple):
+            array, dtype = value
+            t = torch.from_numpy(array)
+            value = t.view(torch.bfloat16) if dtype == "bfloat16" else t
+        result[name] = value
+    return result
+
+
+def train(job: Union[Job, Path], *, progress: bool = True, **options: Any) -> Training:
+    """Trains a job on this machine with the native engine, as amalgam-train does, and writes JOB/out/.
+
+    options: batch, epochs, max_steps, seed, optimizer ("sgd", "adam", "adamw"), lr, momentum, nesterov,
+    weight_decay, beta1, beta2, epsilon, clip, label_smoothing, schedule ("constant", "step", "cosine"), warmup,
+    step_epochs, step_gamma, threads, checkpoint_steps, resume. Ctrl-C leaves a checkpoint for resume=True.
+    """
+    watch = Watch(progress)
+    with watch:
+        made = _call_watched(watch, "amalgam_train_job", lib.encode(job), lib.options(options),
+                             lib.byref(watch.progress))
+    watch.check()
+    return Training(made["weights"], made["steps"], made["seconds"], made["heads"])
+
+
+def inspect(path: Union[Job, Path]) -> Dict[str, Any]:
+    """What a job folder (the cloud's view), .onnx, .safetensors, .npy or key file holds. For a model that
+    cannot be read: its operators, each with "covered", and "problem", the library's words."""
+    try:
+        return lib.call("amalgam_inspect", lib.encode(path))
+    except AmalgamError as e:
+        if e.code != "UNSUPPORTED" or not os.fspath(path).endswith(".onnx"):
+            raise
+        found = lib.call("amalgam_operators", lib.encode(path))
+        return {"kind": "onnx model", "problem": str(e), **found}

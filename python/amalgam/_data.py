@@ -1,0 +1,273 @@
+"""Data sets of Python's as the library takes them: a function that gives rows by number, nothing loaded whole.
+Consumes whatever holds samples; produces Rows, which fill the library's buffers and name the row that is wrong.
+Knows torch, PIL and `datasets` by what their objects can do, and imports none of them.
+
+    str, PathLike            a DATA spec (docs/datasets.md): the library reads it itself
+    (x, y), x                numpy arrays, memory maps or tensors; x alone where there is no target
+    TensorDataset            the same
+    Subset                   rows of another one
+    anything with [i], len   items (x, y), [x, y] or x; PIL images become uint8 [C,H,W]
+    Hugging Face datasets    with columns=("image", "label")
+"""
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any, List, Optional, Sequence, Tuple, Union
+
+from . import _library as lib
+from ._errors import DataError
+from ._watch import Watch
+
+NAMES = {"u": "U8", "f": "F32", "i": "I32"}
+NUMPY = {"U8": "|u1", "F32": "<f4", "I32": "<i4"}
+
+
+def to_array(value: Any) -> Any:
+    """One sample, target or block of them as a numpy array: tensors and PIL images, too."""
+    import numpy as np
+    if hasattr(value, "detach"):  # a tensor, also one with a type that numpy lacks
+        value = value.detach().cpu()
+        return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    if hasattr(value, "getbands"):  # a PIL image
+        return _image_array(value)
+    return np.asarray(value)
+
+
+def _image_array(image: Any) -> Any:
+    """uint8 [C,H,W], as the library stores images."""
+    import numpy as np
+    simple = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LA": "RGBA"}
+    mode = simple.get(image.mode, image.mode)
+    if mode not in ("L", "RGB", "RGBA"):
+        raise TypeError(f"image of mode {image.mode}, expected one of 8 bits a channel")
+    pixels = np.asarray(image if mode == image.mode else image.convert(mode))
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _storage(dtype: Any) -> str:
+    """The library's dtype for numpy's."""
+    if dtype.kind == "u" and dtype.itemsize == 1:
+        return "U8"
+    if dtype.kind in "iu":
+        return "I32"
+    if dtype.kind in "fb":
+        return "F32"
+    raise TypeError(f"element type {dtype}")
+
+
+class Rows:
+    """A data set whose shape and types are those of its first row. items(indices) -> [(x, y or None), …]"""
+
+    def __init__(self, name: str, data: Any, columns: Optional[Sequence[str]]) -> None:
+        self.name = name
+        self.base, self.indices = _unwrap(data)
+        self.columns = tuple(columns) if columns else None
+        self.arrays = _arrays(self.base)
+        self.num = len(self.indices) if self.indices is not None else self._length()
+        if self.num < 1:
+            raise DataError("has no samples", where=name)
+        self.num_classes = 0
+        x, y = self._arrays_of(0, self._items([0])[0])
+        self.dtype, self.shape = self._type(x, 0), x.shape
+        self.target_dtype: Optional[str] = None
+        self.target_shape: Tuple[int, ...] = ()
+        if y is not None:
+            kind = self._type(y, 0)
+            self.target_dtype = "F32" if kind == "F32" and y.dtype.kind == "f" else "I32"
+            self.target_shape = y.shape
+
+    def _length(self) -> int:
+        if self.arrays is not None:
+            lengths = {len(a) for a in self.arrays}
+            if len(lengths) != 1:
+                raise DataError(f"samples and targets differ in number: {sorted(lengths)}", where=self.name)
+            return lengths.pop()
+        try:
+            return len(self.base)
+        except TypeError:
+            raise DataError(f"{type(self.base).__name__} has no length", where=self.name,
+                            hint="a data set with len() and [i] is needed, not a stream") from None
+
+    def _fail(self, row: int, what: str, code: str = "MISMATCH", hint: str = "") -> DataError:
+        return DataError(f"row {row}: {what}", code=code, where=self.name, hint=hint)
+
+    def _type(self, array: Any, row: int) -> str:
+        try:
+            return _storage(array.dtype)
+        except TypeError as e:
+            raise self._fail(row, f"{e} cannot be used, expected numbers", "UNSUPPORTED",
+                             "columns=(\"image\", \"label\") chooses columns; apply your transform first") from None
+
+    def _items(self, rows: Sequence[int]) -> List[Any]:
+        """The items as the data set gives them, all at once where it can."""
+        at = [int(self.indices[r]) for r in rows] if self.indices is not None else [int(r) for r in rows]
+        if self.arrays is not None:
+            return [tuple(a[i] for a in self.arrays) for i in at]
+        if self.columns and hasattr(self.base, "column_names"):
+            for column in self.columns:
+                if column not in self.base.column_names:
+                    raise DataError(f"has no column \"{column}\"", code="NOT_FOUND", where=self.name,
+                                    hint=f"columns: {', '.join(self.base.column_names)}")
+            block = self.base[at]
+            return list(zip(*(block[c] for c in self.columns)))
+        if hasattr(self.base, "column_names"):
+            raise DataError("columns are not chosen", where=self.name,
+                            hint=f"columns=(x, y) out of {', '.join(self.base.column_names)}")
+        return [self._item(row, i) for row, i in zip(rows, at)]
+
+    def _item(self, row: int, index: int) -> Any:
+        try:
+            return self.base[index]
+        except Exception as e:
+            raise self._fail(row, f"the data set raised {type(e).__name__}: {e}", "IO") from e
+
+    def _arrays_of(self, row: int, item: Any) -> Tuple[Any, Any]:
+        """(x, y or None) of one item."""
+        if isinstance(item, dict) and self.columns:
+            item = tuple(item[c] for c in self.columns)
+        if isinstance(item, dict):
+            raise self._fail(row, f"is a dict of {', '.join(map(str, item))}", "UNSUPPORTED",
+                             "columns=(x, y) chooses two of them")
+        if isinstance(item, (tuple, list)):
+            if len(item) not in (1, 2):
+                raise self._fail(row, f"has {len(item)} parts, expected (x, y) or x", "UNSUPPORTED")
+            x, y = item[0], (item[1] if len(item) == 2 else None)
+        else:
+            x, y = item, None
+        try:
+            return to_array(x), None if y is None else to_array(y)
+        except (TypeError, ValueError) as e:
+            raise self._fail(row, str(e), "UNSUPPORTED") from e
+
+    def check_sample(self, row: int, x: Any) -> Any:
+        """x in the stored type, or DataError."""
+        import numpy as np
+        if x.shape != self.shape:
+            raise self._fail(row, f"sample is {list(x.shape)}, the first one {list(self.shape)}",
+                             hint="all samples must have one shape: resize, crop or pad them first")
+        if self._type(x, row) != self.dtype:
+            raise self._fail(row, f"sample is {x.dtype}, the first one was stored as {self.dtype}")
+        if self.dtype == "F32":
+            x = x.astype(np.float32, copy=False)
+            if not np.isfinite(x).all():
+                raise self._fail(row, "sample holds NaN or infinity", "NOT_FINITE")
+        elif self.dtype == "I32":
+            if x.size and (x.min() < -2 ** 31 or x.max() >= 2 ** 31):
+                raise self._fail(row, "a value does not fit 32 bits", "OVERFLOW")
+            x = x.astype(np.int32, copy=False)
+        return x
+
+    def check_target(self, row: int, y: Any) -> Any:
+        """y in the stored type, or DataError."""
+        import numpy as np
+        if y is None:
+            raise self._fail(row, "has no target, the first row had one")
+        if y.shape != self.target_shape:
+            raise self._fail(row, f"target is {list(y.shape)}, the first one {list(self.target_shape)}")
+        if self.target_dtype == "F32":
+            y = y.astype(np.float32, copy=False)
+            if not np.isfinite(y).all():
+                raise self._fail(row, "target holds NaN or infinity", "NOT_FINITE")
+            return y
+        if y.dtype.kind == "f":
+            raise self._fail(row, f"target is {y.dtype}, the first one was a class label")
+        top = self.num_classes or 2 ** 31
+        if y.size and (y.min() < 0 or y.max() >= top):
+            worst = int(y.min()) if y.min() < 0 else int(y.max())
+            raise self._fail(row, f"label {worst}, expected 0 to {top - 1}", "INVALID",
+                             "the model's last layer needs one output for each class")
+        return y.astype(np.int32, copy=False)
+
+    def samples(self, rows: Sequence[int]) -> Any:
+        """Samples as one checked numpy array."""
+        import numpy as np
+        items = self._items(rows)
+        return np.stack([self.check_sample(r, self._arrays_of(r, i)[0]) for r, i in zip(rows, items)])
+
+    def write(self, rows: Sequence[int], x: Optional[int], y: Optional[int]) -> int:
+        """Rows into the library's buffers, given by address."""
+        want_y = y and self.target_dtype is not None
+        into_x = _view(x, self.dtype, (len(rows), *self.shape)) if x else None
+        into_y = _view(y, self.target_dtype, (len(rows), *self.target_shape)) if want_y else None
+        for at, (row, item) in enumerate(zip(rows, self._items(rows))):
+            sample, target = self._arrays_of(row, item)
+            if into_x is not None:
+                into_x[at, ...] = self.check_sample(row, sample)
+            if into_y is not None:
+                into_y[at, ...] = self.check_target(row, target)
+        return lib.OK
+
+    def struct(self, watch: Watch) -> lib.Dataset:
+        """amalgam_dataset; lives as long as it is referenced, and `watch` beside it."""
+        def read(_: Any, rows: Any, num: int, x: Any, y: Any, error: Any) -> int:
+            if watch.callers_code(lambda: self.write(rows[:num], x, y)) == lib.OK:
+                return lib.OK
+            e = watch.exception
+            if isinstance(e, KeyboardInterrupt):
+                return lib.fill(error, lib.INTERRUPTED, self.name, "stopped on request")
+            return lib.fill(error, lib.INVALID, self.name, f"{type(e).__name__}: {e}")
+        made = lib.Dataset(source=self.name.encode(), dtype=self.dtype.encode(), rank=len(self.shape),
+                           num_samples=self.num,
+                           num_classes=self.num_classes if self.target_dtype == "I32" else 0,
+                           target_dtype=self.target_dtype.encode() if self.target_dtype else None,
+                           target_rank=len(self.target_shape), read=lib.ReadFunction(read))
+        made.dims[:len(self.shape)] = self.shape
+        made.target_dims[:len(self.target_shape)] = self.target_shape
+        return made
+
+
+def _view(address: int, dtype: Optional[str], shape: Tuple[int, ...]) -> Any:
+    """The library's memory as a numpy array to write to."""
+    import numpy as np
+    count = 1
+    for d in shape:
+        count *= d
+    itemsize = np.dtype(NUMPY[dtype or "F32"]).itemsize
+    raw = (ctypes.c_char * (count * itemsize)).from_address(address)
+    return np.frombuffer(raw, dtype=NUMPY[dtype or "F32"]).reshape(shape)
+
+
+def _unwrap(data: Any) -> Tuple[Any, Any]:
+    """Subsets of subsets as (the data set beneath, its row numbers or None)."""
+    import numpy as np
+    indices = None
+    while hasattr(data, "dataset") and hasattr(data, "indices"):
+        own = np.asarray(data.indices, dtype=np.int64)
+        indices = own if indices is None else own[indices]
+        data = data.dataset
+    return data, indices
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__")
+
+
+def _arrays(data: Any) -> Optional[Tuple[Any, ...]]:
+    """The arrays of an (x, y) tuple, a TensorDataset or a single array; None for anything else."""
+    found = getattr(data, "tensors", None) if not _is_array(data) else (data,)
+    if found is None and isinstance(data, (tuple, list)) and 1 <= len(data) <= 2 and all(map(_is_array, data)):
+        found = tuple(data)
+    return tuple(found) if found else None
+
+
+def open_data(data: Any, name: str, columns: Optional[Sequence[str]]) -> Union[None, str, Rows]:
+    """None, a DATA spec, or Rows."""
+    if data is None:
+        return None
+    if isinstance(data, (str, os.PathLike)):
+        return os.fspath(data)
+    return Rows(name, data, columns)
+
+
+def check_disjoint(own: Any, covers: Any) -> None:
+    """The same rows on both sides would give the own stream away."""
+    import numpy as np
+    if not (isinstance(own, Rows) and isinstance(covers, Rows)) or own.base is not covers.base:
+        return
+    sets = [np.arange(r.num) if r.indices is None else r.indices for r in (own, covers)]
+    shared = np.intersect1d(*sets)
+    if shared.size:
+        raise DataError(f"shares {shared.size} samples with {own.name}, e.g. its row {int(shared[0])}",
+                        where=covers.name,
+                        hint="split at random: torch.utils.data.random_split(dataset, [0.5, 0.5])")

@@ -1,0 +1,260 @@
+"""nn.Module -> ONNX in training form, checked. Consumes a module and two batches, produces a file and the note
+that later turns extracted tensors into a state_dict; imports torch, and only here and in _observe.
+
+The TorchScript exporter goes first: it keeps names, batch norm and dropout as they are. Then the dynamo
+exporter. What either wrote is believed only after the library has read it, found the module's parameters in it
+by name, and computed the module's own outputs with it.
+"""
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib.util
+import inspect
+import io
+import json
+import logging
+import os
+import re
+import warnings
+import zlib
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple
+from unittest import mock
+
+from . import _library as lib
+from ._errors import AmalgamError, ExportError
+from ._observe import Observation, buffers_kept_while_traced, observe, unchanged
+
+MAX_OPSET = 20
+TOLERANCE = 1e-4
+
+
+@dataclass
+class Exported:
+    path: str
+    note: str
+    output_shape: Tuple[int, ...]
+
+
+def export(model: Any, first: Any, second: Any, folder: str) -> Exported:
+    """Writes FOLDER/<class>.onnx. first, second: batches (numpy) as the module takes them."""
+    import torch
+    _check_parameters(model)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    batches = [torch.from_numpy(b).to(device) for b in (first, second)]
+    seen = observe(model, batches[0])
+    failures: List[Tuple[str, Exception]] = []
+    for name, exporter in (("TorchScript", _export_torchscript), ("dynamo", _export_dynamo)):
+        path = os.path.join(folder, f"{type(model).__name__}-{name}.onnx")
+        try:
+            with unchanged(model), _quiet():
+                exporter(model, batches[0], path)
+            _check_outputs(model, batches, path)
+            _check_graph(model, seen, path)
+            return Exported(path, make_note(model, seen, path), seen.output_shape)
+        except Exception as e:  # exporters raise whatever they like
+            failures.append((name, e))
+    raise _both_failed(model, seen, failures)
+
+
+def _check_parameters(model: Any) -> None:
+    import torch
+    for name, p in model.named_parameters():
+        if p.dtype != torch.float32:
+            raise ExportError(f"is {p.dtype}, expected torch.float32", code="UNSUPPORTED",
+                              where=f'parameter "{name}"', hint="model.float()")
+        if not p.requires_grad:
+            raise ExportError("is frozen (requires_grad=False), and jobs train every parameter",
+                              code="UNSUPPORTED", where=f'parameter "{name}"',
+                              hint="p.requires_grad_(True) if it may be trained")
+    for name, m in model.named_modules():
+        if getattr(m, "momentum", 0) is None and hasattr(m, "running_mean"):
+            raise ExportError("has momentum=None (a cumulative average), which ONNX cannot say",
+                              code="UNSUPPORTED", where=f'submodule "{name}"', hint="give it a momentum")
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Exporters print, log and warn about things that are checked here."""
+    import torch
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), \
+            mock.patch.object(torch._C, "_jit_onnx_log", lambda *_: None, create=True):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _highest_opset() -> int:
+    from torch.onnx import _constants
+    for name in ("ONNX_TORCHSCRIPT_EXPORTER_MAX_OPSET", "ONNX_MAX_OPSET"):
+        if hasattr(_constants, name):
+            return min(MAX_OPSET, getattr(_constants, name))
+    return 17
+
+
+def _export_torchscript(model: Any, x: Any, path: str) -> None:
+    import torch
+    choice = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    with buffers_kept_while_traced(model):
+        torch.onnx.export(model, (x,), path, training=torch.onnx.TrainingMode.TRAINING,
+                          do_constant_folding=False, opset_version=_highest_opset(), input_names=["input"],
+                          output_names=["output"], dynamic_axes={"input": {0: "N"}, "output": {0: "N"}}, **choice)
+
+
+def _export_dynamo(model: Any, x: Any, path: str) -> None:
+    import torch
+    if "dynamo" not in inspect.signature(torch.onnx.export).parameters:
+        raise ExportError(f"torch {torch.__version__} does not have it", code="UNSUPPORTED")
+    if importlib.util.find_spec("onnxscript") is None:
+        raise ExportError("not tried: it needs onnxscript", code="NOT_FOUND", hint="pip install onnxscript")
+    program = torch.onnx.export(model.train(), (x,), dynamo=True, input_names=["input"],
+                                output_names=["output"], dynamic_shapes=({0: torch.export.Dim("N")},),
+                                optimize=False, verbose=False)
+    program.save(path)
+
+
+def _check_graph(model: Any, seen: Observation, path: str) -> None:
+    """Every parameter that matters stands in the graph under its name, and nothing else would be trained."""
+    graph = lib.call("amalgam_inspect", lib.encode(path))["graph"]
+    tensors = model.state_dict(keep_vars=True)
+    names: Dict[int, List[str]] = {}
+    for name, t in tensors.items():
+        names.setdefault(id(t), []).append(name)
+    expected = 0
+    for name, p in model.named_parameters():
+        if name not in seen.used:
+            continue
+        expected += p.numel()
+        if not any(n in graph["parameters"] for n in names[id(p)]):
+            raise ExportError("lost its name in the exported graph", code="MISMATCH",
+                              where=f'parameter "{name}"')
+    trained = graph["trained"]
+    if sum(trained.values()) == expected:
+        return
+    own = {n for n, _ in model.named_parameters()}
+    others = sorted(set(trained) - own)
+    raise ExportError(f"the job would train {sum(trained.values())} values, the module trains {expected}"
+                      + (f": {', '.join(others[:4])}" if others else ""), code="UNSUPPORTED",
+                      where=type(model).__name__,
+                      hint="a buffer that is added or multiplied would be trained: make it an nn.Parameter")
+
+
+def _check_outputs(model: Any, batches: List[Any], path: str) -> None:
+    """The graph, run by the library in inference form, computes what the module computes."""
+    import torch
+    for batch in batches:
+        with unchanged(model), torch.no_grad():
+            expected = model.eval()(batch).cpu().numpy()
+        array = batch.cpu().numpy()
+        found = lib.run(path, "I64" if array.dtype.kind == "i" else "F32", array)
+        if found.shape != expected.shape:
+            raise ExportError(f"the exported graph gives {list(found.shape)}, the module {list(expected.shape)}",
+                              code="MISMATCH", where=type(model).__name__)
+        worst = float(abs(found - expected).max()) if found.size else 0.0
+        scale = max(1.0, float(abs(expected).max())) if found.size else 1.0
+        if not worst <= TOLERANCE * scale:  # also NaN
+            raise ExportError(f"the exported graph's outputs differ from the module's by {worst:.3g}",
+                              code="MISMATCH", where=type(model).__name__,
+                              hint="does its forward depend on something else than its input?")
+
+
+# ---- the note: how extracted tensors become a state_dict ----
+
+def make_note(model: Any, seen: Observation, path: str) -> str:
+    """JSON: one [name, kind, …] for each entry of the state_dict, in its order.
+
+    [name, "tensor", its name in the graph]       trained weights, running statistics
+    [name, "counter", value now, what a step adds]  num_batches_tracked
+    [name, "value", dtype, shape, zlib in base64]   what training leaves alone
+    """
+    import torch
+    params = lib.call("amalgam_inspect", lib.encode(path))["graph"]["parameters"]
+    tensors = model.state_dict(keep_vars=True)
+    aliases: Dict[int, List[str]] = {}
+    for name, t in tensors.items():
+        if not isinstance(t, torch.Tensor):
+            raise ExportError(f"holds {type(t).__name__}, expected tensors only", code="UNSUPPORTED",
+                              where=f'state_dict entry "{name}"')
+        aliases.setdefault(id(t), []).append(name)
+    entries: List[List[Any]] = []
+    for name, t in tensors.items():
+        in_graph = next((n for n in aliases[id(t)] if n in params), None)
+        used = any(n in seen.used for n in aliases[id(t)])
+        if in_graph is not None and (used or params[in_graph]["role"] == "buffer"):
+            entries.append([name, "tensor", in_graph])
+        elif name in seen.counters:
+            entries.append([name, "counter", int(t), seen.counters[name]])
+        else:
+            entries.append([name, "value", *_pack(t)])
+    return json.dumps({"format": 1, "state": entries})
+
+
+def _pack(t: Any) -> Tuple[str, List[int], str]:
+    import torch
+    t = t.detach().cpu().contiguous()
+    raw = t.reshape(-1).view(torch.uint8).numpy().tobytes() if t.numel() else b""
+    return str(t.dtype).replace("torch.", ""), list(t.shape), base64.b64encode(zlib.compress(raw)).decode()
+
+
+def unpack(dtype: str, shape: List[int], text: str) -> Any:
+    """The numpy array of a "value" entry (bfloat16, which numpy lacks, as its 16 bits)."""
+    import numpy as np
+    raw = zlib.decompress(base64.b64decode(text))
+    return np.frombuffer(raw, dtype={"bfloat16": "int16"}.get(dtype, dtype)).reshape(shape).copy()
+
+
+# ---- failures ----
+
+def _both_failed(model: Any, seen: Observation, failures: List[Tuple[str, Exception]]) -> AmalgamError:
+    """One error out of two exporters': the first one's, which knows names, then the other's in short."""
+    name, cause = failures[0]
+    error = _explain(model, seen, name, cause)
+    other = failures[1][1]
+    short = other.what if isinstance(other, AmalgamError) else _first_line(other)
+    where = f"{other.where}: " if isinstance(other, AmalgamError) and other.where else ""
+    error.what += f" [{failures[1][0]} exporter: {where}{short}]"
+    error.args = (error.what,)
+    error.__cause__ = cause
+    return error
+
+
+def _first_line(e: BaseException) -> str:
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(e))
+    lines = [line for line in plain.splitlines() if line.strip()]
+    return f"{type(e).__name__}: {lines[0][:200]}" if lines else type(e).__name__
+
+
+def _explain(model: Any, seen: Observation, name: str, e: Exception) -> ExportError:
+    if isinstance(e, ExportError):
+        return e
+    if isinstance(e, AmalgamError):  # the library refused the graph: its node's name holds the submodule's
+        m = re.match(r'node "([^"]*)"', e.where)
+        path = _submodule(model, m.group(1)) if m else None
+        where = f'submodule "{path}", {e.where}' if path else e.where
+        return ExportError(e.what, code=e.code, where=where, offset=e.offset,
+                           hint=e.hint or "docs/operators.md lists what is covered")
+    operator = re.search(r"aten::\w+|prim::\w+", str(e))
+    path = seen.first.get(operator.group(0)) if operator else None
+    return ExportError(f"{name} exporter: {_first_line(e)}", code="UNSUPPORTED",
+                       where=f'submodule "{path}"' if path else type(model).__name__)
+
+
+def _submodule(model: Any, node: str) -> Optional[str]:
+    """"/layer1/layer1.0/conv1/Conv" -> "layer1.0.conv1" """
+    known = {n for n, _ in model.named_modules()}
+    path: List[str] = []
+    for part in node.strip("/").split("/")[:-1]:
+        pieces = part.split(".")
+        # a child of a Sequential repeats its parent's name: "layer1/layer1.0"
+        if path and pieces[:-1] == path[-(len(pieces) - 1):] and len(pieces) > 1:
+            path.append(pieces[-1])
+        else:
+            path.extend(pieces)
+    found = ".".join(path)
+    return found if found in known and found else None

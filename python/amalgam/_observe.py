@@ -1,0 +1,177 @@
+"""One eager forward pass of a module, watched: what an exporter would hide. Consumes the module and a batch,
+produces Observation; leaves the module as it was (see `unchanged`).
+
+Tracing bakes `if x.sum() > 0:` into the graph without a word that tells it from `if x.shape[1] > 3:`. Here the
+data are followed through every operation: where a value that depends on them becomes a Python number or
+decides a shape, the submodule and the source line are known.
+"""
+from __future__ import annotations
+
+import contextlib
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Set, Tuple
+
+from ._errors import ExportError
+
+# Operations whose result's value or shape Python, not the graph, goes on with.
+_DECIDING = {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal", "aten::nonzero",
+             "aten::masked_select", "aten::_unique2", "aten::unique_dim", "aten::unique_consecutive"}
+
+
+@dataclass
+class Observation:
+    """used: names of parameters that the output depends on; counters: integer buffers and what one step adds
+    to them (num_batches_tracked); first: operation -> the submodule that ran it first."""
+    output_shape: Tuple[int, ...] = ()
+    used: Set[str] = field(default_factory=set)
+    counters: Dict[str, int] = field(default_factory=dict)
+    first: Dict[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def unchanged(model: Any) -> Iterator[None]:
+    """Whatever happens inside, the module's flags, buffers and the random generators are as before."""
+    import torch
+    flags = [(m, m.training) for m in model.modules()]
+    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            for module, training in flags:
+                module.training = training
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    buffer.copy_(value)
+
+
+@contextlib.contextmanager
+def buffers_kept_while_traced(model: Any) -> Iterator[None]:
+    """Tracing runs the module in training form, which moves its running statistics, and the exporter writes
+    what it finds after that: so they go back at the forward's very end, unseen by the tracer."""
+    import torch
+    before = [(b, b.detach().clone()) for b in model.buffers()]
+
+    def put_back(_module: Any, _inputs: Any, _output: Any) -> None:
+        state = torch._C._get_tracing_state()
+        torch._C._set_tracing_state(None)
+        try:
+            with torch.no_grad():
+                for buffer, value in before:
+                    buffer.copy_(value)
+        finally:
+            torch._C._set_tracing_state(state)
+
+    handle = model.register_forward_hook(put_back)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _source_line() -> str:
+    """The line of the model's own code that is being run: the innermost that is not torch's or ours."""
+    for frame in reversed(traceback.extract_stack()):
+        path = frame.filename.replace("\\", "/")
+        if "/torch/" not in path and "/amalgam/_observe" not in path and not path.startswith("<"):
+            return f"{frame.filename}:{frame.lineno}: {(frame.line or '').strip()}"
+    return "unknown line"
+
+
+def _tensors(value: Any) -> List[Any]:
+    import torch
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [t for v in value for t in _tensors(v)] if isinstance(value, (tuple, list)) else []
+
+
+def _has_mask(args: Any) -> bool:
+    """Whether x[…] chooses by truth values: then the data decide how many are chosen."""
+    import torch
+    return any(t.dtype in (torch.bool, torch.uint8) for t in _tensors(list(args[1])))
+
+
+def _make_mode(x: Any, path: List[str], seen: Observation) -> Any:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Follow(TorchDispatchMode):
+        """Keeps every tensor that depends on x alive, so that its id stays its own."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.dependent: Dict[int, Any] = {id(x): x}
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            name = func._schema.name
+            seen.first.setdefault(name, path[-1])
+            depends = any(id(t) in self.dependent for t in _tensors([*args, *kwargs.values()]))
+            if depends and (name in _DECIDING or name == "aten::index" and _has_mask(args)):
+                raise ExportError(f"the data decide what is computed ({name}) at {_source_line()}",
+                                  code="UNSUPPORTED", where=_name(path[-1]),
+                                  hint="a graph computes the same for every sample: torch.where instead of if")
+            result = func(*args, **kwargs)
+            if depends:
+                for t in _tensors(result):
+                    self.dependent[id(t)] = t
+            return result
+
+    return Follow()
+
+
+def _name(path: str) -> str:
+    return f'submodule "{path}"' if path else "the module"
+
+
+def _watch_submodules(model: Any, path: List[str]) -> List[Any]:
+    """Hooks that keep path[-1] the submodule that is running."""
+    def leave(_module: Any, _inputs: Any, _output: Any) -> None:
+        path.pop()  # a hook that returns something would replace the output
+
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda _module, _inputs, n=name: path.append(n)))
+        handles.append(module.register_forward_hook(leave))
+    return handles
+
+
+def observe(model: Any, x: Any) -> Observation:
+    """Runs the module once in training form on x. ExportError where data decide what is computed, where it
+    fails, and where its output is not one tensor with x's batch."""
+    import torch
+    seen, path = Observation(), [""]
+    with unchanged(model):
+        model.train()
+        integers = {n: b for n, b in model.named_buffers() if b.dim() == 0 and not b.is_floating_point()}
+        before = {n: int(b) for n, b in integers.items()}
+        handles = _watch_submodules(model, path)
+        try:
+            with _make_mode(x, path, seen), torch.enable_grad():
+                output = model(x)
+        except ExportError:
+            raise
+        except Exception as e:
+            raise ExportError(f"fails on a batch of {list(x.shape)}: {type(e).__name__}: {e}",
+                              where=_name(path[-1])) from e
+        finally:
+            for handle in handles:
+                handle.remove()
+        _check_output(output, x)
+        seen.output_shape = tuple(output.shape[1:])
+        seen.counters = {n: int(b) - before[n] for n, b in integers.items() if int(b) > before[n]}
+        named = dict(model.named_parameters())
+        if output.requires_grad:
+            grads = torch.autograd.grad(output.sum(), list(named.values()), allow_unused=True)
+            seen.used = {n for n, g in zip(named, grads) if g is not None}
+    return seen
+
+
+def _check_output(output: Any, x: Any) -> None:
+    import torch
+    if not isinstance(output, torch.Tensor):
+        raise ExportError(f"gives {type(output).__name__}, expected one tensor", code="UNSUPPORTED",
+                          where="the module", hint="wrap it in a module whose forward returns the logits")
+    if output.dim() < 1 or output.shape[0] != x.shape[0]:
+        raise ExportError(f"gives {list(output.shape)} for a batch of {x.shape[0]}, expected the batch first",
+                          code="UNSUPPORTED", where="the module")

@@ -1,0 +1,73 @@
+/* Forms of normalisation and dropout. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "emit/emit_ops.h"
+
+/* PyTorch's momentum weighs the new value, ONNX's the old one: the shortest decimal m
+ * for which 1 - m is the attribute, which is what the module's author wrote. */
+static void add_momentum(amg_emit *e, float onnx_momentum)
+{
+    char text[32];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, 1 - (double)onnx_momentum);
+        if ((float)(1 - strtod(text, NULL)) == onnx_momentum) break;
+    }
+    amg_text_add(&e->out, "%s", text);
+}
+
+static void add_epsilon(amg_emit *e, const amg_emit_step *s)
+{
+    amg_text_float(&e->out, amg_attr_float(s->node, "epsilon", 1e-5f));
+}
+
+amg_status amg_emit_batch_norm(amg_emit *e, const amg_emit_step *s)
+{
+    amg_emit_format(e, s, "batch_norm(%0, %3, %4, %1, %2, self.training, ");
+    add_momentum(e, amg_attr_float(s->node, "momentum", 0.9f));
+    amg_text_add(&e->out, ", ");
+    add_epsilon(e, s);
+    amg_text_add(&e->out, ")");
+    return AMG_OK;
+}
+
+amg_status amg_emit_layer_norm(amg_emit *e, const amg_emit_step *s)
+{
+    const amg_value *w = amg_emit_in(e, s, 1);
+    if (w->rank < 1) return amg_emit_fail(e, s, "scale has no shape");
+    amg_emit_format(e, s, "F.layer_norm(%0, ");
+    amg_text_tuple(&e->out, w->rank, w->dims);
+    amg_emit_format(e, s, ", %1, %2, ");
+    add_epsilon(e, s);
+    amg_text_add(&e->out, ")");
+    return AMG_OK;
+}
+
+amg_status amg_emit_instance_norm(amg_emit *e, const amg_emit_step *s)
+{
+    amg_emit_format(e, s, "F.instance_norm(%0, weight=%1, bias=%2, eps=");
+    add_epsilon(e, s);
+    amg_text_add(&e->out, ")");
+    return AMG_OK;
+}
+
+amg_status amg_emit_group_norm(amg_emit *e, const amg_emit_step *s)
+{
+    amg_emit_format(e, s, "F.group_norm(%0, ");
+    amg_text_add(&e->out, "%lld", (long long)amg_attr_int(s->node, "num_groups", 1));
+    amg_emit_format(e, s, ", %1, %2, ");
+    add_epsilon(e, s);
+    amg_text_add(&e->out, ")");
+    return AMG_OK;
+}
+
+amg_status amg_emit_dropout(amg_emit *e, const amg_emit_step *s)
+{
+    double ratio = 0.5;
+    if (amg_emit_in(e, s, 1) && !amg_emit_number(amg_emit_in(e, s, 1), &ratio))
+        return amg_emit_fail(e, s, "its ratio is not a constant number");
+    amg_emit_format(e, s, "F.dropout(%0, ");
+    amg_text_float(&e->out, (float)ratio);
+    amg_text_add(&e->out, ", self.training)");
+    return AMG_OK;
+}

@@ -1,0 +1,43 @@
+/* A criterion: an objective (engine/trainer.h) worked out for one output of a planned
+ * graph and a source. Brings an output, its targets and its loss together; what trainer
+ * and evaluation share. */
+#ifndef AMG_ENGINE_CRITERION_H
+#define AMG_ENGINE_CRITERION_H
+
+#include "engine/batch.h"
+#include "engine/class_order.h"
+#include "engine/plan.h"
+#include "engine/trainer.h"
+
+typedef struct {
+    amg_objective objective;
+    int64_t count;              /* elements of the output of one sample */
+    int64_t classes, positions; /* cross entropy: it is [classes, positions] */
+} amg_criterion;
+
+/* Checks the objective against output output_index of a planned graph and the source's
+ * targets. The objective's strings stay borrowed. */
+AMG_MUST_CHECK amg_status amg_criterion_init(const amg_graph *planned, int output_index,
+                                             const amg_objective *objective,
+                                             const amg_source *source,
+                                             amg_criterion *out, amg_error *err);
+
+/* Bytes of the buffer that amg_criterion_loss gathers the targets of `samples` samples
+ * in; 0 in reconstruction. */
+AMG_MUST_CHECK amg_status amg_criterion_bytes(const amg_criterion *c, int64_t samples,
+                                              size_t *out, amg_error *err);
+
+/* Loss of the batch's first `samples` samples. output: what plan, made with the
+ * objective's target kept, computed of batch. order: of the classes. gathered: see
+ * amg_criterion_bytes. doutput (the output's shape) may be NULL. */
+amg_loss_result amg_criterion_loss(const amg_criterion *c, const amg_batch *batch,
+                                   int64_t samples, const amg_plan *plan,
+                                   const float *output, const amg_class_order *order,
+                                   float label_smoothing, void *gathered,
+                                   float *doutput);
+
+/* hits as a fraction of what `samples` samples hold to be classified; NaN where that is
+ * nothing. */
+double amg_criterion_accuracy(const amg_criterion *c, double hits, double samples);
+
+#endif

@@ -1,0 +1,178 @@
+/* Elementwise functions whose gradient is taken from their input: Gelu, Erf, Exp, Log,
+ * Sqrt, Neg, Abs, Reciprocal, Pow with a constant exponent. In any channel blocking
+ * without padding, which most of them would not leave zero; row-major otherwise. */
+#include <math.h>
+#include <string.h>
+
+#include "base/parallel.h"
+#include "engine/kernel.h"
+
+#define GRAIN 4096
+
+/* GELU_TANH: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+#define SQRT_2_BY_PI 0.79788456080286535588f
+#define SQRT_1_BY_2 0.70710678118654752440f
+#define TWO_BY_SQRT_PI 1.12837916709551257390f
+#define ONE_BY_SQRT_2PI 0.39894228040143267794f
+#define CUBE 0.044715f
+
+typedef struct {
+    amg_op op;
+    bool approximate; /* Gelu by tanh */
+    float exponent;   /* Pow */
+    int64_t count;
+    const amg_layout *layout;
+} math_state;
+
+typedef struct {
+    const math_state *s;
+    float *dst;
+    const float *x, *dy;
+} context;
+
+static float gelu(float x, bool approximate)
+{
+    if (approximate)
+        return 0.5f * x * (1 + tanhf(SQRT_2_BY_PI * (x + CUBE * x * x * x)));
+    return 0.5f * x * (1 + erff(x * SQRT_1_BY_2));
+}
+
+static float gelu_slope(float x, bool approximate)
+{
+    if (approximate) {
+        float t = tanhf(SQRT_2_BY_PI * (x + CUBE * x * x * x));
+        float inner = SQRT_2_BY_PI * (1 + 3 * CUBE * x * x);
+        return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * inner;
+    }
+    return 0.5f * (1 + erff(x * SQRT_1_BY_2)) +
+           x * expf(-0.5f * x * x) * ONE_BY_SQRT_2PI;
+}
+
+static float power(float x, float e)
+{
+    if (e == 2) return x * x;
+    if (e == 3) return x * x * x;
+    if (e == 0.5f) return sqrtf(x);
+    return powf(x, e);
+}
+
+static void forward_range(void *arg, int64_t begin, int64_t end)
+{
+    const context *c = arg;
+    const math_state *s = c->s;
+    const float *x = c->x;
+    float *y = c->dst;
+#define EACH(expression)                                                               \
+    for (int64_t i = begin; i < end; i++) y[i] = (expression);                         \
+    break
+    switch (s->op) {
+    case AMG_OP_GELU: EACH(gelu(x[i], s->approximate));
+    case AMG_OP_ERF: EACH(erff(x[i]));
+    case AMG_OP_EXP: EACH(expf(x[i]));
+    case AMG_OP_LOG: EACH(logf(x[i]));
+    case AMG_OP_SQRT: EACH(sqrtf(x[i]));
+    case AMG_OP_NEG: EACH(-x[i]);
+    case AMG_OP_ABS: EACH(fabsf(x[i]));
+    case AMG_OP_RECIPROCAL: EACH(1 / x[i]);
+    default: EACH(power(x[i], s->exponent));
+    }
+}
+
+static void backward_range(void *arg, int64_t begin, int64_t end)
+{
+    const context *c = arg;
+    const math_state *s = c->s;
+    const float *x = c->x, *dy = c->dy;
+    float *y = c->dst, e = s->exponent;
+    switch (s->op) {
+    case AMG_OP_GELU: EACH(dy[i] * gelu_slope(x[i], s->approximate));
+    case AMG_OP_ERF: EACH(dy[i] * TWO_BY_SQRT_PI * expf(-x[i] * x[i]));
+    case AMG_OP_EXP: EACH(dy[i] * expf(x[i]));
+    case AMG_OP_LOG: EACH(dy[i] / x[i]);
+    case AMG_OP_SQRT: EACH(dy[i] / (2 * sqrtf(x[i])));
+    case AMG_OP_NEG: EACH(-dy[i]);
+    case AMG_OP_ABS: EACH(x[i] > 0 ? dy[i] : x[i] < 0 ? -dy[i] : 0 * x[i]);
+    case AMG_OP_RECIPROCAL: EACH(-dy[i] / (x[i] * x[i]));
+    default: EACH(e == 0 ? 0 : dy[i] * e * power(x[i], e - 1));
+    }
+#undef EACH
+}
+
+static void run_forward(const amg_call *call)
+{
+    const math_state *s = call->self;
+    context c = {.s = s, .dst = call->ptr[0], .x = call->ptr[1]};
+    amg_parallel_for(s->count, GRAIN, forward_range, &c);
+}
+
+static void run_backward(const amg_call *call)
+{
+    const math_state *s = call->self;
+    context c = {s, call->ptr[0], call->ptr[2], call->ptr[1]};
+    amg_parallel_for(s->count, GRAIN, backward_range, &c);
+}
+
+static void find_exponent(amg_plan *p, int node, float *out)
+{
+    int value = amg_plan_input_value(p, node, 1);
+    const amg_tensor *t = amg_plan_constant(p, value);
+    int64_t whole;
+    if (t && t->dtype == AMG_F32 && amg_tensor_count(t) == 1)
+        *out = *(const float *)t->data;
+    else if (amg_plan_ints(p, value, 1, &whole) == 1)
+        *out = (float)whole;
+    else
+        amg_plan_fail(p, node, AMG_UNSUPPORTED, "exponent is not one constant number");
+}
+
+static void find_approximation(amg_plan *p, int node, bool *out)
+{
+    const char *how = amg_attr_string(amg_plan_node(p, node), "approximate", "none");
+    *out = strcmp(how, "tanh") == 0;
+    if (!*out && strcmp(how, "none") != 0)
+        amg_plan_fail(p, node, AMG_UNSUPPORTED,
+                      "approximate is \"%.40s\", expected \"none\" or \"tanh\"", how);
+}
+
+/* The input's own layout unless it pads channels. */
+static const amg_layout *choose_layout(amg_plan *p, int x)
+{
+    const amg_layout *own = amg_plan_layout(p, x);
+    amg_geometry g;
+    if (!own || (amg_layout_geometry(own, &g) && g.blocks * g.block == g.channels))
+        return own;
+    return amg_plan_plain(p, x);
+}
+
+void amg_math_forward(amg_plan *p, int node)
+{
+    const amg_node *n = amg_plan_node(p, node);
+    int x = n->inputs[0], y = n->outputs[0];
+    math_state *s = amg_plan_alloc(p, 1, sizeof *s);
+    if (!s) return;
+    s->op = n->op;
+    if (n->op == AMG_OP_POW) find_exponent(p, node, &s->exponent);
+    if (n->op == AMG_OP_GELU) find_approximation(p, node, &s->approximate);
+    if (amg_plan_value(p, x)->dtype != AMG_F32)
+        amg_plan_fail(p, node, AMG_UNSUPPORTED, "input is %s, expected F32",
+                      amg_dtype_name(amg_plan_value(p, x)->dtype));
+    s->layout = choose_layout(p, x);
+    if (p->status) return;
+    s->count = (int64_t)(amg_layout_bytes(s->layout) / sizeof(float));
+    p->nodes[node].self = s;
+    int in = amg_plan_read(p, node, x, s->layout);
+    int out = amg_plan_define(p, y, s->layout);
+    amg_emit_kernel(p, node, "math", run_forward, s, 2, (int[]){out, in});
+}
+
+void amg_math_backward(amg_plan *p, int node)
+{
+    const math_state *s = p->nodes[node].self;
+    int x = amg_plan_input_value(p, node, 0);
+    int dy = amg_plan_grad(p, node, NULL);
+    int dx =
+        amg_plan_grad_exclusive(p, node) ? dy : amg_plan_grad_target(p, x, s->layout);
+    amg_emit_kernel(p, node, "math backward", run_backward, s, 3,
+                    (int[]){dx, dy, amg_plan_read(p, node, x, s->layout)});
+    amg_plan_give_grad(p, node, x, dx, s->layout);
+}

@@ -1,0 +1,120 @@
+/* The cells of LSTM and GRU, and their gradients: what one step does to one sample once
+ * its products with the weights are there. Pure loops, split by samples.
+ *
+ *   LSTM   c = f c' + i g,  h = o tanh(c)          i, o, f sigmoid, g tanh
+ *   GRU    h = (1 - z) n + z h'                    z, r sigmoid, n = tanh(xn + r hn)
+ */
+#include <math.h>
+#include <stddef.h>
+
+#include "base/parallel.h"
+#include "engine/recurrent.h"
+
+static float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+
+static void lstm_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    for (int64_t r = begin; r < end; r++) {
+        float *gate = s->gates + r * s->gate_stride;
+        float *c = s->cells + r * s->state_stride, *out = s->out + r * s->out_stride;
+        const float *last = s->last_cells ? s->last_cells + r * s->state_stride : NULL;
+        for (int64_t k = 0; k < h; k++) {
+            float in = sigmoid(gate[k]), o = sigmoid(gate[h + k]);
+            float f = sigmoid(gate[2 * h + k]), g = tanhf(gate[3 * h + k]);
+            c[k] = (last ? f * last[k] : 0) + in * g;
+            out[k] = o * tanhf(c[k]);
+            gate[k] = in;
+            gate[h + k] = o;
+            gate[2 * h + k] = f;
+            gate[3 * h + k] = g;
+        }
+    }
+}
+
+static void lstm_gradient_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    for (int64_t r = begin; r < end; r++) {
+        float *gate = s->gates + r * s->gate_stride;
+        const float *c = s->cells + r * s->state_stride;
+        const float *last = s->last_cells ? s->last_cells + r * s->state_stride : NULL;
+        float *dh = s->dh + r * h, *dc = s->dc + r * h;
+        for (int64_t k = 0; k < h; k++) {
+            float in = gate[k], o = gate[h + k], f = gate[2 * h + k];
+            float g = gate[3 * h + k], t = tanhf(c[k]);
+            float d = dc[k] + dh[k] * o * (1 - t * t);
+            gate[k] = d * g * in * (1 - in);
+            gate[h + k] = dh[k] * t * o * (1 - o);
+            gate[2 * h + k] = last ? d * last[k] * f * (1 - f) : 0;
+            gate[3 * h + k] = d * in * (1 - g * g);
+            dc[k] = d * f;
+            dh[k] = 0;
+        }
+    }
+}
+
+static void gru_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    for (int64_t r = begin; r < end; r++) {
+        float *gate = s->gates + r * s->gate_stride;
+        float *hid = s->hidden_gates + r * s->gate_stride;
+        float *out = s->out + r * s->out_stride;
+        const float *last = s->last_out ? s->last_out + r * s->out_stride : NULL;
+        if (s->hidden_bias)
+            for (int64_t k = 0; k < 3 * h; k++) hid[k] += s->hidden_bias[k];
+        for (int64_t k = 0; k < h; k++) {
+            float z = sigmoid(gate[k] + hid[k]);
+            float reset = sigmoid(gate[h + k] + hid[h + k]);
+            float n = tanhf(gate[2 * h + k] + reset * hid[2 * h + k]);
+            out[k] = (1 - z) * n + (last ? z * last[k] : 0);
+            gate[k] = z;
+            gate[h + k] = reset;
+            gate[2 * h + k] = n;
+        }
+    }
+}
+
+static void gru_gradient_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    for (int64_t r = begin; r < end; r++) {
+        float *gate = s->gates + r * s->gate_stride;
+        float *hid = s->hidden_gates + r * s->gate_stride, *dh = s->dh + r * h;
+        const float *last = s->last_out ? s->last_out + r * s->out_stride : NULL;
+        for (int64_t k = 0; k < h; k++) {
+            float z = gate[k], reset = gate[h + k], n = gate[2 * h + k];
+            float dn = dh[k] * (1 - z) * (1 - n * n);
+            float dz = dh[k] * ((last ? last[k] : 0) - n) * z * (1 - z);
+            float dr = dn * hid[2 * h + k] * reset * (1 - reset);
+            gate[k] = hid[k] = dz;
+            gate[h + k] = hid[h + k] = dr;
+            gate[2 * h + k] = dn;
+            hid[2 * h + k] = dn * reset;
+            dh[k] *= z;
+        }
+    }
+}
+
+#define GRAIN_VALUES 4096
+
+static void each_row(const amg_recurrent_step *s, amg_range_fn fn)
+{
+    amg_recurrent_step copy = *s;
+    amg_parallel_for(s->shape->n, GRAIN_VALUES / s->shape->hidden + 1, fn, &copy);
+}
+
+void amg_recurrent_cell(const amg_recurrent_step *s)
+{
+    each_row(s, s->shape->gru ? gru_range : lstm_range);
+}
+
+void amg_recurrent_cell_gradient(const amg_recurrent_step *s)
+{
+    each_row(s, s->shape->gru ? gru_gradient_range : lstm_gradient_range);
+}

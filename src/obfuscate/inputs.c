@@ -1,0 +1,258 @@
+/* Opening and checking the data of a job. Consumes specs or open data sets and the
+ * model, produces data sets that fit it; whatever does not fit is refused here, before
+ * work is spent on it. Knows no secret. */
+#include "obfuscate/inputs.h"
+
+#include <string.h>
+
+/* One data set, as its errors call it. */
+typedef struct {
+    const char *name; /* the spec, or the source */
+    const amg_dataset_info *info;
+} named_set;
+
+static named_set name_set(const char *spec, const amg_dataset *ds)
+{
+    return (named_set){spec ? spec : amg_dataset_source(ds), amg_dataset_get_info(ds)};
+}
+
+static const char *sample_text(const amg_dataset_info *info, char buf[AMG_SHAPE_TEXT])
+{
+    return amg_shape_text(info->dtype, info->rank, info->dims, buf);
+}
+
+static const char *target_text(const amg_dataset_info *info, char buf[AMG_SHAPE_TEXT])
+{
+    if (info->target_dtype == AMG_DTYPE_NONE) return "none";
+    return amg_shape_text(info->target_dtype, info->target_rank, info->target_dims,
+                          buf);
+}
+
+/* Shape of one sample of a model's input or output. */
+static const char *value_text(const amg_value *v, char buf[AMG_SHAPE_TEXT])
+{
+    return amg_shape_text(v->dtype, v->rank - 1, v->dims + 1, buf);
+}
+
+static int64_t product(int rank, const int64_t *dims)
+{
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++) n *= dims[i];
+    return n;
+}
+
+static bool same_dims(int rank, const int64_t *dims, int other_rank,
+                      const int64_t *other)
+{
+    return rank == other_rank && memcmp(dims, other, (size_t)rank * sizeof *dims) == 0;
+}
+
+/* A flat input takes any layout, any other only its own: HWC data for a CHW model have
+ * as many values, and train on nonsense. */
+static amg_status check_samples(const amg_graph *g, const char *model, named_set set,
+                                amg_error *err)
+{
+    const amg_dataset_info *info = set.info;
+    const amg_value *in = &g->values[g->inputs[0]];
+    char want[AMG_SHAPE_TEXT], have[AMG_SHAPE_TEXT];
+    const bool flat = in->rank == 2 && in->dims[1] == product(info->rank, info->dims);
+    if (in->rank >= 2 &&
+        (flat || amg_dataset_shape_fits(info, in->rank - 1, in->dims + 1)))
+        return AMG_OK;
+    return amg_fail(err, AMG_MISMATCH, -1, set.name, "samples are %s, %s expects %s",
+                    sample_text(info, have), model,
+                    in->rank > 0 ? value_text(in, want) : "no batch");
+}
+
+/* Output [N, classes, dims…] for a target of dims. */
+static amg_status check_classes(const amg_value *out, const char *model, named_set set,
+                                amg_error *err)
+{
+    const amg_dataset_info *info = set.info;
+    char have[AMG_SHAPE_TEXT], target[AMG_SHAPE_TEXT];
+    if (info->target_dtype != AMG_I32) {
+        amg_fail(err, AMG_MISMATCH, -1, set.name,
+                 "targets are %s, expected class labels for classification",
+                 target_text(info, target));
+        amg_hint(err, info->target_dtype == AMG_F32
+                          ? "numbers to predict are the task regression"
+                          : "a model that gives back its input is the task "
+                            "reconstruction");
+        return AMG_MISMATCH;
+    }
+    if (out->rank < 2 ||
+        !same_dims(out->rank - 2, out->dims + 2, info->target_rank, info->target_dims))
+        return amg_fail(err, AMG_MISMATCH, -1, set.name,
+                        "targets are %s, %s gives %s, expected [classes, dims of a "
+                        "target]",
+                        target_text(info, target), model,
+                        out->rank > 0 ? value_text(out, have) : "one number");
+    if (out->dims[1] >= info->num_classes) return AMG_OK;
+    amg_fail(err, AMG_MISMATCH, -1, set.name, "has %lld classes, %s gives %s",
+             (long long)info->num_classes, model,
+             amg_shape_text(out->dtype, out->rank, out->dims, have));
+    amg_hint(err, "the model's last layer needs one output for each class");
+    return AMG_MISMATCH;
+}
+
+static amg_status check_numbers(const amg_value *out, const char *model, named_set set,
+                                amg_error *err)
+{
+    const amg_dataset_info *info = set.info;
+    char have[AMG_SHAPE_TEXT], target[AMG_SHAPE_TEXT];
+    if (info->target_dtype == AMG_F32 && out->rank >= 1 &&
+        same_dims(out->rank - 1, out->dims + 1, info->target_rank, info->target_dims))
+        return AMG_OK;
+    amg_fail(err, AMG_MISMATCH, -1, set.name,
+             "targets are %s, regression with %s expects %s", target_text(info, target),
+             model, out->rank > 0 ? value_text(out, have) : "one number");
+    if (info->target_dtype == AMG_F32 && out->rank == 2 && out->dims[1] == 1 &&
+        info->target_rank == 0)
+        amg_hint(err, "give each target a dim of its own: y.reshape(-1, 1)");
+    return AMG_MISMATCH;
+}
+
+/* The output is compared with the input as the network sees it. */
+static amg_status check_output(const amg_graph *g, const char *model, amg_error *err)
+{
+    const amg_value *in = &g->values[g->inputs[0]], *out = &g->values[g->outputs[0]];
+    char have[AMG_SHAPE_TEXT], want[AMG_SHAPE_TEXT];
+    if (in->dtype == AMG_F32 && same_dims(in->rank, in->dims, out->rank, out->dims))
+        return AMG_OK;
+    return amg_fail(err, AMG_MISMATCH, -1, model,
+                    "gives %s, reconstruction of its input needs %s%s",
+                    out->rank > 0 ? value_text(out, have) : "one number",
+                    in->rank > 0 ? value_text(in, want) : "a batch",
+                    in->dtype == AMG_F32 ? "" : " of floats");
+}
+
+/* One of the owner's own sets against model and task. */
+static amg_status check_data(const amg_graph *g, const char *model, amg_task task,
+                             named_set set, amg_error *err)
+{
+    const amg_value *out = &g->values[g->outputs[0]];
+    amg_status st = check_samples(g, model, set, err);
+    if (st) return st;
+    switch (task) {
+    case AMG_TASK_CLASSIFICATION: return check_classes(out, model, set, err);
+    case AMG_TASK_REGRESSION: return check_numbers(out, model, set, err);
+    case AMG_TASK_RECONSTRUCTION: break;
+    }
+    return check_output(g, model, err);
+}
+
+/* Covers have samples and targets of the training data's shape; of classes they may
+ * have more or fewer. */
+static amg_status check_covers(named_set train, named_set pool, amg_task task,
+                               amg_error *err)
+{
+    const amg_dataset_info *a = pool.info, *b = train.info;
+    char have[AMG_SHAPE_TEXT], want[AMG_SHAPE_TEXT];
+    if (a->dtype != b->dtype || !same_dims(a->rank, a->dims, b->rank, b->dims))
+        return amg_fail(err, AMG_MISMATCH, -1, pool.name,
+                        "samples of the covers are %s, expected %s as in the training "
+                        "data",
+                        sample_text(a, have), sample_text(b, want));
+    if (task == AMG_TASK_RECONSTRUCTION ||
+        (a->target_dtype == b->target_dtype &&
+         same_dims(a->target_rank, a->target_dims, b->target_rank, b->target_dims)))
+        return AMG_OK;
+    return amg_fail(err, AMG_MISMATCH, -1, pool.name,
+                    "targets of the covers are %s, expected %s as in the training data",
+                    target_text(a, have), target_text(b, want));
+}
+
+/* Noise is drawn for images. */
+static amg_status check_paper(named_set train, amg_error *err)
+{
+    char have[AMG_SHAPE_TEXT];
+    const amg_dataset_info *info = train.info;
+    if (info->dtype != AMG_I32 && (info->rank == 2 || info->rank == 3)) return AMG_OK;
+    amg_fail(err, AMG_UNSUPPORTED, -1, train.name,
+             "samples are %s, paper mode takes images: streams mode only",
+             sample_text(info, have));
+    amg_hint(err, "--decoys-from POOL instead of noise");
+    return AMG_UNSUPPORTED;
+}
+
+/* Whether the data's type can be made the model's: building it says. */
+static amg_status check_feed(const amg_graph *g, const amg_obfuscate_options *o,
+                             amg_dtype dtype, amg_error *err)
+{
+    amg_preprocess pre = o->preprocess;
+    amg_graph *fed = NULL;
+    pre.data_dtype = dtype;
+    const amg_status st = amg_graph_with_preprocess(g, &pre, &fed, err);
+    amg_graph_free(fed);
+    return st;
+}
+
+static amg_task choose_task(const amg_obfuscate_options *o,
+                            const amg_dataset_info *train)
+{
+    if (!o->task_by_data) return o->task;
+    return train->target_dtype == AMG_F32 ? AMG_TASK_REGRESSION
+                                          : AMG_TASK_CLASSIFICATION;
+}
+
+static amg_status check_all(const amg_obfuscate_options *o, const amg_graph *g,
+                            const amg_inputs *in, amg_error *err)
+{
+    const named_set train = name_set(o->train, in->train);
+    amg_status st = check_data(g, o->model, in->task, train, err);
+    if (!st && o->mode == AMG_MODE_PAPER) st = check_paper(train, err);
+    if (!st) st = check_feed(g, o, train.info->dtype, err);
+    if (!st && in->val)
+        st = check_data(g, o->model, in->task, name_set(o->val, in->val), err);
+    if (!st && in->covers)
+        st = check_covers(train, name_set(o->covers, in->covers), in->task, err);
+    if (!st && in->val_covers)
+        st =
+            check_covers(train, name_set(o->val_covers, in->val_covers), in->task, err);
+    return st;
+}
+
+static void count_classes(const amg_graph *g, amg_inputs *in)
+{
+    const amg_dataset *pools[] = {in->covers, in->val_covers};
+    in->num_classes = in->cover_classes = 1;
+    if (in->task != AMG_TASK_CLASSIFICATION) return;
+    in->num_classes = in->cover_classes = g->values[g->outputs[0]].dims[1];
+    for (int i = 0; i < 2; i++)
+        if (pools[i] && amg_dataset_get_info(pools[i])->num_classes > in->cover_classes)
+            in->cover_classes = amg_dataset_get_info(pools[i])->num_classes;
+}
+
+amg_status amg_inputs_open(const amg_obfuscate_options *o, const amg_graph *model,
+                           amg_inputs *out, amg_error *err)
+{
+    amg_inputs in = {.train = o->train_set,
+                     .val = o->val_set,
+                     .covers = o->cover_set,
+                     .val_covers = o->val_cover_set};
+    const char *const specs[4] = {o->train, o->val, o->covers, o->val_covers};
+    amg_dataset **const sets[4] = {&in.train, &in.val, &in.covers, &in.val_covers};
+    amg_status st = AMG_OK;
+    for (int i = 0; !st && i < 4; i++) {
+        if (*sets[i] || !specs[i]) continue;
+        st = amg_dataset_open(specs[i], sets[i], err);
+        if (!st) in.opened[i] = *sets[i];
+    }
+    if (!st) {
+        in.task = choose_task(o, amg_dataset_get_info(in.train));
+        st = check_all(o, model, &in, err);
+    }
+    if (!st) {
+        count_classes(model, &in);
+        *out = in;
+    } else {
+        amg_inputs_close(&in);
+    }
+    return st;
+}
+
+void amg_inputs_close(amg_inputs *in)
+{
+    for (int i = 0; i < 4; i++) amg_dataset_close(in->opened[i]);
+    *in = (amg_inputs){0};
+}

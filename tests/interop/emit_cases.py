@@ -1,0 +1,284 @@
+"""Small ONNX graphs for test_emit.py: each operator's corners, and the groups of nodes that
+become one PyTorch function. Reference: onnxruntime.
+
+    for case in CASES: case.name, case.model() -> onnx.ModelProto, case.x() -> input array,
+                       case.form: text that model.py must contain ("" if none is asked for)
+"""
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+
+
+class Case:
+    """One graph: x -> nodes -> y. weights: {name: shape or array}; a shape is filled at
+    random. nodes: (op, inputs, outputs, attributes)."""
+
+    def __init__(self, name, nodes, x, weights=None, form="", opset=OPSET, positive=False,
+                 integers=None):
+        self.name, self.nodes, self.shape, self.form, self.opset = name, nodes, x, form, opset
+        self.positive, self.integers = positive, integers
+        rng = np.random.default_rng(3)
+        self.weights = {
+            n: w if isinstance(w, np.ndarray)
+            else (rng.uniform(0.2, 1, w) if "var" in n else rng.normal(0, 0.5, w))
+            .astype(np.float32)
+            for n, w in (weights or {}).items()}
+
+    def x(self):
+        rng = np.random.default_rng(4)
+        if self.integers:
+            return rng.integers(0, self.integers, self.shape).astype(np.int64)
+        values = rng.uniform(0.1, 2, self.shape) if self.positive else rng.normal(
+            0, 2, self.shape)
+        return values.astype(np.float32)
+
+    def model(self):
+        nodes = [helper.make_node(op, ins.split(",") if ins else [], outs.split(","), **attrs)
+                 for op, ins, outs, attrs in self.nodes]
+        kind = TensorProto.INT64 if self.integers else TensorProto.FLOAT
+        graph = helper.make_graph(
+            nodes, "case",
+            [helper.make_tensor_value_info("x", kind, ["N", *self.shape[1:]])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(w, n) for n, w in self.weights.items()])
+        return helper.make_model(graph, ir_version=8,
+                                 opset_imports=[helper.make_opsetid("", self.opset)])
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+def number(value):
+    return np.array(value, np.float32)
+
+
+IMAGE = (2, 4, 9, 7)
+CONV = {"w": (6, 4, 3, 3), "b": (6,)}
+WINDOW = {"kernel_shape": [3, 3]}
+
+
+def conv(name, form, weights=None, **attributes):
+    return Case(f"Conv {name}", [("Conv", "x,w,b", "y", attributes)], IMAGE, weights or CONV, form)
+
+
+def pool(op, name, form, x=IMAGE, **attributes):
+    return Case(f"{op} {name}", [(op, "x", "y", attributes)], x, None, form)
+
+
+def unary(op, form, positive=False, opset=OPSET, **attributes):
+    return Case(f"{op} {attributes or ''}", [(op, "x", "y", attributes)], (2, 3, 5), None, form,
+                positive=positive, opset=opset)
+
+
+def move(name, nodes, x, weights, form=""):
+    return Case(name, nodes, x, weights, form)
+
+
+def resize(name, form, weights, inputs, **attributes):
+    return Case(f"Resize {name}", [("Resize", inputs, "y", attributes)], (2, 3, 4, 6), weights,
+                form)
+
+
+def recurrent(op, gates, bias, directions):
+    weights = {"w": (directions, gates * 5, 3), "r": (directions, gates * 5, 5)}
+    if bias:
+        weights["b"] = (directions, 2 * gates * 5)
+    attributes = {"hidden_size": 5}
+    if directions == 2:
+        attributes["direction"] = "bidirectional"
+    if op == "GRU":
+        attributes["linear_before_reset"] = 1
+    nodes = [("Transpose", "x", "t", {"perm": [1, 0, 2]}),
+             (op, "t,w,r,b" if bias else "t,w,r", "y_all", attributes),
+             ("Transpose", "y_all", "y", {"perm": [2, 0, 1, 3]})]
+    title = f"{op} {'with' if bias else 'without'} bias, {directions} directions"
+    return Case(title, nodes, (2, 7, 3), weights, f"{op.lower()}(")
+
+
+def norm_parts(square):
+    return [("ReduceMean", "x", "m", {"axes": [-1]}), ("Sub", "x,m", "d", {}), *square,
+            ("ReduceMean", "q", "var", {"axes": [-1]}), ("Add", "var,eps", "e", {}),
+            ("Sqrt", "e", "s", {}), ("Div", "d,s", "n", {}), ("Mul", "n,w", "g", {}),
+            ("Add", "g,b", "z", {}), ("Flatten", "z", "f", {}), ("Gemm", "f,k", "y", {"transB": 1})]
+
+
+NORM = {"w": (6,), "b": (6,), "k": (3, 24), "eps": number(1e-5), "two": number(2)}
+LINEAR = {"w": (5, 6), "b": (5,), "flat": ints(-1, 6), "back": ints(-1, 4, 5)}
+GELU = {"r": number(2 ** 0.5), "one": number(1), "half": number(0.5)}
+
+CASES = [
+    conv("plain", "F.conv2d(x, self.w, self.b)"),
+    conv("even pads", "padding=(1, 2)", pads=[1, 2, 1, 2], strides=[2, 1]),
+    conv("uneven pads", "F.pad(x, (2, 1, 0, 3))", pads=[0, 2, 3, 1]),
+    conv("dilation", "dilation=(2, 1)", dilations=[2, 1], pads=[2, 1, 2, 1]),
+    conv("SAME_UPPER", "F.pad(x, (", auto_pad="SAME_UPPER", strides=[2, 2],
+         weights={"w": (6, 4, 2, 2), "b": (6,)}),
+    conv("SAME_LOWER", "", auto_pad="SAME_LOWER", strides=[2, 2],
+         weights={"w": (6, 4, 2, 2), "b": (6,)}),
+    conv("groups", "groups=2", weights={"w": (6, 2, 3, 3), "b": (6,)}, group=2),
+    Case("Conv no bias", [("Conv", "x,w", "y", {})], IMAGE, {"w": (6, 4, 3, 3)},
+         "F.conv2d(x, self.w)"),
+    Case("ConvTranspose stride", [("ConvTranspose", "x,w,b", "y", {"strides": [2, 2]})], IMAGE,
+         {"w": (4, 6, 2, 2), "b": (6,)}, "F.conv_transpose2d(x, self.w, self.b, stride=(2, 2))"),
+    Case("ConvTranspose all", [("ConvTranspose", "x,w,b", "y", {
+        "strides": [2, 3], "pads": [1, 0, 1, 0], "output_padding": [1, 2], "group": 2,
+        "dilations": [1, 2]})], IMAGE, {"w": (4, 3, 3, 3), "b": (6,)}, "output_padding=(1, 2)"),
+    Case("ConvTranspose uneven pads", [("ConvTranspose", "x,w", "y", {
+        "strides": [2, 2], "pads": [0, 1, 1, 0]})], IMAGE, {"w": (4, 6, 3, 3)}, "F.pad("),
+    pool("MaxPool", "plain", "F.max_pool2d(x, (3, 3), (2, 2))", strides=[2, 2], **WINDOW),
+    pool("MaxPool", "pads", "padding=(1, 1)", strides=[2, 2], pads=[1, 1, 1, 1], **WINDOW),
+    pool("MaxPool", "uneven pads", "F.pad(", strides=[2, 2], pads=[0, 1, 2, 0], **WINDOW),
+    pool("MaxPool", "ceil_mode", "ceil_mode=True", (2, 4, 8, 6), strides=[2, 2], ceil_mode=1,
+         **WINDOW),
+    pool("AveragePool", "plain", "F.avg_pool2d(x, (2, 2), (2, 2))", kernel_shape=[2, 2],
+         strides=[2, 2]),
+    pool("AveragePool", "pads excluded", "count_include_pad=False", pads=[1, 1, 1, 1],
+         strides=[2, 2], **WINDOW),
+    pool("AveragePool", "pads included", "padding=(1, 1))", pads=[1, 1, 1, 1], strides=[2, 2],
+         count_include_pad=1, **WINDOW),
+    pool("AveragePool", "uneven pads excluded", "torch.ones_like", pads=[0, 1, 1, 0],
+         strides=[2, 2], **WINDOW),
+    pool("AveragePool", "uneven pads included", "torch.ones_like", pads=[0, 1, 1, 0],
+         strides=[2, 2], count_include_pad=1, **WINDOW),
+    pool("AveragePool", "ceil_mode", "ceil_mode=True", (2, 4, 8, 6), strides=[2, 2],
+         ceil_mode=1, **WINDOW),
+    pool("GlobalAveragePool", "", "F.adaptive_avg_pool2d(x, 1)"),
+    Case("BatchNormalization", [("BatchNormalization", "x,w,b,mean,var", "y",
+                                 {"epsilon": 1e-3, "momentum": 0.99})], IMAGE,
+         {"w": (4,), "b": (4,), "mean": (4,), "var": (4,)},
+         "batch_norm(x, self.mean, self.var, self.w, self.b, self.training, 0.01, 0.001)"),
+    Case("BatchNormalization 2-d", [("BatchNormalization", "x,w,b,mean,var", "y", {})], (8, 4),
+         {"w": (4,), "b": (4,), "mean": (4,), "var": (4,)}, "self.training, 0.1, 1e-05)"),
+    Case("LayerNormalization", [("LayerNormalization", "x,w,b", "y", {"axis": -2})], (2, 3, 4, 5),
+         {"w": (4, 5), "b": (4, 5)}, "F.layer_norm(x, (4, 5), self.w, self.b, 1e-05)"),
+    Case("LayerNormalization no bias", [("LayerNormalization", "x,w", "y", {})], (2, 3, 5),
+         {"w": (5,)}, "F.layer_norm(x, (5,), self.w, None, 1e-05)"),
+    Case("InstanceNormalization", [("InstanceNormalization", "x,w,b", "y", {})], IMAGE,
+         {"w": (4,), "b": (4,)}, "F.instance_norm("),
+    Case("GroupNormalization", [("GroupNormalization", "x,w,b", "y", {"num_groups": 2})], IMAGE,
+         {"w": (4,), "b": (4,)}, "F.group_norm(x, 2, self.w, self.b, 1e-05)", opset=21),
+    Case("Gemm transB", [("Gemm", "x,w,b", "y", {"transB": 1})], (3, 6), {"w": (5, 6), "b": (5,)},
+         "F.linear(x, self.w, self.b)"),
+    Case("Gemm", [("Gemm", "x,w,b", "y", {})], (3, 6), {"w": (6, 5), "b": (5,)},
+         "torch.addmm(self.b, x, self.w)"),
+    Case("Gemm no bias", [("Gemm", "x,w", "y", {"transB": 1})], (3, 6), {"w": (5, 6)},
+         "F.linear(x, self.w)"),
+    Case("linear layer of three dims", [
+        ("Reshape", "x,flat", "t", {}), ("Gemm", "t,w,b", "u", {"transB": 1}),
+        ("Reshape", "u,back", "y", {})], (2, 4, 6), LINEAR, "y = F.linear(x, self.w, self.b)"),
+    Case("MatMul of activations", [
+        ("Transpose", "x", "t", {"perm": [0, 2, 1]}), ("MatMul", "x,t", "y", {})], (2, 4, 6), None,
+        "torch.matmul(x, t)"),
+    Case("MatMul by a parameter", [("MatMul", "x,w", "y", {})], (2, 4, 6), {"w": (6, 5)}),
+    Case("Add, Sub, Mul, Div", [
+        ("Mul", "x,a", "t", {}), ("Sub", "t,mean3", "u", {}), ("Div", "u,std3", "v", {}),
+        ("Add", "v,x", "y", {})], (2, 3, 4, 4),
+        {"a": number(1 / 255), "mean3": np.array([.1, .2, .3], np.float32).reshape(1, 3, 1, 1),
+         "std3": np.array([.5, .6, .7], np.float32).reshape(1, 3, 1, 1)}, "x * 0.003921569"),
+    unary("Relu", "F.relu(x)"), unary("LeakyRelu", "F.leaky_relu(x, 0.2)", alpha=0.2),
+    unary("Sigmoid", "torch.sigmoid(x)"), unary("Tanh", "torch.tanh(x)"),
+    unary("Elu", "F.elu(x, 0.5)", alpha=0.5), unary("Selu", "F.selu(x)"),
+    unary("Selu", "2.0 * F.elu(x, 1.5)", alpha=1.5, gamma=2.0),
+    unary("Softplus", "F.softplus(x)"), unary("HardSwish", "F.hardswish(x)"),
+    unary("HardSigmoid", "F.hardsigmoid(x)", alpha=1 / 6),
+    unary("HardSigmoid", "torch.clamp(0.3 * x + 0.4, 0.0, 1.0)", alpha=0.3, beta=0.4),
+    unary("Erf", "torch.erf(x)"), unary("Exp", "torch.exp(x)"), unary("Neg", "-x"),
+    unary("Abs", "torch.abs(x)"), unary("Log", "torch.log(x)", True),
+    unary("Sqrt", "torch.sqrt(x)", True), unary("Reciprocal", "torch.reciprocal(x)", True),
+    unary("Gelu", "F.gelu(x)", opset=20),
+    unary("Gelu", 'F.gelu(x, approximate="tanh")', opset=20, approximate="tanh"),
+    unary("Softmax", "torch.softmax(x, dim=1)", axis=1),
+    unary("LogSoftmax", "torch.log_softmax(x, dim=-1)"),
+    Case("Clip 0 to 6", [("Clip", "x,lo,hi", "y", {})], (2, 9), {"lo": number(0), "hi": number(6)},
+         "F.relu6(x)"),
+    Case("Clip", [("Clip", "x,lo,hi", "y", {})], (2, 9), {"lo": number(-1), "hi": number(.5)},
+         "F.hardtanh(x, -1.0, 0.5)"),
+    Case("Clip below", [("Clip", "x,lo", "y", {})], (2, 9), {"lo": number(-.5)},
+         "torch.clamp(x, min=-0.5)"),
+    Case("Pow", [("Pow", "x,p", "y", {})], (2, 9), {"p": number(2)}, "torch.pow(x, 2.0)"),
+    Case("PRelu one", [("PRelu", "x,w", "y", {})], IMAGE, {"w": (1,)}, "F.prelu(x, self.w)"),
+    Case("PRelu channels", [("PRelu", "x,w", "y", {})], IMAGE, {"w": (4, 1, 1)},
+         "F.prelu(x, self.w.reshape(-1))"),
+    Case("ReduceMean", [("ReduceMean", "x", "y", {"axes": [-1, -2], "keepdims": 0})], IMAGE, None,
+         "x.mean((2, 3))"),
+    Case("ReduceMean kept", [("ReduceMean", "x", "y", {"axes": [1]})], IMAGE, None,
+         "x.mean((1,), keepdim=True)"),
+    Case("ReduceSum", [("ReduceSum", "x,axes", "y", {"keepdims": 0})], IMAGE, {"axes": ints(-1)},
+         "x.sum((3,))"),
+    move("Concat negative axis", [("Concat", "x,x,x", "y", {"axis": -1})], IMAGE, {},
+         "torch.cat((x, x, x), -1)"),
+    move("Split", [("Split", "x,s", "a,b", {"axis": 1}), ("Concat", "b,a", "y", {"axis": 1})],
+         IMAGE, {"s": ints(1, 3)}, "a, b = x.split((1, 3), 1)"),
+    move("Flatten", [("Flatten", "x", "y", {})], IMAGE, {}, "torch.flatten(x, 1)"),
+    move("Reshape", [("Reshape", "x,s", "y", {})], IMAGE, {"s": ints(0, -1, 7)},
+         "x.reshape(-1, 36, 7)"),
+    move("Squeeze and Unsqueeze", [
+        ("Unsqueeze", "x,a", "t", {}), ("Unsqueeze", "t,b", "u", {}), ("Squeeze", "u,a", "y", {})],
+        (2, 3, 4), {"a": ints(1), "b": ints(-1, 2)}, ".unsqueeze(2).unsqueeze(5)"),
+    move("Transpose", [("Transpose", "x", "y", {"perm": [0, 3, 1, 2]})], IMAGE, {},
+         "x.permute(0, 3, 1, 2)"),
+    move("Slice", [("Slice", "x,s,e,a,t", "y", {})], IMAGE,
+         {"s": ints(1, -3), "e": ints(100, -1), "a": ints(2, -1), "t": ints(3, 1)},
+         "x[:, :, 1::3, -3:-1]"),
+    move("Slice backwards", [("Slice", "x,s,e,a,t", "y", {})], IMAGE,
+         {"s": ints(-2, 100), "e": ints(-100, 1), "a": ints(2, 3), "t": ints(-3, -1)}, ".flip(2)"),
+    move("Expand", [("Unsqueeze", "x,a", "t", {}), ("Expand", "t,s", "y", {})], (2, 3, 4),
+         {"a": ints(2), "s": ints(1, 3, 5, 4)}, "t.expand(x.shape[0], 3, 5, 4)"),
+    move("Tile", [("Tile", "x,s", "y", {})], (2, 3, 4), {"s": ints(1, 2, 3)}, "x.repeat(1, 2, 3)"),
+    move("Pad", [("Pad", "x,p", "y", {})], IMAGE, {"p": ints(0, 0, 1, 2, 0, 0, 0, 3)},
+         "F.pad(x, (2, 3, 1, 0))"),
+    move("Gather one", [("Gather", "x,i", "y", {"axis": 1})], IMAGE, {"i": np.array(2)},
+         "x.select(1, 2)"),
+    move("Gather some", [("Gather", "x,i", "y", {"axis": 2})], IMAGE, {"i": ints(3, 3, 0)},
+         "torch.index_select(x, 2, self.c000)"),
+    Case("Gather rows of a parameter", [("Gather", "w,x", "y", {})], (2, 5), {"w": (11, 4)},
+         "F.embedding(x, self.w)", integers=11),
+    resize("nearest", 'mode="nearest"', {"s": np.array([1, 1, 2, 3], np.float32)}, "x,,s",
+           coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+    resize("linear", 'mode="bilinear"', {"s": np.array([1, 1, 2, 2], np.float32)}, "x,,s",
+           mode="linear", coordinate_transformation_mode="half_pixel"),
+    resize("linear to a size", "size=(7, 5)", {"s": ints(2, 3, 7, 5)}, "x,,,s", mode="linear",
+           coordinate_transformation_mode="pytorch_half_pixel"),
+    resize("aligned corners", "align_corners=True", {"s": ints(2, 3, 8, 12)}, "x,,,s",
+           mode="linear", coordinate_transformation_mode="align_corners"),
+    *(recurrent(op, gates, bias, directions) for op, gates in (("LSTM", 4), ("GRU", 3))
+      for bias in (True, False) for directions in (1, 2)),
+    Case("GELU by erf", [
+        ("Div", "x,r", "t", {}), ("Erf", "t", "u", {}), ("Add", "u,one", "v", {}),
+        ("Mul", "x,v", "w", {}), ("Mul", "w,half", "y", {})], (2, 9), GELU, "y = F.gelu(x)"),
+    Case("GELU by erf, the half first", [
+        ("Mul", "x,half", "w", {}), ("Div", "x,r", "t", {}), ("Erf", "t", "u", {}),
+        ("Add", "one,u", "v", {}), ("Mul", "v,w", "y", {})], (2, 9), GELU, "y = F.gelu(x)"),
+    Case("not quite GELU", [
+        ("Div", "x,r", "t", {}), ("Erf", "t", "u", {}), ("Add", "u,one", "v", {}),
+        ("Mul", "x,v", "w", {}), ("Mul", "w,half", "y", {})], (2, 9),
+        {**GELU, "half": number(0.25)}, "torch.erf"),
+    Case("SiLU", [("Sigmoid", "x", "s", {}), ("Mul", "x,s", "y", {})], (2, 9), None,
+         "y = F.silu(x)"),
+    Case("layer norm in parts, power", norm_parts([("Pow", "d,two", "q", {})]), (2, 4, 6), NORM,
+         "z = F.layer_norm(x, (6,), "),
+    Case("layer norm in parts, product", norm_parts([("Mul", "d,d", "q", {})]), (2, 4, 6), NORM,
+         "z = F.layer_norm(x, (6,), "),
+    Case("group norm in parts", [
+        ("Reshape", "x,split", "r", {}), ("InstanceNormalization", "r,ones,zeros", "n", {}),
+        ("Reshape", "n,back", "t", {}), ("Mul", "t,w", "g", {}), ("Add", "g,b", "y", {})], IMAGE,
+        {"split": ints(0, 2, -1), "ones": np.ones(2, np.float32), "zeros": np.zeros(2, np.float32),
+         "back": ints(-1, 4, 9, 7), "w": (4, 1, 1), "b": (4, 1, 1)}, "y = F.group_norm(x, 2, "),
+    Case("attention", [
+        ("Mul", "x,s", "q", {}), ("Transpose", "x", "t", {"perm": [0, 2, 1]}),
+        ("Mul", "t,s", "k", {}), ("MatMul", "q,k", "p", {}), ("Softmax", "p", "a", {"axis": -1}),
+        ("MatMul", "a,x", "y", {})], (2, 5, 16), {"s": number(0.5)}, "y = attention(x, x, x)"),
+    Case("shape from the batch", [
+        ("Shape", "x", "s", {}), ("Gather", "s,zero", "n", {}),
+        ("Concat", "n,rest", "t", {"axis": 0}), ("Expand", "w,t", "e", {}),
+        ("Add", "x,e", "y", {})], (2, 3, 4),
+        {"zero": ints(0), "rest": ints(3, 4), "w": (1, 3, 4)}, ".expand(x.shape[0], 3, 4)"),
+    Case("Dropout", [("Dropout", "x,p", "y", {})], (2, 9), {"p": number(.3)},
+         "F.dropout(x, 0.3, self.training)"),
+    Case("Where and Equal", [
+        ("Equal", "x,three", "m", {}), ("Where", "m,a,b", "y", {})], (2, 5),
+        {"three": np.array(3, np.int64), "a": (1, 5), "b": (1, 5)}, "torch.where(", integers=6),
+]

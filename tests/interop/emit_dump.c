@@ -1,0 +1,50 @@
+/* Test program: the PyTorch module of an ONNX file, as a job's writer would make it.
+ *
+ *     emit_dump MODEL.onnx DIR
+ *
+ * DIR (which must exist) receives model.py, constants.safetensors, weights.safetensors.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "emit/emit.h"
+#include "formats/safetensors.h"
+#include "graph/onnx_graph.h"
+
+static amg_status write_weights(const char *dir, const amg_graph *g, amg_error *err)
+{
+    char *path = amg_path_join(dir, "weights.safetensors");
+    amg_st_entry *entries = amg_calloc((size_t)g->num_values + 1, sizeof *entries);
+    size_t n = 0;
+    amg_status st = AMG_OK;
+    if (!path || !entries) st = amg_fail(err, AMG_NO_MEMORY, -1, dir, "no memory");
+    for (int v = 0; !st && v < g->num_values; v++)
+        if (g->values[v].kind == AMG_VALUE_PARAM &&
+            g->values[v].role != AMG_ROLE_CONSTANT)
+            entries[n++] = (amg_st_entry){g->values[v].name, g->values[v].data};
+    if (!st) st = amg_safetensors_write(path, entries, n, err);
+    amg_free(entries);
+    amg_free(path);
+    return st;
+}
+
+int main(int argc, char **argv)
+{
+    amg_error err = {0};
+    amg_graph *read = NULL, *folded = NULL;
+    if (argc != 3) {
+        fprintf(stderr, "usage: emit_dump MODEL.onnx DIR\n");
+        return 2;
+    }
+    amg_status st = amg_graph_read_onnx(argv[1], &read, &err);
+    if (!st) st = amg_graph_plan_batch(read, AMG_DIM_BATCH, &folded, &err);
+    if (!st) st = amg_emit_model(argv[2], folded, NULL, &err);
+    if (!st) st = write_weights(argv[2], folded, &err);
+    if (st) fprintf(stderr, "emit_dump: %s: %s\n", err.where, err.what);
+    amg_graph_free(folded);
+    amg_graph_free(read);
+    return st ? 1 : 0;
+}

@@ -1,0 +1,277 @@
+"""nn.Module in, state_dict out: what goes through, what is refused and how, and that the module stays as it is."""
+import json
+import os
+import tempfile
+import unittest
+import warnings
+
+import support
+
+torch = support.require("torch")
+
+import amalgam  # noqa: E402
+import numpy as np  # noqa: E402
+from amalgam import _export  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.utils.data import Dataset, Subset, TensorDataset, random_split  # noqa: E402
+
+
+class Net(nn.Module):
+    """Batch norm, dropout, a buffer that no graph needs, a parameter that nothing uses, tied names."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+        self.drop = nn.Dropout(0.3)
+        self.head = nn.Linear(4 * 16, 3)
+        self.unused = nn.Linear(2, 2)
+        self.same = self.head
+        self.register_buffer("palette", torch.arange(6, dtype=torch.int16).reshape(2, 3))
+
+    def forward(self, x):
+        return self.head(self.drop(self.body(x).flatten(1)))
+
+
+def images(count, seed=0, classes=3):
+    r = np.random.RandomState(seed)
+    return (torch.from_numpy(r.randint(0, 256, (count, 1, 6, 6)).astype(np.uint8)),
+            torch.from_numpy(np.arange(count) % classes))
+
+
+def flat(count, width=8, seed=0):
+    return np.random.RandomState(seed).rand(count, width).astype(np.float32)
+
+
+class Branch(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+        self.compute = forward
+
+    def forward(self, x):
+        return self.compute(self.fc(x))
+
+
+def inside(forward):
+    """A module whose submodule "blocks.1" is computed by forward."""
+    return nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.ReLU(), Branch(forward)))
+
+
+class Through(support.Case):
+    def cycle(self, model, train, covers, **options):
+        """Job, native training, extraction; (the state_dict, steps)."""
+        settings = options.pop("train_options", {"batch": 16, "lr": 0.05, "progress": False})
+        job = amalgam.obfuscate(model, train, decoys_from=covers, key="job.key", out="job", progress=False,
+                                seed_hex=support.SEED, **options)
+        trained = amalgam.train(job, **settings)
+        return amalgam.extract("job.key", trained.weights), trained.steps
+
+    def test_the_state_dict_comes_back_whole_and_in_order(self):
+        torch.manual_seed(1)
+        model = Net()
+        before = {n: t.clone() for n, t in model.state_dict().items()}
+        state, steps = self.cycle(model, TensorDataset(*images(64)), TensorDataset(*images(80, 1)),
+                                  preprocess=([0.5], [0.25]))
+        self.assertEqual(list(state), list(before))
+        self.assertEqual({n: (t.dtype, t.shape) for n, t in state.items()},
+                         {n: (t.dtype, t.shape) for n, t in before.items()})
+        for name in ("unused.weight", "unused.bias", "palette"):
+            self.assertTrue(torch.equal(state[name], before[name]), name)
+        for name in ("body.0.weight", "body.1.weight", "body.1.running_var", "head.weight"):
+            self.assertFalse(torch.equal(state[name], before[name]), name)
+        self.assertTrue(torch.equal(state["same.weight"], state["head.weight"]))
+        self.assertEqual(int(state["body.1.num_batches_tracked"]), steps)
+        model.load_state_dict(state, strict=True)
+
+    def test_the_file_that_is_written_computes_what_the_loaded_module_computes(self):
+        from amalgam import _library as lib
+        model = Net()
+        self.cycle(model, TensorDataset(*images(64)), TensorDataset(*images(80, 1)))
+        model.load_state_dict(amalgam.extract("job.key", "job/out/weights.safetensors", onnx="trained.onnx"))
+        x = images(8, 5)[0].float() / 255
+        with torch.no_grad():
+            expected = model.eval()(x).numpy()
+        found = lib.run("trained.onnx", "F32", x.numpy())
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+    def test_extract_with_the_module_checks_it(self):
+        model = Net()
+        state, _ = self.cycle(model, TensorDataset(*images(64)), TensorDataset(*images(80, 1)))
+        again = amalgam.extract("job.key", "job/out/weights.safetensors", model)
+        self.assertTrue(all(torch.equal(again[n], state[n]) for n in state))
+        other = Net()
+        other.head = nn.Linear(64, 4)
+        with self.refused(amalgam.AmalgamError, "head.weight", "MISMATCH", where="Net"):
+            amalgam.extract("job.key", "job/out/weights.safetensors", other)
+        with self.refused(amalgam.AmalgamError, "this one does not", "MISMATCH"):
+            amalgam.extract("job.key", "job/out/weights.safetensors", nn.Linear(2, 2))
+
+    def test_arrays_subsets_and_datasets_give_the_same_job(self):
+        class Plain(Dataset):
+            def __init__(self, x, y):
+                self.x, self.y = x, y
+
+            def __len__(self):
+                return len(self.x)
+
+            def __getitem__(self, i):
+                return self.x[i], int(self.y[i])
+        torch.manual_seed(1)
+        model, (x, y), pool = Net(), images(64), images(80, 1)
+        kinds = {"tensors": TensorDataset(x, y), "arrays": (x.numpy(), y.numpy()), "items": Plain(x, y),
+                 "subset": Subset(TensorDataset(*(torch.flip(t, [0]) for t in (x, y))), list(range(63, -1, -1)))}
+        jobs = []
+        for name, data in kinds.items():
+            amalgam.obfuscate(model, data, decoys_from=pool, key=f"{name}.key", out=name, progress=False,
+                              seed_hex=support.SEED)
+            with open(f"{name}/job.json", "rb") as f:  # holds the hash of every other file
+                jobs.append(f.read())
+        self.assertEqual(len(set(jobs)), 1)
+
+    def test_regression_and_reconstruction_are_told_from_the_targets(self):
+        x = flat(64)
+        job = amalgam.obfuscate(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)), (x, x[:, :2]),
+                                decoys_from=(flat(80, seed=1), flat(80, 2, seed=2)), key="a.key", out="a",
+                                progress=False)
+        self.assertEqual(job.decoys, 1)
+        amalgam.obfuscate(nn.Sequential(nn.Linear(8, 3), nn.ReLU(), nn.Linear(3, 8)), x,
+                          decoys_from=flat(80, seed=1), key="b.key", out="b", progress=False)
+        for name, task in (("a", "regression"), ("b", "reconstruction")):
+            with open(f"{name}/job.json", encoding="utf-8") as f:
+                self.assertEqual(json.load(f)["task"], task)
+
+    def test_a_module_stays_as_it_is(self):
+        model = Net()
+        model.body.eval()
+        model(images(4)[0].float()).sum().backward()
+        flags = [m.training for m in model.modules()]
+        tensors = {n: t.clone() for n, t in model.state_dict().items()}
+        grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        torch.manual_seed(7)
+        np.random.seed(7)
+        generators = torch.get_rng_state(), np.random.get_state()[1].copy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # exporters' warnings are not the user's
+            amalgam.obfuscate(model, images(64), decoys_from=images(80, 1), key="job.key", out="job", progress=False)
+        self.assertEqual([m.training for m in model.modules()], flags)
+        self.assertTrue(all(torch.equal(t, tensors[n]) for n, t in model.state_dict().items()))
+        self.assertEqual({n for n, p in model.named_parameters() if p.grad is not None}, set(grads))
+        self.assertTrue(all(torch.equal(dict(model.named_parameters())[n].grad, g) for n, g in grads.items()))
+        self.assertTrue(torch.equal(torch.get_rng_state(), generators[0]))
+        self.assertTrue((np.random.get_state()[1] == generators[1]).all())
+        self.assertFalse(any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()))
+
+    def test_nothing_of_the_model_stays_in_the_temporary_folder(self):
+        os.mkdir("tmp")
+        self.addCleanup(setattr, tempfile, "tempdir", tempfile.tempdir)
+        tempfile.tempdir = os.path.abspath("tmp")
+        amalgam.obfuscate(Net(), images(64), decoys_from=images(80, 1), key="job.key", out="job", progress=False)
+        self.assertEqual(os.listdir("tmp"), [])
+
+
+class Refusals(support.Case):
+    def refuse(self, model, what, where, code="UNSUPPORTED", hint=None, data=None):
+        train = data if data is not None else (flat(64), np.arange(64) % 4)
+        with self.refused(amalgam.ExportError, what, code, where, hint):
+            amalgam.obfuscate(model, train, decoys_from=(flat(80, seed=1), np.arange(80) % 4), key="job.key",
+                              out="job", progress=False)
+
+    def test_data_that_decide_what_is_computed(self):
+        def branch(x):
+            if x.sum() > 0:
+                x = x * 2
+            return x
+        for forward in (branch, lambda x: x * x.mean().item(), lambda x: x[:, : x.abs().max().long().item() + 1],
+                        lambda x: x if bool((x > 0).any()) else -x,
+                        lambda x: x[x[:, 0] > -1e9]):
+            with self.subTest(forward=forward):
+                self.refuse(inside(forward), "the data decide what is computed .*test_torch.py:[0-9]+",
+                            '^submodule "1.1"$', hint="torch.where")
+
+    def test_shapes_may_decide(self):
+        def by_shape(x):
+            return x * 2 if x.shape[1] > 3 else x
+        amalgam.obfuscate(inside(by_shape), (flat(64), np.arange(64) % 4),
+                          decoys_from=(flat(80, seed=1), np.arange(80) % 4), key="job.key", out="job", progress=False)
+
+    def test_an_operator_out_of_the_table(self):
+        self.refuse(inside(lambda x: torch.cumsum(x, 1)), "CumSum", r'submodule "1.1", node .*CumSum')
+
+    def test_an_operator_that_no_exporter_knows(self):
+        self.refuse(inside(torch.special.bessel_j0), "special_bessel_j0", 'submodule "1.1"')
+
+    def test_a_forward_that_fails(self):
+        self.refuse(nn.Sequential(nn.Linear(8, 4), nn.Linear(5, 4)), r"fails on a batch of \[2, 8\]", 'submodule "1"',
+                    code="INVALID")
+
+    def test_outputs_that_are_not_one_tensor(self):
+        self.refuse(inside(lambda x: (x, x)), "gives tuple, expected one tensor", "the module")
+        self.refuse(inside(lambda x: x.sum()), r"gives \[\] for a batch of 2", "the module")
+
+    def test_parameters_that_would_not_be_what_they_were(self):
+        frozen = inside(torch.relu)
+        frozen[0].weight.requires_grad_(False)
+        self.refuse(frozen, "is frozen", 'parameter "0.weight"')
+        self.refuse(nn.Linear(8, 4).double(), "float64", 'parameter "weight"')
+        self.refuse(nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4, momentum=None)), "momentum=None", 'submodule "1"')
+
+    def test_a_buffer_that_would_be_trained(self):
+        class Position(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc = nn.Linear(8, 4)
+                self.register_buffer("place", torch.rand(4))
+
+            def forward(self, x):
+                return self.fc(x) + self.place
+        self.refuse(Position(), "would train 40 values, the module trains 36: place", "Position")
+
+    def test_what_is_no_model(self):
+        self.refuse([1, 2], "is a list, expected an nn.Module", "model", code="INVALID")
+
+    def test_a_graph_that_computes_something_else_is_not_believed(self):
+        calls = []
+
+        def drifting(x):  # nothing in it depends on x's values, and still no two calls are alike
+            calls.append(1)
+            return x * len(calls)
+        self.refuse(inside(drifting), "outputs differ from the module's by", "Sequential", code="MISMATCH")
+
+    def test_data_that_do_not_fit_the_model(self):
+        for data, what, code in [
+                ((flat(64), np.arange(64) % 5), "row 4: label 4, expected 0 to 3", "INVALID"),
+                ((flat(64), -np.arange(64)), "row 1: label -1", "INVALID")]:
+            with self.subTest(what=what), self.refused(amalgam.DataError, what, code, where="training data"):
+                amalgam.obfuscate(nn.Linear(8, 4), data, decoys_from=(flat(80, seed=1), np.arange(80) % 4),
+                                  key="job.key", out="job", progress=False)
+
+    def test_shapes_that_vary_and_a_data_set_that_raises(self):
+        class Torn(Dataset):
+            def __init__(self, bad):
+                self.bad = bad
+
+            def __len__(self):
+                return 64
+
+            def __getitem__(self, i):
+                return self.bad(i) if i == 40 else (torch.rand(8), 0)
+
+        def fail(i):
+            raise OSError("disk on fire")
+        for bad, what, code in [(lambda i: (torch.rand(9), 0), r"row 40: sample is \[9\], the first one \[8\]", "MISMATCH"),
+                                (lambda i: (torch.full((8,), float("nan")), 0), "row 40: sample holds NaN", "NOT_FINITE"),
+                                (fail, "row 40: the data set raised OSError: disk on fire", "IO")]:
+            with self.subTest(what=what), self.refused(amalgam.DataError, what, code):
+                amalgam.obfuscate(nn.Linear(8, 4), Torn(bad), decoys_from=(flat(80, seed=1), np.arange(80) % 4),
+                                  key="job.key", out="job", progress=False)
+
+    def test_covers_out_of_the_own_data(self):
+        base = TensorDataset(*images(100))
+        own, rest = random_split(base, [50, 50])
+        with self.refused(amalgam.DataError, "shares 50 samples with training data", hint="random_split"):
+            amalgam.obfuscate(Net(), own, decoys_from=base, key="job.key", out="job", progress=False)
+        amalgam.obfuscate(Net(), own, decoys_from=rest, key="job.key", out="job", progress=False)
+
+
+if __name__ == "__main__":
+    unittest.main()
