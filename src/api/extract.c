@@ -41,16 +41,6 @@ static void close_all(extraction *x)
     amg_secret_free(x->secret);
 }
 
-/* Steps of training as the weights' metadata tell, null where they do not. */
-static json_t *steps_json(const amg_safetensors *weights)
-{
-    const char *text = amg_safetensors_find_metadata(weights, AMG_ST_STEPS);
-    const size_t length = text ? strlen(text) : 0;
-    if (length < 1 || length > 18 || strspn(text, "0123456789") != length)
-        return json_null();
-    return json_integer(strtoll(text, NULL, 10));
-}
-
 static amg_status give_one(const amg_value *v, bool trained, amalgam_tensor_fn each,
                            void *context, amg_error *err)
 {
@@ -84,12 +74,13 @@ static amg_status give_tensors(const extraction *x, amalgam_tensor_fn each,
 
 static amg_status describe(const extraction *x, char **out, amg_error *err)
 {
+    const int64_t count = amg_extract_steps(x->weights);
+    json_t *steps = count < 0 ? json_null() : json_integer(count);
     json_t *note = x->payload.note ? json_string(x->payload.note) : json_null();
     return api_result(json_pack("{s:i, s:I, s:o, s:o, s:b}", "tensors",
                                 x->payload.num_names, "parameters",
                                 (json_int_t)amg_graph_num_trainable(x->trained),
-                                "steps", steps_json(x->weights), "note", note,
-                                "key_is_loose", x->loose),
+                                "steps", steps, "note", note, "key_is_loose", x->loose),
                       out, err);
 }
 

@@ -3,6 +3,7 @@
  *
  * ONNX pads each side on its own; PyTorch's own padding is the same on both sides.
  * Where they differ, F.pad comes first. D: spatial dims, 1 or 2. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@ static void read_ints(const amg_node *n, const char *name, int count, int64_t *o
  */
 static void pad_same(window *w, int i, int64_t in, bool upper)
 {
+    assert(w->stride[i] > 0); /* shape inference refuses others */
     int64_t extent = w->dilation[i] * (w->kernel[i] - 1) + 1;
     int64_t total =
         ((in + w->stride[i] - 1) / w->stride[i] - 1) * w->stride[i] + extent;

@@ -103,11 +103,12 @@ static amg_status emit_equal(amg_emit *e, const amg_emit_step *s)
     X(TILE, amg_emit_tile)                                                             \
     X(REDUCE_SUM, amg_emit_reduce)
 
-#define FORM_ROW(id, form) [AMG_OP_##id] = form,
-#define FORM_ONE(id, form) +1
+#define FORM_ROW(id, form) [AMG_OP_##id] = (form),
+#define FORM_NUMBER(id, form) FORM_##id,
 static const amg_emit_form table[AMG_OP_COUNT] = {FORM_LIST(FORM_ROW)};
 
-_Static_assert((0 FORM_LIST(FORM_ONE)) == AMG_OP_COUNT, "a form for every operator");
+enum { FORM_LIST(FORM_NUMBER) FORM_COUNT };
+_Static_assert((int)FORM_COUNT == (int)AMG_OP_COUNT, "a form for every operator");
 
 amg_emit_form amg_emit_form_get(amg_op op)
 {

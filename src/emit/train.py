@@ -5,7 +5,7 @@ Every sub-network of model.py learns on its own, one after the other within each
 loss, own optimizer, own gradient clipping. None can change a bit of another.
 
     python train.py --epochs 30 --lr 0.05 --momentum 0.9 --schedule cosine
-    python train.py --resume                     go on after an interruption
+    python train.py ... --resume                 go on after an interruption, same options
     torchrun --nproc_per_node 8 train.py ...     several GPUs (or CPU processes)
     python train.py --help                       all options
 
@@ -865,7 +865,8 @@ class Run:
                      "results": self.results, "heads": [h.extra() for h in self.heads]}
             write_safetensors(self.out / CHECKPOINT, tensors,
                               {"identity": json.dumps(self.identity),
-                               "state": json.dumps(state), "steps": str(self.step)})
+                               "job": self.identity["job"], "state": json.dumps(state),
+                               "steps": str(self.step)})
         self.saved, self.saved_at = (self.step, self.epochs_done), time.monotonic()
 
     def resume(self):
@@ -1121,7 +1122,7 @@ class Run:
             tensors.update(head.weights())
         self.check_finite(tensors)
         write_safetensors(self.out / "weights.safetensors", tensors,
-                          {"steps": str(self.step)})
+                          {"job": self.identity["job"], "steps": str(self.step)})
 
 
 # ---- Options and the program -------------------------------------------------------------
@@ -1151,7 +1152,7 @@ def parse_options(argv):
         prog="train.py", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Trains a job: every sub-network, one after the other within each step.\n"
         "Writes out/weights.safetensors, metrics.jsonl and checkpoints. Stopped or killed, it\n"
-        "goes on with --resume.", allow_abbrev=False,
+        "goes on with the same options and --resume. Needs PyTorch only.", allow_abbrev=False,
         epilog="examples:\n"
         "  python train.py --epochs 30 --batch 128 --lr 0.05 --momentum 0.9 \\\n"
         "      --weight-decay 5e-4 --schedule cosine --amp bf16\n"
@@ -1209,7 +1210,8 @@ def parse_options(argv):
         "the memory of all at once", **flag)
     add(g, "local-batch-norm", False, "several processes: statistics of each process alone, not "
         "of the whole batch", **flag)
-    add(g, "deterministic", False, "the same bits each time on the same machine", **flag)
+    add(g, "deterministic", False, "the same bits each time on the same machine, with the same "
+        "PyTorch and --threads", **flag)
     add(g, "threads", None, "CPU threads (PyTorch's choice)", whole(1, 1024), metavar="N")
     add(g, "class-order", "canonical", "canonical | natural: canonical trains any numbering of "
         "the classes to the same bits, as amalgam-train does; natural takes them as they come",
@@ -1226,8 +1228,8 @@ def parse_options(argv):
         "--epochs; 0: no limit", whole(0, 9 * 10**15), metavar="N")
     add(g, "checkpoint-steps", 0, "checkpoint every N steps; 0: each epoch and every 60 s",
         whole(0, 9 * 10**15), metavar="N")
-    add(g, "resume", False, "go on from the last checkpoint; with --deterministic on a CPU bit "
-        "for bit", **flag)
+    add(g, "resume", False, "go on from the last checkpoint, with the same options; with "
+        "--deterministic on a CPU bit for bit", **flag)
     args = p.parse_args(argv)
     if args.nesterov and (args.optimizer != "sgd" or not args.momentum):
         p.error("--nesterov needs --optimizer sgd and a --momentum above 0")

@@ -28,7 +28,9 @@ static amg_status with_path(const char *dir, const char *name,
 
 static amg_status read_manifest(const char *path, amg_job *job, amg_error *err)
 {
-    return amg_manifest_read(path, &job->manifest, err);
+    int64_t size_bytes;
+    amg_status status = amg_file_sha256(path, job->sha256, &size_bytes, err);
+    return status ? status : amg_manifest_read(path, &job->manifest, err);
 }
 
 /* The manifest's head for an output, NULL if it has none. */
@@ -187,8 +189,9 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* All heads' parameters in one file, sorted by their opaque names, and the steps taken:
- * counters of the original (PyTorch's num_batches_tracked) come home through them. */
+/* All heads' parameters in one file, sorted by their opaque names; whose they are; and
+ * the steps taken: counters of the original (PyTorch's num_batches_tracked) come home
+ * through them. */
 static amg_status write_weights(const char *path, const amg_job *job, int64_t steps,
                                 amg_error *err)
 {
@@ -205,8 +208,8 @@ static amg_status write_weights(const char *path, const amg_job *job, int64_t st
         }
     qsort(entries, count, sizeof *entries, by_name);
     snprintf(text, sizeof text, "%lld", (long long)steps);
-    const amg_st_pair pair = {AMG_ST_STEPS, text};
-    amg_status status = amg_safetensors_write_with(path, entries, count, &pair, 1, err);
+    const amg_st_pair pairs[] = {{AMG_ST_JOB, job->sha256}, {AMG_ST_STEPS, text}};
+    amg_status status = amg_safetensors_write_with(path, entries, count, pairs, 2, err);
     amg_free(entries);
     return status;
 }

@@ -10,6 +10,7 @@
 /* An open job: everything the cloud has. */
 typedef struct {
     amg_manifest manifest;
+    char sha256[65]; /* of job.json */
     amg_graph *graph;
     amg_source train, val;
     bool has_val;

@@ -2,6 +2,8 @@
  * stride per output dim, 0 where it repeats. The gradient of an operand that repeats is
  * its gradient at every element of the output, summed over the dims it repeats along.
  */
+#include <assert.h>
+
 #include "base/parallel.h"
 #include "engine/kernel_binary.h"
 #include "engine/walk.h"
@@ -115,6 +117,7 @@ void amg_broadcast_forward(amg_plan *p, int node)
         b->dims[d] = y->dims[d];
         b->count *= y->dims[d];
     }
+    assert(y->rank >= 0 && y->rank <= AMG_MAX_RANK);
     for (int k = 0; k < 2; k++) {
         const amg_value *v = amg_plan_value(p, n->inputs[k]);
         int64_t stride = 1;

@@ -13,8 +13,8 @@ typedef struct {
     static void name(void *arg, int64_t begin, int64_t end)                            \
     {                                                                                  \
         const cast_context *c = arg;                                                   \
-        const from *src = c->src;                                                      \
-        to *dst = c->dst;                                                              \
+        const from *src = c->src; /* NOLINT(bugprone-macro-parentheses) */             \
+        to *dst = c->dst;         /* NOLINT(bugprone-macro-parentheses) */             \
         _Pragma("omp simd") for (int64_t i = begin; i < end; i++) dst[i] = (to)src[i]; \
     }
 CAST_RANGE(cast_u8_f32, uint8_t, float)

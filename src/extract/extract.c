@@ -168,6 +168,21 @@ static const amg_tensor *get_weight(void *context, const amg_value *param)
     return x->found[v];
 }
 
+/* Names and shapes alone would let in the weights of a job of the same architecture.
+ * Checkpoints of the native trainer do not say whose they are. */
+static amg_status check_job(const amg_key_payload *payload,
+                            const amg_safetensors *weights, amg_error *err)
+{
+    const char *job = amg_safetensors_find_metadata(weights, AMG_ST_JOB);
+    if (!job || !strcmp(job, payload->job_sha256)) return AMG_OK;
+    amg_fail(err, AMG_MISMATCH, -1, "weights",
+             "trained from the job %.16s…, the key belongs to %.16s…", job,
+             payload->job_sha256);
+    amg_hint(err, "these are the first digits of the SHA-256 of each job.json: is this "
+                  "the weights file of the job that this key was made with?");
+    return AMG_MISMATCH;
+}
+
 /* The original as read, with weights from the file. */
 static amg_status extract(const amg_secret *secret, const amg_key_payload *payload,
                           const amg_safetensors *weights, const amg_origin *origin,
@@ -177,7 +192,8 @@ static amg_status extract(const amg_secret *secret, const amg_key_payload *paylo
         .payload = payload, .weights = weights, .g = amg_origin_folded(origin)};
     x.found = amg_calloc((size_t)x.g->num_values + 1, sizeof *x.found);
     if (!x.found) return amg_fail(err, AMG_NO_MEMORY, -1, "extract", "no memory");
-    amg_status st = list_params(&x, err);
+    amg_status st = check_job(payload, weights, err);
+    if (!st) st = list_params(&x, err);
     if (!st) st = find_all(&x, err);
     if (!st) st = restore_classes(&x, secret, err);
     if (!st) st = amg_origin_restore(origin, get_weight, &x, out, err);
@@ -242,19 +258,23 @@ static amg_status write_outputs(const amg_extract_options *o, const amg_graph *s
     return st;
 }
 
+int64_t amg_extract_steps(const amg_safetensors *weights)
+{
+    const char *text = amg_safetensors_find_metadata(weights, AMG_ST_STEPS);
+    const size_t length = text ? strlen(text) : 0;
+    if (length < 1 || length > 18 || strspn(text, "0123456789") != length) return -1;
+    return strtoll(text, NULL, 10);
+}
+
 static amg_extract_result describe(const amg_graph *source, const amg_origin *origin,
                                    const amg_safetensors *weights, bool key_is_loose)
 {
     amg_extract_result r = {.num_scalars =
                                 amg_graph_num_trainable(amg_origin_folded(origin)),
-                            .steps = -1,
+                            .steps = amg_extract_steps(weights),
                             .key_is_loose = key_is_loose};
     for (int v = 0; v < source->num_values; v++)
         r.num_params += amg_origin_is_home(origin, v);
-    const char *steps = amg_safetensors_find_metadata(weights, AMG_ST_STEPS);
-    if (steps && steps[0] && strlen(steps) == strspn(steps, "0123456789") &&
-        strlen(steps) < 19)
-        r.steps = strtoll(steps, NULL, 10);
     return r;
 }
 

@@ -21,16 +21,21 @@ typedef struct {
     bool key_is_loose; /* others may read the key file */
 } amg_extract_result;
 
+struct amg_safetensors;
+
+/* Steps that a weights file says it was trained for; -1: it does not say. */
+int64_t amg_extract_steps(const struct amg_safetensors *weights);
+
 /* Every parameter in the file must be finite and those of the original must have their
- * shape and dtype; class rows are put back. The model is the one that was read, under
- * its own names. Both outputs are written beside and renamed
- * after everything was checked; neither exists on failure. */
+ * shape and dtype; class rows are put back. AMG_MISMATCH: the weights say that they are
+ * another job's. The model is the one that was read, under its own names. Both outputs
+ * are written beside and renamed after everything was checked; neither exists on
+ * failure. */
 AMG_MUST_CHECK amg_status amg_extract(const amg_extract_options *options,
                                       amg_extract_result *result, amg_error *err);
 
 /* The same in memory: the original graph as read with weights taken from the open file.
  */
-struct amg_safetensors;
 AMG_MUST_CHECK amg_status amg_extract_graph(const amg_secret *secret,
                                             const amg_key_payload *payload,
                                             const struct amg_safetensors *weights,

@@ -49,9 +49,10 @@ void amg_safetensors_metadata(const amg_safetensors *st, size_t i, const char **
 /* The value of a "__metadata__" key; NULL if absent. The reader's. */
 const char *amg_safetensors_find_metadata(const amg_safetensors *st, const char *key);
 
-/* The key under which trained weights say how many steps they were trained for, as a
- * decimal number. */
+/* The keys under which trained weights say how many steps they were trained for (a
+ * decimal number) and by which job (the SHA-256 of its job.json). */
 #define AMG_ST_STEPS "steps"
+#define AMG_ST_JOB "job"
 
 /* A "__metadata__" pair to write: UTF-8, keys unique. */
 typedef struct {

@@ -332,7 +332,14 @@ static amg_status finish(work *w, amg_error *err)
 {
     uint8_t *payload = NULL;
     size_t size;
-    amg_status st = amg_key_payload_pack(&w->payload, &payload, &size, err);
+    int64_t manifest_bytes;
+    char *manifest = amg_path_join(w->temp, "job.json");
+    amg_status st =
+        manifest
+            ? amg_file_sha256(manifest, w->payload.job_sha256, &manifest_bytes, err)
+            : amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
+    amg_free(manifest);
+    if (!st) st = amg_key_payload_pack(&w->payload, &payload, &size, err);
     if (!st)
         st = amg_keyfile_create(w->o->key, w->secret, w->o->passphrase, payload, size,
                                 err);

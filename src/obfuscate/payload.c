@@ -93,6 +93,10 @@ static amg_status check_payload(const amg_key_payload *p, const amg_origin *orig
     if (st == AMG_OK) st = check_preprocess(p, err);
     if (st == AMG_OK && p->original_output[0] == '\0')
         st = amg_fail(err, AMG_INVALID, -1, where, "original_output is empty");
+    if (st == AMG_OK && (strspn(p->job_sha256, "0123456789abcdef") != 64 ||
+                         strlen(p->job_sha256) != 64))
+        st = amg_fail(err, AMG_INVALID, -1, where,
+                      "job_sha256 is not 64 lowercase hex digits");
     if (st == AMG_OK) st = check_names(p, amg_origin_folded(origin), err);
     return st;
 }
@@ -129,7 +133,7 @@ static char *head_text(const amg_key_payload *p)
     if (!names) return NULL;
     json_t *head = json_pack(
         "{s:i, s:s, s:i, s:[I, I, I], s:s, s:f, s:I, s:I, s:b, s:{s:s, s:o, s:o}, s:o, "
-        "s:s}",
+        "s:s, s:s}",
         "version", PAYLOAD_VERSION, "mode", mode_names[s->mode], "num_decoys",
         s->num_decoys, "dims", (json_int_t)s->dims[0], (json_int_t)s->dims[1],
         (json_int_t)s->dims[2], "dtype", amg_dtype_name(s->dtype), "amount", s->amount,
@@ -138,7 +142,7 @@ static char *head_text(const amg_key_payload *p)
         "dtype", amg_dtype_name(pre->data_dtype), "mean",
         floats_json(pre->mean, pre->num_channels), "std",
         floats_json(pre->std, pre->num_channels), "names", names, "original_output",
-        p->original_output);
+        p->original_output, "job_sha256", p->job_sha256);
     if (!head) return NULL;
     if (p->note && json_object_set_new(head, "note", json_string(p->note))) {
         json_decref(head);
@@ -294,6 +298,15 @@ static amg_status parse_names(const amg_json_node *node, amg_key_payload *out,
     return st;
 }
 
+/* What does not fit stays empty, which check_payload refuses. */
+static amg_status parse_sha256(const amg_json_node *node, char out[65], amg_error *err)
+{
+    const char *text = NULL;
+    amg_status st = amg_json_string(node, &text, err);
+    if (st == AMG_OK && strlen(text) == 64) strcpy(out, text);
+    return st;
+}
+
 static amg_status parse_output(const amg_json_node *node, char out[256], amg_error *err)
 {
     const char *text = NULL;
@@ -351,11 +364,10 @@ static amg_status parse_shape(const amg_json_node *root, amg_plan_shape *out,
 static amg_status parse_head(const amg_json *doc, amg_key_payload *out, amg_error *err)
 {
     static const char *const keys[] = {
-        "version",     "mode",          "num_decoys",
-        "dims",        "dtype",         "amount",
-        "num_classes", "cover_classes", "permute_labels",
-        "preprocess",  "names",         "original_output",
-        "note"};
+        "version",        "mode",       "num_decoys",  "dims",
+        "dtype",          "amount",     "num_classes", "cover_classes",
+        "permute_labels", "preprocess", "names",       "original_output",
+        "job_sha256",     "note"};
     const amg_json_node root = amg_json_root(doc);
     /* The version first: a newer head has other keys. */
     const json_t *version = json_object_get(doc->root, "version");
@@ -372,12 +384,14 @@ static amg_status parse_head(const amg_json *doc, amg_key_payload *out, amg_erro
     const amg_json_node preprocess = amg_json_member(&root, "preprocess");
     const amg_json_node names = amg_json_member(&root, "names");
     const amg_json_node output = amg_json_member(&root, "original_output");
+    const amg_json_node job = amg_json_member(&root, "job_sha256");
     const amg_json_node note = amg_json_member(&root, "note");
     st = amg_json_int(&version_node, PAYLOAD_VERSION, PAYLOAD_VERSION, &number, err);
     if (st == AMG_OK) st = parse_shape(&root, &out->shape, err);
     if (st == AMG_OK) st = parse_preprocess(&preprocess, &out->preprocess, err);
     if (st == AMG_OK) st = parse_names(&names, out, err);
     if (st == AMG_OK) st = parse_output(&output, out->original_output, err);
+    if (st == AMG_OK) st = parse_sha256(&job, out->job_sha256, err);
     if (st == AMG_OK && has_note) st = parse_note(&note, &out->note, err);
     return st;
 }

@@ -73,6 +73,7 @@ typedef struct {
     char **own_names;          /* … of this parameter or buffer of the original,
                                   folded */
     char original_output[256]; /* name of the original's head in the job */
+    char job_sha256[65];       /* of the job's job.json: trained weights carry it */
     char *note; /* a front end's own words, kept as they are; NULL: none */
 } amg_key_payload;
 

@@ -168,7 +168,12 @@ static void a_job_is_trained_into_its_out_folder(void **state)
             assert_memory_equal(t->data, p->tensor.data, t->size_bytes);
         }
     assert_true(r.heads[1].val_loss == s.result.heads[1].val_loss);
-    assert_int_equal(amg_safetensors_num_metadata(st), 1);
+    char sha256[65];
+    int64_t size;
+    assert_int_equal(amg_file_sha256(at(j, "job.json", path), sha256, &size, NULL),
+                     AMG_OK);
+    assert_int_equal(amg_safetensors_num_metadata(st), 2);
+    assert_string_equal(amg_safetensors_find_metadata(st, "job"), sha256);
     assert_string_equal(amg_safetensors_find_metadata(st, "steps"), "15");
     amg_safetensors_close(st);
     session_close(&s);

@@ -332,6 +332,28 @@ static void a_checkpoint_is_as_good_as_final_weights(void **state)
     close_fixture(&f);
 }
 
+static void another_job_s_weights_of_equal_shapes_are_refused(void **state)
+{
+    (void)state;
+    fixture f;
+    amg_extract_result r;
+    amg_error err;
+    open_fixture(&f, 34, "lenet");
+    char job[65] = "";
+    for (int i = 0; i < 2; i++) {
+        memset(job, i ? '1' : '0', 64); /* the fixture's key says 000… */
+        const amg_st_pair pair = {AMG_ST_JOB, job};
+        assert_int_equal(
+            amg_safetensors_write_with(f.weights, f.entries, f.count, &pair, 1, NULL),
+            AMG_OK);
+        assert_int_equal(run(&f, &r, &err), i ? AMG_MISMATCH : AMG_OK);
+        assert_int_equal(amg_path_exists(f.onnx), !i);
+        (void)remove(f.onnx);
+    }
+    assert_non_null(strstr(err.what, "1111"));
+    close_fixture(&f);
+}
+
 static void a_poisoned_parameter_of_a_checkpoint_is_refused(void **state)
 {
     (void)state;
@@ -415,6 +437,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(untrained_weights_come_back_byte_for_byte),
         cmocka_unit_test(a_checkpoint_is_as_good_as_final_weights),
+        cmocka_unit_test(another_job_s_weights_of_equal_shapes_are_refused),
         cmocka_unit_test(a_poisoned_parameter_of_a_checkpoint_is_refused),
         cmocka_unit_test(the_job_holds_the_class_rows_elsewhere),
         cmocka_unit_test(nan_and_infinity_are_refused_also_in_decoys),

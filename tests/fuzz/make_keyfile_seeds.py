@@ -33,7 +33,8 @@ def head(**changes):
     h = {"version": 1, "mode": "streams", "num_decoys": 1, "dims": [1, 2, 2], "dtype": "F32",
          "amount": 0.0, "num_classes": 2, "cover_classes": 2, "permute_labels": True,
          "preprocess": {"dtype": "F32", "mean": [], "std": []},
-         "names": [["p1", "w"], ["p0", "b"]], "original_output": "o1"}
+         "names": [["p1", "w"], ["p0", "b"]], "original_output": "o1",
+         "job_sha256": "0123456789abcdef" * 4}
     h.update(changes)
     return json.dumps(h, separators=(",", ":")).encode()
 

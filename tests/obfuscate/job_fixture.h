@@ -47,6 +47,7 @@ static inline void open_job(job_fixture *f, unsigned secret, const char *model,
                                         .mean = {.5f, .4f, .3f},
                                         .std = {.2f, .2f, .3f}},
                          .original = f->original};
+    memset(p.job_sha256, '0', 64);
     if (amg_augment_model(f->secret, &f->plan, &p.preprocess,
                           (const amg_graph *const *)f->subnets, &f->job, &p.num_names,
                           &p.job_names, &p.own_names, p.original_output, NULL, &err))

@@ -17,11 +17,14 @@
 #include "graph/zoo.h"
 #include "obfuscate/plan.h"
 
+#define SHA256 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 #define HEAD                                                                           \
     "{\"version\":1,\"mode\":\"streams\",\"num_decoys\":3,\"dims\":[1,8,8],"           \
     "\"dtype\":\"U8\",\"amount\":0.0,\"num_classes\":4,\"cover_classes\":4,"           \
     "\"permute_labels\":true,\"preprocess\":{\"dtype\":\"U8\",\"mean\":[0.5],"         \
-    "\"std\":[0.25]},\"names\":[],\"original_output\":\"o3\"}"
+    "\"std\":[0.25]},\"names\":[],\"original_output\":\"o3\","                         \
+    "\"job_sha256\":\"" SHA256 "\"}"
 
 static amg_graph *small_graph(void)
 {
@@ -53,7 +56,8 @@ static amg_key_payload make_payload(void)
                                         .num_channels = 1,
                                         .mean = {0.1f},
                                         .std = {0.3f}},
-                         .original_output = "o17"};
+                         .original_output = "o17",
+                         .job_sha256 = SHA256};
     p.original = small_graph();
     p.job_names = amg_calloc((size_t)p.original->num_values, sizeof(char *));
     p.own_names = amg_calloc((size_t)p.original->num_values, sizeof(char *));
@@ -90,6 +94,7 @@ static void what_is_packed_parses_to_the_same(void **state)
     assert_int_equal(q.preprocess.num_channels, 1);
     assert_true(q.preprocess.mean[0] == 0.1f && q.preprocess.std[0] == 0.3f);
     assert_string_equal(q.original_output, "o17");
+    assert_string_equal(q.job_sha256, SHA256);
     assert_int_equal(q.num_names, p.num_names);
     for (int i = 0; i < p.num_names; i++) {
         assert_string_equal(q.job_names[i], p.job_names[i]);
@@ -217,6 +222,8 @@ static void every_broken_rule_has_its_code_and_place(void **state)
          "no parameter of the original"},
         {"\"names\":[]", "\"names\":[[\"\",\"b\"]]", AMG_MALFORMED, -1, "empty"},
         {"\"o3\"", "\"\"", AMG_MALFORMED, -1, "original_output"},
+        {"0123456789abcdef", "0123456789abcdeF", AMG_MALFORMED, -1, "job_sha256"},
+        {"0123456789abcdef", "123456789abcdef", AMG_MALFORMED, -1, "job_sha256"},
         {"\"o3\"", "7", AMG_MALFORMED, 0, ""},
         {",\"names\":[]", "", AMG_MALFORMED, -1, "names"},
         {"\"names\":[]", "\"names\":[],\"more\":1", AMG_MALFORMED, 18, "more"},
