@@ -36,8 +36,8 @@ static void print_help(FILE *to)
         "\nthe cycle:\n"
         "  amalgam obfuscate --model model.onnx --train DATA --decoys-from POOL \\\n"
         "                    --key job.key -o job/\n"
-        "  (upload job/, train it there: amalgam-train job/ --epochs 3, bring job/out/ "
-        "back)\n"
+        "  (upload job/, train it there: python train.py --epochs 3 in it, or\n"
+        "   amalgam-train job/ --epochs 3; bring job/out/ back)\n"
         "  amalgam extract --key job.key --weights job/out/weights.safetensors "
         "-o trained.onnx\n");
 }

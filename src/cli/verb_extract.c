@@ -34,8 +34,8 @@ int verb_extract(int argc, char **argv)
     int64_t fd = -1;
     const cli_option table[] = {
         {"key", CLI_STRING, &o.key, "FILE", "the job's key", .required = true},
-        {"weights", CLI_STRING, &o.weights, "FILE", "JOB/out/weights.safetensors",
-         .required = true},
+        {"weights", CLI_STRING, &o.weights, "FILE",
+         "JOB/out/weights.safetensors, or a checkpoint beside it", .required = true},
         {"o", CLI_STRING, &o.out_onnx, "ONNX", "the trained original",
          .required = true},
         {"safetensors", CLI_STRING, &o.out_safetensors, "FILE",

@@ -65,9 +65,12 @@ int verb_inspect(int argc, char **argv)
         .name = "amalgam inspect",
         .synopsis = "FILE|JOB [--json]",
         .about =
-            "Shows what a file or a job folder tells whoever holds it: for a job, what "
-            "the\n"
-            "cloud sees. Every listed file of a job is checked against its SHA-256.",
+            "Shows what a file or a job folder tells whoever holds it: an ONNX model, "
+            "a\n"
+            "safetensors, .npy or key file, or a job, as the cloud sees it. Every "
+            "listed file\n"
+            "of a job is checked against its SHA-256.",
+        .examples = "  amalgam inspect job/\n  amalgam inspect trained.onnx --json",
         .options = table,
         .num_options = 1,
         .positional = "FILE|JOB"};

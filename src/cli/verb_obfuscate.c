@@ -136,7 +136,8 @@ int verb_obfuscate(int argc, char **argv)
         {"val", CLI_STRING, &o.val, "DATA", "validation data, measured on the cloud"},
         {"task", CLI_CHOICE, &task, "TASK",
          "classification, regression, reconstruction (an autoencoder,\ncompared with "
-         "its own input), or data (the default):\nas the targets say",
+         "its own input), or data (the default):\nclassification where "
+         "targets are class labels, regression\nwhere they are numbers",
          0, 0, tasks},
         {"decoys", CLI_INT, &decoys, "K", "number of decoys (1): chance is 1/(K+1)", 1,
          63},
@@ -159,7 +160,7 @@ int verb_obfuscate(int argc, char **argv)
         {"noise", CLI_STRING, &noise, "KIND",
          "paper mode: uniform | gaussian | laplace | values:FILE"},
         {"keep-classes", CLI_FLAG, &o.keep_classes, NULL,
-         "do not permute the classes in the job"},
+         "do not permute the classes in the job (extract puts permuted\nones back)"},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
         {"key", CLI_STRING, &o.key, "FILE", "key file to make, outside the job folder",
          .required = true},

@@ -1303,7 +1303,8 @@ def train(args):
     world = World(args.device)
     check_world(args, world)
     run = Run(job, args, world, out)
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 \
+        or "SM_MODEL_DIR" in os.environ     # an interrupted spot instance is started anew
     if args.resume or (restarted and (out / CHECKPOINT).exists()):
         run.resume()
     out.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,12 @@ amg_status amg_checkpoint_write(const char *path, const amg_checkpoint *c,
         status = amg_tensor_view(AMG_F64, 2, progress_dims, c->progress,
                                  &list.entries[1].tensor, err);
     if (!status) status = for_each(c, &arena, add_entry, &list, err);
-    if (!status) status = amg_safetensors_write(path, list.entries, list.count, err);
+    char steps[24];
+    snprintf(steps, sizeof steps, "%lld", (long long)c->step);
+    const amg_st_pair pairs[] = {{AMG_ST_STEPS, steps}, {AMG_ST_JOB, c->job}};
+    if (!status)
+        status = amg_safetensors_write_with(path, list.entries, list.count, pairs,
+                                            c->job ? 2 : 1, err);
     amg_free(list.entries);
     amg_arena_clear(&arena);
     return status;

@@ -6,7 +6,8 @@
  *     p<h>.<name>                       parameters and buffers of head h
  *     s<h>.<i>.<name>                   optimizer state i of each trainable of head h
  *
- * Parameters and states stand in the task's own class order. */
+ * Parameters and states stand in the task's own class order. Metadata: "steps", and
+ * "job" where a job is trained, as in trained weights. */
 #ifndef AMG_ENGINE_CHECKPOINT_H
 #define AMG_ENGINE_CHECKPOINT_H
 
@@ -31,6 +32,8 @@ typedef struct {
     int64_t step;        /* steps done */
     int64_t epochs_done; /* epochs whose end (validation, metrics) is done too */
     amg_identity identity;
+    const char
+        *job; /* SHA-256 of the job's job.json; NULL: a plain model. Written only */
     int num_heads, num_states;
     amg_head_progress *progress;      /* [num_heads] */
     amg_params (*sets)[AMG_NUM_SETS]; /* [num_heads]; 1 + num_states used */

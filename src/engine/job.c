@@ -235,6 +235,7 @@ amg_status amg_job_train(const char *dir, const amg_train_options *options,
                                  .objectives = job.objectives,
                                  .train = &job.train,
                                  .val = job.has_val ? &job.val : NULL,
+                                 .job = job.sha256,
                                  .out_dir = out,
                                  .num_params_sets = job.graph->num_outputs,
                                  .params = job.params};

@@ -154,6 +154,7 @@ static void remove_temporaries(const char *dir)
 static amg_checkpoint checkpoint_of(amg_run *run)
 {
     return (amg_checkpoint){.step = run->step,
+                            .job = run->task->job,
                             .epochs_done = run->epochs_done,
                             .identity = run->identity,
                             .num_heads = run->num_heads,

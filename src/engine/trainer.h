@@ -67,6 +67,7 @@ typedef struct {
     const amg_graph *graph;          /* training form, batch not planned */
     const amg_objective *objectives; /* one per output */
     const amg_source *train, *val;   /* val may be NULL */
+    const char *job;     /* SHA-256 of job.json, for checkpoints; NULL: no job */
     const char *out_dir; /* checkpoints, metrics.jsonl; NULL: none are written */
     int num_params_sets;
     amg_params *params; /* one per output: initial in, trained out */

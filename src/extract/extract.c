@@ -168,8 +168,7 @@ static const amg_tensor *get_weight(void *context, const amg_value *param)
     return x->found[v];
 }
 
-/* Names and shapes alone would let in the weights of a job of the same architecture.
- * Checkpoints of the native trainer do not say whose they are. */
+/* Names and shapes alone would let in the weights of a job of the same architecture. */
 static amg_status check_job(const amg_key_payload *payload,
                             const amg_safetensors *weights, amg_error *err)
 {

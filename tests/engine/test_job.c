@@ -176,6 +176,12 @@ static void a_job_is_trained_into_its_out_folder(void **state)
     assert_string_equal(amg_safetensors_find_metadata(st, "job"), sha256);
     assert_string_equal(amg_safetensors_find_metadata(st, "steps"), "15");
     amg_safetensors_close(st);
+    assert_int_equal(
+        amg_safetensors_open(at(j, "out/checkpoint.safetensors", path), &st, NULL),
+        AMG_OK);
+    assert_string_equal(amg_safetensors_find_metadata(st, "job"), sha256);
+    assert_string_equal(amg_safetensors_find_metadata(st, "steps"), "15");
+    amg_safetensors_close(st);
     session_close(&s);
 }
 

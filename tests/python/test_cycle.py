@@ -1,5 +1,5 @@
-"""The guide's first program, copied as is, on real data with a real nn.Module; then a Dataset of torch's, trained
-by the job's own train.py."""
+"""The first program of README and guide, copied as is, on real data with a real nn.Module; then a Dataset of
+torch's, trained by the job's own train.py."""
 import os
 import re
 import subprocess
@@ -29,12 +29,15 @@ def accuracy(model, x, y, mean=0.0, std=1.0):
 
 
 class Cycle(support.Case):
-    def test_the_guide_s_program_runs_as_it_stands(self):
+    def test_the_guide_s_program_is_the_readme_s(self):
+        self.assertEqual(first_program("docs/pytorch.md"), first_program("README.md"))
+
+    def test_the_readme_s_program_runs_as_it_stands(self):
         folder = support.data_folder("fashion-mnist")
-        code = first_program("docs/pytorch.md")
+        code = first_program("README.md")
         self.assertLessEqual(len([line for line in code.splitlines() if line.strip()]), MOST_LINES)
         names = {}
-        exec(compile(code.replace("/usr/share/datasets/fashion-mnist", folder), "pytorch.md", "exec"), names)
+        exec(compile(code.replace("/usr/share/datasets/fashion-mnist", folder), "README.md", "exec"), names)
         self.assertIs(type(names["model"]), nn.Sequential)
         self.assertGreater(accuracy(names["model"], *support.read_images(folder, "t10k", 10000)), 0.8)
 
