@@ -145,8 +145,9 @@ AMG_MUST_CHECK amg_status amg_graph_subnetworks(const amg_graph *g, int *owner,
  * operator order. It depends on the network's structure alone, not on names or file
  * order, so that the engine does the same arithmetic for an original alone and inside a
  * job. order: at least num_nodes ints; returns how many were written. Also the
- * canonical order of its trainables and buffers: first use in that order; params: at
- * least num_values ints. */
+ * canonical order of its trainables and buffers: first use in that order, found without
+ * going through Shape nodes, so that folding does not change it; params: at least
+ * num_values ints. */
 int amg_graph_canonical_order(const amg_graph *g, int output_index, int *order);
 int amg_graph_canonical_params(const amg_graph *g, int output_index, int *params);
 

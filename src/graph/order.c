@@ -18,10 +18,10 @@ static bool contains(const int *list, int count, int item)
 }
 
 /* First producer among node's inputs that is not written yet, -1 if none. */
-static int next_producer(const amg_graph *g, const amg_node *node, const int *order,
-                         int written)
+static int next_producer(const amg_graph *g, const amg_node *node, int num_inputs,
+                         const int *order, int written)
 {
-    for (int i = 0; i < node->num_inputs; i++) {
+    for (int i = 0; i < num_inputs; i++) {
         int producer =
             node->inputs[i] == AMG_NO_VALUE ? -1 : g->values[node->inputs[i]].producer;
         if (producer >= 0 && !contains(order, written, producer)) return producer;
@@ -29,14 +29,17 @@ static int next_producer(const amg_graph *g, const amg_node *node, const int *or
     return -1;
 }
 
-int amg_graph_canonical_order(const amg_graph *g, int output_index, int *order)
+/* through_shapes: whether a Shape, which reads no element of its input, leads there. */
+static int walk(const amg_graph *g, int output_index, bool through_shapes, int *order)
 {
     int written = 0, top = g->num_nodes; /* the stack is order[top .. num_nodes) */
     int root = g->values[g->outputs[output_index]].producer;
     if (root >= 0) order[--top] = root;
     while (top < g->num_nodes) {
         int node = order[top];
-        int producer = next_producer(g, &g->nodes[node], order, written);
+        const amg_node *n = &g->nodes[node];
+        int num_inputs = n->op == AMG_OP_SHAPE && !through_shapes ? 0 : n->num_inputs;
+        int producer = next_producer(g, n, num_inputs, order, written);
         if (producer >= 0) {
             order[--top] = producer;
         } else {
@@ -47,13 +50,20 @@ int amg_graph_canonical_order(const amg_graph *g, int output_index, int *order)
     return written;
 }
 
+int amg_graph_canonical_order(const amg_graph *g, int output_index, int *order)
+{
+    return walk(g, output_index, true, order);
+}
+
 int amg_graph_canonical_params(const amg_graph *g, int output_index, int *params)
 {
     /* Every node has an output value of its own, so behind the places that parameters
      * can take there is room for the order of the nodes. */
     int count = 0;
     int *order = params + (g->num_values - g->num_nodes);
-    int num_nodes = amg_graph_canonical_order(g, output_index, order);
+    /* A job's graph asks for the batch's size where a plan's has a number; both must
+     * give parameters the same order. */
+    int num_nodes = walk(g, output_index, false, order);
     for (int n = 0; n < num_nodes; n++) {
         const amg_node *node = &g->nodes[order[n]];
         for (int i = 0; i < node->num_inputs; i++) {

@@ -97,6 +97,16 @@ def initializers(path):
     return {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
 
 
+def without_dropout(path):
+    """Sets every Dropout's ratio, an initializer, to 0."""
+    model = onnx.load(path)
+    ratios = {n.input[1] for n in model.graph.node if n.op_type == "Dropout"}
+    for t in model.graph.initializer:
+        if t.name in ratios:
+            t.CopyFrom(onnx.numpy_helper.from_array(np.float32(0), t.name))
+    onnx.save(model, path)
+
+
 def cifar(count):
     """uint8 [count, 3, 32, 32] and their labels: CIFAR-10 test images from $AMALGAM_DATA or
     ../shared/data, else random bytes."""

@@ -4,9 +4,11 @@ defines the recipe (batch order, dropout seeds) and reads files.
 
     python plain_loop.py RECIPE.json
 
-    {"train_py": …, "model": "lenet", "shape": [3, 32, 32], "classes": 10, "weights": …,
-     "x": ….npy uint8, "y": ….npy int32, "samples": n, "out": ….safetensors, "steps": 20,
-     "options": {"batch": 8, …}, "last": "fc3" (its classes in canonical order; null: as is)}
+    {"train_py": …, "model": "lenet", "shape": [3, 32, 32], "classes": 10 (twins.py's; without
+     shape: modules.py's, with "dropout"), "weights": …, "x": {"path": ….npy, "dtype": "U8",
+     "shape": [n, …]}, "y": likewise or null (the input is the target), "out": ….safetensors,
+     "steps": 20, "options": {"batch": 8, …},
+     "last": "fc3" (its classes in canonical order; null: as is)}
 """
 
 import ctypes
@@ -19,6 +21,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+import modules
 import twins
 
 
@@ -53,19 +56,37 @@ def make_optimizer(model, o):
                              weight_decay=o.get("weight_decay", 0))
 
 
+def read(train, array):
+    """The array as a tensor on mapped memory."""
+    return train.map_npy(array["path"], train.DTYPES[array["dtype"]], array["shape"])
+
+
+def as_input(x):
+    """What the module takes: pixels from 0 to 1, numbers as they are, tokens as int64."""
+    if x.dtype == torch.uint8:
+        return x.float() * (1 / 255)
+    return x.long() if x.dtype == torch.int32 else x
+
+
+def build(recipe):
+    if recipe.get("shape"):
+        return twins.build(recipe["model"], recipe["shape"], recipe["classes"])
+    return modules.build(recipe["model"], recipe["dropout"])
+
+
 def main(recipe):
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
     train, o = load_script(recipe["train_py"]), recipe["options"]
-    n, batch, seed = recipe["samples"], o["batch"], o.get("seed", 1)
-    x = train.map_npy(recipe["x"], torch.uint8, (n, *recipe["shape"]))
-    y = train.map_npy(recipe["y"], torch.int32, (n,)).long()
-    model = twins.build(recipe["model"], recipe["shape"], recipe["classes"])
+    x = read(train, recipe["x"])
+    y = read(train, recipe["y"]).long() if recipe["y"] else None
+    n, batch, seed = len(x), o["batch"], o.get("seed", 1)
+    model = build(recipe)
     weights, _ = train.read_safetensors(Path(recipe["weights"]))
-    model.load_state_dict({k: weights[k] for k in model.state_dict()
-                           if not k.endswith("num_batches_tracked")}, strict=False)
+    kept = [k for k in model.state_dict() if k in weights or not k.endswith("num_batches_tracked")]
+    model.load_state_dict({k: weights[k] for k in kept}, strict=False)
     if recipe["last"]:
-        layer = getattr(model, recipe["last"])
+        layer = model.get_submodule(recipe["last"])
         order = sorted_classes(layer)
         reorder(layer, order)
         y = order.argsort()[y]
@@ -83,8 +104,10 @@ def main(recipe):
             samples = train.epoch_order(seed, epoch, n)
         rows = samples[place * batch:(place + 1) * batch]
         torch.manual_seed(train.step_seed(seed, step))
-        loss = F.cross_entropy(model(x[rows].float() * (1 / 255)), y[rows],
-                               label_smoothing=o.get("label_smoothing", 0.0))
+        inputs = as_input(x[rows])
+        output = model(inputs)
+        loss = F.mse_loss(output, inputs) if y is None else F.cross_entropy(
+            output, y[rows], label_smoothing=o.get("label_smoothing", 0.0))
         optimizer.zero_grad()
         loss.backward()
         if o.get("clip"):
@@ -94,9 +117,7 @@ def main(recipe):
 
     if recipe["last"]:
         reorder(layer, order.argsort())
-    train.write_safetensors(Path(recipe["out"]), {
-        k: v for k, v in model.state_dict().items()
-        if not k.endswith("num_batches_tracked")}, {})
+    train.write_safetensors(Path(recipe["out"]), model.state_dict(), {})
 
 
 main(json.loads(Path(sys.argv[1]).read_text()))

@@ -134,7 +134,7 @@ def main(h):
     h.expect(f"PyTorch found: {', '.join(pythons())}", bool(pythons()))
     data = write_data(h, 20, 1), write_data(h, 60, 2)
     made = [(f"job of {name}", *make_job(h, name, data), "")
-            for name in twins.MODELS if h.wants(name)]
+            for name in twins.ZOO if h.wants(name)]
     for case in emit_cases.CASES:
         if h.wants("cases") or case.name in h.only:
             try:

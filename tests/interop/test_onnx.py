@@ -26,7 +26,7 @@ from harness import relative
 OUTPUT = 1e-5
 CLASSES, BATCH = 10, 4
 SMALL, LARGE = (3, 32, 32), (3, 224, 224)
-ZOO = [(name, SMALL) for name in twins.MODELS] + [("resnet18", LARGE),
+ZOO = [(name, SMALL) for name in twins.ZOO] + [("resnet18", LARGE),
                                                   ("mobilenet_v2", LARGE)]
 #         model, further options of obfuscate
 CYCLES = [("lenet", ["--decoys", 2]), ("resnet18", ["--decoys", 1]),

@@ -76,16 +76,6 @@ NORMED = {"resnet18", "vgg16_bn", "densenet121", "mobilenet_v2"}
 NORMED_CONTROL = 3  # the case whose decisions are spoilt on purpose
 
 
-def without_dropout(path):
-    """Sets every Dropout's ratio, an initializer, to 0."""
-    model = onnx.load(path)
-    ratios = {n.input[1] for n in model.graph.node if n.op_type == "Dropout"}
-    for t in model.graph.initializer:
-        if t.name in ratios:
-            t.CopyFrom(onnx.numpy_helper.from_array(np.float32(0), t.name))
-    onnx.save(model, path)
-
-
 def export(h, name, shape, opset):
     """Path of PyTorch's own export of a fresh model, as its users would make it."""
     torch.manual_seed(7)
@@ -204,7 +194,7 @@ class Case:
         self.title = f"{name} {size} {make.__name__}" + (f" opset {opset}" if opset else "")
         self.steps, self.make, self.options = steps, make, options
         self.path = export(h, name, shape, opset) if opset else h.zoo(name, shape, CLASSES)
-        without_dropout(self.path)
+        harness.without_dropout(self.path)
         self.arrays = harness.initializers(self.path)
         self.imposed = name in NORMED
         if self.imposed:

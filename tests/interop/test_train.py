@@ -1,12 +1,10 @@
-"""train.py before a plain PyTorch loop, amalgam-train, signals and broken files.
+"""train.py before published numbers, amalgam-train, signals and broken files; test_exact.py
+compares its bits with a plain PyTorch loop.
 
     python test_train.py BUILD [case ...]
 
+alone    in a folder of its own, with torch and nothing else to import, same bits
 random   Philox against the published vectors; the batch order's rejected draws
-exact    lenet, mlp and resnet18: obfuscated, trained 20 steps by train.py --deterministic,
-         extracted: the bits of plain_loop.py; and within 1e-4 of amalgam-train (all weights
-         together, relative L2). numpy and safetensors cannot be imported there
-old      the same on PyTorch 1.13, if $AMALGAM_OLD_PYTHON or /usr/bin/python3 has it
 mse      regression and an autoencoder: within 1e-4 of amalgam-train
 resume   SIGKILL and SIGTERM at any step, --resume: the bits of the uninterrupted run
 world    two processes (gloo) with synchronised batch norm: what changed in all weights is
@@ -15,151 +13,30 @@ options  accumulation, augmentation, bf16, threads: each does what it says
 errors   one clear line, exit 1, nothing left behind
 """
 
+import ast
 import json
 import os
+import pathlib
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 import torch
 
 import harness
-from harness import ROOT
+from jobs import Jobs, distance, equal, flags, import_script, lines, load
 
-SCRIPT = ROOT / "src" / "emit" / "train.py"
-SHAPE, CLASSES, SAMPLES = (3, 32, 32), 10, 96
+SAMPLES, VAL = 96, 20
 NATIVE, WORLD = 1e-4, 1e-4
 SGD = {"batch": 8, "epochs": 2, "optimizer": "sgd", "lr": 1e-3, "momentum": 0.9,
        "weight_decay": 5e-4, "label_smoothing": 0.1, "schedule": "cosine", "seed": 5}
 ADAMW = {"batch": 8, "epochs": 2, "optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-2,
          "clip": 0.5, "seed": 6}
-#         model, last layer, options, keeps its classes, steps until it is compared with
-#         amalgam-train (batch norm over so few samples and ReLUs at zero amplify rounding:
-#         resnet18 drifts apart from itself in float64 just as fast, see test_pytorch.py)
-EXACT = [("lenet", "fc3", SGD, False, 20), ("lenet", "fc3", SGD, True, 20),
-         ("mlp", "fc3", ADAMW, False, 20),
-         ("resnet18", "fc", {**SGD, "lr": 1e-4}, False, 4)]
-STEPS = 20
-
-
-def flags(options, **more):
-    out = []
-    for name, value in {**options, **more}.items():
-        out += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    return out
-
-
-def load(path):
-    return safetensors.numpy.load_file(path)
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
-
-
-def distance(a, b, since=None):
-    """Of all tensors together, relative L2; to what changed since the third."""
-    if a.keys() != b.keys():
-        return np.inf
-    square = {k: np.square(a[k].astype(np.float64) - b[k]).sum() for k in a}
-    norm = sum(np.square(a[k].astype(np.float64) - (0 if since is None else since[k])).sum()
-               for k in a)
-    return float(np.sqrt(sum(square.values()) / norm))
-
-
-def lines(folder):
-    """metrics.jsonl without its speeds."""
-    out = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    for entry in out:
-        del entry["images_per_second"]
-    return out
-
-
-class Jobs:
-    """Jobs of zoo models on CIFAR images, made once each."""
-
-    def __init__(self, h):
-        self.h, self.made = h, {}
-        images, labels = harness.cifar(2 * SAMPLES + 40)
-        parts = np.split(np.arange(len(images)), [SAMPLES, 2 * SAMPLES, 2 * SAMPLES + 20])
-        self.data = []
-        for rows in parts:
-            x, y = h.path(".npy"), h.path(".npy")
-            np.save(x, images[rows])
-            np.save(y, labels[rows])
-            self.data.append((x, y))
-        # What must not be needed: found before the real packages.
-        self.shadow = h.path(".shadow")
-        self.shadow.mkdir()
-        for name in ("numpy", "safetensors"):
-            (self.shadow / f"{name}.py").write_text("raise ModuleNotFoundError('shadowed')\n")
-
-    def make(self, model, keep=False):
-        if (model, keep) not in self.made:
-            h = self.h
-            onnx, job, key = h.zoo(model, SHAPE, CLASSES), h.path(".job"), h.path(".key")
-            train, pool, val, val_pool = (f"{x},{y}" for x, y in self.data)
-            h.program("amalgam", "obfuscate", "--model", onnx, "--train", train,
-                      "--decoys-from", pool, "--val", val, "--val-decoys-from", val_pool,
-                      "--decoys", 1, "--key", key, "--quiet", "-o", job,
-                      *(["--keep-classes"] if keep else []))
-            initial = h.path(".safetensors")
-            safetensors.numpy.save_file(harness.initializers(onnx), initial)
-            self.made[model, keep] = (job, key, initial)
-        return self.made[model, keep]
-
-    def environment(self, **more):
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("SM_", "SLURM_"))}
-        return {**env, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(self.shadow),
-                "PYTHONWARNINGS": "ignore:Failed to initialize NumPy", **more}
-
-    def start(self, job, options, python=sys.executable, launcher=(), **env):
-        """train.py of a job in a process of its own; its output goes into pipes."""
-        command = [python, *launcher, str(job / "train.py"), *options]
-        return subprocess.Popen(command, env=self.environment(**env), text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    def train(self, job, options, **more):
-        """The output folder of a run that must succeed."""
-        out = self.h.path(".out")
-        process = self.start(job, [*options, "--out", str(out)], **more)
-        _, errors = process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"train.py {' '.join(options)}: exit {process.returncode}: "
-                               f"{errors.strip()}")
-        return out
-
-    def extract(self, key, weights):
-        path, model = self.h.path(".safetensors"), self.h.path(".onnx")
-        self.h.program("amalgam", "extract", "--key", key, "--weights", weights, "-o", model,
-                       "--safetensors", path)
-        return load(path)
-
-    def plain(self, model, last, options, steps, initial, python=sys.executable):
-        """Weights of the plain module after the same steps."""
-        recipe, out = self.h.path(".json"), self.h.path(".safetensors")
-        x, y = self.data[0]
-        recipe.write_text(json.dumps({
-            "train_py": str(SCRIPT), "model": model, "shape": SHAPE, "classes": CLASSES,
-            "weights": str(initial), "x": str(x), "y": str(y), "samples": SAMPLES,
-            "out": str(out), "steps": steps, "options": options, "last": last}))
-        subprocess.run([python, str(ROOT / "tests" / "interop" / "plain_loop.py"), str(recipe)],
-                       check=True, env=self.environment())
-        return load(out)
-
-
-def import_script():
-    import importlib.util
-    spec = importlib.util.spec_from_file_location("train", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def check_random(h):
@@ -195,46 +72,45 @@ def check_random(h):
              order.tolist() != train.epoch_order(3, 2, 1001).tolist())
 
 
-def check_exact(h, jobs, model, last, options, keep, native_steps, python=sys.executable):
-    job, key, initial = jobs.make(model, keep)
-    title = f"{model} {options['optimizer']}{' natural classes' if keep else ''}"
-    more = {"max_steps": STEPS, "deterministic": True, "threads": 2, "quiet": True}
-    if keep:
-        more["class_order"], last = "natural", None
-    out = jobs.train(job, flags(options, **more), python=python)
-    found = jobs.extract(key, out / "weights.safetensors")
-    plain = jobs.plain(model, last, options, STEPS, initial, python)
-    h.expect(f"{title}: the plain module's bits", equal(found, plain),
-             f"(distance {distance(found, plain):.1e})")
-    if python != sys.executable or keep:
-        return
-    h.above(f"{title}: control, distance to the untrained",
-            distance(found, {k: load(initial)[k] for k in found}), NATIVE)
-    with safetensors.safe_open(out / "weights.safetensors", "np") as f:
-        h.expect(f"{title}: weights' names and steps", f.metadata() == {"steps": str(STEPS)} and
-                 set(f.keys()) == set(load(job / "weights.safetensors")))
-    if native_steps != STEPS:
-        more["max_steps"] = native_steps
-        out = jobs.train(job, flags(options, **more))
-        found = jobs.extract(key, out / "weights.safetensors")
-    h.program("amalgam-train", job,
-              *flags(options, max_steps=native_steps, threads=2, quiet=True))
-    native = jobs.extract(key, job / "out" / "weights.safetensors")
-    h.check(f"{title}: amalgam-train, {native_steps} steps", distance(native, found), NATIVE)
-    for a, b in zip(lines(out), lines(job / "out")):
-        h.expect(f"{title}: metrics of step {a['step']} have the same fields and losses",
-                 [*a] == [*b] and [[*x] for x in a["heads"]] == [[*x] for x in b["heads"]] and
-                 np.allclose([x["loss"] for x in a["heads"]], [x["loss"] for x in b["heads"]],
-                             rtol=1e-4) and np.isclose(a["lr"], b["lr"], rtol=1e-8))
+def imported(path):
+    """The packages that a script's import statements name, wherever they stand."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {a.name.partition(".")[0] for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module.partition(".")[0] if not node.level else ".")
+    return found
 
 
-def old_python():
-    for python in (os.environ.get("AMALGAM_OLD_PYTHON"), "/usr/bin/python3"):
-        found = python and subprocess.run([python, "-c", "import torch; print(torch.__version__)"],
-                                          capture_output=True, text=True).stdout
-        if found and found.startswith("1."):
-            return python
-    return None
+def check_alone(h, jobs):
+    job, *_ = jobs.zoo("lenet")
+    options = flags(SGD, max_steps=6, deterministic=True, threads=1, quiet=True)
+    expected = load(jobs.train(job, options) / "weights.safetensors")
+    names = imported(job / "train.py") | imported(job / "model.py")
+    h.expect("alone: its scripts import the standard library and torch", "torch" in names and
+             names - {"torch"} <= sys.stdlib_module_names,
+             " ".join(names - {"torch"} - sys.stdlib_module_names))
+    with tempfile.TemporaryDirectory(prefix="amalgam-alone-") as folder:
+        moved = pathlib.Path(folder) / "job"
+        shutil.copytree(job, moved, ignore=shutil.ignore_patterns("out"))
+        probe = moved / "probe.py"      # what PYTHONPATH hides, seen from where train.py runs
+        probe.write_text("import importlib\nfor n in ('numpy', 'safetensors', 'onnx', "
+                         "'onnxruntime', 'amalgam'):\n    try: importlib.import_module(n)\n"
+                         "    except ImportError: continue\n    print(n)\n")
+        seen = subprocess.run([sys.executable, probe.name], cwd=moved, env=jobs.environment(),
+                              capture_output=True, text=True)
+        h.expect("alone: nothing else can be imported", seen.returncode == 0 and
+                 seen.stdout == "", seen.stdout + seen.stderr)
+        probe.unlink()
+        before = {p.relative_to(moved): p.read_bytes() for p in moved.rglob("*") if p.is_file()}
+        done = subprocess.run([sys.executable, "train.py", *options], cwd=moved,
+                              env=jobs.environment(), capture_output=True, text=True)
+        h.expect("alone: trained in a folder of its own, the same bits", done.returncode == 0
+                 and equal(load(moved / "out" / "weights.safetensors"), expected), done.stderr)
+        after = {p.relative_to(moved): p.read_bytes() for p in moved.rglob("*")
+                 if p.is_file() and p.relative_to(moved).parts[0] != "out"}
+        h.expect("alone: nothing but out/ is written", after == before)
 
 
 def check_mse(h, jobs):
@@ -275,7 +151,7 @@ def wait_for(path, process, limit=60):
 
 
 def check_resume(h, jobs):
-    job, key, _ = jobs.make("lenet")
+    job, key, *_ = jobs.zoo("lenet")
     options = flags(SGD, deterministic=True, threads=1, quiet=True, epochs=20)
     whole = jobs.train(job, options)
     for name, kill in (("SIGKILL", signal.SIGKILL), ("SIGTERM", signal.SIGTERM)):
@@ -320,7 +196,7 @@ def torchrun(*options):
 
 
 def check_world(h, jobs):
-    job, _, _ = jobs.make("resnet18")
+    job, *_ = jobs.zoo("resnet18")
     options = flags(SGD, batch=24, max_steps=2, deterministic=True, threads=1, quiet=True)
     initial = load(job / "weights.safetensors")
     one = load(jobs.train(job, options) / "weights.safetensors")
@@ -330,7 +206,7 @@ def check_world(h, jobs):
                  / "weights.safetensors")
     h.above("world: control, --local-batch-norm", distance(one, local, initial), WORLD)
 
-    job, _, _ = jobs.make("lenet")
+    job, *_ = jobs.zoo("lenet")
     options = flags(SGD, threads=1, quiet=True, epochs=30, checkpoint_steps=5)
     one, out = jobs.train(job, options), h.path(".out")
     process = jobs.start(job, [*options, "--out", str(out)],
@@ -349,7 +225,7 @@ def check_world(h, jobs):
 
 
 def check_options(h, jobs):
-    job, _, _ = jobs.make("lenet")
+    job, *_ = jobs.zoo("lenet")
     common = flags(SGD, max_steps=6, deterministic=True, threads=1, quiet=True)
     initial = load(job / "weights.safetensors")
 
@@ -404,7 +280,7 @@ def check_augmentation(h):
 
 
 def check_errors(h, jobs):
-    source, _, _ = jobs.make("lenet")
+    source, *_ = jobs.zoo("lenet")
 
     def refused(what, expected, options=(), change=None, code=1):
         job = h.path(".job")
@@ -456,16 +332,11 @@ def check_errors(h, jobs):
 
 
 def main(h):
-    jobs = Jobs(h)
+    jobs = Jobs(h, SAMPLES, VAL)
     if h.wants("random"):
         check_random(h)
-    for case in EXACT:
-        if h.wants("exact") or h.wants(case[0]):
-            check_exact(h, jobs, *case)
-    python = old_python()
-    if h.wants("old") and python:
-        for case in EXACT[:3]:
-            check_exact(h, jobs, *case, python=python)
+    if h.wants("alone"):
+        check_alone(h, jobs)
     if h.wants("mse"):
         check_mse(h, jobs)
     if h.wants("resume"):

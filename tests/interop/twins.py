@@ -248,8 +248,7 @@ class ViT(nn.Module):
         return self.head(self.norm(self.layer(x))[:, 0])
 
 
-MODELS = {
-    "vit": ViT,
+ZOO = {
     "lenet": LeNet,
     "mlp": MLP,
     "resnet18": lambda shape, classes: ResNet(shape, classes, (2, 2, 2, 2), False),
@@ -260,6 +259,7 @@ MODELS = {
     "densenet121": DenseNet121,
     "mobilenet_v2": MobileNetV2,
 }
+MODELS = {**ZOO, "vit": ViT}
 
 
 def build(name, shape, classes):

@@ -1,0 +1,144 @@
+"""Plain modules of other shapes than the zoo's, and samples for them: what users bring.
+test_exact.py obfuscates them through the Python package, plain_loop.py trains them as they
+are; so they run on PyTorch 1.13 as on 2, and this file imports nothing but torch.
+
+    model = build("unet"); x, y = samples("unet", 48, seed=1)
+"""
+
+from collections import namedtuple
+
+import torch
+from torch import nn
+
+import twins
+
+
+class UNet(nn.Module):
+    """Two levels; a class for each pixel."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        self.down = self.block(3, 8)
+        self.pool = nn.MaxPool2d(2)
+        self.bottom = self.block(8, 16)
+        self.up = nn.ConvTranspose2d(16, 8, 2, stride=2)
+        self.merge = self.block(16, 8)
+        self.head = nn.Conv2d(8, classes, 1)
+
+    @staticmethod
+    def block(inputs, out):
+        return nn.Sequential(nn.Conv2d(inputs, out, 3, padding=1, bias=False),
+                             nn.BatchNorm2d(out), nn.ReLU(),
+                             nn.Conv2d(out, out, 3, padding=1), nn.ReLU())
+
+    def forward(self, x):
+        skip = self.down(x)
+        x = self.up(self.bottom(self.pool(skip)))
+        return self.head(self.merge(torch.cat([skip, x], 1)))
+
+
+class SequenceLSTM(nn.Module):
+    """Two layers over sequences of numbers; the last step decides."""
+
+    def __init__(self, width=6, classes=5):
+        super().__init__()
+        self.lstm = nn.LSTM(width, 16, num_layers=2, batch_first=True)
+        self.head = nn.Linear(16, classes)
+
+    def forward(self, x):
+        y, _ = self.lstm(x)
+        return self.head(y[:, -1])
+
+
+class TokenLSTM(nn.Module):
+    """Tokens, both directions, the mean over the steps."""
+
+    def __init__(self, dropout, tokens=50, classes=5):
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, 12)
+        self.lstm = nn.LSTM(12, 16, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(32, classes)
+
+    def forward(self, x):
+        y, _ = self.lstm(self.embedding(x))
+        return self.head(self.dropout(y.mean(1)))
+
+
+class EncoderViT(nn.Module):
+    """A vision transformer of PyTorch's own layers."""
+
+    def __init__(self, dropout, width=32, classes=10):
+        super().__init__()
+        self.patch = nn.Conv2d(3, width, 8, 8)
+        self.position = nn.Parameter(torch.randn(1, 16, width) / 50)
+        self.layers = nn.Sequential(*(
+            nn.TransformerEncoderLayer(width, 2, 2 * width, dropout, "gelu", batch_first=True,
+                                       norm_first=first) for first in (True, False)))
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x):
+        x = self.patch(x).flatten(2).transpose(1, 2) + self.position
+        return self.head(self.layers(x).mean(1))
+
+
+class Tabular(nn.Sequential):
+    def __init__(self, dropout, width=20, classes=3):
+        super().__init__(
+            nn.Linear(width, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(32, classes))
+
+
+class Autoencoder(nn.Sequential):
+    """Gives its own input back."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(),
+            nn.ConvTranspose2d(16, 8, 2, stride=2), nn.ReLU(),
+            nn.ConvTranspose2d(8, 3, 2, stride=2), nn.Sigmoid())
+
+
+def pictures(side):
+    """Blobs of colour with noise, uint8, and the generator's further numbers."""
+    def make(count, g):
+        coarse = torch.rand(count, 3, 4, 4, generator=g)
+        x = nn.functional.interpolate(coarse, size=(side, side), mode="nearest")
+        x = x + torch.randn(x.shape, generator=g) / 20
+        return (x.clamp(0, 1) * 255).to(torch.uint8)
+    return make
+
+
+def labels(classes):
+    return lambda x, g: torch.randint(0, classes, (len(x),), generator=g, dtype=torch.int32)
+
+
+#   make(dropout), x(count, generator), y(x, generator); None: the input is the target
+Kind = namedtuple("Kind", "make x y")
+KINDS = {
+    "unet": Kind(lambda dropout: UNet(), pictures(16),
+                 lambda x, g: (x.float().mean(1) / 64).to(torch.int32)),
+    "lstm": Kind(lambda dropout: SequenceLSTM(),
+                 lambda n, g: torch.randn(n, 12, 6, generator=g), labels(5)),
+    "token_lstm": Kind(TokenLSTM, lambda n, g: torch.randint(
+        0, 50, (n, 10), generator=g, dtype=torch.int32), labels(5)),
+    "vit": Kind(lambda dropout: twins.ViT((3, 32, 32), 10), pictures(32), labels(10)),
+    "encoder_vit": Kind(EncoderViT, pictures(32), labels(10)),
+    "tabular": Kind(Tabular, lambda n, g: torch.randn(n, 20, generator=g), labels(3)),
+    "autoencoder": Kind(lambda dropout: Autoencoder(), pictures(16), None),
+}
+
+
+def build(name, dropout=0.1):
+    """The same weights each time."""
+    torch.manual_seed(7)
+    return KINDS[name].make(dropout)
+
+
+def samples(name, count, seed):
+    """x and y (None: the input is the target); the same each time."""
+    g, kind = torch.Generator().manual_seed(seed), KINDS[name]
+    x = kind.x(count, g)
+    return x, kind.y and kind.y(x, g)
