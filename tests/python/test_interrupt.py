@@ -37,6 +37,12 @@ def make_model():
 
 
 class Interrupt(support.Case):
+    def setUp(self):
+        super().setUp()
+        # A shell starts what runs in its background with SIGINT ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+
     def obfuscate(self):
         return amalgam.obfuscate(make_model(), Slow(1), decoys_from=Slow(2), key="job.key", out="job", progress=False)
 
