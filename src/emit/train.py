@@ -19,6 +19,9 @@ epoch alone; for each sub-network: torch.manual_seed(step_seed(seed, step)), for
 backward, clip, optimizer step. The last, incomplete batch of an epoch is dropped.
 """
 
+# One long file on purpose: a job carries it, and whoever trains the job reads one file. It
+# treats all sub-networks alike and must not know more of one than of another.
+
 import argparse
 import array
 import contextlib

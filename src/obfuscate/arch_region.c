@@ -6,19 +6,6 @@
 #include "base/alloc.h"
 #include "obfuscate/arch_edit.h"
 
-static bool weighs(const amg_node *n)
-{
-    switch (n->op) {
-    case AMG_OP_CONV:
-    case AMG_OP_CONV_TRANSPOSE:
-    case AMG_OP_GEMM:
-    case AMG_OP_MAT_MUL:
-    case AMG_OP_LSTM:
-    case AMG_OP_GRU: return true;
-    default: return false;
-    }
-}
-
 /* Values that every path passes: after their node, nothing else is still needed. cut:
  * room for num_nodes. Returns how many, -1: out of memory. */
 static int find_cuts(const amg_graph *g, int *cut)
@@ -58,7 +45,7 @@ static int find_stretch(const amg_graph *g, const int *cut, int num_cuts, int a)
     int node = from->producer + 1;
     for (int b = a + 1; b < num_cuts; b++) {
         const amg_value *to = &g->values[cut[b]];
-        for (; node <= to->producer; node++) weight |= weighs(&g->nodes[node]);
+        for (; node <= to->producer; node++) weight |= amg_is_layer(&g->nodes[node]);
         if (g->nodes[from->producer].op != g->nodes[to->producer].op) continue;
         if (from->rank != to->rank ||
             memcmp(from->dims, to->dims, (size_t)from->rank * sizeof from->dims[0]))

@@ -353,3 +353,16 @@ amg_status amg_channels_init(const amg_graph *g, amg_channels *out, amg_error *e
     return amg_fail(err, AMG_NO_MEMORY, -1, "decoy",
                     "no memory for its channel groups");
 }
+
+bool amg_is_layer(const amg_node *n)
+{
+    switch (n->op) {
+    case AMG_OP_CONV:
+    case AMG_OP_CONV_TRANSPOSE:
+    case AMG_OP_GEMM:
+    case AMG_OP_MAT_MUL:
+    case AMG_OP_LSTM:
+    case AMG_OP_GRU: return true;
+    default: return false;
+    }
+}

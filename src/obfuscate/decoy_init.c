@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "graph/rewrite.h"
+#include "obfuscate/channels.h"
 
 typedef enum { LAW_CONSTANT, LAW_UNIFORM, LAW_NORMAL } law_kind;
 /* How the scale follows from the fans of the weight: scale = gain * f(fan). */
@@ -45,19 +46,6 @@ typedef struct {
     double in, out;
 } fans;
 
-static bool is_layer(const amg_node *n)
-{
-    switch (n->op) {
-    case AMG_OP_CONV:
-    case AMG_OP_CONV_TRANSPOSE:
-    case AMG_OP_GEMM:
-    case AMG_OP_MAT_MUL:
-    case AMG_OP_LSTM:
-    case AMG_OP_GRU: return true;
-    default: return false;
-    }
-}
-
 /* The layer that parameter v belongs to: the one that reads it, or the one whose result
  * it is added to (a bias beside a MatMul). NULL: none. */
 static const amg_node *layer_of(const amg_graph *g, int v)
@@ -66,10 +54,10 @@ static const amg_node *layer_of(const amg_graph *g, int v)
         for (int j = 0; j < g->nodes[i].num_inputs; j++) {
             const amg_node *n = &g->nodes[i];
             if (n->inputs[j] != v) continue;
-            if (is_layer(n)) return n;
+            if (amg_is_layer(n)) return n;
             int other = n->op == AMG_OP_ADD ? n->inputs[1 - j] : AMG_NO_VALUE;
             int producer = other == AMG_NO_VALUE ? -1 : g->values[other].producer;
-            if (producer >= 0 && is_layer(&g->nodes[producer]))
+            if (producer >= 0 && amg_is_layer(&g->nodes[producer]))
                 return &g->nodes[producer];
         }
     return NULL;

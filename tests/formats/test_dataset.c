@@ -1,5 +1,5 @@
 /* The DATA argument, parts, .npy files, data sets made of a function, and the interface
- * over all kinds. */
+ * over all kinds. More than 500 lines: a list of small cases. */
 #include "fixture.h"
 
 #include "formats/dataset.h"

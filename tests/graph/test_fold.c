@@ -1,5 +1,6 @@
 /* Planning a batch: exporters' shape arithmetic folds, no-ops and dead values go, baked
- * batches follow, and what cannot be known is refused. */
+ * batches follow, and what cannot be known is refused. More than 500 lines: a list
+ * of small cases. */
 #include "graph_fixture.h"
 
 #define B AMG_DIM_BATCH

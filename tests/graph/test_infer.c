@@ -1,5 +1,6 @@
 /* Shape rules: every operator's, against PyTorch where PyTorch has a rule of its own,
- * against the ONNX operator specification elsewhere; and the errors they give. */
+ * against the ONNX operator specification elsewhere; and the errors they give.
+ * More than 500 lines: a list of small cases. */
 #include "graph_fixture.h"
 
 typedef struct {
