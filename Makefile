@@ -9,6 +9,7 @@ DATA := $(or $(AMALGAM_DATA),$(abspath $(wildcard ../shared/data)))
 
 help:
 	@echo "make demo      the whole cycle on real images, about a minute"
+	@echo "make demo-text the same on real text"
 	@echo "make test      all tests (address and undefined-behaviour sanitizers on)"
 	@echo "make bench     speed against PyTorch on a quiet machine; appends to bench/LOG.md"
 	@echo "make           the programs, in $(BUILD)/src/cli"
@@ -27,6 +28,12 @@ demo:
 	rm -rf demo
 	$(BUILD)/src/cli/amalgam demo -o demo
 
+demo-text:
+	tools/setup build demo-text
+	$(MAKE) all
+	rm -rf demo-text
+	$(BUILD)/src/cli/amalgam demo --text -o demo-text
+
 test:
 	tools/setup build test
 	test -f $(BUILD)-test/build.ninja || $(MESON) setup $(BUILD)-test \
@@ -42,7 +49,7 @@ install: all
 	$(MESON) install -C $(BUILD)
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-* demo
+	rm -rf $(BUILD) $(BUILD)-* demo demo-text
 
-.PHONY: help all demo test bench install clean
+.PHONY: help all demo demo-text test bench install clean
 .DEFAULT_GOAL := all

@@ -1,6 +1,10 @@
 /* Time of a training step of an ONNX graph: every output's sub-network forward, cross
- * entropy, backward and SGD with momentum, on data made up here. Takes a plain model or
- * a job's, prints one JSON line with the median step, FLOPs and peak memory. */
+ * entropy, backward and update, on data made up here. Takes a plain model or a job's,
+ * prints one JSON line with the median step, FLOPs and peak memory.
+ *
+ * Images get SGD with momentum. A graph that takes whole numbers is a language model
+ * with logits [batch, positions, vocabulary]: it gets random tokens and AdamW, clipped.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +24,9 @@ typedef struct {
     int num_heads;
     int64_t batch;
     amg_plan *plans[MAX_HEADS];
+    amg_cross_entropy_task tasks[MAX_HEADS];
     int32_t *labels[MAX_HEADS];
-    float *dlogits;
+    bool text;
     void *x; /* one batch, in the input's dtype */
 } bench;
 
@@ -58,36 +63,56 @@ static amg_status make_plans(bench *b, const amg_graph *g, bool no_winograd,
     return AMG_OK;
 }
 
-/* Random pixels, bytes or floats in [0, 1), and random labels. */
+/* Random pixels, bytes or floats in [0, 1), or tokens below limit. */
+static void fill_input(bench *b, amg_dtype dtype, size_t size, int64_t limit,
+                       amg_rng *rng)
+{
+    const size_t count = size / amg_dtype_size(dtype);
+    for (size_t i = 0; i < count; i++) switch (dtype) {
+        case AMG_F32: ((float *)b->x)[i] = amg_rng_uniform(rng); break;
+        case AMG_I32: ((int32_t *)b->x)[i] = (int32_t)(amg_rng_u32(rng) % limit); break;
+        case AMG_I64: ((int64_t *)b->x)[i] = (int64_t)(amg_rng_u32(rng) % limit); break;
+        default: ((uint8_t *)b->x)[i] = (uint8_t)amg_rng_u32(rng);
+        }
+}
+
+/* The input, and what every output is compared with: random labels. */
 static amg_status make_data(bench *b, const amg_graph *g, amg_error *err)
 {
+    const amg_dtype dtype = g->values[g->inputs[0]].dtype;
+    const amg_value *first = &g->values[g->outputs[0]];
     const size_t size = amg_plan_input_bytes(b->plans[0]);
-    int64_t most_classes = 0;
     amg_rng rng = amg_rng_init(1, 0);
+    b->text = dtype == AMG_I32 || dtype == AMG_I64;
     b->x = amg_alloc_aligned(size);
     if (!b->x) return amg_fail(err, AMG_NO_MEMORY, -1, "data", "no memory");
-    if (g->values[g->inputs[0]].dtype == AMG_F32)
-        for (size_t i = 0; i < size / 4; i++)
-            ((float *)b->x)[i] = (float)(amg_rng_u32(&rng) >> 8) * 0x1p-24f;
-    else
-        for (size_t i = 0; i < size; i++)
-            ((uint8_t *)b->x)[i] = (uint8_t)amg_rng_u32(&rng);
+    fill_input(b, dtype, size, first->dims[first->rank - 1], &rng);
     for (int h = 0; h < b->num_heads; h++) {
-        const int64_t classes = g->values[g->outputs[h]].dims[1];
-        if (classes > most_classes) most_classes = classes;
-        b->labels[h] = amg_calloc((size_t)b->batch, sizeof(int32_t));
+        const amg_value *y = &g->values[g->outputs[h]];
+        amg_cross_entropy_task *t = &b->tasks[h];
+        *t = (amg_cross_entropy_task){
+            .samples = b->batch, .classes = y->dims[y->rank - 1], .classes_last = true};
+        t->positions = y->rank == 3 ? y->dims[1] : 1;
+        const int64_t count = b->batch * t->positions;
+        b->labels[h] = amg_calloc((size_t)count, sizeof(int32_t));
         if (!b->labels[h]) return amg_fail(err, AMG_NO_MEMORY, -1, "data", "no memory");
-        for (int64_t i = 0; i < b->batch; i++)
-            b->labels[h][i] = (int32_t)(amg_rng_u32(&rng) % (uint32_t)classes);
+        for (int64_t i = 0; i < count; i++)
+            b->labels[h][i] = (int32_t)(amg_rng_u32(&rng) % t->classes);
     }
-    b->dlogits = amg_calloc((size_t)(b->batch * most_classes), sizeof(float));
-    return b->dlogits ? AMG_OK : amg_fail(err, AMG_NO_MEMORY, -1, "data", "no memory");
+    return AMG_OK;
 }
 
 static amg_status step(bench *b, int64_t t, double *loss, amg_error *err)
 {
-    const amg_optimizer_options sgd = {
-        .kind = AMG_OPT_SGD, .lr = 0.01, .momentum = 0.9, .weight_decay = 5e-4};
+    static const amg_optimizer_options sgd = {.kind = AMG_OPT_SGD,
+                                              .lr = 0.01,
+                                              .momentum = 0.9,
+                                              .weight_decay = 5e-4},
+                                       adamw = {.kind = AMG_OPT_ADAMW,
+                                                .lr = 1e-4,
+                                                .weight_decay = 0.01,
+                                                .clip_norm = 1};
+    const amg_optimizer_options *update = b->text ? &adamw : &sgd;
     for (int h = 0; h < b->num_heads; h++) {
         amg_plan *plan = b->plans[h];
         const float *logits;
@@ -95,12 +120,11 @@ static amg_status step(bench *b, int64_t t, double *loss, amg_error *err)
         memcpy(amg_plan_input(plan), b->x, amg_plan_input_bytes(plan));
         amg_status st = amg_plan_forward(plan, t, &logits, &count, err);
         if (st != AMG_OK) return st;
-        *loss = amg_cross_entropy(logits, b->labels[h], b->batch, count / b->batch, 1,
-                                  0, b->dlogits)
-                    .loss;
-        st = amg_plan_backward(plan, b->dlogits, err);
+        float *dlogits = amg_plan_doutput(plan);
+        *loss = amg_cross_entropy(&b->tasks[h], logits, b->labels[h], dlogits).loss;
+        st = amg_plan_backward(plan, dlogits, err);
         if (st != AMG_OK) return st;
-        amg_optimizer_step(&sgd, sgd.lr, t, plan);
+        amg_optimizer_step(update, update->lr, t, plan);
     }
     return AMG_OK;
 }

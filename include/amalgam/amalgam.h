@@ -45,7 +45,9 @@ typedef struct {
  * dtype "U8", "F32" or "I32", dims of one sample (1 to 6 of them). target_dtype "I32":
  * class labels 0 .. num_classes-1, one (target_rank 0) or a map of them; "F32": numbers
  * to predict; NULL: none. num_classes 0: not known, labels are checked against the
- * model. source names the set in errors; two sets of one name are the same rows. */
+ * model. vocab_size: I32 samples are tokens below it, filled up with pad (-1: never);
+ * 0: they are not, or it is not known. source names the set in errors; two sets of one
+ * name are the same rows. */
 typedef struct {
     const char *source;
     const char *dtype;
@@ -56,6 +58,7 @@ typedef struct {
     const char *target_dtype;
     int target_rank;
     int64_t target_dims[AMALGAM_MAX_RANK];
+    int64_t vocab_size, pad;
     void *context;
     /* Rows rows[0 .. num-1], one after the other, into x and y; either may be NULL.
      * On failure it fills *err and returns err->code; AMG_INTERRUPTED stops the work.
@@ -80,16 +83,19 @@ typedef struct {
 /* Makes a job folder and its key, or neither: whatever fails, and when progress asks to
  * stop (AMG_INTERRUPTED), nothing stays behind.
  * options: "model" (ONNX), "out", "key" required; "task" "classification" |
- *   "regression" | "reconstruction" (told from the targets); "decoys" 1..63;
- * "decoy_arch" "walk" | "same"; "walk_steps"; "keep_classes"; "mean" and "std", arrays
- * of a number per channel (bytes are scaled to 0..1 first); "noise" "uniform" |
- * "gaussian" | "laplace" | "values" with "noise_values" (a file), "amount",
+ *   "classify" | "regression" | "reconstruction" | "language_model" | "lm" (told from
+ *   the targets); "decoys" 1..63; "decoy_arch" "walk" | "same"; "walk_steps";
+ * "keep_classes"; "keep_tokens"; "seq" and "stride", how token sets are cut (as many
+ * tokens as the model takes; "seq"); "mean" and "std", arrays of a number per channel
+ * (bytes are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace" |
+ * "values" with "noise_values" (a file) | "unigram" | "bigram", "amount",
  * "model_amount": paper mode; "shard_bytes"; "note", text that is sealed in the key;
  * "seed_hex" (for tests). passphrase: of the key, NULL: none; copied into locked memory
  * and wiped. progress may be NULL. *result: {"task", "decoys", "train_samples",
  * "val_samples", "sample", "job_sample", "compute_factor", "upload_factor",
- * "own_parameters", "job_parameters", "classes_permuted", "unknown_init",
- * "passed_over", "job_bytes", "seconds"}. */
+ * "own_parameters", "job_parameters", "classes_permuted", "tokens_permuted",
+ * "tokens_kept" (why they are not, or null), "unknown_init", "passed_over",
+ * "job_bytes", "seconds"}. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     const char *passphrase,
                                                     const amalgam_datasets *data,
@@ -150,12 +156,16 @@ AMG_API AMG_MUST_CHECK amg_status amalgam_operators(const char *model, char **re
                                                     amg_error *err);
 
 /* What a DATA spec stands for: {"kind", "samples", "dtype", "shape", "classes",
- * "target_dtype", "target_shape"}; the last three null where it has none. */
+ * "target_dtype", "target_shape", "vocab_size", "pad"}; classes and targets null where
+ * it has none. A token set is told as windows of one token and the next, or documents
+ * of one token; others have the vocab_size 0. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_data_info(const char *spec, char **result,
                                                     amg_error *err);
 
 /* Writes a model of the zoo. options: "name", "out" required; "shape" [C,H,W]
- * ([3,32,32]); "classes" (10); "seed" (random). *result: {"name", "parameters"}.
+ * ([3,32,32]); "classes" (10); of networks for text "vocab" (required), "seq", "width",
+ * "layers", "heads", "hidden", "dropout", "pad" (the network's own; no padding); "seed"
+ * (random). *result: {"name", "parameters"}.
  * options NULL: *result is {"names": [...]}. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_zoo(const char *options, char **result,
                                               amg_error *err);

@@ -15,9 +15,11 @@ typedef struct {
     int64_t done, total; /* in the stage's own unit: steps, samples */
     int64_t epoch, num_epochs;
     double loss, accuracy;
-    double per_second; /* samples a second */
-    bool end_of_epoch; /* validation results are in loss and accuracy, stage is
-                          "evaluate" */
+    double per_second;    /* samples a second; tokens where they are predicted */
+    bool end_of_epoch;    /* validation results are in loss and accuracy, stage is
+                             "evaluate" */
+    bool predicts_tokens; /* language models: loss is the mean over tokens, perplexity
+                             exp(loss) */
 } amg_progress_event;
 
 /* report may be NULL. It returns false to ask for a clean stop (AMG_INTERRUPTED, after

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from . import _export
 from . import _library as lib
-from ._data import NUMPY, Rows, check_disjoint, open_data
+from ._data import NUMPY, Rows, check_disjoint, open_data, open_tokens
 from ._errors import AmalgamError, ExportError
 from ._watch import Watch
 
@@ -72,7 +72,8 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
               preprocess: Any = None, columns: Optional[Sequence[str]] = None,
               passphrase: Optional[str] = None, keep_classes: bool = False, decoy_arch: str = "walk",
               walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
-              model_amount: Optional[float] = None, progress: bool = True,
+              model_amount: Optional[float] = None, seq: Optional[int] = None, stride: Optional[int] = None,
+              pad: Optional[int] = None, keep_tokens: bool = False, progress: bool = True,
               seed_hex: Optional[str] = None) -> Job:
     """Makes a job folder for the cloud and a key for you, or neither.
 
@@ -80,7 +81,12 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     train, val, decoys_from, val_decoys_from: a torch Dataset, TensorDataset or Subset, (x, y) of arrays or
         tensors, x alone (reconstruction), a Hugging Face dataset with `columns`, or a DATA spec. uint8 data are
         scaled to 0..1; decoys_from fills the decoys' streams, best a random part of the same source.
-    task: "classification", "regression" or "reconstruction"; told from the targets' type if left out.
+    task: "classification", "regression", "reconstruction" or "lm" (a language model); told from the targets if
+        left out: integers are classes, numbers a regression, none a reconstruction or, of a token set, "lm".
+    seq, stride, pad: a language model's data are windows of seq + 1 tokens, or a text as one row of them (or a
+        token set, "text:FOLDER"), cut every stride (seq) tokens; the model takes [N, seq] and gives [N, seq, V]
+        or [N * seq, V]. Next tokens equal to pad do not count. Documents with classes: their first seq tokens.
+    keep_tokens: the vocabulary keeps its numbers (it is permuted, and put back by `extract`, otherwise).
     preprocess: (means, deviations), one number a channel, as torchvision's Normalize.
     keep_classes: classes keep their numbers (they are permuted, and put back by `extract`, otherwise).
     noise, amount, model_amount: the paper's mode instead of decoys_from; weak, and it says so.
@@ -91,11 +97,13 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     """
     lib.library()  # before anything is exported: without it all would be in vain
     key, out = os.path.abspath(key), os.path.abspath(out)
-    sets = _open_sets(train, val, decoys_from, val_decoys_from, columns)
+    text = _Text(_predicts_tokens(task, train), seq, stride, pad)
+    sets = _open_sets(train, val, decoys_from, val_decoys_from, columns, text)
     mean, std = _normalisation(preprocess)
     with tempfile.TemporaryDirectory(prefix="amalgam-") as folder:
-        path, note = _model_file(model, sets["train"], (mean, std), sets, folder)
-        options = {"model": path, "out": out, "key": key, "task": task,
+        path, note = _model_file(model, sets["train"], (mean, std), sets, text, folder)
+        options = {"model": path, "out": out, "key": key, "task": "lm" if text.predicts else task,
+                   "seq": seq, "stride": stride, "keep_tokens": keep_tokens,
                    "decoys": decoys, "decoy_arch": decoy_arch, "walk_steps": walk_steps,
                    "keep_classes": keep_classes, "mean": mean, "std": std, "amount": amount,
                    "model_amount": model_amount, "note": note, "seed_hex": seed_hex}
@@ -105,13 +113,33 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
         return _make_job(options, sets, passphrase, progress)
 
 
+@dataclass(frozen=True)
+class _Text:
+    """How data of tokens are used; predicts: by a language model."""
+    predicts: bool
+    seq: Optional[int]
+    stride: Optional[int]
+    pad: Optional[int]
+
+
+def _predicts_tokens(task: Optional[str], train: Any) -> bool:
+    if task is not None or not isinstance(train, (str, os.PathLike)):
+        return task in ("lm", "language_model")
+    info = lib.call("amalgam_data_info", lib.encode(train))
+    return info["kind"] == "text" and info["target_dtype"] is None
+
+
 def _open_sets(train: Any, val: Any, covers: Any, val_covers: Any,
-               columns: Optional[Sequence[str]]) -> Dict[str, Any]:
+               columns: Optional[Sequence[str]], text: _Text) -> Dict[str, Any]:
     given = {"train": (train, "training data"), "val": (val, "validation data"),
              "covers": (covers, "covers (decoys_from)"), "val_covers": (val_covers, "covers of the validation data")}
-    sets = {k: open_data(data, name, columns) for k, (data, name) in given.items()}
+    sets = {k: open_tokens(data, name, columns, text.seq, text.stride) if text.predicts
+            else open_data(data, name, columns) for k, (data, name) in given.items()}
     if sets["train"] is None:
         raise AmalgamError("no training data", where="train")
+    if text.pad is not None and not (text.predicts and isinstance(sets["train"], Rows)):
+        raise AmalgamError("is for a language model's windows", where="pad",
+                           hint="a token set has its own; a classifier's graph says what it ignores")
     for own in ("train", "val"):
         for pool in ("covers", "val_covers"):
             check_disjoint(sets[own], sets[pool])
@@ -132,9 +160,9 @@ def _normalisation(preprocess: Any) -> Tuple[Optional[List[float]], Optional[Lis
     return mean, std
 
 
-def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any],
+def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any], text: _Text,
                 folder: str) -> Tuple[str, Optional[str]]:
-    """(the ONNX file, the key's note); tells the data sets how many classes the model has."""
+    """(the ONNX file, the key's note); tells the data sets how many classes or tokens the model has."""
     if isinstance(model, (str, os.PathLike)):
         path, note = os.fspath(model), None
         shape = lib.call("amalgam_inspect", lib.encode(path))
@@ -142,12 +170,19 @@ def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any]
             raise AmalgamError(f"is a {shape.get('kind')}, expected an ONNX model", where=path)
         output = tuple(shape["graph"]["outputs"][0]["shape"][1:])
     elif hasattr(model, "state_dict") and callable(model):
-        exported = _export.export(model, _batch(train, normalisation, 0), _batch(train, normalisation, 1), folder)
+        first, second = (_batch(train, normalisation, text, i) for i in (0, 1))
+        exported = _export.export(model, first, second, folder, text.predicts)
         path, note, output = exported.path, exported.note, exported.output_shape
     else:
         raise ExportError(f"is a {type(model).__name__}, expected an nn.Module or the path of an .onnx file",
                           where="model")
-    if output and isinstance(output[0], int):
+    if text.predicts and output and isinstance(output[-1], int):
+        for rows in sets.values():
+            if isinstance(rows, Rows):
+                rows.vocab, rows.pad = output[-1], -1 if text.pad is None else text.pad
+        if text.pad is not None and not 0 <= text.pad < output[-1]:
+            raise AmalgamError(f"is {text.pad}, expected a token, 0 to {output[-1] - 1}", where="pad")
+    elif output and isinstance(output[0], int):
         for name, rows in sets.items():
             if isinstance(rows, Rows) and rows.target_dtype == "I32":
                 known = len(getattr(rows.base, "classes", ())) if "covers" in name else 0
@@ -155,7 +190,7 @@ def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any]
     return path, note
 
 
-def _batch(train: Any, normalisation: Any, which: int) -> Any:
+def _batch(train: Any, normalisation: Any, text: _Text, which: int) -> Any:
     """Two samples as the module takes them, numpy: the first rows, or others (which 1)."""
     import numpy as np
     if isinstance(train, Rows):
@@ -165,11 +200,16 @@ def _batch(train: Any, normalisation: Any, which: int) -> Any:
         info = lib.call("amalgam_data_info", lib.encode(train))
         shape, dtype = (2, *info["shape"]), info["dtype"]
         random = np.random.Generator(np.random.Philox(which))
+        if info["kind"] == "text":
+            if not text.seq:
+                raise AmalgamError("is not given, and a module does not say how many tokens it takes",
+                                   where="seq", hint="seq=…")
+            return random.integers(0, info["vocab_size"], (2, text.seq))
         # Tokens must stay inside a vocabulary that is not known here.
         x = (random.integers(0, 256, shape) if dtype == "U8" else random.standard_normal(shape)
              if dtype == "F32" else np.full(shape, which)).astype(NUMPY[dtype])
     if dtype == "I32":
-        return x.astype(np.int64)
+        return np.ascontiguousarray(x[:, :-1] if text.predicts else x, dtype=np.int64)
     x = x.astype(np.float32)
     if dtype == "U8":
         x *= np.float32(1 / 255)
@@ -222,10 +262,18 @@ def _call_watched(watch: Watch, function: str, *arguments: Any) -> Any:
         raise
 
 
+# What was measured of noise between tokens (docs/threat-model.md).
+_WEAKNESS = {None: "tokens drawn evenly are told from the text by how often they occur (AUC 1.000)",
+             "unigram": "tokens of this kind are told from the text by their neighbours (AUC 1.000)",
+             "bigram": "a score of three tokens in a row found the text every time"}
+
+
 def _notes(options: Dict[str, Any], made: Dict[str, Any]) -> List[str]:
     notes = []
     if options.get("noise") or options.get("amount"):
-        notes.append("warning: paper mode: noise of this kind was undone exactly from 64-256 images without "
+        notes.append("warning: paper mode: " + _WEAKNESS.get(options.get("noise"), _WEAKNESS[None])
+                     if made["tokens_permuted"] or made["tokens_kept"] else
+                     "warning: paper mode: noise of this kind was undone exactly from 64-256 images without "
                      "the model")
     if made["unknown_init"]:
         notes.append(f"warning: {made['unknown_init']} parameters follow no known initialisation law (a "
@@ -233,6 +281,10 @@ def _notes(options: Dict[str, Any], made: Dict[str, Any]) -> List[str]:
     if made["task"] == "classification" and not made["classes_permuted"] and not options["keep_classes"]:
         notes.append("note: classes are not permuted: the model does not end in a plain linear layer with "
                      "distinct rows")
+    if made["tokens_kept"] and not options["keep_tokens"]:
+        notes.append(f"note: tokens keep their numbers: {made['tokens_kept']}")
+    if made["same_arch"]:
+        notes.append("note: decoy_arch same: a walk finds nothing to change in this model")
     if made["passed_over"]:
         notes.append(f"note: {made['passed_over']} covers were passed over: equal to a sample of another stream")
     return notes

@@ -8,6 +8,7 @@ Knows torch, PIL and `datasets` by what their objects can do, and imports none o
     Subset                   rows of another one
     anything with [i], len   items (x, y), [x, y] or x; PIL images become uint8 [C,H,W]
     Hugging Face datasets    with columns=("image", "label")
+    x of whole numbers       with tokens=True: windows [L+1]; or one long row of them, cut into such
 """
 from __future__ import annotations
 
@@ -56,11 +57,26 @@ def _storage(dtype: Any) -> str:
     raise TypeError(f"element type {dtype}")
 
 
-class Rows:
-    """A data set whose shape and types are those of its first row. items(indices) -> [(x, y or None), …]"""
+class Windows:
+    """A text as one row of tokens, cut into windows of seq + 1: each begins stride behind the one before."""
 
-    def __init__(self, name: str, data: Any, columns: Optional[Sequence[str]]) -> None:
-        self.name = name
+    def __init__(self, stream: Any, seq: int, stride: int) -> None:
+        self.stream, self.seq, self.stride = stream, seq, stride
+
+    def __len__(self) -> int:
+        return max(0, (len(self.stream) - self.seq - 1) // self.stride + 1)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.stream[i * self.stride:i * self.stride + self.seq + 1]
+
+
+class Rows:
+    """A data set whose shape and types are those of its first row. items(indices) -> [(x, y or None), …]
+    tokens: samples are tokens, whatever integer type they come in."""
+
+    def __init__(self, name: str, data: Any, columns: Optional[Sequence[str]], tokens: bool = False) -> None:
+        self.name, self.tokens = name, tokens
+        self.vocab, self.pad = 0, -1
         self.base, self.indices = _unwrap(data)
         self.columns = tuple(columns) if columns else None
         self.arrays = _arrays(self.base)
@@ -94,7 +110,8 @@ class Rows:
 
     def _type(self, array: Any, row: int) -> str:
         try:
-            return _storage(array.dtype)
+            kind = _storage(array.dtype)
+            return "I32" if self.tokens and kind == "U8" else kind
         except TypeError as e:
             raise self._fail(row, f"{e} cannot be used, expected numbers", "UNSUPPORTED",
                              "columns=(\"image\", \"label\") chooses columns; apply your transform first") from None
@@ -155,6 +172,10 @@ class Rows:
         elif self.dtype == "I32":
             if x.size and (x.min() < -2 ** 31 or x.max() >= 2 ** 31):
                 raise self._fail(row, "a value does not fit 32 bits", "OVERFLOW")
+            if self.vocab and x.size and (x.min() < 0 or x.max() >= self.vocab):
+                worst = int(x.min()) if x.min() < 0 else int(x.max())
+                raise self._fail(row, f"token {worst}, expected 0 to {self.vocab - 1}", "INVALID",
+                                 "the model gives a logit for each token of its vocabulary")
             x = x.astype(np.int32, copy=False)
         return x
 
@@ -211,7 +232,8 @@ class Rows:
                            num_samples=self.num,
                            num_classes=self.num_classes if self.target_dtype == "I32" else 0,
                            target_dtype=self.target_dtype.encode() if self.target_dtype else None,
-                           target_rank=len(self.target_shape), read=lib.ReadFunction(read))
+                           target_rank=len(self.target_shape), vocab_size=self.vocab, pad=self.pad,
+                           read=lib.ReadFunction(read))
         made.dims[:len(self.shape)] = self.shape
         made.target_dims[:len(self.target_shape)] = self.target_shape
         return made
@@ -260,10 +282,35 @@ def open_data(data: Any, name: str, columns: Optional[Sequence[str]]) -> Union[N
     return Rows(name, data, columns)
 
 
+def open_tokens(data: Any, name: str, columns: Optional[Sequence[str]], seq: Optional[int],
+                stride: Optional[int]) -> Union[None, str, Rows]:
+    """The same for a language model: Rows are windows of seq + 1 tokens without targets."""
+    if data is None or isinstance(data, (str, os.PathLike)):
+        return open_data(data, name, columns)
+    arrays = _arrays(data)
+    if arrays and len(arrays) == 1 and len(arrays[0].shape) == 1:
+        if not seq:
+            raise DataError("is one row of tokens, and it is not said how many the model takes", where=name,
+                            hint="seq=…, or windows of that many tokens and the next")
+        data = Windows(arrays[0], seq, stride or seq)
+    rows = Rows(name, data, columns, tokens=True)
+    if rows.target_dtype is not None:
+        raise DataError("has targets; a language model learns the next token of samples alone", where=name)
+    if rows.dtype != "I32" or len(rows.shape) != 1 or rows.shape[0] < 3:
+        raise DataError(f"samples are {rows.dtype}{list(rows.shape)}, expected windows of whole numbers, the "
+                        "model's tokens and the one after them", where=name, code="MISMATCH")
+    if seq and rows.shape[0] != seq + 1:
+        raise DataError(f"windows are of {rows.shape[0]} tokens, expected {seq + 1}: seq and the one after them",
+                        where=name, code="MISMATCH")
+    return rows
+
+
 def check_disjoint(own: Any, covers: Any) -> None:
     """The same rows on both sides would give the own stream away."""
     import numpy as np
-    if not (isinstance(own, Rows) and isinstance(covers, Rows)) or own.base is not covers.base:
+    if not (isinstance(own, Rows) and isinstance(covers, Rows)):
+        return
+    if getattr(own.base, "stream", own.base) is not getattr(covers.base, "stream", covers.base):
         return
     sets = [np.arange(r.num) if r.indices is None else r.indices for r in (own, covers)]
     shared = np.intersect1d(*sets)

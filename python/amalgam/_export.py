@@ -19,11 +19,12 @@ import re
 import warnings
 import zlib
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 from unittest import mock
 
 from . import _library as lib
 from ._errors import AmalgamError, ExportError
+from ._fixed import subtract_constants
 from ._observe import Observation, buffers_kept_while_traced, observe, unchanged
 
 MAX_OPSET = 20
@@ -37,19 +38,21 @@ class Exported:
     output_shape: Tuple[int, ...]
 
 
-def export(model: Any, first: Any, second: Any, folder: str) -> Exported:
-    """Writes FOLDER/<class>.onnx. first, second: batches (numpy) as the module takes them."""
+def export(model: Any, first: Any, second: Any, folder: str, by_token: bool = False) -> Exported:
+    """Writes FOLDER/<class>.onnx. first, second: batches (numpy) as the module takes them. by_token: it may give
+    a row for each token of the batch."""
     import torch
     _check_parameters(model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     batches = [torch.from_numpy(b).to(device) for b in (first, second)]
-    seen = observe(model, batches[0])
+    seen = observe(model, batches[0], by_token)
     failures: List[Tuple[str, Exception]] = []
     for name, exporter in (("TorchScript", _export_torchscript), ("dynamo", _export_dynamo)):
         path = os.path.join(folder, f"{type(model).__name__}-{name}.onnx")
         try:
             with unchanged(model), _quiet():
                 exporter(model, batches[0], path)
+            subtract_constants(path, _parameter_names(model))
             _check_outputs(model, batches, path)
             _check_graph(model, seen, path)
             return Exported(path, make_note(model, seen, path), seen.output_shape)
@@ -119,6 +122,12 @@ def _export_dynamo(model: Any, x: Any, path: str) -> None:
     program.save(path)
 
 
+def _parameter_names(model: Any) -> Set[str]:
+    """All of them: one that is tied has several."""
+    import torch
+    return {n for n, t in model.state_dict(keep_vars=True).items() if isinstance(t, torch.nn.Parameter)}
+
+
 def _check_graph(model: Any, seen: Observation, path: str) -> None:
     """Every parameter that matters stands in the graph under its name, and nothing else would be trained."""
     graph = lib.call("amalgam_inspect", lib.encode(path))["graph"]
@@ -142,7 +151,7 @@ def _check_graph(model: Any, seen: Observation, path: str) -> None:
     raise ExportError(f"the job would train {sum(trained.values())} values, the module trains {expected}"
                       + (f": {', '.join(others[:4])}" if others else ""), code="UNSUPPORTED",
                       where=type(model).__name__,
-                      hint="a buffer that is added or multiplied would be trained: make it an nn.Parameter")
+                      hint="a buffer that is multiplied would be trained: make it an nn.Parameter")
 
 
 def _check_outputs(model: Any, batches: List[Any], path: str) -> None:

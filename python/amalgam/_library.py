@@ -29,7 +29,7 @@ class Event(Structure):
     """amg_progress_event"""
     _fields_ = [("stage", c_char_p), ("done", c_int64), ("total", c_int64), ("epoch", c_int64),
                 ("num_epochs", c_int64), ("loss", c_double), ("accuracy", c_double),
-                ("per_second", c_double), ("end_of_epoch", c_bool)]
+                ("per_second", c_double), ("end_of_epoch", c_bool), ("predicts_tokens", c_bool)]
 
 
 ReportFunction = CFUNCTYPE(c_bool, c_void_p, POINTER(Event))
@@ -54,8 +54,8 @@ class Dataset(Structure):
     """amalgam_dataset"""
     _fields_ = [("source", c_char_p), ("dtype", c_char_p), ("rank", c_int), ("dims", c_int64 * MAX_RANK),
                 ("num_samples", c_int64), ("num_classes", c_int64), ("target_dtype", c_char_p),
-                ("target_rank", c_int), ("target_dims", c_int64 * MAX_RANK), ("context", c_void_p),
-                ("read", ReadFunction)]
+                ("target_rank", c_int), ("target_dims", c_int64 * MAX_RANK), ("vocab_size", c_int64),
+                ("pad", c_int64), ("context", c_void_p), ("read", ReadFunction)]
 
 
 class Data(Structure):

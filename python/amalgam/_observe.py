@@ -136,9 +136,9 @@ def _watch_submodules(model: Any, path: List[str]) -> List[Any]:
     return handles
 
 
-def observe(model: Any, x: Any) -> Observation:
+def observe(model: Any, x: Any, by_token: bool = False) -> Observation:
     """Runs the module once in training form on x. ExportError where data decide what is computed, where it
-    fails, and where its output is not one tensor with x's batch."""
+    fails, and where its output is not one tensor with x's batch (by_token: or with a row for each token)."""
     import torch
     seen, path = Observation(), [""]
     with unchanged(model):
@@ -157,7 +157,7 @@ def observe(model: Any, x: Any) -> Observation:
         finally:
             for handle in handles:
                 handle.remove()
-        _check_output(output, x)
+        _check_output(output, x, by_token)
         seen.output_shape = tuple(output.shape[1:])
         seen.counters = {n: int(b) - before[n] for n, b in integers.items() if int(b) > before[n]}
         named = dict(model.named_parameters())
@@ -167,11 +167,13 @@ def observe(model: Any, x: Any) -> Observation:
     return seen
 
 
-def _check_output(output: Any, x: Any) -> None:
+def _check_output(output: Any, x: Any, by_token: bool) -> None:
     import torch
     if not isinstance(output, torch.Tensor):
         raise ExportError(f"gives {type(output).__name__}, expected one tensor", code="UNSUPPORTED",
                           where="the module", hint="wrap it in a module whose forward returns the logits")
+    if by_token and output.dim() == 2 and output.shape[0] == x.numel():
+        return
     if output.dim() < 1 or output.shape[0] != x.shape[0]:
         raise ExportError(f"gives {list(output.shape)} for a batch of {x.shape[0]}, expected the batch first",
                           code="UNSUPPORTED", where="the module")

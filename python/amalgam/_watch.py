@@ -8,6 +8,7 @@ does it raise at once, inside a try of ours.
 """
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
@@ -90,6 +91,8 @@ def _describe(event: lib.Event) -> str:
         text += f" epoch {event.epoch}/{event.num_epochs}"
         if event.loss == event.loss:
             text += f" loss {event.loss:.4f}"
+            if event.predicts_tokens and event.loss < 700:
+                text += f" perplexity {math.exp(event.loss):.2f}"
         if event.accuracy == event.accuracy:
             text += f" accuracy {100 * event.accuracy:.2f} %"
     return text

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "formats/token_set.h"
 
 _Static_assert(AMALGAM_MAX_RANK == AMG_MAX_RANK, "one rank for both sides");
 
@@ -54,6 +55,11 @@ amg_status api_dataset_open(const amalgam_data *d, amg_dataset **out, amg_error 
         c->target_rank > AMG_MAX_RANK)
         return amg_fail(err, AMG_INVALID, -1, source, "rank %d, target rank %d",
                         c->rank, c->target_rank);
+    if (c->vocab_size < 0 || c->vocab_size > INT32_MAX || c->pad < AMG_NO_TOKEN ||
+        (c->vocab_size > 0 && c->pad >= c->vocab_size))
+        return amg_fail(err, AMG_INVALID, -1, source,
+                        "a vocabulary of %lld tokens, padding with %lld",
+                        (long long)c->vocab_size, (long long)c->pad);
     amg_dataset_callbacks calls = {
         .info = {.dtype = amg_dtype_find_name(c->dtype),
                  .num_samples = c->num_samples,
@@ -61,7 +67,9 @@ amg_status api_dataset_open(const amalgam_data *d, amg_dataset **out, amg_error 
                  .num_classes = c->num_classes,
                  .target_dtype = c->target_dtype ? amg_dtype_find_name(c->target_dtype)
                                                  : AMG_DTYPE_NONE,
-                 .target_rank = c->target_rank},
+                 .target_rank = c->target_rank,
+                 .vocab_size = c->vocab_size,
+                 .pad = c->pad},
         .source = source,
         .context = c->context,
         .read = c->read};

@@ -8,9 +8,17 @@
 #include "base/file.h"
 #include "obfuscate/obfuscate.h"
 
-static const char *const tasks[] = {"classification", "regression", "reconstruction",
+/* amg_task_find_name knows them all. */
+static const char *const tasks[] = {"classification",
+                                    "regression",
+                                    "reconstruction",
+                                    "language_model",
+                                    "classify",
+                                    "lm",
                                     NULL};
-static const char *const noises[] = {"uniform", "gaussian", "laplace", "values", NULL};
+/* In the order of amg_noise. */
+static const char *const noises[] = {"uniform", "gaussian", "laplace", "values",
+                                     "unigram", "bigram",   NULL};
 static const char *const archs[] = {"walk", "same", NULL};
 
 /* As they stand in the JSON, before they are put together. */
@@ -33,6 +41,9 @@ static amg_status read_request(const char *text, request *r, amg_json *doc,
         {"decoy_arch", API_CHOICE, &r->arch, .choices = archs},
         {"walk_steps", API_INT, &r->walk_steps, 1, 1000},
         {"keep_classes", API_BOOL, &r->o.keep_classes},
+        {"keep_tokens", API_BOOL, &r->o.keep_tokens},
+        {"seq", API_INT, &r->o.window.seq, 1, 1 << 28},
+        {"stride", API_INT, &r->o.window.stride, 1, 1 << 28},
         {"mean", API_REALS, r->o.preprocess.mean, .max_count = 16,
          .count = &r->num_mean},
         {"std", API_REALS, r->o.preprocess.std, .max_count = 16, .count = &r->num_std},
@@ -92,7 +103,9 @@ static amg_status settle(request *r, const amalgam_datasets *data, amg_error *er
     amg_status st = check_request(r, covers, paper, err);
     if (st) return st;
     r->o.task_by_data = r->task < 0;
-    if (r->task >= 0) r->o.task = (amg_task)r->task;
+    if (r->task >= 0 && !amg_task_find_name(tasks[r->task], &r->o.task))
+        return amg_fail(err, AMG_INVALID, -1, "options", "no task \"%s\"",
+                        tasks[r->task]);
     r->o.num_decoys = (int)r->decoys;
     r->o.decoys.arch = (amg_decoy_arch)r->arch;
     r->o.decoys.walk_steps = (int)r->walk_steps;
@@ -120,8 +133,10 @@ static amg_status open_data(request *r, const amalgam_datasets *data, amg_error 
     if (!st) st = api_dataset_open(&data->val_covers, &r->o.val_cover_set, err);
     if (!st && !r->o.train && !r->o.train_set)
         st = amg_fail(err, AMG_INVALID, -1, "options", "no training data");
-    if (!st && r->o.task_by_data && r->o.train_set &&
-        amg_dataset_get_info(r->o.train_set)->target_dtype == AMG_DTYPE_NONE) {
+    const amg_dataset_info *info =
+        r->o.train_set ? amg_dataset_get_info(r->o.train_set) : NULL;
+    if (!st && r->o.task_by_data && info && info->target_dtype == AMG_DTYPE_NONE &&
+        info->vocab_size == 0) {
         r->o.task = AMG_TASK_RECONSTRUCTION;
         r->o.task_by_data = false;
     }
@@ -140,17 +155,18 @@ static amg_status describe(const amg_obfuscate_result *r, char **out, amg_error 
 {
     return api_result(
         json_pack(
-            "{s:s, s:i, s:I, s:I, s:o, s:o, s:f, s:f, s:I, s:I, s:b, s:i, s:I, s:I, "
-            "s:f}",
-            "task", tasks[r->task], "decoys", r->num_decoys, "train_samples",
+            "{s:s, s:i, s:I, s:I, s:o, s:o, s:f, s:f, s:I, s:I, s:b, s:b, s:s?, s:b, "
+            "s:i, s:I, s:I, s:f}",
+            "task", amg_task_name(r->task), "decoys", r->num_decoys, "train_samples",
             (json_int_t)r->num_train, "val_samples", (json_int_t)r->num_val, "sample",
             api_dims(3, r->dims), "job_sample", api_dims(3, r->out_dims),
             "compute_factor", r->compute_factor, "upload_factor", r->upload_factor,
             "own_parameters", (json_int_t)r->own_params, "job_parameters",
             (json_int_t)r->job_params, "classes_permuted", r->labels_permuted,
-            "unknown_init", r->num_unknown_init, "passed_over",
-            (json_int_t)r->num_passed_over, "job_bytes", (json_int_t)r->job_bytes,
-            "seconds", r->seconds),
+            "tokens_permuted", r->tokens_permuted, "tokens_kept", r->tokens_kept,
+            "same_arch", r->same_arch, "unknown_init", r->num_unknown_init,
+            "passed_over", (json_int_t)r->num_passed_over, "job_bytes",
+            (json_int_t)r->job_bytes, "seconds", r->seconds),
         out, err);
 }
 

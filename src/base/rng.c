@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+#include "base/vector.h"
+
 #define MULT_0 0xD2511F53u
 #define MULT_1 0xCD9E8D57u
 #define WEYL_0 0x9E3779B9u
@@ -29,6 +31,39 @@ void amg_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4
     out[1] = c1;
     out[2] = c2;
     out[3] = c3;
+}
+
+/* Plane by plane: word j of all lanes, as vectors hold them. */
+AMG_VECTOR void amg_philox_lanes(const uint32_t key[2], const uint32_t counter[4],
+                                 uint32_t out[4 * AMG_PHILOX_LANES])
+{
+    uint32_t c0[AMG_PHILOX_LANES], c1[AMG_PHILOX_LANES], c2[AMG_PHILOX_LANES],
+        c3[AMG_PHILOX_LANES];
+    uint32_t k0 = key[0], k1 = key[1];
+    for (uint32_t i = 0; i < AMG_PHILOX_LANES; i++) {
+        c0[i] = counter[0] + i;
+        c1[i] = counter[1];
+        c2[i] = counter[2];
+        c3[i] = counter[3];
+    }
+    for (int round = 0; round < 10; round++) {
+#pragma omp simd
+        for (int i = 0; i < AMG_PHILOX_LANES; i++) {
+            const uint64_t p0 = (uint64_t)MULT_0 * c0[i], p1 = (uint64_t)MULT_1 * c2[i];
+            c0[i] = (uint32_t)(p1 >> 32) ^ c1[i] ^ k0;
+            c2[i] = (uint32_t)(p0 >> 32) ^ c3[i] ^ k1;
+            c1[i] = (uint32_t)p1;
+            c3[i] = (uint32_t)p0;
+        }
+        k0 += WEYL_0;
+        k1 += WEYL_1;
+    }
+    for (int i = 0; i < AMG_PHILOX_LANES; i++) {
+        out[4 * i] = c0[i];
+        out[4 * i + 1] = c1[i];
+        out[4 * i + 2] = c2[i];
+        out[4 * i + 3] = c3[i];
+    }
 }
 
 /* The stream number is the counter's upper half, so that streams of one seed are

@@ -10,6 +10,11 @@
 
 /* The raw block: 4 x 32 bits for one (key, counter). */
 void amg_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);
+/* The blocks of counter[0], counter[0] + 1, … (other words as they are), one after the
+ * other: what as many calls of amg_philox give, in the processor's vectors. */
+#define AMG_PHILOX_LANES 16
+void amg_philox_lanes(const uint32_t key[2], const uint32_t counter[4],
+                      uint32_t out[4 * AMG_PHILOX_LANES]);
 
 /* A sequential reader over one stream. Copy it to fork; two streams of one seed never
  * overlap. */

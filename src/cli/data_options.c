@@ -4,6 +4,16 @@
 #include <math.h>
 #include <stdlib.h>
 
+const char *const cli_tasks[] = {"data",           "lm",
+                                 "classify",       "regression",
+                                 "reconstruction", "language_model",
+                                 "classification", NULL};
+
+bool cli_task_find(int choice, amg_task *task)
+{
+    return choice > 0 && amg_task_find_name(cli_tasks[choice], task);
+}
+
 /* Numbers separated by commas up to `stop`; returns how many, -1 on anything else. */
 static int parse_list(const char **text, char stop, float out[16])
 {

@@ -2,6 +2,8 @@
 #ifndef AMG_CLI_DATA_OPTIONS_H
 #define AMG_CLI_DATA_OPTIONS_H
 
+#include "formats/dataset.h"
+#include "formats/manifest.h"
 #include "graph/rewrite.h"
 
 #define CLI_DATA_HELP                                                                  \
@@ -10,13 +12,33 @@
     "a CIFAR binary folder, a folder of PNG/JPEG by class, x.npy,y.npy (samples of "   \
     "any"                                                                              \
     "\n"                                                                               \
-    "shape; y integer classes or float32 numbers), or x.npy alone (no targets). "      \
-    "PART\n"                                                                           \
-    "is [A:B], rows A to B-1, or [P%:seed=S], [P%-Q%:seed=S], a random part."
+    "shape; y integer classes or float32 numbers), x.npy alone (no targets), or a "    \
+    "token\n"                                                                          \
+    "set that amalgam tokenize made. PART is [A:B], rows A to B-1, or "                \
+    "[P%:seed=S],\n"                                                                   \
+    "[P%-Q%:seed=S], a random part."
 
 #define CLI_NORMALIZE_HELP                                                             \
     "means/deviations per channel, as in\n"                                            \
     "0.5,0.5,0.5/0.2,0.2,0.2; bytes are scaled to 0..1 first"
+
+/* --task: "data", what the targets say, or one by name. */
+extern const char *const cli_tasks[];
+#define CLI_TASK_HELP                                                                  \
+    "lm (each token's next one), classify, regression,\n"                              \
+    "reconstruction (an autoencoder, compared with its own input),\n"                  \
+    "or data (the default): classify where targets are class labels,\n"                \
+    "regression where they are numbers, lm on a token set without\n"                   \
+    "labels"
+/* False: by data. */
+bool cli_task_find(int choice, amg_task *task);
+
+#define CLI_SEQ_HELP                                                                   \
+    "token sets: tokens that the network sees at once (as many as\n"                   \
+    "the model takes)"
+#define CLI_STRIDE_HELP                                                                \
+    "token sets without labels: a sample begins every N tokens (seq:\n"                \
+    "then no token is predicted twice)"
 
 /* Parses "m1,m2/s1,s2" into p->mean, std, num_channels (NULL text: none). AMG_INVALID.
  */

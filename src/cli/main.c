@@ -16,10 +16,13 @@ static const struct {
     {"train", verb_train, "train a job folder, or a plain model"},
     {"extract", verb_extract, "trained weights + key -> your model, trained"},
     {"eval", verb_eval, "loss and accuracy of a model on a data set"},
+    {"generate", verb_generate, "text from a language model"},
     {"verify", verb_verify, "prove that training inside a job equals training alone"},
     {"inspect", verb_inspect, "what a file or job shows to whoever holds it"},
+    {"tokenize", verb_tokenize, "text files -> a set of tokens"},
+    {"split", verb_split, "a set of tokens -> disjoint ones, dealt out at random"},
     {"zoo", verb_zoo, "write a known model with fresh initial weights"},
-    {"demo", verb_demo, "the whole cycle on real images, in about a minute"},
+    {"demo", verb_demo, "the whole cycle on real images or text, in about a minute"},
 };
 
 static void print_help(FILE *to)

@@ -115,6 +115,11 @@ static int set_number(const cli_command *c, const cli_option *o, const char *val
     return CLI_GO_ON;
 }
 
+static void add_word(cli_list *list, const char *word)
+{
+    list->items[list->count++] = word;
+}
+
 static int set_value(const cli_command *c, const cli_option *o, const char *value)
 {
     switch (o->kind) {
@@ -123,6 +128,7 @@ static int set_value(const cli_command *c, const cli_option *o, const char *valu
     case CLI_INT:
     case CLI_REAL: return set_number(c, o, value);
     case CLI_CHOICE: return set_choice(c, o, value);
+    case CLI_LIST: add_word(o->target, value); break;
     }
     return CLI_GO_ON;
 }
@@ -140,6 +146,8 @@ static int check_complete(const cli_command *c, const bool *seen, bool has_posit
         return cli_usage_error(c, NULL, "%s: missing %s", c->name, c->positional);
     return CLI_GO_ON;
 }
+
+static bool is_option(const char *word) { return word[0] == '-' && word[1] != 0; }
 
 /* One option at argv[*i], its value there or in the next word. */
 static int parse_option(const cli_command *c, int argc, char **argv, int *i, bool *seen)
@@ -163,7 +171,10 @@ static int parse_option(const cli_command *c, int argc, char **argv, int *i, boo
     if (seen[index])
         return cli_usage_error(c, NULL, "%s%s is given twice", dashes(o), o->name);
     seen[index] = true;
-    return set_value(c, o, value);
+    int code = set_value(c, o, value);
+    while (o->kind == CLI_LIST && *i + 1 < argc && !is_option(argv[*i + 1]))
+        code = set_value(c, o, argv[++*i]);
+    return code;
 }
 
 int cli_parse(const cli_command *c, int argc, char **argv, const char **positional)
@@ -177,14 +188,17 @@ int cli_parse(const cli_command *c, int argc, char **argv, const char **position
             return ui_flush() ? CLI_OK : CLI_FAILURE;
         }
     for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-' && argv[i][1]) {
+        if (is_option(argv[i])) {
             int code = parse_option(c, argc, argv, &i, seen);
             if (code != CLI_GO_ON) return code;
-        } else if (!c->positional || has_positional) {
+        } else if (!c->positional || (has_positional && !c->positionals)) {
             return cli_usage_error(c, NULL, "%s: unexpected argument '%s'", c->name,
                                    argv[i]);
         } else {
-            *positional = argv[i];
+            if (c->positionals)
+                add_word(c->positionals, argv[i]);
+            else
+                *positional = argv[i];
             has_positional = true;
         }
     }

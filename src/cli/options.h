@@ -14,8 +14,15 @@ typedef enum {
     CLI_STRING, /* const char ** */
     CLI_INT,    /* int64_t *, whole number within [min, max] */
     CLI_REAL,   /* double *, finite, within [min, max] */
-    CLI_CHOICE  /* int *, index into choices */
+    CLI_CHOICE, /* int *, index into choices */
+    CLI_LIST    /* cli_list *, the words up to the next option */
 } cli_kind;
+
+/* Words of the command line; items: the caller's, with room for argc of them. */
+typedef struct {
+    const char **items;
+    int count;
+} cli_list;
 
 /* target keeps its value when the option is absent: set defaults before parsing. */
 typedef struct {
@@ -39,6 +46,7 @@ typedef struct {
     size_t num_options;
     const char *positional; /* metavar of the one positional argument; NULL: none */
     bool positional_optional;
+    cli_list *positionals; /* not NULL: as many as are given, and here they go */
 } cli_command;
 
 enum { CLI_OK = 0, CLI_FAILURE = 1, CLI_USAGE = 2, CLI_GO_ON = -1 };

@@ -6,7 +6,6 @@
 
 #include "cli/ui.h"
 
-const char *const cli_tasks[] = {"data", "reconstruction", NULL};
 static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
 static const char *const schedules[] = {"constant", "step", "cosine", NULL};
 

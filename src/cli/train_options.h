@@ -6,14 +6,6 @@
 #include "cli/options.h"
 #include "engine/trainer.h"
 
-/* --task of amalgam train and eval: what the data set's targets say, or an autoencoder.
- */
-enum { CLI_TASK_BY_DATA, CLI_TASK_RECONSTRUCTION };
-extern const char *const cli_tasks[];
-#define CLI_TASK_HELP                                                                  \
-    "data: as its targets say; reconstruction: an autoencoder, compared\n"             \
-    "with its own input (data)"
-
 /* Plain variables that the option table writes to. */
 typedef struct {
     int64_t epochs, batch, max_steps, threads, seed, warmup, step_epochs,

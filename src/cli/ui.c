@@ -96,7 +96,7 @@ AMG_PRINTF(3, 4) static void add(char *buf, size_t size, const char *fmt, ...)
     va_end(args);
 }
 
-/* "train  epoch 2/3  step 120/469  loss 0.412  accuracy 85.1 %  5210 images/s" without
+/* "train  epoch 2/3  step 120/469  loss 0.412  accuracy 85.1 %  5210 samples/s" without
  * the parts that do not apply. */
 static void describe(const amg_progress_event *e, char *buf, size_t size)
 {
@@ -105,10 +105,15 @@ static void describe(const amg_progress_event *e, char *buf, size_t size)
         add(buf, size, "  epoch %lld/%lld  step", (long long)e->epoch,
             (long long)e->num_epochs);
     if (e->total) add(buf, size, " %lld/%lld", (long long)e->done, (long long)e->total);
-    if (!isnan(e->loss) && e->num_epochs) add(buf, size, "  loss %.4f", e->loss);
+    if (!isnan(e->loss) && e->num_epochs) {
+        add(buf, size, "  loss %.4f", e->loss);
+        if (e->predicts_tokens) add(buf, size, "  perplexity %.2f", exp(e->loss));
+    }
     if (!isnan(e->accuracy) && e->num_epochs)
         add(buf, size, "  accuracy %.2f %%", 100 * e->accuracy);
-    if (e->per_second > 0) add(buf, size, "  %.0f images/s", e->per_second);
+    if (e->per_second > 0)
+        add(buf, size, "  %.0f %s/s", e->per_second,
+            e->predicts_tokens ? "tokens" : "samples");
 }
 
 static int terminal_columns(void)
@@ -148,7 +153,11 @@ static void print_epoch(ui_progress *p, const amg_progress_event *e)
 {
     char text[256];
     describe(p->train.stage ? &p->train : e, text, sizeof text);
-    if (!isnan(e->loss)) add(text, sizeof text, "  validation loss %.4f", e->loss);
+    if (!isnan(e->loss)) {
+        add(text, sizeof text, "  validation loss %.4f", e->loss);
+        if (e->predicts_tokens)
+            add(text, sizeof text, "  perplexity %.2f", exp(e->loss));
+    }
     if (!isnan(e->accuracy))
         add(text, sizeof text, "  accuracy %.2f %%", 100 * e->accuracy);
     ui_progress_clear(p);

@@ -1,4 +1,5 @@
-/* amalgam eval: loss of a model on a data set, and top-1 and top-5 of a classifier. */
+/* amalgam eval: loss of a model on a data set, top-1 and top-5 of a classifier,
+ * perplexity and accuracy of a language model. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +17,9 @@
 typedef struct {
     const char *model, *data;
     amg_preprocess pre;
-    bool reconstruction;
+    amg_task task;
+    bool task_by_data;
+    amg_window window;
     int64_t batch;
 } measure;
 
@@ -31,14 +34,16 @@ static amg_status evaluate(measure *m, const amg_progress *progress,
     amg_objective objective = {0};
     amg_status st = amg_graph_read_onnx(m->model, &file, err);
     if (!st) st = amg_graph_plan_batch(file, AMG_DIM_BATCH, &own, err);
-    if (!st) st = amg_plain_open(own, m->data, m->reconstruction, &source, err);
+    if (!st)
+        st = amg_plain_open(own, m->data, &m->window, m->task_by_data, &m->task,
+                            &source, err);
     if (!st) {
         m->pre.data_dtype = source.dtype;
+        m->pre.windows = m->task == AMG_TASK_LANGUAGE_MODEL;
         *num_samples = source.num_samples;
         st = amg_graph_with_preprocess(own, &m->pre, &g, err);
     }
-    if (!st)
-        st = amg_plain_objective(g, own, &source, m->reconstruction, &objective, err);
+    if (!st) st = amg_plain_objective(g, own, m->task, &source, &objective, err);
     if (!st) st = amg_params_new(g, 0, &params, err);
     if (!st)
         st = amg_evaluate(g, 0, &params, &source, &objective, m->batch, progress,
@@ -51,10 +56,22 @@ static amg_status evaluate(measure *m, const amg_progress *progress,
     return st;
 }
 
-static void print_json(const amg_head_result *r, int64_t num_samples)
+/* A language model's loss is over tokens; a perplexity beyond double is infinite. */
+static bool counts_tokens(const measure *m)
+{
+    return m->task == AMG_TASK_LANGUAGE_MODEL;
+}
+
+static void print_json(const measure *m, const amg_head_result *r, int64_t num_samples)
 {
     json_t *o = json_pack("{s:I, s:f}", "samples", (json_int_t)num_samples, "loss",
                           r->val_loss);
+    if (counts_tokens(m)) {
+        const double perplexity = exp(r->val_loss);
+        json_object_set_new(o, "tokens", json_integer(r->val_counted));
+        json_object_set_new(o, "perplexity",
+                            isfinite(perplexity) ? json_real(perplexity) : json_null());
+    }
     if (!isnan(r->val_top1)) {
         json_object_set_new(o, "top1", json_real(r->val_top1));
         json_object_set_new(o, "top5", json_real(r->val_top5));
@@ -64,9 +81,15 @@ static void print_json(const amg_head_result *r, int64_t num_samples)
     printf("\n");
 }
 
-static void print_text(const amg_head_result *r, int64_t num_samples)
+static void print_text(const measure *m, const amg_head_result *r, int64_t num_samples)
 {
-    printf("%lld samples: loss %.6f", (long long)num_samples, r->val_loss);
+    char tokens[32];
+    if (counts_tokens(m))
+        printf("%lld windows, %s tokens to predict: loss %.6f, perplexity %.2f",
+               (long long)num_samples, ui_count(r->val_counted, tokens), r->val_loss,
+               exp(r->val_loss));
+    else
+        printf("%lld samples: loss %.6f", (long long)num_samples, r->val_loss);
     if (!isnan(r->val_top1))
         printf(", top-1 %.2f %%, top-5 %.2f %%", 100 * r->val_top1, 100 * r->val_top5);
     printf("\n");
@@ -84,7 +107,9 @@ int verb_eval(int argc, char **argv)
         {"data", CLI_STRING, &m.data, "DATA", "samples and their targets",
          .required = true},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
-        {"task", CLI_CHOICE, &kind, "NAME", CLI_TASK_HELP, 0, 0, cli_tasks},
+        {"task", CLI_CHOICE, &kind, "TASK", CLI_TASK_HELP, 0, 0, cli_tasks},
+        {"seq", CLI_INT, &m.window.seq, "N", CLI_SEQ_HELP, 1, 1 << 20},
+        {"stride", CLI_INT, &m.window.stride, "N", CLI_STRIDE_HELP, 1, 1 << 20},
         {"batch", CLI_INT, &m.batch, "N", "samples at a time (128)", 1, 1 << 20},
         {"threads", CLI_INT, &threads, "N", "CPU threads (all cores)", 1, 1024},
         {"json", CLI_FLAG, &json, NULL, "one JSON object on stdout"},
@@ -94,8 +119,13 @@ int verb_eval(int argc, char **argv)
         .synopsis = "--model ONNX --data DATA [--json]",
         .about = "Measures a model: mean cross entropy, top-1 and top-5 accuracy of a "
                  "classifier;\n"
-                 "mean squared error where the targets are numbers.\n\n" CLI_DATA_HELP,
-        .examples = "  amalgam eval --model trained.onnx --data mnist/@test",
+                 "perplexity, exp(loss), and how often a language model's most likely "
+                 "token is the\n"
+                 "next one; mean squared error where the targets are "
+                 "numbers.\n\n" CLI_DATA_HELP,
+        .examples =
+            "  amalgam eval --model trained.onnx --data mnist/@test\n"
+            "  amalgam eval --model lm-trained.onnx --task lm --data text:wiki.valid",
         .options = table,
         .num_options = sizeof table / sizeof *table};
     int code = cli_parse(&command, argc, argv, NULL);
@@ -104,7 +134,7 @@ int verb_eval(int argc, char **argv)
     amg_error err = {0};
     amg_head_result r = {0};
     int64_t n = 0;
-    m.reconstruction = kind == CLI_TASK_RECONSTRUCTION;
+    m.task_by_data = !cli_task_find(kind, &m.task);
     if (cli_parse_normalize(normalize, &m.pre, &err)) {
         ui_error(&err);
         return CLI_USAGE;
@@ -119,8 +149,8 @@ int verb_eval(int argc, char **argv)
                       "its loss is no number: it holds or makes NaN or infinity");
     if (st) return ui_error(&err);
     if (json)
-        print_json(&r, n);
+        print_json(&m, &r, n);
     else
-        print_text(&r, n);
+        print_text(&m, &r, n);
     return ui_flush() ? CLI_OK : CLI_FAILURE;
 }

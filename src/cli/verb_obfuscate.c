@@ -11,13 +11,20 @@
 #include "cli/verbs.h"
 #include "obfuscate/obfuscate.h"
 
-/* "uniform", "gaussian", "laplace", "values:FILE" */
+/* "uniform", ..., "bigram", "values:FILE" */
 static bool parse_noise(const char *text, amg_obfuscate_options *o)
 {
-    static const char *const names[] = {"uniform", "gaussian", "laplace"};
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(text, names[i])) {
-            o->noise = (amg_noise)i;
+    static const struct {
+        const char *name;
+        amg_noise noise;
+    } kinds[] = {{"uniform", AMG_NOISE_UNIFORM},
+                 {"gaussian", AMG_NOISE_GAUSSIAN},
+                 {"laplace", AMG_NOISE_LAPLACE},
+                 {"unigram", AMG_NOISE_UNIGRAM},
+                 {"bigram", AMG_NOISE_BIGRAM}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (!strcmp(text, kinds[i].name)) {
+            o->noise = kinds[i].noise;
             return true;
         }
     if (strncmp(text, "values:", 7) || !text[7]) return false;
@@ -33,6 +40,20 @@ static void print_dims(const int64_t d[3])
         printf("%lld", (long long)d[1]);
     else
         printf("%lldx%lldx%lld", (long long)d[0], (long long)d[1], (long long)d[2]);
+}
+
+/* What the cloud reads as other numbers than yours. */
+static void print_permuted(const amg_obfuscate_result *r)
+{
+    char vocab[32];
+    const bool classes = r->labels_permuted && r->task == AMG_TASK_CLASSIFICATION;
+    if (r->tokens_permuted)
+        printf(
+            "%s tokens are renumbered in the job, for each network in its own way%s; "
+            "extract puts them back\n",
+            ui_count(r->vocab, vocab), classes ? ", and classes" : "");
+    else if (classes)
+        printf("classes are renumbered in the job; extract puts them back\n");
 }
 
 static void print_result(const amg_obfuscate_options *o, const amg_obfuscate_result *r)
@@ -52,39 +73,69 @@ static void print_result(const amg_obfuscate_options *o, const amg_obfuscate_res
                r->num_decoys + 1, r->compute_factor, r->upload_factor);
     else
         printf("compute %.1fx, upload %.1fx\n", r->compute_factor, r->upload_factor);
+    if (r->vocab) print_permuted(r);
     printf("%s: the key. Keep it: without it the trained model cannot be taken out\n",
            o->key);
+}
+
+/* What was measured of the paper's noise (docs/threat-model.md). */
+static void warn_of_noise(const amg_obfuscate_options *o, const amg_obfuscate_result *r)
+{
+    if (!r->vocab)
+        ui_note(
+            "warning: paper mode: noise of this kind was undone exactly from 64-256 "
+            "images without the model, and with the model the original was recognised "
+            "every time");
+    else if (o->noise == AMG_NOISE_BIGRAM)
+        ui_note("warning: paper mode: with the model, a trigram score told the text "
+                "from such noise every time");
+    else
+        ui_note("warning: paper mode: %s tokens were told from the text by %s alone "
+                "(AUC 1.000)",
+                o->noise == AMG_NOISE_UNIGRAM ? "unigram" : "uniform",
+                o->noise == AMG_NOISE_UNIGRAM ? "pairs of neighbours"
+                                              : "how often each occurs");
+    if (r->out_dims[1] * r->out_dims[2] < 2 * r->dims[1] * r->dims[2])
+        ui_note("warning: --amount %g leaves room for %.2f of a decoy's own positions",
+                o->amount,
+                (double)(r->out_dims[1] * r->out_dims[2]) /
+                        (double)(r->dims[1] * r->dims[2]) -
+                    1);
+    ui_note("hint: --decoys-from POOL, a random part of the same source, hides which "
+            "sub-network is yours");
+}
+
+/* Why the cloud reads classes or tokens by their own numbers. */
+static void note_kept(const amg_obfuscate_options *o, const amg_obfuscate_result *r)
+{
+    if (r->task == AMG_TASK_CLASSIFICATION && !o->keep_classes && !r->labels_permuted)
+        ui_note(
+            "note: classes are not permuted: the model does not end in a plain linear "
+            "layer with distinct rows");
+    if (!r->tokens_kept) return;
+    if (o->keep_tokens)
+        ui_note("note: tokens keep their numbers (--keep-tokens): whoever has the "
+                "vocabulary reads every candidate");
+    else
+        ui_note("note: tokens keep their numbers: %s; whoever has the vocabulary reads "
+                "every candidate",
+                r->tokens_kept);
 }
 
 /* The measured truth about the choice; numbers from docs/threat-model.md. */
 static void print_warnings(const amg_obfuscate_options *o,
                            const amg_obfuscate_result *r)
 {
-    if (o->mode == AMG_MODE_PAPER) {
-        ui_note(
-            "warning: paper mode: noise of this kind was undone exactly from 64-256 "
-            "images without the model, and with the model the original was recognised "
-            "every time");
-        if (r->out_dims[1] * r->out_dims[2] < 2 * r->dims[1] * r->dims[2])
-            ui_note(
-                "warning: --amount %g leaves room for %.2f of a decoy's own positions",
-                o->amount,
-                (double)(r->out_dims[1] * r->out_dims[2]) /
-                        (double)(r->dims[1] * r->dims[2]) -
-                    1);
-        ui_note(
-            "hint: --decoys-from POOL, a random part of the same source, hides which "
-            "sub-network is yours");
-    }
+    if (o->mode == AMG_MODE_PAPER) warn_of_noise(o, r);
     if (r->num_unknown_init)
         ui_note(
             "warning: %d parameters follow no known initialisation law (a pretrained "
             "model?): freshly drawn decoys beside them are recognisable",
             r->num_unknown_init);
-    if (r->task == AMG_TASK_CLASSIFICATION && !o->keep_classes && !r->labels_permuted)
+    note_kept(o, r);
+    if (r->same_arch)
         ui_note(
-            "note: classes are not permuted: the model does not end in a plain linear "
-            "layer with distinct rows");
+            "note: --decoy-arch same: a walk finds nothing to change in this model");
     if (r->num_passed_over)
         ui_note("note: %lld pool samples were passed over: byte-equal to a sample of "
                 "another stream",
@@ -127,18 +178,14 @@ int verb_obfuscate(int argc, char **argv)
     int task = 0;
     bool passphrase = false, quiet = false;
     static const char *const archs[] = {"walk", "same", NULL};
-    static const char *const tasks[] = {"data", "classification", "regression",
-                                        "reconstruction", NULL};
     const cli_option table[] = {
         {"model", CLI_STRING, &o.model, "ONNX", "your model, with its initial weights",
          .required = true},
         {"train", CLI_STRING, &o.train, "DATA", "your training data", .required = true},
         {"val", CLI_STRING, &o.val, "DATA", "validation data, measured on the cloud"},
-        {"task", CLI_CHOICE, &task, "TASK",
-         "classification, regression, reconstruction (an autoencoder,\ncompared with "
-         "its own input), or data (the default):\nclassification where "
-         "targets are class labels, regression\nwhere they are numbers",
-         0, 0, tasks},
+        {"task", CLI_CHOICE, &task, "TASK", CLI_TASK_HELP, 0, 0, cli_tasks},
+        {"seq", CLI_INT, &o.window.seq, "N", CLI_SEQ_HELP, 1, 1 << 20},
+        {"stride", CLI_INT, &o.window.stride, "N", CLI_STRIDE_HELP, 1, 1 << 20},
         {"decoys", CLI_INT, &decoys, "K", "number of decoys (1): chance is 1/(K+1)", 1,
          63},
         {"decoys-from", CLI_STRING, &o.covers, "DATA",
@@ -158,9 +205,14 @@ int verb_obfuscate(int argc, char **argv)
          "(0.5; with --decoy-arch same each has as many)",
          0.001, 1000},
         {"noise", CLI_STRING, &noise, "KIND",
-         "paper mode: uniform | gaussian | laplace | values:FILE"},
+         "paper mode: uniform | gaussian | laplace | values:FILE; for\ntokens uniform "
+         "| "
+         "unigram (as often as in your data) | bigram\n(after the one before, too)"},
         {"keep-classes", CLI_FLAG, &o.keep_classes, NULL,
          "do not permute the classes in the job (extract puts permuted\nones back)"},
+        {"keep-tokens", CLI_FLAG, &o.keep_tokens, NULL,
+         "do not renumber the vocabulary in the job (extract puts\nrenumbered ones "
+         "back)"},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
         {"key", CLI_STRING, &o.key, "FILE", "key file to make, outside the job folder",
          .required = true},
@@ -189,7 +241,12 @@ int verb_obfuscate(int argc, char **argv)
             "job.key -o job/\n"
             "  amalgam obfuscate --model model.onnx --train mnist/ --amount 0.5 "
             "--noise "
-            "gaussian \\\n      --key job.key -o job/        (the paper's noise; weak)",
+            "gaussian \\\n      --key job.key -o job/        (the paper's noise; "
+            "weak)\n"
+            "  amalgam obfuscate --model lm.onnx --train text:wiki.private --task lm "
+            "--seq 35 \\\n"
+            "      --decoys-from text:wiki.pool --key job.key -o job/    (see "
+            "docs/text.md)",
         .options = table,
         .num_options = sizeof table / sizeof *table};
     int code = cli_parse(&command, argc, argv, NULL);
@@ -197,7 +254,7 @@ int verb_obfuscate(int argc, char **argv)
     if (noise && !parse_noise(noise, &o))
         return cli_usage_error(&command, NULL,
                                "--noise: found '%.100s', expected uniform, gaussian, "
-                               "laplace or values:FILE",
+                               "laplace, unigram, bigram or values:FILE",
                                noise);
     const bool paper = noise || amount > 0;
     code = check_choices(&command, &o, paper, arch == 1, model_amount > 0);
@@ -205,8 +262,7 @@ int verb_obfuscate(int argc, char **argv)
     o.mode = paper ? AMG_MODE_PAPER : AMG_MODE_STREAMS;
     if (paper) o.amount = amount > 0 ? amount : 0.5;
     o.num_decoys = (int)decoys;
-    o.task_by_data = task == 0;
-    if (task > 0) o.task = (amg_task)(task - 1);
+    o.task_by_data = !cli_task_find(task, &o.task);
     o.decoys.arch = arch ? AMG_DECOY_SAME : AMG_DECOY_WALK;
     o.decoys.walk_steps = (int)walk;
     if (paper && !arch) o.decoys.model_amount = model_amount > 0 ? model_amount : 0.5;

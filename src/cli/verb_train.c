@@ -31,7 +31,7 @@ static int train_plain(amg_plain_task *task, const char *normalize,
 
 int verb_train(int argc, char **argv)
 {
-    enum { NUM_OWN = 6 };
+    enum { NUM_OWN = 8 };
     cli_train_args args;
     const char *job = NULL, *normalize = NULL;
     amg_plain_task task = {0};
@@ -43,7 +43,9 @@ int verb_train(int argc, char **argv)
         {"val", CLI_STRING, &task.val, "DATA",
          "validation data, measured after each epoch"},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
-        {"task", CLI_CHOICE, &kind, "NAME", CLI_TASK_HELP, 0, 0, cli_tasks},
+        {"task", CLI_CHOICE, &kind, "TASK", CLI_TASK_HELP, 0, 0, cli_tasks},
+        {"seq", CLI_INT, &task.window.seq, "N", CLI_SEQ_HELP, 1, 1 << 20},
+        {"stride", CLI_INT, &task.window.stride, "N", CLI_STRIDE_HELP, 1, 1 << 20},
         {"o", CLI_STRING, &task.out_onnx, "ONNX", "the trained model to write"},
     };
     cli_train_options(&args, CLI_NUM_TRAIN_OPTIONS, table + NUM_OWN);
@@ -54,24 +56,29 @@ int verb_train(int argc, char **argv)
         .about = "Trains a job folder (as amalgam-train does), or a plain model alone: "
                  "class labels\n"
                  "mean classification, targets of numbers regression (mean squared "
-                 "error).\n\n" CLI_DATA_HELP,
+                 "error), running\n"
+                 "text a language model (each token's next one).\n\n" CLI_DATA_HELP,
         .examples =
             "  amalgam train --model model.onnx --train mnist/ --val mnist/@test -o "
-            "trained.onnx --epochs 3",
+            "trained.onnx --epochs 3\n"
+            "  amalgam train --model lm.onnx --task lm --seq 35 --train "
+            "text:wiki.train "
+            "-o lm-trained.onnx",
         .options = table,
         .num_options = NUM_OWN + CLI_NUM_TRAIN_OPTIONS,
         .positional = "JOB",
         .positional_optional = true};
     int code = cli_parse(&command, argc, argv, &job);
     if (code != CLI_GO_ON) return code;
-    task.reconstruction = kind == CLI_TASK_RECONSTRUCTION;
+    task.task_by_data = !cli_task_find(kind, &task.task);
     const bool plain = task.model || task.train || task.val || task.out_onnx ||
-                       normalize || task.reconstruction;
+                       normalize || !task.task_by_data || task.window.seq ||
+                       task.window.stride;
     if (job && plain)
         return cli_usage_error(
             &command, NULL,
             "a job ('%s') has its model and data in it: --model, --train, --val, "
-            "--normalize, --task and -o are for a plain model",
+            "--normalize, --task, --seq, --stride and -o are for a plain model",
             job);
     if (job) return cli_train_job(job, &args);
     if (!task.model || !task.train || !task.out_onnx)

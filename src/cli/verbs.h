@@ -8,6 +8,9 @@ int verb_train(int argc, char **argv);     /* amalgam train: a job or a plain mo
 int verb_train_job(int argc, char **argv); /* amalgam-train: a job */
 int verb_extract(int argc, char **argv);
 int verb_eval(int argc, char **argv);
+int verb_tokenize(int argc, char **argv);
+int verb_split(int argc, char **argv);
+int verb_generate(int argc, char **argv);
 int verb_verify(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_demo(int argc, char **argv);

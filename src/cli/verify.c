@@ -20,7 +20,37 @@ typedef struct {
     const amg_obf_plan *plan;
     int column; /* of the original's targets */
     size_t elem;
+    int32_t *tokens; /* [vocab] token in the job -> token of the original; NULL: as they
+                        are */
 } stream;
+
+/* Tokens of the job back to the original's. */
+static amg_status unmap_tokens(const stream *t, int64_t i, int32_t *tokens,
+                               amg_error *err)
+{
+    const int64_t vocab = t->plan->shape.vocab;
+    for (int64_t j = 0; j < t->plan->num_values; j++) {
+        if (tokens[j] < 0 || tokens[j] >= vocab)
+            return amg_fail(err, AMG_MISMATCH, -1, "verify",
+                            "sample %lld of the job has token %d, expected one of a "
+                            "vocabulary of %lld",
+                            (long long)i, tokens[j], (long long)vocab);
+        tokens[j] = t->tokens[tokens[j]];
+    }
+    return AMG_OK;
+}
+
+/* t->tokens, owned by the caller; stays NULL where tokens kept their numbers. */
+static amg_status invert_tokens(stream *t, amg_error *err)
+{
+    const int32_t *map = t->plan->subnets[t->plan->original].token_map;
+    const int64_t vocab = t->plan->shape.vocab;
+    if (!map) return AMG_OK;
+    t->tokens = amg_calloc((size_t)vocab, sizeof *t->tokens);
+    if (!t->tokens) return amg_fail(err, AMG_NO_MEMORY, -1, "verify", "no memory");
+    for (int64_t i = 0; i < vocab; i++) t->tokens[map[i]] = (int32_t)i;
+    return AMG_OK;
+}
 
 /* Labels of the job back to the original's classes. */
 static amg_status unmap_labels(const stream *t, int64_t i, int32_t *labels,
@@ -55,7 +85,8 @@ static amg_status read_stream(const amg_source *s, int64_t i, void *x, void *tar
     if (!st) {
         amg_select(t->plan, t->plan->original, sample, 1, t->elem, x);
         if (column) memcpy(targets, all + (size_t)t->column * column, column);
-        if (s->target_dtype == AMG_I32) st = unmap_labels(t, i, targets, err);
+        if (t->tokens) st = unmap_tokens(t, i, x, err);
+        if (!st && s->target_dtype == AMG_I32) st = unmap_labels(t, i, targets, err);
     }
     amg_free(sample);
     amg_free(all);
@@ -64,7 +95,7 @@ static amg_status read_stream(const amg_source *s, int64_t i, void *x, void *tar
 
 static void close_stream(amg_source *s) { (void)s; }
 
-/* input: the original's, whose shape its samples have. */
+/* input: of the original behind its preprocessing, whose shape its samples have. */
 static amg_source stream_source(stream *t, const amg_value *input)
 {
     const amg_source *job = t->job;
@@ -176,32 +207,46 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
     return st;
 }
 
+/* What the original's head is trained for, in graph, the original alone. */
+static amg_objective own_objective(const bench *b, const amg_graph *graph)
+{
+    const amg_objective *head = &b->job.objectives[b->head];
+    amg_objective own = {
+        .loss = head->loss, .has_ignore = head->has_ignore, .ignore = head->ignore};
+    if (b->payload.preprocess.windows)
+        own.target = graph->values[amg_graph_next_tokens(graph)].name;
+    else if (head->target)
+        own.target =
+            graph->values[amg_graph_preprocessed(graph, b->initial.folded)].name;
+    return own;
+}
+
 /* Trains the original alone; *out owns its parameters, *graph (freed by the caller)
  * their names. */
 static amg_status train_alone(bench *b, const amg_train_options *options,
                               const amg_progress *progress, amg_graph **graph,
                               amg_params *out, amg_error *err)
 {
-    const amg_objective *head = &b->job.objectives[b->head];
-    const amg_graph *own = b->initial.folded;
     stream t = {.job = &b->job.train,
                 .plan = &b->plan,
-                .column = head->column,
+                .column = b->job.objectives[b->head].column,
                 .elem = amg_dtype_size(b->plan.shape.dtype)};
-    amg_source source = stream_source(&t, &own->values[own->inputs[0]]);
     amg_train_result ignored;
-    amg_status st = amg_graph_with_preprocess(own, &b->payload.preprocess, graph, err);
+    amg_status st = amg_graph_with_preprocess(b->initial.folded, &b->payload.preprocess,
+                                              graph, err);
     if (!st) st = amg_params_new(*graph, 0, out, err);
+    if (!st) st = invert_tokens(&t, err);
     if (st) return st;
-    amg_objective objective = {.loss = head->loss};
-    if (head->target)
-        objective.target = (*graph)->values[amg_graph_preprocessed(*graph, own)].name;
-    amg_train_task task = {.graph = *graph,
-                           .objectives = &objective,
-                           .train = &source,
-                           .num_params_sets = 1,
-                           .params = out};
-    return amg_train(&task, options, progress, &ignored, err);
+    const amg_objective objective = own_objective(b, *graph);
+    const amg_source source = stream_source(&t, &(*graph)->values[(*graph)->inputs[0]]);
+    const amg_train_task task = {.graph = *graph,
+                                 .objectives = &objective,
+                                 .train = &source,
+                                 .num_params_sets = 1,
+                                 .params = out};
+    st = amg_train(&task, options, progress, &ignored, err);
+    amg_free(t.tokens);
+    return st;
 }
 
 /* Trains the whole job, writes the weights as amalgam-train does and extracts. */

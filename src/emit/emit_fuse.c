@@ -8,35 +8,32 @@
 #include <math.h>
 #include <string.h>
 
-#include "emit/emit_ops.h"
+#include "emit/emit_fuse.h"
 
 /* ---- reading the graph ---- */
 
-/* The node that makes a value, if it is this operator. */
-static const amg_node *maker(const amg_graph *g, int value, amg_op op)
+const amg_node *amg_fuse_maker(const amg_graph *g, int value, amg_op op)
 {
     int node = value == AMG_NO_VALUE ? -1 : g->values[value].producer;
     return node >= 0 && g->nodes[node].op == op ? &g->nodes[node] : NULL;
 }
 
-static bool is_number(const amg_graph *g, int value, double expected)
+bool amg_fuse_is_number(const amg_graph *g, int value, double expected)
 {
     double found;
     return value != AMG_NO_VALUE && amg_emit_number(&g->values[value], &found) &&
            fabs(found - expected) <= 1e-6 * fabs(expected);
 }
 
-/* The other input of a node one of whose two inputs is a number; AMG_NO_VALUE if none
- * is. */
-static int beside_number(const amg_graph *g, const amg_node *n, double number)
+int amg_fuse_beside_number(const amg_graph *g, const amg_node *n, double number)
 {
-    if (is_number(g, n->inputs[1], number)) return n->inputs[0];
-    if (is_number(g, n->inputs[0], number)) return n->inputs[1];
+    if (amg_fuse_is_number(g, n->inputs[1], number)) return n->inputs[0];
+    if (amg_fuse_is_number(g, n->inputs[0], number)) return n->inputs[1];
     return AMG_NO_VALUE;
 }
 
-static void set_step(amg_emit_step *s, amg_emit_form form, int num_inputs,
-                     const int *inputs)
+void amg_fuse_set(amg_emit_step *s, amg_emit_form form, int num_inputs,
+                  const int *inputs)
 {
     s->form = form;
     s->num_inputs = num_inputs;
@@ -63,9 +60,10 @@ static amg_status emit_product(amg_emit *e, const amg_emit_step *s)
 static bool match_linear(const amg_graph *g, amg_emit_step *s)
 {
     const amg_node *gemm = s->node->op == AMG_OP_RESHAPE
-                               ? maker(g, s->node->inputs[0], AMG_OP_GEMM)
+                               ? amg_fuse_maker(g, s->node->inputs[0], AMG_OP_GEMM)
                                : NULL;
-    const amg_node *flat = gemm ? maker(g, gemm->inputs[0], AMG_OP_RESHAPE) : NULL;
+    const amg_node *flat =
+        gemm ? amg_fuse_maker(g, gemm->inputs[0], AMG_OP_RESHAPE) : NULL;
     if (!flat) return false;
     const amg_value *x = &g->values[flat->inputs[0]];
     const amg_value *out = &g->values[s->node->outputs[0]];
@@ -81,8 +79,9 @@ static bool match_linear(const amg_graph *g, amg_emit_step *s)
         amg_attr_float(gemm, "beta", 1) == 1 &&
         (bias == AMG_NO_VALUE || g->values[bias].rank == 1);
     if (plain)
-        set_step(s, trans_b ? emit_linear : emit_product, bias == AMG_NO_VALUE ? 2 : 3,
-                 (int[]){flat->inputs[0], gemm->inputs[1], bias});
+        amg_fuse_set(s, trans_b ? emit_linear : emit_product,
+                     bias == AMG_NO_VALUE ? 2 : 3,
+                     (int[]){flat->inputs[0], gemm->inputs[1], bias});
     return plain;
 }
 
@@ -97,13 +96,14 @@ static amg_status emit_gelu(amg_emit *e, const amg_emit_step *s)
 /* x of 1 + erf(x / sqrt 2); AMG_NO_VALUE if value is something else. */
 static int find_erf(const amg_graph *g, int value)
 {
-    const amg_node *add = maker(g, value, AMG_OP_ADD);
-    const amg_node *erf = add ? maker(g, beside_number(g, add, 1), AMG_OP_ERF) : NULL;
+    const amg_node *add = amg_fuse_maker(g, value, AMG_OP_ADD);
+    const amg_node *erf =
+        add ? amg_fuse_maker(g, amg_fuse_beside_number(g, add, 1), AMG_OP_ERF) : NULL;
     if (!erf) return AMG_NO_VALUE;
-    const amg_node *div = maker(g, erf->inputs[0], AMG_OP_DIV);
-    const amg_node *mul = maker(g, erf->inputs[0], AMG_OP_MUL);
-    if (div && is_number(g, div->inputs[1], sqrt(2))) return div->inputs[0];
-    return mul ? beside_number(g, mul, sqrt(0.5)) : AMG_NO_VALUE;
+    const amg_node *div = amg_fuse_maker(g, erf->inputs[0], AMG_OP_DIV);
+    const amg_node *mul = amg_fuse_maker(g, erf->inputs[0], AMG_OP_MUL);
+    if (div && amg_fuse_is_number(g, div->inputs[1], sqrt(2))) return div->inputs[0];
+    return mul ? amg_fuse_beside_number(g, mul, sqrt(0.5)) : AMG_NO_VALUE;
 }
 
 /* a * b * c, where one is a half, one x and one the sum. */
@@ -111,17 +111,17 @@ static bool match_gelu(const amg_graph *g, amg_emit_step *s)
 {
     if (s->node->op != AMG_OP_MUL) return false;
     for (int side = 0; side < 2; side++) {
-        const amg_node *inner = maker(g, s->node->inputs[side], AMG_OP_MUL);
+        const amg_node *inner = amg_fuse_maker(g, s->node->inputs[side], AMG_OP_MUL);
         if (!inner) continue;
         int factors[3] = {s->node->inputs[1 - side], inner->inputs[0],
                           inner->inputs[1]};
         for (int i = 0; i < 3; i++) {
             int x = find_erf(g, factors[i]);
             int a = factors[(i + 1) % 3], b = factors[(i + 2) % 3];
-            if (x == AMG_NO_VALUE ||
-                !((a == x && is_number(g, b, 0.5)) || (b == x && is_number(g, a, 0.5))))
+            if (x == AMG_NO_VALUE || !((a == x && amg_fuse_is_number(g, b, 0.5)) ||
+                                       (b == x && amg_fuse_is_number(g, a, 0.5))))
                 continue;
-            set_step(s, emit_gelu, 1, &x);
+            amg_fuse_set(s, emit_gelu, 1, &x);
             return true;
         }
     }
@@ -140,10 +140,11 @@ static bool match_silu(const amg_graph *g, amg_emit_step *s)
 {
     if (s->node->op != AMG_OP_MUL) return false;
     for (int side = 0; side < 2; side++) {
-        const amg_node *sigmoid = maker(g, s->node->inputs[side], AMG_OP_SIGMOID);
+        const amg_node *sigmoid =
+            amg_fuse_maker(g, s->node->inputs[side], AMG_OP_SIGMOID);
         int x = s->node->inputs[1 - side];
         if (!sigmoid || sigmoid->inputs[0] != x) continue;
-        set_step(s, emit_silu, 1, &x);
+        amg_fuse_set(s, emit_silu, 1, &x);
         return true;
     }
     return false;
@@ -183,9 +184,9 @@ static bool is_tail_mean(const amg_graph *g, const amg_node *n, int count)
 /* Whether value is d * d, as a product or a power. */
 static bool is_square(const amg_graph *g, int value, int d)
 {
-    const amg_node *pow = maker(g, value, AMG_OP_POW);
-    const amg_node *mul = maker(g, value, AMG_OP_MUL);
-    if (pow) return pow->inputs[0] == d && is_number(g, pow->inputs[1], 2);
+    const amg_node *pow = amg_fuse_maker(g, value, AMG_OP_POW);
+    const amg_node *mul = amg_fuse_maker(g, value, AMG_OP_MUL);
+    if (pow) return pow->inputs[0] == d && amg_fuse_is_number(g, pow->inputs[1], 2);
     return mul && mul->inputs[0] == d && mul->inputs[1] == d;
 }
 
@@ -193,12 +194,12 @@ static bool is_square(const amg_graph *g, int value, int d)
  * something else. */
 static int find_normed(const amg_graph *g, const amg_node *div, int count, int *eps)
 {
-    const amg_node *sub = maker(g, div->inputs[0], AMG_OP_SUB);
-    const amg_node *root = maker(g, div->inputs[1], AMG_OP_SQRT);
-    const amg_node *add = root ? maker(g, root->inputs[0], AMG_OP_ADD) : NULL;
+    const amg_node *sub = amg_fuse_maker(g, div->inputs[0], AMG_OP_SUB);
+    const amg_node *root = amg_fuse_maker(g, div->inputs[1], AMG_OP_SQRT);
+    const amg_node *add = root ? amg_fuse_maker(g, root->inputs[0], AMG_OP_ADD) : NULL;
     if (!sub || !add) return AMG_NO_VALUE;
-    const amg_node *mean = maker(g, sub->inputs[1], AMG_OP_REDUCE_MEAN);
-    const amg_node *var = maker(g, add->inputs[0], AMG_OP_REDUCE_MEAN);
+    const amg_node *mean = amg_fuse_maker(g, sub->inputs[1], AMG_OP_REDUCE_MEAN);
+    const amg_node *var = amg_fuse_maker(g, add->inputs[0], AMG_OP_REDUCE_MEAN);
     double number;
     *eps = add->inputs[1];
     bool fits = mean && var && amg_emit_number(&g->values[*eps], &number) &&
@@ -212,8 +213,9 @@ static bool match_layer_norm(const amg_graph *g, amg_emit_step *s)
 {
     if (s->node->op != AMG_OP_ADD) return false;
     for (int i = 0; i < 4; i++) {
-        const amg_node *mul = maker(g, s->node->inputs[i & 1], AMG_OP_MUL);
-        const amg_node *div = mul ? maker(g, mul->inputs[i >> 1], AMG_OP_DIV) : NULL;
+        const amg_node *mul = amg_fuse_maker(g, s->node->inputs[i & 1], AMG_OP_MUL);
+        const amg_node *div =
+            mul ? amg_fuse_maker(g, mul->inputs[i >> 1], AMG_OP_DIV) : NULL;
         if (!div) continue;
         int w = mul->inputs[1 - (i >> 1)], b = s->node->inputs[1 - (i & 1)], eps;
         const amg_value *scale = &g->values[w], *bias = &g->values[b];
@@ -225,7 +227,7 @@ static bool match_layer_norm(const amg_graph *g, amg_emit_step *s)
             memcmp(scale->dims, g->values[x].dims + g->values[x].rank - scale->rank,
                    (size_t)scale->rank * sizeof *scale->dims) != 0)
             continue;
-        set_step(s, emit_parted_norm, 4, (int[]){x, w, b, eps});
+        amg_fuse_set(s, emit_parted_norm, 4, (int[]){x, w, b, eps});
         return true;
     }
     return false;
@@ -270,12 +272,13 @@ static bool match_group_norm(const amg_graph *g, amg_emit_step *s)
 {
     if (s->node->op != AMG_OP_ADD) return false;
     for (int i = 0; i < 4; i++) {
-        const amg_node *mul = maker(g, s->node->inputs[i & 1], AMG_OP_MUL);
+        const amg_node *mul = amg_fuse_maker(g, s->node->inputs[i & 1], AMG_OP_MUL);
         const amg_node *back =
-            mul ? maker(g, mul->inputs[i >> 1], AMG_OP_RESHAPE) : NULL;
+            mul ? amg_fuse_maker(g, mul->inputs[i >> 1], AMG_OP_RESHAPE) : NULL;
         const amg_node *norm =
-            back ? maker(g, back->inputs[0], AMG_OP_INSTANCE_NORM) : NULL;
-        const amg_node *split = norm ? maker(g, norm->inputs[0], AMG_OP_RESHAPE) : NULL;
+            back ? amg_fuse_maker(g, back->inputs[0], AMG_OP_INSTANCE_NORM) : NULL;
+        const amg_node *split =
+            norm ? amg_fuse_maker(g, norm->inputs[0], AMG_OP_RESHAPE) : NULL;
         if (!split) continue;
         int w = mul->inputs[1 - (i >> 1)], b = s->node->inputs[1 - (i & 1)];
         const amg_value *x = &g->values[split->inputs[0]];
@@ -288,64 +291,11 @@ static bool match_group_norm(const amg_graph *g, amg_emit_step *s)
             !is_channelwise(g, w, x) || !is_channelwise(g, b, x) ||
             !is_filled(g, norm->inputs[1], 1) || !is_filled(g, norm->inputs[2], 0))
             continue;
-        set_step(s, emit_group_norm, 3, (int[]){split->inputs[0], w, b});
+        amg_fuse_set(s, emit_group_norm, 3, (int[]){split->inputs[0], w, b});
         s->inner = norm;
         return true;
     }
     return false;
-}
-
-/* ---- attention, as exporters take F.scaled_dot_product_attention apart:
- *      softmax((q * s) @ (k^T * s) [+ mask]) @ v with s = d ** -0.25 ---- */
-
-static amg_status emit_attention(amg_emit *e, const amg_emit_step *s)
-{
-    e->uses_attention = true;
-    amg_emit_format(e, s,
-                    s->num_inputs > 3 ? "attention(%0, %1, %2, %3)"
-                                      : "attention(%0, %1, %2)");
-    return AMG_OK;
-}
-
-/* x of x * s, a product by the number s. */
-static int find_scaled(const amg_graph *g, int value, double s)
-{
-    const amg_node *mul = maker(g, value, AMG_OP_MUL);
-    return mul ? beside_number(g, mul, s) : AMG_NO_VALUE;
-}
-
-/* x of a Transpose of x's last two dims. */
-static int find_transposed(const amg_graph *g, int value)
-{
-    const amg_node *n = maker(g, value, AMG_OP_TRANSPOSE);
-    const amg_attr *perm = n ? amg_attr_find(n, "perm") : NULL;
-    if (!perm || perm->kind != AMG_ATTR_INTS || perm->count < 2) return AMG_NO_VALUE;
-    for (int i = 0, r = perm->count; i < r; i++)
-        if (perm->ints[i] != (i < r - 2 ? i : 2 * r - 3 - i)) return AMG_NO_VALUE;
-    return n->inputs[0];
-}
-
-static bool match_attention(const amg_graph *g, amg_emit_step *s)
-{
-    if (s->node->op != AMG_OP_MAT_MUL) return false;
-    const amg_node *soft = maker(g, s->node->inputs[0], AMG_OP_SOFTMAX);
-    int rank = g->values[s->node->outputs[0]].rank;
-    int64_t axis = soft ? amg_attr_int(soft, "axis", -1) : 0;
-    if (!soft || rank < 3 || (axis != -1 && axis != rank - 1)) return false;
-    const amg_node *add = maker(g, soft->inputs[0], AMG_OP_ADD);
-    const amg_node *scores =
-        maker(g, add ? add->inputs[0] : soft->inputs[0], AMG_OP_MAT_MUL);
-    if (!scores) return false;
-    const amg_value *scaled = &g->values[scores->inputs[0]];
-    if (scaled->rank != rank || scaled->dims[rank - 1] < 1) return false;
-    double number = pow((double)scaled->dims[rank - 1], -0.25);
-    int q = find_scaled(g, scores->inputs[0], number);
-    int kt = find_scaled(g, scores->inputs[1], number);
-    int k = kt == AMG_NO_VALUE ? kt : find_transposed(g, kt);
-    if (q == AMG_NO_VALUE || k == AMG_NO_VALUE) return false;
-    set_step(s, emit_attention, add ? 4 : 3,
-             (int[]){q, k, s->node->inputs[1], add ? add->inputs[1] : AMG_NO_VALUE});
-    return true;
 }
 
 /* ---- the list of steps ---- */
@@ -387,8 +337,9 @@ int amg_emit_fuse(const amg_graph *g, const int *order, int num_nodes, bool *liv
                   amg_emit_step *steps)
 {
     static bool (*const matchers[])(const amg_graph *, amg_emit_step *) = {
-        match_linear,     match_gelu,       match_silu,
-        match_layer_norm, match_group_norm, match_attention};
+        match_linear,          match_gelu,       match_silu,
+        match_layer_norm,      match_group_norm, amg_fuse_attention,
+        amg_fuse_embedding_bag};
     for (int i = 0; i < num_nodes; i++) {
         const amg_node *n = &g->nodes[order[i]];
         steps[i] = (amg_emit_step){.node = n,

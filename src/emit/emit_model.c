@@ -50,15 +50,25 @@ static const char tail[] = "class Model(nn.Module):\n"
 
 /* Behind the classes: names are looked up when forward() runs. */
 static const char attention[] =
-    "def attention(q, k, v, mask=None):\n"
-    "    \"\"\"F.scaled_dot_product_attention; PyTorch 1.13 has none.\"\"\"\n"
+    "def attention(q, k, v, mask=None, dropout=0.0, causal=False):\n"
+    "    \"\"\"F.scaled_dot_product_attention; where PyTorch has none (1.13), what "
+    "its\n"
+    "    nn.MultiheadAttention computes.\"\"\"\n"
     "    if hasattr(F, \"scaled_dot_product_attention\"):\n"
-    "        return F.scaled_dot_product_attention(q, k, v, mask)\n"
-    "    scale = q.shape[-1] ** -0.25\n"
-    "    scores = torch.matmul(q * scale, k.transpose(-2, -1) * scale)\n"
-    "    if mask is not None:\n"
-    "        scores = scores + mask\n"
-    "    return torch.matmul(torch.softmax(scores, -1), v)\n"
+    "        return F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)\n"
+    "    shape = (*q.shape[:-1], k.shape[-2])\n"
+    "    if causal:\n"
+    "        mask = q.new_full(shape[-2:], float(\"-inf\")).triu(1)\n"
+    "    q, k, v = (t.reshape(-1, *t.shape[-2:]) for t in (q, k, v))\n"
+    "    q, k = q / q.shape[-1] ** 0.5, k.transpose(-2, -1)\n"
+    "    if mask is None:\n"
+    "        weights = torch.bmm(q, k)\n"
+    "    else:\n"
+    "        weights = torch.baddbmm(mask.expand(shape).flatten(0, -3), q, k)\n"
+    "    weights = torch.softmax(weights, -1)\n"
+    "    if dropout > 0.0:\n"
+    "        weights = F.dropout(weights, dropout)\n"
+    "    return torch.bmm(weights, v).reshape(*shape[:-1], -1)\n"
     "\n"
     "\n";
 
@@ -417,11 +427,11 @@ static amg_status make_room(writer *w)
 
 static void clear(writer *w)
 {
-    amg_text_clear(&w->e.out);
-    amg_text_clear(&w->file);
-    amg_text_clear(&w->body);
-    amg_text_clear(&w->line);
-    amg_text_clear(&w->free);
+    amg_emit_text_clear(&w->e.out);
+    amg_emit_text_clear(&w->file);
+    amg_emit_text_clear(&w->body);
+    amg_emit_text_clear(&w->line);
+    amg_emit_text_clear(&w->free);
     amg_free(w->steps);
     amg_free(w->order);
     amg_free(w->params);

@@ -250,7 +250,7 @@ class Job:
             self.heads = {head["output"]: head for head in m["heads"]}
             self.task, self.train, self.val = m["task"], m["train"], m["val"]
             self.dtype, self.dims = DTYPES[m["input"]["dtype"]], m["input"]["dims"]
-            self.target = m["target"] if self.task != "reconstruction" else None
+            self.target = m["target"] if self.task in ("classification", "regression") else None
             self.check_files(m["files"], check)
         except OSError as error:
             raise TrainError(f"{error.filename}: {error.strerror}",
@@ -258,7 +258,8 @@ class Job:
         except (ValueError, KeyError, TypeError) as error:
             raise TrainError(f"{path}: not a job of this version: "
                              f"{type(error).__name__}: {error}") from None
-        if self.task not in ("classification", "regression", "reconstruction"):
+        if self.task not in ("classification", "regression", "reconstruction",
+                             "language_model"):
             raise TrainError(f"{path}: unknown task {self.task!r}")
 
     def check_files(self, files, hashes):
@@ -324,9 +325,11 @@ class Split:
     def __init__(self, job, split):
         self.ends, self.x, self.y = [], [], []
         for shard in split["shards"]:
-            rows = shard["rows"]
+            rows, path = shard["rows"], job.folder / shard["x"]
             self.ends.append(rows + (self.ends[-1] if self.ends else 0))
-            self.x.append(map_npy(job.folder / shard["x"], job.dtype, (rows, *job.dims)))
+            self.x.append(map_npy(path, job.dtype, (rows, *job.dims)))
+            if job.task == "language_model":
+                check_tokens(self.x[-1], job.heads.values(), path)
             if job.target:
                 path = job.folder / shard["y"]
                 shape = (rows, len(job.heads), *job.target["dims"])
@@ -339,7 +342,7 @@ class Split:
                              f"{split['num_samples']} (at most 2^31)")
 
     def read(self, rows):
-        """x and y (None in reconstruction) of some rows, int64."""
+        """x and y (None where a value of the network is the target) of some rows, int64."""
         return gather(self.x, self.ends, rows), gather(self.y, self.ends, rows)
 
 
@@ -350,6 +353,15 @@ def check_labels(y, heads, path):
         if low < 0 or high >= classes:
             raise TrainError(f"{path}: labels {low} to {high} in column "
                              f"{head['label_column']}, expected 0 to {classes - 1}")
+
+
+def check_tokens(x, heads, path):
+    tokens = max(head["num_classes"] for head in heads)
+    known = (x >= 0) & (x < tokens)
+    for ignored in {head.get("ignore_index") for head in heads} - {None}:
+        known |= x == ignored
+    if not known.all():
+        raise TrainError(f"{path}: token {int(x[~known][0])}, expected 0 to {tokens - 1}")
 
 
 def gather(shards, ends, rows):
@@ -618,13 +630,34 @@ def label_rank(logits, labels):
     return (~((logits < own) | ((logits == own) & (index >= labels)))).sum(1)
 
 
+def find_top1(logits, labels):
+    """bool [1, N, ...]: label_rank < 1, found with less work."""
+    return (logits.argmax(1) == labels).unsqueeze(0)
+
+
+def find_top1_and_top5(logits, labels):
+    rank = label_rank(logits, labels)
+    return torch.stack([rank < 1, rank < 5])
+
+
+def sums_of(loss, count, hits):
+    """float64 [loss, count, hits...]: sums over what counts, from a mean over it."""
+    count = torch.as_tensor(count, dtype=torch.float64, device=loss.device)
+    return torch.cat([torch.stack([loss.detach() * count, count]), hits])
+
+
 class SubNetwork:
     """A net with its optimizer, loss scale and class order."""
 
     def __init__(self, index, net, head, args, world):
         self.index, self.net, self.head, self.args = index, net, head, args
+        self.world = world
         self.classifies = head["loss"] == "cross_entropy"
-        self.order = ClassOrder(net, args.class_order == "natural" or not self.classifies)
+        self.reads_text = self.classifies and "target" in head      # a language model
+        self.ignore = head.get("ignore_index")
+        self.per_sample = 1     # what is counted of each; a language model finds out
+        natural = args.class_order == "natural" or not self.classifies or self.reads_text
+        self.order = ClassOrder(net, natural)
         self.trainable = dict(net.named_parameters())
         with torch.no_grad():
             for name, p in self.trainable.items():
@@ -646,39 +679,66 @@ class SubNetwork:
         self.autocast = (lambda: torch.autocast(world.device.type, dtype)) if args.amp \
             else contextlib.nullcontext
 
-    def loss(self, forward, x, y, smoothing=0.0):
-        """Mean loss of a batch, and per position the rank of its label (None)."""
+    def loss(self, forward, x, y, score, smoothing=0.0):
+        """Mean loss of a batch; its sums_of, which count samples, or a language model's
+        tokens, and where score(logits, labels) is true; how many would count at most."""
         with self.autocast():
+            if self.reads_text:
+                return self.token_loss(*forward(x), score, smoothing)
+            hits = torch.empty(0, dtype=torch.float64, device=x.device)
             if self.head.get("target"):
-                return F.mse_loss(*forward(x)), None
-            output, target = forward(x), y[:, self.head["label_column"]]
-            if not self.classifies:
-                return F.mse_loss(output, target), None
-            target = self.order.labels(target)
-            loss = F.cross_entropy(output, target, label_smoothing=smoothing)
+                loss = F.mse_loss(*forward(x))
+            else:
+                output, target = forward(x), y[:, self.head["label_column"]]
+                if self.classifies:
+                    target = self.order.labels(target)
+                    loss = F.cross_entropy(output, target, label_smoothing=smoothing)
+                    with torch.no_grad():
+                        hits = score(output, target).flatten(1).double().mean(1) * len(x)
+                else:
+                    loss = F.mse_loss(output, target)
+        return loss, sums_of(loss, len(x), hits), len(x)
+
+    def token_loss(self, logits, tokens, score, smoothing):
+        """The same for next tokens: one to predict at each position, the classes last."""
+        logits, tokens = logits.reshape(-1, logits.shape[-1]), tokens.reshape(-1)
+        ignore = {} if self.ignore is None else {"ignore_index": self.ignore}
+        loss = F.cross_entropy(logits, tokens, label_smoothing=smoothing, **ignore)
         with torch.no_grad():
-            return loss, label_rank(output, target)
+            hits, count = score(logits, tokens), len(tokens)
+            if ignore:
+                counts = tokens != self.ignore
+                hits, count = hits & counts, counts.sum()
+            hits = hits.sum(1).double()
+        if ignore:      # the mean of no tokens is 0, as in amalgam-train, and not NaN
+            loss = torch.where(count > 0, loss, loss.new_zeros(()))
+        return loss, sums_of(loss, count, hits), len(tokens)
 
     def step(self, parts, seeds, lr, before=None):
-        """One update from the micro-batches of a step; float64 [loss, hits per position].
-        Gradients are gone afterwards, before the next sub-network needs memory."""
-        args, forward = self.args, self.ddp or self.forward
-        totals = 0
+        """One update from the micro-batches of a step; its sums_of. Gradients are gone
+        afterwards, before the next sub-network needs memory."""
+        args, forward, totals = self.args, self.ddp or self.forward, 0
+        # Where parts differ in how many tokens they count, each weighs by its own.
+        uneven = self.ignore is not None and len(parts) * self.world.size > 1
         for i, ((x, y), seed) in enumerate(zip(parts, seeds)):
             torch.manual_seed(seed)
             if before:
                 before(i)
             partial = self.ddp and i + 1 < len(parts)
             with self.ddp.no_sync() if partial else contextlib.nullcontext():
-                loss, rank = self.loss(forward, x, y, args.label_smoothing)
+                loss, sums, size = self.loss(forward, x, y, find_top1, args.label_smoothing)
                 mean = loss / len(parts)
+                if uneven:
+                    mean = mean * (sums[1] / size).to(mean.dtype)
                 (self.scaler.scale(mean) if self.scaler else mean).backward()
-            hits = (rank < 1).double().mean() if self.classifies else loss.new_zeros(())
-            totals = totals + torch.stack([loss.detach().double(), hits.double()])
+            totals, self.per_sample = totals + sums, size / len(x)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
+        if uneven:
+            counted = self.world.sum(totals[1].clone()).clamp(min=1)
+            self.scale_gradients(size * len(parts) * self.world.size / counted)
         if args.clip:
             torch.nn.utils.clip_grad_norm_(self.trainable.values(), args.clip)
         if self.scaler:
@@ -687,7 +747,12 @@ class SubNetwork:
         else:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return totals / len(parts)
+        return totals
+
+    def scale_gradients(self, factor):
+        for p in self.trainable.values():
+            if p.grad is not None:
+                p.grad.mul_(factor.to(p.grad.dtype))
 
     def weights(self):
         """{name: tensor} of parameters and buffers, classes in their own order."""
@@ -768,7 +833,7 @@ class MetricsLog:
             f.write(b"".join(kept))
         self.file = open(path, "a", encoding="utf-8")
 
-    def write(self, step, epoch, end_of_epoch, lr, heads, images_per_second):
+    def write(self, step, epoch, end_of_epoch, lr, heads, unit, per_second):
         def number(x, digits=9):
             return float(f"{x:.{digits}g}")
 
@@ -777,7 +842,7 @@ class MetricsLog:
             entry["end_of_epoch"] = True
         entry["lr"] = number(lr)
         entry["heads"] = [{k: number(v) for k, v in h.items()} for h in heads]
-        entry["images_per_second"] = number(images_per_second, 6)
+        entry[f"{unit}_per_second"] = number(per_second, 6)
         self.file.write(json.dumps(entry, separators=(",", ":")) + "\n")
         self.file.flush()
 
@@ -806,6 +871,26 @@ class Progress:
         else:
             sys.stderr.write(text + "\n")
         sys.stderr.flush()
+
+
+def perplexity(loss):
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def with_perplexity(result):
+    """Losses of a language model as perplexities beside them."""
+    out = {}
+    for key, value in result.items():
+        out[key] = value
+        if key.endswith("loss"):
+            out[key.replace("loss", "perplexity")] = perplexity(value)
+    return out
+
+
+def show(key, value, digits=4):
+    if key.endswith("perplexity"):
+        return f"{value:.2f}"
+    return f"{value:.{digits}f}" if key.endswith("loss") else f"{100 * value:.2f} %"
 
 
 def duration(seconds):
@@ -845,10 +930,9 @@ class Run:
             self.streams = [torch.cuda.Stream() for _ in nets]
         self.identity = {"job": job.hash, **{k: getattr(args, k) for k in RECIPE}}
         self.step = self.epochs_done = 0
-        self.sums = [{"epoch_loss": 0.0, "epoch_hits": 0.0, "window_loss": 0.0,
-                      "window_hits": 0.0} for _ in nets]
+        self.sums = [{"epoch": [0.0] * 3, "window": [0.0] * 3} for _ in nets]
         self.results = [{} for _ in nets]
-        self.pending = []       # of each step since the last flush, [heads, 2] on the device
+        self.pending = []       # sums_of [heads, 2 or 3] of each step since the last flush
         self.signal = None
 
     # -- checkpoint
@@ -962,34 +1046,36 @@ class Run:
         """Adds the pending steps to the sums; stops at a loss that is no number."""
         if not self.pending:
             return
-        steps = self.world.sum(torch.stack(self.pending)).cpu() / self.world.size
+        steps = self.world.sum(torch.stack(self.pending)).cpu()
         first = self.step - len(self.pending)
         self.pending = []
         for step, heads in enumerate(steps.tolist(), first):
-            for h, (loss, hits) in enumerate(heads):
-                if not math.isfinite(loss):
-                    raise TrainError(f"head {h}: the loss is {loss} at step {step}",
+            for h, found in enumerate(heads):
+                if not math.isfinite(found[0]):
+                    raise TrainError(f"head {h}: the loss is {found[0]} at step {step}",
                                      "a smaller learning rate, a warm-up or --clip may help")
-                for span in ("epoch", "window"):
-                    self.sums[h][f"{span}_loss"] += loss * self.args.batch
-                    self.sums[h][f"{span}_hits"] += hits * self.args.batch
+                for sums in self.sums[h].values():
+                    sums[:len(found)] = (a + b for a, b in zip(sums, found))
 
-    def means(self, span, samples):
+    def means(self, span):
         """Loss and accuracy of each head since the epoch's or the window's begin."""
         out = []
         for head, sums in zip(self.heads, self.sums):
-            out.append({"loss": sums[f"{span}_loss"] / samples})
+            loss, count, hits = sums[span]
+            out.append({"loss": loss / max(count, 1)})
             if head.classifies:
-                out[-1]["accuracy"] = sums[f"{span}_hits"] / samples
-            sums[f"{span}_loss"] = sums[f"{span}_hits"] = 0.0
+                out[-1]["accuracy"] = hits / max(count, 1)
+            sums[span] = [0.0] * 3
         return out
 
     def epoch_samples(self):
         return (self.step - self.epochs_done * self.steps_per_epoch) * self.args.batch
 
-    def images_per_second(self):
+    def per_second(self):
+        """Samples, or the tokens that a language model predicts in them."""
         seconds = max(time.monotonic() - self.timed_at, 1e-9)
-        return (self.step - self.timed_step) * self.args.batch / seconds
+        samples = (self.step - self.timed_step) * self.args.batch
+        return samples * self.heads[0].per_sample / seconds
 
     def after_step(self):
         """Metrics, progress; whether a checkpoint is due."""
@@ -997,8 +1083,7 @@ class Run:
         if cheap or self.step % METRICS_EVERY == 0:
             self.flush()
         if self.step % METRICS_EVERY == 0:
-            heads = self.means("window", METRICS_EVERY * self.args.batch)
-            self.write_metrics(heads, False)
+            self.write_metrics(self.means("window"), False)
         if self.progress and self.progress.due():
             self.report()
         if self.args.checkpoint_steps:
@@ -1008,19 +1093,21 @@ class Run:
     def write_metrics(self, heads, end_of_epoch):
         if self.log:
             self.log.write(self.step, self.epochs_done + 1, end_of_epoch,
-                           self.learning_rate(self.step - 1), heads, self.images_per_second())
+                           self.learning_rate(self.step - 1), heads,
+                           "tokens" if self.heads[0].reads_text else "images", self.per_second())
 
     def report(self):
-        n = max(self.epoch_samples() - len(self.pending) * self.args.batch, 1)
-        n *= len(self.heads)
-        speed = self.images_per_second()
-        left = (self.last_step - self.step) * self.args.batch
+        sums = [h["epoch"] for h in self.sums]
+        loss, hits = (sum(s[i] / max(s[1], 1) for s in sums) / len(sums) for i in (0, 2))
+        speed = self.per_second()
+        left = (self.last_step - self.step) * self.args.batch * self.heads[0].per_sample
         text = f"epoch {self.epochs_done + 1}/{self.args.epochs}  step {self.step}" \
-               f"/{self.last_step}  loss {sum(s['epoch_loss'] for s in self.sums) / n:.4f}"
+               f"/{self.last_step}  loss {loss:.4f}"
+        if self.heads[0].reads_text:
+            text += f"  perplexity {perplexity(loss):.2f}"
         if self.heads[0].classifies:
-            hits = sum(s["epoch_hits"] for s in self.sums) / n
             text += f"  accuracy {100 * hits:.2f} %"
-        text += f"  {speed:.0f} samples/s"
+        text += f"  {speed:.0f} {'tokens' if self.heads[0].reads_text else 'samples'}/s"
         if speed:
             text += f"  ETA {duration(left / speed)}"
         self.progress.show(text, self.step / self.last_step)
@@ -1028,16 +1115,16 @@ class Run:
     def finish_epoch(self):
         """Validation and the epoch's line; done again if it is interrupted."""
         self.flush()
-        samples = self.epoch_samples()
         val = self.validate() if self.val else [{}] * len(self.heads)
-        self.results = [{**t, **v} for t, v in zip(self.means("epoch", samples), val)]
+        self.results = [{**t, **v} for t, v in zip(self.means("epoch"), val)]
         self.write_metrics(self.results, True)
         if self.progress:
             mean = {k: sum(r[k] for r in self.results) / len(self.heads)
                     for k in self.results[0]}
+            if self.heads[0].reads_text:
+                mean = with_perplexity(mean)
             self.progress.show(f"epoch {self.epochs_done + 1}/{self.args.epochs}  " + "  ".join(
-                f"{k.replace('_', ' ')} " + (f"{v:.4f}" if "loss" in k else f"{100 * v:.2f} %")
-                for k, v in mean.items()), keep=True)
+                f"{k.replace('_', ' ')} {show(k, v)}" for k, v in mean.items()), keep=True)
         self.epochs_done += 1
         self.timed_step, self.timed_at = self.step, time.monotonic()
 
@@ -1045,7 +1132,8 @@ class Run:
         """Loss, top-1 and top-5 of each head over the whole validation split."""
         args, world = self.args, self.world
         self.share_buffers()
-        sums = torch.zeros(len(self.heads), 3, dtype=torch.float64, device=world.device)
+        width = 4 if self.heads[0].classifies else 2
+        sums = torch.zeros(len(self.heads), width, dtype=torch.float64, device=world.device)
         rows = torch.arange(self.val.size).split(args.batch)
         reader = Prefetch(self.val, map(world.part, rows), world.device.type == "cuda")
         for head in self.heads:
@@ -1061,11 +1149,10 @@ class Run:
             for head in self.heads:
                 head.net.train()
         out = []
-        for head, (loss, top1, top5) in zip(self.heads,
-                                            (world.sum(sums) / self.val.size).tolist()):
-            out.append({"val_loss": loss})
+        for head, (loss, count, *hits) in zip(self.heads, world.sum(sums).tolist()):
+            out.append({"val_loss": loss / max(count, 1)})
             if head.classifies:
-                out[-1].update(val_top1=top1, val_top5=top5)
+                out[-1].update(val_top1=hits[0] / max(count, 1), val_top5=hits[1] / max(count, 1))
         return out
 
     def add_batch(self, sums, batch):
@@ -1073,12 +1160,7 @@ class Run:
         if not len(x):      # the last batch may be too small for every process
             return
         for h, head in enumerate(self.heads):
-            loss, rank = head.loss(head.forward, x, y)
-            sums[h, 0] += loss.double() * len(x)
-            if head.classifies:
-                positions = rank.numel() // len(x)
-                sums[h, 1] += (rank < 1).sum() / positions
-                sums[h, 2] += (rank < 5).sum() / positions
+            sums[h] += head.loss(head.forward, x, y, find_top1_and_top5)[1]
 
     def stop_if_asked(self, save=False):
         """Between steps: all processes agree on stopping and on saving."""
@@ -1115,7 +1197,7 @@ class Run:
         finally:
             reader.close()
         if self.epoch_samples():
-            partial = self.means("epoch", self.epoch_samples())
+            partial = self.means("epoch")
             self.results = [{**r, **p} for r, p in zip(self.results, partial)]
         return self.results
 
@@ -1288,13 +1370,15 @@ def copy_results(out, first):
 
 
 def print_results(run, seconds):
-    keys = [("loss", "train loss"), ("accuracy", "train acc"), ("val_loss", "val loss"),
-            ("val_top1", "val top-1"), ("val_top5", "val top-5")]
-    keys = [(k, title) for k, title in keys if k in run.results[0]]
-    print(f"{'head':<6}" + "".join(f" {title:>12}" for _, title in keys))
-    for i, r in enumerate(run.results):
-        print(f"{i:<6}" + "".join(f" {r[k]:12.6f}" if "loss" in k else f" {100 * r[k]:10.2f} %"
-                                  for k, _ in keys))
+    titles = {"loss": "train loss", "perplexity": "train ppl", "accuracy": "train acc",
+              "val_loss": "val loss", "val_perplexity": "val ppl", "val_top1": "val top-1",
+              "val_top5": "val top-5"}
+    results = [with_perplexity(r) if head.reads_text else r
+               for head, r in zip(run.heads, run.results)]
+    titles = {k: title for k, title in titles.items() if k in results[0]}
+    print(f"{'head':<6}" + "".join(f" {title:>12}" for title in titles.values()))
+    for i, r in enumerate(results):
+        print(f"{i:<6}" + "".join(f" {show(k, r[k], 6):>12}" for k in titles))
     print(f"{run.step} steps, {seconds:.1f} s")
 
 

@@ -2,26 +2,30 @@
  * safetensors file, so that one rename makes it the new one.
  *
  *     meta      i64[4 + AMG_ID_COUNT]   version, step, epochs done, heads; identity
- *     progress  f64[heads, 9]           running sums and last results per head
+ *     progress  f64[heads, 12]          running sums and last results per head
  *     p<h>.<name>                       parameters and buffers of head h
  *     s<h>.<i>.<name>                   optimizer state i of each trainable of head h
  *
- * Parameters and states stand in the task's own class order. Metadata: "steps", and
- * "job" where a job is trained, as in trained weights. */
+ * Parameters and states stand in the task's own order of classes and tokens. Metadata:
+ * "steps", and "job" where a job is trained, as in trained weights. */
 #ifndef AMG_ENGINE_CHECKPOINT_H
 #define AMG_ENGINE_CHECKPOINT_H
 
 #include "engine/identity.h"
 
-#define AMG_CHECKPOINT_VERSION 1
+#define AMG_CHECKPOINT_VERSION 2
 #define AMG_CHECKPOINT_FILE "checkpoint.safetensors"
 
-/* Sums over steps of this epoch, and over steps since the last metrics line (losses are
- * summed times batch size, hits are counted); then the last complete epoch's results.
- * Doubles only: the file stores the struct as a row. */
+/* Losses (each times what it is the mean over), hits, and what they were counted over.
+ */
 typedef struct {
-    double epoch_loss, epoch_hits;
-    double window_loss, window_hits;
+    double loss, hits, counted;
+} amg_head_sums;
+
+/* Sums over steps of this epoch, and over steps since the last metrics line; then the
+ * last complete epoch's results. Doubles only: the file stores the struct as a row. */
+typedef struct {
+    amg_head_sums epoch, window;
     amg_head_result last;
 } amg_head_progress;
 

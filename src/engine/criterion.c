@@ -34,23 +34,72 @@ static amg_status check_targets(const amg_value *y, const amg_objective *o,
         amg_shape_text(dtype, rank, dims, want));
 }
 
-/* Reconstruction: the value must be like the output, and the plan keeps it. */
-static amg_status check_kept(const amg_graph *g, const amg_value *y, const char *name,
-                             amg_error *err)
+/* The value that is to be reconstructed or predicted, and that the plan keeps. */
+static amg_status find_target(const amg_graph *g, const amg_value *y, const char *name,
+                              const amg_value **out, amg_error *err)
 {
-    char found[AMG_SHAPE_TEXT], want[AMG_SHAPE_TEXT];
     const int value = amg_graph_find_value(g, name);
     if (value < 0)
         return amg_fail(err, AMG_NOT_FOUND, -1, y->name,
                         "its target \"%s\" is no value of the model", name);
-    const amg_value *t = &g->values[value];
+    *out = &g->values[value];
+    return AMG_OK;
+}
+
+static amg_status bad_target(const amg_value *y, const amg_value *t, amg_error *err)
+{
+    char found[AMG_SHAPE_TEXT], want[AMG_SHAPE_TEXT];
+    return amg_fail(err, AMG_MISMATCH, -1, y->name,
+                    "output is %s, its target \"%s\" is %s",
+                    amg_shape_text(y->dtype, y->rank, y->dims, want), t->name,
+                    amg_shape_text(t->dtype, t->rank, t->dims, found));
+}
+
+/* Reconstruction: the target is like the output. */
+static amg_status check_kept(const amg_graph *g, const amg_value *y, const char *name,
+                             amg_error *err)
+{
+    const amg_value *t;
+    amg_status status = find_target(g, y, name, &t, err);
+    if (status) return status;
     if (t->dtype == AMG_F32 && t->rank == y->rank &&
         !memcmp(t->dims, y->dims, (size_t)y->rank * sizeof *y->dims))
         return AMG_OK;
-    return amg_fail(err, AMG_MISMATCH, -1, y->name,
-                    "output is %s, its target \"%s\" is %s",
-                    amg_shape_text(y->dtype, y->rank, y->dims, want), name,
-                    amg_shape_text(t->dtype, t->rank, t->dims, found));
+    return bad_target(y, t, err);
+}
+
+/* A language model: I64 [batch, positions] of an output [batch, positions, classes] or
+ * [batch * positions, classes]. */
+static amg_status check_next_tokens(const amg_graph *g, const amg_value *y,
+                                    amg_criterion *c, amg_error *err)
+{
+    const amg_value *t;
+    amg_status status = find_target(g, y, c->objective.target, &t, err);
+    if (status) return status;
+    const int64_t batch = g->values[g->inputs[0]].dims[0];
+    const bool fits = t->dtype == AMG_I64 && t->rank == 2 && t->dims[0] == batch &&
+                      (y->rank == 3 ? y->dims[0] == batch && y->dims[1] == t->dims[1]
+                                    : y->rank == 2 && y->dims[0] == batch * t->dims[1]);
+    if (!fits) return bad_target(y, t, err);
+    c->classes = y->dims[y->rank - 1];
+    c->positions = t->dims[1];
+    if (!amg_mul_i64(c->positions, c->classes, &c->count))
+        return bad_output(y, "a shape that fits", err);
+    return AMG_OK;
+}
+
+/* Labels in a column of the source, or numbers likewise. */
+static amg_status check_column(const amg_value *y, const amg_source *source,
+                               amg_criterion *c, amg_error *err)
+{
+    const bool classes = c->objective.loss == AMG_LOSS_CROSS_ENTROPY;
+    const int skipped = classes ? 2 : 1;
+    if (classes) {
+        c->classes = y->dims[1];
+        c->positions = c->count / c->classes;
+    }
+    return check_targets(y, &c->objective, source, classes ? AMG_I32 : AMG_F32,
+                         y->rank - skipped, y->dims + skipped, err);
 }
 
 amg_status amg_criterion_init(const amg_graph *planned, int output_index,
@@ -59,7 +108,8 @@ amg_status amg_criterion_init(const amg_graph *planned, int output_index,
 {
     const amg_value *y = &planned->values[planned->outputs[output_index]];
     const bool classes = objective->loss == AMG_LOSS_CROSS_ENTROPY;
-    amg_criterion c = {.objective = *objective, .count = 1, .positions = 1};
+    amg_criterion c = {
+        .objective = *objective, .name = y->name, .count = 1, .positions = 1};
     if (y->dtype != AMG_F32 || y->rank < (classes ? 2 : 1))
         return bad_output(y, classes ? "f32[batch, classes, ...]" : "f32[batch, ...]",
                           err);
@@ -67,22 +117,17 @@ amg_status amg_criterion_init(const amg_graph *planned, int output_index,
         if (y->dims[i] < 1 || !amg_mul_i64(c.count, y->dims[i], &c.count))
             return bad_output(y, "a shape that fits", err);
     amg_status status;
-    if (classes) {
-        c.classes = y->dims[1];
-        c.positions = c.count / c.classes;
-        status =
-            check_targets(y, objective, source, AMG_I32, y->rank - 2, y->dims + 2, err);
-    } else if (objective->target) {
+    if (!objective->target)
+        status = check_column(y, source, &c, err);
+    else if (classes)
+        status = check_next_tokens(planned, y, &c, err);
+    else
         status = check_kept(planned, y, objective->target, err);
-    } else {
-        status =
-            check_targets(y, objective, source, AMG_F32, y->rank - 1, y->dims + 1, err);
-    }
     if (!status) *out = c;
     return status;
 }
 
-/* Elements of one sample's target that come from the source. */
+/* Elements of one sample's target that are gathered. */
 static int64_t gathered_count(const amg_criterion *c)
 {
     if (c->objective.loss == AMG_LOSS_CROSS_ENTROPY) return c->positions;
@@ -110,26 +155,69 @@ static void gather(const amg_criterion *c, const amg_batch *batch, int64_t sampl
         memcpy((uint8_t *)out + i * bytes, from + i * batch->target_bytes, bytes);
 }
 
-amg_loss_result amg_criterion_loss(const amg_criterion *c, const amg_batch *batch,
-                                   int64_t samples, const amg_plan *plan,
-                                   const float *output, const amg_class_order *order,
-                                   float label_smoothing, void *gathered,
-                                   float *doutput)
+static void gather_labels(const amg_criterion *c, const amg_batch *batch,
+                          int64_t samples, const amg_class_order *order, int32_t *out)
 {
-    if (c->objective.target)
-        return amg_mse(output, amg_plan_kept(plan), samples, c->count, doutput);
-    gather(c, batch, samples, gathered);
-    if (c->objective.loss == AMG_LOSS_MSE)
-        return amg_mse(output, gathered, samples, c->count, doutput);
-    int32_t *labels = gathered;
+    gather(c, batch, samples, out);
     for (int64_t i = 0; i < samples * c->positions; i++)
-        labels[i] = amg_class_order_label(order, labels[i]);
-    return amg_cross_entropy(output, labels, samples, c->classes, c->positions,
-                             label_smoothing, doutput);
+        out[i] = amg_class_order_label(order, out[i]);
 }
 
-double amg_criterion_accuracy(const amg_criterion *c, double hits, double samples)
+/* What a next token becomes that does not count. */
+#define IGNORED (-1)
+
+/* Next tokens as the trained head counts classes. Nobody has checked them before. */
+static amg_status gather_tokens(const amg_criterion *c, int64_t samples,
+                                const int64_t *next, const amg_class_order *order,
+                                int32_t *out, amg_error *err)
 {
-    if (c->objective.loss != AMG_LOSS_CROSS_ENTROPY) return NAN;
-    return hits / (samples * (double)c->positions);
+    for (int64_t i = 0; i < samples * c->positions; i++) {
+        if (c->objective.has_ignore && next[i] == c->objective.ignore)
+            out[i] = IGNORED;
+        else if (next[i] >= 0 && next[i] < c->classes)
+            out[i] = amg_class_order_label(order, (int32_t)next[i]);
+        else
+            return amg_fail(err, AMG_INVALID, -1, c->name,
+                            "token %lld at position %lld of sample %lld of the batch "
+                            "is to be predicted, expected 0 to %lld",
+                            (long long)next[i], (long long)(i % c->positions),
+                            (long long)(i / c->positions), (long long)c->classes - 1);
+    }
+    return AMG_OK;
+}
+
+amg_status amg_criterion_loss(const amg_criterion *c, const amg_batch *batch,
+                              int64_t samples, const amg_plan *plan,
+                              const float *output, const amg_class_order *order,
+                              float label_smoothing, void *gathered, float *doutput,
+                              amg_loss_result *out, amg_error *err)
+{
+    const bool next = c->objective.target != NULL;
+    if (c->objective.loss == AMG_LOSS_MSE) {
+        if (!next) gather(c, batch, samples, gathered);
+        *out = amg_mse(output, next ? amg_plan_kept(plan) : gathered, samples, c->count,
+                       doutput);
+        return AMG_OK;
+    }
+    if (!next) {
+        gather_labels(c, batch, samples, order, gathered);
+    } else {
+        amg_status status =
+            gather_tokens(c, samples, amg_plan_kept(plan), order, gathered, err);
+        if (status) return status;
+    }
+    const amg_cross_entropy_task task = {.samples = samples,
+                                         .classes = c->classes,
+                                         .positions = c->positions,
+                                         .classes_last = next,
+                                         .label_smoothing = label_smoothing,
+                                         .has_ignore = next && c->objective.has_ignore,
+                                         .ignore = IGNORED};
+    *out = amg_cross_entropy(&task, output, gathered, doutput);
+    return AMG_OK;
+}
+
+double amg_criterion_accuracy(const amg_criterion *c, double hits, double counted)
+{
+    return c->objective.loss == AMG_LOSS_CROSS_ENTROPY ? hits / counted : NAN;
 }

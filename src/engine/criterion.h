@@ -11,33 +11,43 @@
 
 typedef struct {
     amg_objective objective;
+    const char *name;           /* of the output */
     int64_t count;              /* elements of the output of one sample */
-    int64_t classes, positions; /* cross entropy: it is [classes, positions] */
+    int64_t classes, positions; /* cross entropy: it is [classes, positions], with next
+                                   tokens as targets [positions, classes] */
 } amg_criterion;
 
 /* Checks the objective against output output_index of a planned graph and the source's
- * targets. The objective's strings stay borrowed. */
+ * targets. The objective's and the graph's strings stay borrowed. */
 AMG_MUST_CHECK amg_status amg_criterion_init(const amg_graph *planned, int output_index,
                                              const amg_objective *objective,
                                              const amg_source *source,
                                              amg_criterion *out, amg_error *err);
 
-/* Bytes of the buffer that amg_criterion_loss gathers the targets of `samples` samples
- * in; 0 in reconstruction. */
+/* Bytes of the buffer that amg_criterion_loss puts the targets of `samples` samples in;
+ * 0 in reconstruction. */
 AMG_MUST_CHECK amg_status amg_criterion_bytes(const amg_criterion *c, int64_t samples,
                                               size_t *out, amg_error *err);
 
 /* Loss of the batch's first `samples` samples. output: what plan, made with the
  * objective's target kept, computed of batch. order: of the classes. gathered: see
- * amg_criterion_bytes. doutput (the output's shape) may be NULL. */
-amg_loss_result amg_criterion_loss(const amg_criterion *c, const amg_batch *batch,
-                                   int64_t samples, const amg_plan *plan,
-                                   const float *output, const amg_class_order *order,
-                                   float label_smoothing, void *gathered,
-                                   float *doutput);
+ * amg_criterion_bytes. doutput (the output's shape) may be NULL, or output itself.
+ * AMG_INVALID: a next token is no class; names the output and the token. */
+AMG_MUST_CHECK amg_status amg_criterion_loss(const amg_criterion *c,
+                                             const amg_batch *batch, int64_t samples,
+                                             const amg_plan *plan, const float *output,
+                                             const amg_class_order *order,
+                                             float label_smoothing, void *gathered,
+                                             float *doutput, amg_loss_result *out,
+                                             amg_error *err);
 
-/* hits as a fraction of what `samples` samples hold to be classified; NaN where that is
- * nothing. */
-double amg_criterion_accuracy(const amg_criterion *c, double hits, double samples);
+/* hits as a fraction of the positions counted; NaN where nothing is classified. */
+double amg_criterion_accuracy(const amg_criterion *c, double hits, double counted);
+
+/* Whether the targets are next tokens. */
+static inline bool amg_criterion_is_language_model(const amg_criterion *c)
+{
+    return c->objective.loss == AMG_LOSS_CROSS_ENTROPY && c->objective.target;
+}
 
 #endif

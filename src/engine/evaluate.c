@@ -14,12 +14,14 @@ typedef struct {
     void *own_workspace;
     amg_batch batch;
     amg_criterion criterion;
-    void *targets; /* of one batch, as the head counts classes */
+    void *targets; /* of one batch, in the head's order of classes */
 } evaluation;
 
 static amg_status prepare(const amg_eval_task *t, evaluation *e, amg_error *err)
 {
-    const amg_plan_options options = {.kept = t->objective->target};
+    const amg_plan_options options = {.kept = t->objective->target,
+                                      .row_orders = t->order->lookups,
+                                      .num_row_orders = t->order->num_lookups};
     size_t target_bytes = 0;
     amg_status status = amg_batch_check(t->planned, t->source, err);
     if (!status)
@@ -46,20 +48,24 @@ static amg_status prepare(const amg_eval_task *t, evaluation *e, amg_error *err)
     return AMG_OK;
 }
 
-static void report(amg_meter *meter, int64_t done, int64_t total, int64_t begin_ns)
+static void report(const amg_criterion *c, amg_meter *meter, int64_t done,
+                   int64_t total, int64_t begin_ns)
 {
     if (!amg_meter_due(meter)) return;
+    const bool tokens = amg_criterion_is_language_model(c);
     const double seconds = (double)(amg_now_ns() - begin_ns) * 1e-9;
+    const double count = (double)done * (tokens ? (double)c->positions : 1);
     const amg_progress_event event = {.stage = "evaluate",
                                       .done = done,
                                       .total = total,
                                       .loss = NAN,
                                       .accuracy = NAN,
-                                      .per_second = (double)done / seconds};
+                                      .per_second = count / seconds,
+                                      .predicts_tokens = tokens};
     amg_meter_report(meter, &event);
 }
 
-/* One batch; adds to the totals, loss as a sum over samples. */
+/* One batch; adds to the totals, loss as a sum over what was counted. */
 static amg_status run_batch(const amg_eval_task *t, evaluation *e, int64_t first,
                             int64_t count, amg_loss_result *total, amg_error *err)
 {
@@ -70,12 +76,14 @@ static amg_status run_batch(const amg_eval_task *t, evaluation *e, int64_t first
     memcpy(amg_plan_input(e->plan), e->batch.x, e->batch.x_bytes);
     status = amg_plan_forward(e->plan, 0, &output, &output_count, err);
     if (status) return status;
-    const amg_loss_result r =
-        amg_criterion_loss(&e->criterion, &e->batch, count, e->plan, output, t->order,
-                           0, e->targets, NULL);
-    total->loss += r.loss * (double)count;
+    amg_loss_result r;
+    status = amg_criterion_loss(&e->criterion, &e->batch, count, e->plan, output,
+                                t->order, 0, e->targets, NULL, &r, err);
+    if (status) return status;
+    total->loss += r.loss * (double)r.counted;
     total->top1 += r.top1;
     total->top5 += r.top5;
+    total->counted += r.counted;
     return AMG_OK;
 }
 
@@ -89,18 +97,19 @@ amg_status amg_evaluate_planned(const amg_eval_task *t, amg_meter *meter,
     for (int64_t first = 0; first < n && !status; first += t->batch) {
         const int64_t count = n - first < t->batch ? n - first : t->batch;
         status = run_batch(t, &e, first, count, &total, err);
-        report(meter, first + count, n, begin_ns);
+        report(&e.criterion, meter, first + count, n, begin_ns);
         if (!status && meter->stop)
             status =
                 amg_fail(err, AMG_INTERRUPTED, -1, "evaluation", "stopped on request");
     }
     if (!status) {
-        const double samples = (double)n;
-        result->val_loss = total.loss / samples;
+        const double counted = (double)total.counted;
+        result->val_loss = total.loss / counted;
+        result->val_counted = counted;
         result->val_top1 =
-            amg_criterion_accuracy(&e.criterion, (double)total.top1, samples);
+            amg_criterion_accuracy(&e.criterion, (double)total.top1, counted);
         result->val_top5 =
-            amg_criterion_accuracy(&e.criterion, (double)total.top5, samples);
+            amg_criterion_accuracy(&e.criterion, (double)total.top5, counted);
     }
     amg_plan_free(e.plan);
     amg_free_aligned(e.own_workspace);
@@ -117,7 +126,7 @@ amg_status amg_evaluate(const amg_graph *graph, int output_index,
 {
     const amg_class_order natural = {0};
     amg_meter meter = {.progress = progress};
-    amg_head_result r = {NAN, NAN, NAN, NAN, NAN};
+    amg_head_result r = {NAN, NAN, NAN, NAN, NAN, 0};
     amg_graph *planned;
     if (output_index < 0 || output_index >= graph->num_outputs)
         return amg_fail(err, AMG_INVALID, -1, "evaluation", "output %d of %d",

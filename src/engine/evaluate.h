@@ -11,7 +11,7 @@ typedef struct {
     const amg_graph *planned; /* for this batch */
     int output_index;
     int64_t batch;
-    const amg_params *params;     /* class rows as `order` says */
+    const amg_params *params;     /* classes and tokens as `order` says */
     const amg_class_order *order; /* zeroed: natural */
     const amg_source *source;
     const amg_objective *objective;

@@ -69,7 +69,8 @@ static int64_t hash_objectives(const amg_train_task *task)
     digest d = {{0}};
     for (int h = 0; h < task->num_params_sets; h++) {
         const amg_objective *o = &task->objectives[h];
-        const int64_t fields[] = {o->loss, o->target ? -1 : o->column};
+        const int64_t fields[] = {o->loss, o->target ? -1 : o->column, o->has_ignore,
+                                  o->has_ignore ? o->ignore : 0};
         mix(&d, fields, sizeof fields);
         if (o->target) mix(&d, o->target, strlen(o->target));
     }

@@ -41,16 +41,17 @@ static const amg_head *find_head(const amg_manifest *m, const char *output)
     return NULL;
 }
 
-/* What the trainer does not know: the labels are below the manifest's number of
- * classes. The rest it checks itself. */
+/* What the trainer does not know: the manifest's number of classes. The rest it checks
+ * itself. */
 static amg_status check_head(const amg_value *output, const amg_head *head,
                              amg_error *err)
 {
     if (!head)
         return amg_fail(err, AMG_MISMATCH, -1, output->name,
                         "an output of the model, but no head of the manifest");
+    const int axis = head->target ? output->rank - 1 : 1; /* of the classes */
     if (head->loss != AMG_LOSS_CROSS_ENTROPY ||
-        (output->rank >= 2 && output->dims[1] == head->num_classes))
+        (output->rank >= 2 && output->dims[axis] == head->num_classes))
         return AMG_OK;
     char shape[AMG_SHAPE_TEXT];
     return amg_fail(err, AMG_MISMATCH, -1, output->name,
@@ -98,8 +99,11 @@ static amg_status read_model(const char *path, amg_job *job, amg_error *err)
         const amg_head *head = find_head(m, output->name);
         status = check_head(output, head, err);
         if (!status)
-            job->objectives[h] =
-                (amg_objective){head->loss, head->label_column, head->target};
+            job->objectives[h] = (amg_objective){.loss = head->loss,
+                                                 .column = head->label_column,
+                                                 .target = head->target,
+                                                 .has_ignore = head->has_ignore,
+                                                 .ignore = head->ignore_index};
     }
     return status;
 }

@@ -38,24 +38,27 @@ typedef struct {
     const char *train, *val;   /* data sets; val may be NULL */
     const amg_preprocess *pre; /* may be NULL; its data_dtype is ignored: the data set's
                                   own is taken */
-    bool reconstruction;  /* an autoencoder: targets the data set may have are ignored.
-                             Else class labels mean classification, numbers regression */
+    amg_task task;
+    bool task_by_data;    /* instead of task: class labels mean classification, numbers
+                             regression, windows of a token set a language model */
+    amg_window window;    /* token sets; seq 0: as many tokens as the model takes */
     const char *out_onnx; /* receives the trained model, without the preprocessing */
 } amg_plain_task;
 
 /* What plain training and amalgam eval share. Opens a data set for a model with one
  * output whose batch is folded (amg_graph_plan_batch with AMG_DIM_BATCH): labels must
- * be below the model's number of classes. */
+ * be below the model's number of classes, tokens below its vocabulary. *task: given
+ * (task_by_data false), or found. window may be NULL. */
 AMG_MUST_CHECK amg_status amg_plain_open(const amg_graph *model, const char *data,
-                                         bool reconstruction, amg_source *out,
+                                         const amg_window *window, bool task_by_data,
+                                         amg_task *task, amg_source *out,
                                          amg_error *err);
 /* What fed, model behind its preprocessing, is trained for on the source's targets.
- * Strings are fed's. AMG_INVALID: there are no targets, and it is no reconstruction. */
+ * Strings are fed's. AMG_INVALID: the task needs targets, and there are none. */
 AMG_MUST_CHECK amg_status amg_plain_objective(const amg_graph *fed,
-                                              const amg_graph *model,
+                                              const amg_graph *model, amg_task task,
                                               const amg_source *source,
-                                              bool reconstruction, amg_objective *out,
-                                              amg_error *err);
+                                              amg_objective *out, amg_error *err);
 
 /* Trains it. The checkpoint and metrics go to OUT_ONNX's name + ".run/" while training
  * and stay there for --resume until the training is done (a run stopped by max_steps

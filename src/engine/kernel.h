@@ -168,6 +168,8 @@ void amg_plan_define_as(amg_plan *p, int value, const amg_layout *layout, int bu
 /* Whether a node that reads value may write its result over it: nobody else needs it,
  * forward or backward. */
 bool amg_plan_may_overwrite(const amg_plan *p, int value);
+/* Whether the gradient of the output may lie over it: no backward reads it. */
+bool amg_plan_gradient_may_replace(const amg_plan *p, int value);
 
 /* The gradient of what node computes, in this layout (NULL: the value's). */
 int amg_plan_grad(amg_plan *p, int node, const amg_layout *layout);
@@ -236,6 +238,7 @@ AMG_KERNEL(reduce)
 /* Whether a ReduceMean runs over exactly the last two of four dims. */
 bool amg_mean_over_image(amg_plan *p, int node);
 void amg_cast_forward(amg_plan *p, int node);
+void amg_equal_forward(amg_plan *p, int node);
 #undef AMG_KERNEL
 
 /* The ints of an attribute, or `otherwise` in all places unless there are count.

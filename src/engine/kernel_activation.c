@@ -5,6 +5,7 @@
 
 #include "base/parallel.h"
 #include "engine/kernel.h"
+#include "engine/vector.h"
 
 #define GRAIN 16384
 
@@ -22,7 +23,7 @@ typedef struct {
 } context;
 
 /* NaN passes through all of these, so that a diverged loss is seen. */
-static void forward_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void forward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const activation *a = c->a;
@@ -45,16 +46,18 @@ static void forward_range(void *arg, int64_t begin, int64_t end)
         }
         break;
     case AMG_OP_SIGMOID:
-        for (int64_t i = begin; i < end; i++) y[i] = 1 / (1 + expf(-x[i]));
+#pragma omp simd
+        for (int64_t i = begin; i < end; i++) y[i] = amg_sigmoidf(x[i]);
         break;
     default:
-        for (int64_t i = begin; i < end; i++) y[i] = tanhf(x[i]);
+#pragma omp simd
+        for (int64_t i = begin; i < end; i++) y[i] = amg_tanhf(x[i]);
         break;
     }
 }
 
 /* x is the forward's output here. */
-static void backward_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void backward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const activation *a = c->a;

@@ -8,6 +8,7 @@
  * nobody else needs that; its gradient is passed on without a copy. */
 #include "engine/kernel_binary.h"
 #include "base/parallel.h"
+#include "base/vector.h"
 
 #define GRAIN 16384
 
@@ -30,24 +31,39 @@ typedef struct {
 /* ---- loops ------------------------------------------------------------------------
  */
 
-/* dst[i] = a[i * as] op b[i * bs]; as, bs are 0 or 1. */
-static void row(amg_binary op, float *dst, const float *a, int as, const float *b,
-                int bs, int64_t n)
+AMG_INLINE void row_of(amg_binary op, float *dst, const float *a, int64_t as,
+                       const float *b, int64_t bs, int64_t n)
 {
     switch (op) {
     case AMG_BINARY_ADD:
+#pragma omp simd
         for (int64_t i = 0; i < n; i++) dst[i] = a[i * as] + b[i * bs];
         break;
     case AMG_BINARY_SUB:
+#pragma omp simd
         for (int64_t i = 0; i < n; i++) dst[i] = a[i * as] - b[i * bs];
         break;
     case AMG_BINARY_MUL:
+#pragma omp simd
         for (int64_t i = 0; i < n; i++) dst[i] = a[i * as] * b[i * bs];
         break;
     case AMG_BINARY_DIV:
+#pragma omp simd
         for (int64_t i = 0; i < n; i++) dst[i] = a[i * as] / b[i * bs];
         break;
     }
+}
+
+/* Strides that the compiler knows make vectors. */
+AMG_VECTOR void amg_binary_row(amg_binary op, float *dst, const float *a, int64_t as,
+                               const float *b, int64_t bs, int64_t n)
+{
+    if (as && bs)
+        row_of(op, dst, a, 1, b, 1, n);
+    else if (as)
+        row_of(op, dst, a, 1, b, 0, n);
+    else
+        row_of(op, dst, a, 0, b, 1, n);
 }
 
 /* Where operand k starts for channel block i of sample n, and whether it advances along
@@ -70,7 +86,7 @@ static cursor cursor_at(const context *c, int k, int64_t unit)
 }
 
 /* One unit is one channel block of one sample; channel padding stays zero. */
-static void forward_units(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void forward_units(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const amg_geometry *g = &c->b->g;
@@ -78,23 +94,23 @@ static void forward_units(void *arg, int64_t begin, int64_t end)
         cursor a = cursor_at(c, 0, u), b = cursor_at(c, 1, u);
         float *dst = c->dst + u * g->spatial * g->block;
         if (g->block == 1) {
-            row(c->b->op, dst, a.base, a.per_position, b.base, b.per_position,
-                g->spatial);
+            amg_binary_row(c->b->op, dst, a.base, a.per_position, b.base,
+                           b.per_position, g->spatial);
             continue;
         }
         int64_t left = g->channels - u % g->blocks * g->block;
         int64_t width = left < g->block ? left : g->block;
         for (int64_t s = 0; s < g->spatial; s++) {
             int64_t at = s * g->block;
-            row(c->b->op, dst + at, a.base + at * a.per_position, a.per_channel,
-                b.base + at * b.per_position, b.per_channel, width);
+            row_of(c->b->op, dst + at, a.base + at * a.per_position, a.per_channel,
+                   b.base + at * b.per_position, b.per_channel, width);
             for (int64_t k = width; k < g->block; k++) dst[at + k] = 0;
         }
     }
 }
 
 /* FULL + FULL, the residual: flat, with the Relu. */
-static void residual_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void residual_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const float *a = c->in[0], *b = c->in[1];
@@ -137,6 +153,12 @@ static void gradient_units(void *arg, int64_t begin, int64_t end)
     for (int64_t u = begin; u < end; u++) {
         cursor a = cursor_at(c, 0, u), b = cursor_at(c, 1, u);
         int64_t first = u * g->spatial * g->block;
+        if (g->block == 1 && amg_binary_repeats(c->b->op, c->b->which)) {
+            const cursor other = c->b->which ? a : b;
+            amg_binary_row(c->b->op, c->dst + first, c->dy + first, 1, other.base,
+                           other.per_position, g->spatial);
+            continue;
+        }
         int64_t left = g->channels - u % g->blocks * g->block;
         for (int64_t s = 0; s < g->spatial; s++) {
             for (int64_t k = 0; k < g->block; k++) {

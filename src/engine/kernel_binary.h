@@ -44,6 +44,16 @@ static inline float amg_binary_gradient(amg_binary op, int which, float dy, floa
     }
 }
 
+/* dst[i] = a[i * as] op b[i * bs]; as, bs are 0 or 1, both 0 only if n is
+ * 1. dst may be a or b. */
+void amg_binary_row(amg_binary op, float *dst, const float *a, int64_t as,
+                    const float *b, int64_t bs, int64_t n);
+/* Whether the gradient of operand which is dy op the other operand. */
+static inline bool amg_binary_repeats(amg_binary op, int which)
+{
+    return op == AMG_BINARY_MUL || (op == AMG_BINARY_DIV && which == 0);
+}
+
 void amg_broadcast_forward(amg_plan *p, int node);
 void amg_broadcast_backward(amg_plan *p, int node);
 

@@ -45,21 +45,7 @@ static void forward_rows(void *arg, int64_t begin, int64_t end)
     for (int64_t r = begin * n; r < end * n; r += n) {
         const float *a = c->in[0] + position(s, 0, r);
         const float *b = c->in[1] + position(s, 1, r);
-        float *dst = c->dst + r;
-        switch (s->op) {
-        case AMG_BINARY_ADD:
-            for (int64_t i = 0; i < n; i++) dst[i] = a[i * sa] + b[i * sb];
-            break;
-        case AMG_BINARY_SUB:
-            for (int64_t i = 0; i < n; i++) dst[i] = a[i * sa] - b[i * sb];
-            break;
-        case AMG_BINARY_MUL:
-            for (int64_t i = 0; i < n; i++) dst[i] = a[i * sa] * b[i * sb];
-            break;
-        case AMG_BINARY_DIV:
-            for (int64_t i = 0; i < n; i++) dst[i] = a[i * sa] / b[i * sb];
-            break;
-        }
+        amg_binary_row(s->op, c->dst + r, a, sa, b, sb, n);
     }
 }
 
@@ -72,6 +58,11 @@ static void gradient_rows(void *arg, int64_t begin, int64_t end)
     for (int64_t r = begin * n; r < end * n; r += n) {
         const float *a = c->in[0] + position(s, 0, r);
         const float *b = c->in[1] + position(s, 1, r);
+        if (amg_binary_repeats(s->op, s->which)) {
+            amg_binary_row(s->op, c->dst + r, c->dy + r, 1, s->which ? a : b,
+                           s->which ? sa : sb, n);
+            continue;
+        }
         for (int64_t i = 0; i < n; i++)
             c->dst[r + i] = amg_binary_gradient(s->op, s->which, c->dy[r + i],
                                                 a[i * sa], b[i * sb]);

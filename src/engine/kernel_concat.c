@@ -1,4 +1,4 @@
-/* Concat on any axis of f32. On the channel axis, where every input fills whole channel
+/* Concat on any axis. On the channel axis of f32, where every input fills whole channel
  * blocks, the blocks of one sample are copied in one piece; otherwise row-major memory
  * is used. A sample is what the dims in front of the axis count. */
 #include <string.h>
@@ -10,8 +10,9 @@ typedef struct {
     int count;
     const amg_layout **layouts; /* of the inputs */
     const amg_layout *out;
-    int64_t samples, total; /* elements of one sample of the output */
-    int64_t *part, *first;  /* of one sample of each input, and where it goes */
+    int64_t samples;
+    size_t total;         /* bytes of one sample of the output */
+    size_t *part, *first; /* of one sample of each input, and where it goes */
 } concat_state;
 
 typedef struct {
@@ -29,23 +30,22 @@ static void join_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const concat_state *s = c->self;
-    float *dst = c->ptr[0];
-    for (int64_t n = begin; n < end; n++)
+    uint8_t *dst = c->ptr[0];
+    for (size_t n = (size_t)begin; n < (size_t)end; n++)
         for (int i = 0; i < s->count; i++)
             memcpy(dst + n * s->total + s->first[i],
-                   (const float *)c->ptr[1 + i] + n * s->part[i],
-                   sizeof(float) * (size_t)s->part[i]);
+                   (const uint8_t *)c->ptr[1 + i] + n * s->part[i], s->part[i]);
 }
 
 static void split_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const concat_state *s = c->self;
-    float *dst = c->ptr[0];
-    const float *src = c->ptr[1];
-    for (int64_t n = begin; n < end; n++)
+    uint8_t *dst = c->ptr[0];
+    const uint8_t *src = c->ptr[1];
+    for (size_t n = (size_t)begin; n < (size_t)end; n++)
         memcpy(dst + n * s->part[c->input], src + n * s->total + s->first[c->input],
-               sizeof(float) * (size_t)s->part[c->input]);
+               s->part[c->input]);
 }
 
 static void run_join(const amg_call *call)
@@ -86,16 +86,11 @@ void amg_concat_forward(amg_plan *p, int node)
     const amg_value *y = amg_plan_value(p, n->outputs[0]);
     int64_t axis = amg_attr_int(n, "axis", 1);
     if (axis < 0) axis += y->rank;
-    if (y->dtype != AMG_F32) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED, "inputs are %s, expected F32",
-                      amg_dtype_name(y->dtype));
-        return;
-    }
     size_t count = (size_t)n->num_inputs;
     concat_state *self = amg_plan_alloc(p, 1, sizeof *self);
     const amg_layout **layouts = amg_plan_alloc(p, count, sizeof *layouts);
-    int64_t *part = amg_plan_alloc(p, count, sizeof *part);
-    int64_t *first = amg_plan_alloc(p, count, sizeof *first);
+    size_t *part = amg_plan_alloc(p, count, sizeof *part);
+    size_t *first = amg_plan_alloc(p, count, sizeof *first);
     int *buffers = amg_plan_alloc(p, count + 1, sizeof *buffers);
     const amg_layout *like = y->rank == 4 && axis == 1 ? common_blocks(p, n) : NULL;
     if (p->status) return;
@@ -111,8 +106,8 @@ void amg_concat_forward(amg_plan *p, int node)
         layouts[i] = like ? amg_plan_blocked_like(p, like, n->inputs[i])
                           : amg_plan_plain(p, n->inputs[i]);
         buffers[1 + i] = amg_plan_read(p, node, n->inputs[i], layouts[i]);
-        part[i] = 1;
-        for (int d = (int)axis; d < x->rank; d++) part[i] *= x->dims[d];
+        part[i] = amg_dtype_size(y->dtype);
+        for (int d = (int)axis; d < x->rank; d++) part[i] *= (size_t)x->dims[d];
         first[i] = self->total;
         self->total += part[i];
     }

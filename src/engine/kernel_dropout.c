@@ -1,13 +1,17 @@
 /* Dropout, as PyTorch scales it: kept values are divided by 1 - ratio. Masks are a pure
  * function of (seed, which dropout of the sub-network, step, element), so that a
  * resumed or an obfuscated run drops the same values. Nothing happens in evaluation. */
+#include <math.h>
+
 #include "base/parallel.h"
 #include "base/rng.h"
+#include "base/vector.h"
 #include "engine/kernel.h"
 
 /* Keeps these draws apart from those of amg_rng_init with the same seed. */
 #define DROPOUT_KEY UINT64_C(0x9d5c1f4b7a3e6082)
-#define GRAIN 1024 /* blocks of four elements */
+#define GROUP (4 * AMG_PHILOX_LANES) /* elements drawn together */
+#define GRAIN (4096 / GROUP)
 
 typedef struct {
     float ratio;
@@ -21,24 +25,28 @@ typedef struct {
     uint32_t key[2];
 } context;
 
-static void draw_range(void *arg, int64_t begin, int64_t end)
+/* Element i draws word i of the stream, 24 bits of it: kept unless below the ratio. */
+AMG_VECTOR static void draw_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
-    float *y = c->call->ptr[0];
-    const float *x = c->call->ptr[1];
-    uint8_t *mask = c->call->ptr[2];
-    float scale = 1 / (1 - c->d->ratio);
-    uint64_t step = (uint64_t)c->call->step;
-    for (int64_t i = begin; i < end; i++) {
-        uint32_t counter[4] = {(uint32_t)i, c->d->ordinal, (uint32_t)step,
-                               (uint32_t)(step >> 32)};
-        uint32_t words[4];
-        amg_philox(c->key, counter, words);
-        for (int64_t k = 0; k < 4 && 4 * i + k < c->d->count; k++) {
-            float uniform = (float)(words[k] >> 8) * 0x1p-24f;
-            bool keep = uniform >= c->d->ratio;
-            mask[4 * i + k] = keep;
-            y[4 * i + k] = keep ? x[4 * i + k] * scale : 0;
+    const float scale = 1 / (1 - c->d->ratio);
+    const uint32_t first_kept = (uint32_t)ceilf(c->d->ratio * 0x1p24f);
+    const uint64_t step = (uint64_t)c->call->step;
+    for (int64_t g = begin; g < end; g++) {
+        const uint32_t counter[4] = {(uint32_t)(g * AMG_PHILOX_LANES), c->d->ordinal,
+                                     (uint32_t)step, (uint32_t)(step >> 32)};
+        const int64_t first = g * GROUP, left = c->d->count - first;
+        const int64_t count = left < GROUP ? left : GROUP;
+        float *y = (float *)c->call->ptr[0] + first;
+        const float *x = (const float *)c->call->ptr[1] + first;
+        uint8_t *mask = (uint8_t *)c->call->ptr[2] + first;
+        uint32_t words[GROUP];
+        amg_philox_lanes(c->key, counter, words);
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++) {
+            const bool keep = words[i] >> 8 >= first_kept;
+            mask[i] = keep;
+            y[i] = keep ? x[i] * scale : 0;
         }
     }
 }
@@ -48,16 +56,17 @@ static void run_forward(const amg_call *call)
     const dropout *d = call->self;
     uint64_t key = call->seed ^ DROPOUT_KEY;
     context c = {d, call, {(uint32_t)key, (uint32_t)(key >> 32)}};
-    amg_parallel_for((d->count + 3) / 4, GRAIN, draw_range, &c);
+    amg_parallel_for((d->count + GROUP - 1) / GROUP, GRAIN, draw_range, &c);
 }
 
-static void backward_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void backward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     float *dx = c->call->ptr[0];
     const float *dy = c->call->ptr[1];
     const uint8_t *mask = c->call->ptr[2];
     float scale = 1 / (1 - c->d->ratio);
+#pragma omp simd
     for (int64_t i = begin; i < end; i++) dx[i] = mask[i] ? dy[i] * scale : 0;
 }
 
@@ -65,7 +74,7 @@ static void run_backward(const amg_call *call)
 {
     const dropout *d = call->self;
     context c = {.d = d, .call = call};
-    amg_parallel_for(d->count, 4 * GRAIN, backward_range, &c);
+    amg_parallel_for(d->count, GRAIN * GROUP, backward_range, &c);
 }
 
 typedef struct {

@@ -3,17 +3,25 @@
  *
  *     data [outer][source][inner], index [count], result [outer][count][inner]
  *
- * The gradient is added up in the order of the index, row by row of the source, so that
- * it does not depend on the number of threads. An index out of range ends the run. */
+ * The gradient of a row is the sum over the positions that read it, in their order: the
+ * same bits for any number of threads, and for any order of the rows. An index out of
+ * range ends the run.
+ *
+ * An embedding table has far more rows than a batch has tokens. Its gradient is dense
+ * (the optimizer moves all rows), but only rows that are read now, or were in the step
+ * before, are touched here. Rows may stand in another order than tokens count
+ * (amg_row_order of plan.h). */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/parallel.h"
+#include "base/vector.h"
 #include "engine/kernel.h"
 
 typedef struct {
     int64_t outer, source, count, inner_bytes;
     const int64_t *constant; /* checked, not negative; NULL: the index is a buffer */
+    const int32_t *rank;     /* token -> row; NULL: as they count */
     amg_dtype dtype;         /* of the index buffer */
     const char *where;       /* node "NAME" (Gather) */
 } gather;
@@ -25,6 +33,7 @@ typedef struct {
     const void *index; /* NULL: constant */
 } context;
 
+/* What the index says at i; from the end if it was negative. */
 static int64_t index_at(const context *c, int64_t i)
 {
     const gather *g = c->g;
@@ -34,6 +43,13 @@ static int64_t index_at(const context *c, int64_t i)
     return at < 0 ? at + g->source : at;
 }
 
+/* The row that position i reads, once the index is known to be good. */
+static int64_t row_at(const context *c, int64_t i)
+{
+    const int64_t at = index_at(c, i);
+    return c->g->rank ? c->g->rank[at] : at;
+}
+
 static void gather_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
@@ -41,7 +57,7 @@ static void gather_range(void *arg, int64_t begin, int64_t end)
     for (int64_t r = begin; r < end; r++) {
         int64_t o = r / g->count, i = r % g->count;
         memcpy(c->dst + r * g->inner_bytes,
-               c->src + (o * g->source + index_at(c, i)) * g->inner_bytes,
+               c->src + (o * g->source + row_at(c, i)) * g->inner_bytes,
                (size_t)g->inner_bytes);
     }
 }
@@ -103,7 +119,7 @@ static void add_range(void *arg, int64_t begin, int64_t end)
         float *part = dx + o * g->source * inner;
         memset(part + begin * inner, 0, sizeof *dx * (size_t)((end - begin) * inner));
         for (int64_t i = 0; i < g->count; i++) {
-            int64_t at = index_at(c, i);
+            int64_t at = row_at(c, i);
             if (at < begin || at >= end) continue;
             const float *from = dy + (o * g->count + i) * inner;
             for (int64_t k = 0; k < inner; k++) part[at * inner + k] += from[k];
@@ -117,6 +133,60 @@ static void run_add(const amg_call *call)
     const gather *g = call->self;
     context c = {g, call->ptr[1], call->ptr[0], g->constant ? NULL : call->ptr[2]};
     amg_parallel_for(g->source, 8, add_range, &c);
+}
+
+/* ---- the gradient of a table, in place --------------------------------------------
+ */
+
+typedef struct {
+    context c;        /* dst: the table's gradient, src: the result's */
+    int64_t *touched; /* [count]: rows of the step before; NULL: nothing is cleared */
+} table_context;
+
+/* Columns begin..end of all rows: however tokens are spread, threads share the work. */
+AMG_VECTOR static void table_range(void *arg, int64_t begin, int64_t end)
+{
+    const table_context *t = arg;
+    const context *c = &t->c;
+    const int64_t inner = c->g->inner_bytes / (int64_t)sizeof(float);
+    float *table = (float *)(void *)c->dst;
+    const float *dy = (const float *)(const void *)c->src;
+    for (int64_t i = 0; i < c->g->count && t->touched; i++)
+        memset(table + t->touched[i] * inner + begin, 0,
+               sizeof *table * (size_t)(end - begin));
+    for (int64_t i = 0; i < c->g->count; i++) {
+        float *to = table + row_at(c, i) * inner;
+        const float *from = dy + i * inner;
+#pragma omp simd
+        for (int64_t k = begin; k < end; k++) to[k] += from[k];
+    }
+}
+
+static void add_rows(const amg_call *call, const void *index, int64_t *touched)
+{
+    const gather *g = call->self;
+    table_context t = {{g, call->ptr[1], call->ptr[0], index}, touched};
+    amg_parallel_for(g->inner_bytes / (int64_t)sizeof(float), 16, table_range, &t);
+}
+
+/* Into a gradient that others have written. ptr: as run_add. */
+static void run_add_rows(const amg_call *call)
+{
+    const gather *g = call->self;
+    add_rows(call, g->constant ? NULL : call->ptr[2], NULL);
+}
+
+/* Into a gradient that is this node's alone, zero but for the rows of the step before.
+ * ptr: gradient of the table, of the result, rows touched, the index unless it is
+ * constant. */
+static void run_set_rows(const amg_call *call)
+{
+    const gather *g = call->self;
+    const void *index = g->constant ? NULL : call->ptr[3];
+    int64_t *touched = call->ptr[2];
+    const context c = {.g = g, .index = index};
+    add_rows(call, index, touched);
+    for (int64_t i = 0; i < g->count; i++) touched[i] = row_at(&c, i);
 }
 
 /* A checked copy of the node's constant index; NULL after a failure. */
@@ -148,15 +218,27 @@ static const char *name_node(amg_plan *p, const amg_node *n)
     return copy;
 }
 
-/* The buffers of a step: dst, src and the index if it is one. */
-static void emit(amg_plan *p, int node, const char *what, amg_kernel_fn fn, int dst,
-                 int src)
+/* The table's own order of rows, if it has one. */
+static const int32_t *find_rank(const amg_plan *p, const amg_value *table)
+{
+    for (int i = 0; i < p->options.num_row_orders; i++)
+        if (table->kind == AMG_VALUE_PARAM &&
+            strcmp(p->options.row_orders[i].param, table->name) == 0)
+            return p->options.row_orders[i].rank;
+    return NULL;
+}
+
+/* The index goes last, if it is a buffer. */
+static void emit(amg_plan *p, int node, const char *what, amg_kernel_fn fn,
+                 int num_buffers, const int *buffers)
 {
     const gather *g = p->nodes[node].self;
-    int buffers[3] = {dst, src, AMG_NO_BUFFER};
+    int all[4] = {0};
+    memcpy(all, buffers, sizeof *all * (size_t)num_buffers);
     if (!g->constant)
-        buffers[2] = amg_plan_read(p, node, amg_plan_input_value(p, node, 1), NULL);
-    amg_emit_kernel(p, node, what, fn, g, g->constant ? 2 : 3, buffers);
+        all[num_buffers++] =
+            amg_plan_read(p, node, amg_plan_input_value(p, node, 1), NULL);
+    amg_emit_kernel(p, node, what, fn, g, num_buffers, all);
 }
 
 void amg_gather_forward(amg_plan *p, int node)
@@ -177,19 +259,33 @@ void amg_gather_forward(amg_plan *p, int node)
     for (int d = (int)axis + 1; d < x->rank; d++) g->inner_bytes *= x->dims[d];
     for (int d = 0; d < index->rank; d++) g->count *= index->dims[d];
     if (t) g->constant = read_index(p, node, t, g->source);
+    if (axis == 0) g->rank = find_rank(p, x);
     p->nodes[node].self = g;
     int in = amg_plan_read(p, node, n->inputs[0], amg_plan_plain(p, n->inputs[0]));
     int out = amg_plan_define(p, n->outputs[0], amg_plan_plain(p, n->outputs[0]));
-    emit(p, node, "gather", run_gather, out, in);
+    emit(p, node, "gather", run_gather, 2, (int[]){out, in});
 }
 
 void amg_gather_backward(amg_plan *p, int node)
 {
+    const gather *g = p->nodes[node].self;
     int x = amg_plan_input_value(p, node, 0);
     const amg_layout *plain = amg_plan_plain(p, x);
     if (p->status || !amg_plan_needs_grad(p, x)) return;
     int dy = amg_plan_grad(p, node, NULL);
+    const amg_value_state *st = &p->values[x];
+    const bool table = g->outer == 1 && st->grad_home != AMG_NO_BUFFER &&
+                       amg_layout_same_bytes(plain, st->layout);
+    if (table && st->grad_given) {
+        emit(p, node, "gather add rows", run_add_rows, 2, (int[]){st->grad_home, dy});
+        return;
+    }
     int dx = amg_plan_grad_target(p, x, plain);
-    emit(p, node, "gather backward", run_add, dx, dy);
+    if (table && st->num_uses == 1) {
+        int touched = amg_plan_persistent(p, sizeof(int64_t) * (size_t)g->count);
+        emit(p, node, "gather set rows", run_set_rows, 3, (int[]){dx, dy, touched});
+    } else {
+        emit(p, node, "gather backward", run_add, 2, (int[]){dx, dy});
+    }
     amg_plan_give_grad(p, node, x, dx, plain);
 }

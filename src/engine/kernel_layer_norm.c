@@ -8,6 +8,7 @@
 
 #include "base/parallel.h"
 #include "engine/kernel.h"
+#include "engine/vector.h"
 
 #define LANES 64 /* columns that are summed side by side */
 
@@ -25,7 +26,7 @@ typedef struct {
     float *statistics;
 } context;
 
-static void forward_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void forward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     int64_t size = c->s->size;
@@ -33,43 +34,53 @@ static void forward_range(void *arg, int64_t begin, int64_t end)
         const float *x = c->x + r * size;
         float *y = c->dst + r * size;
         double sum = 0, squares = 0;
+#pragma omp simd reduction(+ : sum)
         for (int64_t i = 0; i < size; i++) sum += (double)x[i];
         double mean = sum / (double)size;
+#pragma omp simd reduction(+ : squares)
         for (int64_t i = 0; i < size; i++)
             squares += ((double)x[i] - mean) * ((double)x[i] - mean);
         float rstd = (float)(1 / sqrt(squares / (double)size + c->s->epsilon));
         float centre = (float)mean;
         c->statistics[2 * r] = centre;
         c->statistics[2 * r + 1] = rstd;
-        for (int64_t i = 0; i < size; i++) y[i] = (x[i] - centre) * rstd * c->scale[i];
-        for (int64_t i = 0; i < size && c->bias; i++) y[i] += c->bias[i];
+        const float *scale = c->scale, *bias = c->bias;
+        if (bias) {
+#pragma omp simd
+            for (int64_t i = 0; i < size; i++)
+                y[i] = (x[i] - centre) * rstd * scale[i] + bias[i];
+        } else {
+#pragma omp simd
+            for (int64_t i = 0; i < size; i++) y[i] = (x[i] - centre) * rstd * scale[i];
+        }
     }
 }
 
-static void backward_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void backward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     int64_t size = c->s->size;
     for (int64_t r = begin; r < end; r++) {
-        const float *x = c->x + r * size, *dy = c->dy + r * size;
+        const float *x = c->x + r * size, *dy = c->dy + r * size, *scale = c->scale;
         float *dx = c->dst + r * size;
         float mean = c->statistics[2 * r], rstd = c->statistics[2 * r + 1];
         double sum = 0, product = 0;
+#pragma omp simd reduction(+ : sum, product)
         for (int64_t i = 0; i < size; i++) {
-            double g = (double)dy[i] * (double)c->scale[i];
+            double g = (double)dy[i] * (double)scale[i];
             sum += g;
             product += g * (double)((x[i] - mean) * rstd);
         }
         float g_mean = (float)(sum / (double)size);
         float p_mean = (float)(product / (double)size);
+#pragma omp simd
         for (int64_t i = 0; i < size; i++)
-            dx[i] =
-                rstd * (dy[i] * c->scale[i] - g_mean - (x[i] - mean) * rstd * p_mean);
+            dx[i] = rstd * (dy[i] * scale[i] - g_mean - (x[i] - mean) * rstd * p_mean);
     }
 }
 
 /* Gradients of scale (x given) or bias, over all rows in order. */
-static void column_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void column_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     int64_t size = c->s->size;
@@ -79,11 +90,13 @@ static void column_range(void *arg, int64_t begin, int64_t end)
         for (int64_t r = 0; r < c->s->rows; r++) {
             const float *dy = c->dy + r * size + first;
             if (!c->x) {
+#pragma omp simd
                 for (int64_t k = 0; k < width; k++) sums[k] += (double)dy[k];
                 continue;
             }
             const float *x = c->x + r * size + first;
             float mean = c->statistics[2 * r], rstd = c->statistics[2 * r + 1];
+#pragma omp simd
             for (int64_t k = 0; k < width; k++)
                 sums[k] += (double)dy[k] * (double)((x[k] - mean) * rstd);
         }

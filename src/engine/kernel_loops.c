@@ -2,6 +2,7 @@
  * blocked layouts cost nothing; padding is zero before and after. */
 #include "base/parallel.h"
 #include "engine/kernel.h"
+#include "engine/vector.h"
 
 #define GRAIN 16384 /* elements: below this a thread costs more than it gains */
 
@@ -10,7 +11,7 @@ typedef struct {
     const float *a, *b;
 } loop_context;
 
-static void sum_range(void *context, int64_t begin, int64_t end)
+AMG_VECTOR static void sum_range(void *context, int64_t begin, int64_t end)
 {
     const loop_context *c = context;
     float *dst = c->dst;
@@ -31,7 +32,7 @@ void amg_loop_sum(const amg_call *call)
     amg_parallel_for(*(const int64_t *)call->self, GRAIN, sum_range, &c);
 }
 
-static void relu_gradient_range(void *context, int64_t begin, int64_t end)
+AMG_VECTOR static void relu_gradient_range(void *context, int64_t begin, int64_t end)
 {
     const loop_context *c = context;
     float *dx = c->dst;

@@ -6,12 +6,13 @@
 
 #include "base/parallel.h"
 #include "engine/kernel.h"
+#include "engine/vector.h"
 
 #define GRAIN 4096
 
-/* GELU_TANH: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+/* Gelu is x times the normal distribution up to x; or, by tanh,
+ * 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3). */
 #define SQRT_2_BY_PI 0.79788456080286535588f
-#define SQRT_1_BY_2 0.70710678118654752440f
 #define TWO_BY_SQRT_PI 1.12837916709551257390f
 #define ONE_BY_SQRT_2PI 0.39894228040143267794f
 #define CUBE 0.044715f
@@ -30,22 +31,32 @@ typedef struct {
     const float *x, *dy;
 } context;
 
-static float gelu(float x, bool approximate)
+/* 0.5 x (1 + tanh(u)) is x / (1 + e^-2u); which is the logistic function of 2u. */
+AMG_INLINE float logistic_of_2u(float x)
 {
-    if (approximate)
-        return 0.5f * x * (1 + tanhf(SQRT_2_BY_PI * (x + CUBE * x * x * x)));
-    return 0.5f * x * (1 + erff(x * SQRT_1_BY_2));
+    return amg_sigmoidf(2 * SQRT_2_BY_PI * (x + CUBE * x * x * x));
 }
 
-static float gelu_slope(float x, bool approximate)
+AMG_INLINE float gelu_tanh(float x) { return x * logistic_of_2u(x); }
+
+AMG_INLINE float gelu_tanh_slope(float x)
 {
-    if (approximate) {
-        float t = tanhf(SQRT_2_BY_PI * (x + CUBE * x * x * x));
-        float inner = SQRT_2_BY_PI * (1 + 3 * CUBE * x * x);
-        return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * inner;
-    }
-    return 0.5f * (1 + erff(x * SQRT_1_BY_2)) +
-           x * expf(-0.5f * x * x) * ONE_BY_SQRT_2PI;
+    const float s = logistic_of_2u(x);
+    const float inner = 2 * SQRT_2_BY_PI * (1 + 3 * CUBE * x * x);
+    return s + x * s * (1 - s) * inner;
+}
+
+AMG_INLINE float gelu(float x)
+{
+    float bell;
+    return x * amg_normalf(x, &bell);
+}
+
+AMG_INLINE float gelu_slope(float x)
+{
+    float bell;
+    const float normal = amg_normalf(x, &bell);
+    return normal + x * bell * ONE_BY_SQRT_2PI;
 }
 
 static float power(float x, float e)
@@ -56,18 +67,22 @@ static float power(float x, float e)
     return powf(x, e);
 }
 
-static void forward_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void forward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const math_state *s = c->s;
     const float *x = c->x;
     float *y = c->dst;
 #define EACH(expression)                                                               \
-    for (int64_t i = begin; i < end; i++) y[i] = (expression);                         \
-    break
+    {                                                                                  \
+        _Pragma("omp simd") for (int64_t i = begin; i < end; i++) y[i] = (expression); \
+        return;                                                                        \
+    }
     switch (s->op) {
-    case AMG_OP_GELU: EACH(gelu(x[i], s->approximate));
-    case AMG_OP_ERF: EACH(erff(x[i]));
+    case AMG_OP_GELU:
+        if (s->approximate) EACH(gelu_tanh(x[i]));
+        EACH(gelu(x[i]));
+    case AMG_OP_ERF: EACH(amg_erff(x[i]));
     case AMG_OP_EXP: EACH(expf(x[i]));
     case AMG_OP_LOG: EACH(logf(x[i]));
     case AMG_OP_SQRT: EACH(sqrtf(x[i]));
@@ -78,15 +93,17 @@ static void forward_range(void *arg, int64_t begin, int64_t end)
     }
 }
 
-static void backward_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void backward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const math_state *s = c->s;
     const float *x = c->x, *dy = c->dy;
     float *y = c->dst, e = s->exponent;
     switch (s->op) {
-    case AMG_OP_GELU: EACH(dy[i] * gelu_slope(x[i], s->approximate));
-    case AMG_OP_ERF: EACH(dy[i] * TWO_BY_SQRT_PI * expf(-x[i] * x[i]));
+    case AMG_OP_GELU:
+        if (s->approximate) EACH(dy[i] * gelu_tanh_slope(x[i]));
+        EACH(dy[i] * gelu_slope(x[i]));
+    case AMG_OP_ERF: EACH(dy[i] * TWO_BY_SQRT_PI * amg_expf(-x[i] * x[i]));
     case AMG_OP_EXP: EACH(dy[i] * expf(x[i]));
     case AMG_OP_LOG: EACH(dy[i] / x[i]);
     case AMG_OP_SQRT: EACH(dy[i] / (2 * sqrtf(x[i])));

@@ -1,9 +1,13 @@
 /* Softmax and LogSoftmax over one axis of row-major memory [outer][n][inner]. A row is
- * shifted by its maximum; sums run in double. The gradient is taken from the output. */
+ * shifted by its maximum. The gradient is taken from the output.
+ *
+ * Sums run in double. A NaN anywhere in a row, or nothing but -infinity, makes the
+ * whole row NaN, as in PyTorch. */
 #include <math.h>
 
 #include "base/parallel.h"
 #include "engine/kernel.h"
+#include "engine/vector.h"
 
 typedef struct {
     bool log;
@@ -22,42 +26,76 @@ static int64_t row_at(const softmax_state *s, int64_t r)
     return r / s->inner * s->n * s->inner + r % s->inner;
 }
 
-static void forward_range(void *arg, int64_t begin, int64_t end)
+AMG_INLINE void row_forward(int64_t n, int64_t step, bool log_of, const float *x,
+                            float *y)
 {
-    const context *c = arg;
-    const softmax_state *s = c->s;
-    int64_t step = s->inner, length = s->n * s->inner;
-    for (int64_t r = begin; r < end; r++) {
-        const float *x = c->a + row_at(s, r);
-        float *y = c->dst + row_at(s, r);
-        float most = x[0];
-        double sum = 0;
-        for (int64_t i = 0; i < length; i += step)
-            if (x[i] > most || isnan(x[i])) most = x[i];
-        for (int64_t i = 0; i < length; i += step) {
-            y[i] = expf(x[i] - most);
-            sum += (double)y[i];
-        }
-        float by = (float)(1 / sum), shift = (float)log(sum);
-        for (int64_t i = 0; i < length; i += step)
-            y[i] = s->log ? x[i] - most - shift : y[i] * by;
+    float most = x[0];
+    double sum = 0;
+#pragma omp simd reduction(max : most)
+    for (int64_t i = 0; i < n; i++) most = x[i * step] > most ? x[i * step] : most;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) {
+        const float e = amg_expf(x[i * step] - most);
+        y[i * step] = e;
+        sum += (double)e;
+    }
+    const float by = (float)(1 / sum), shift = (float)log(sum);
+    if (log_of) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) y[i * step] = x[i * step] - most - shift;
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) y[i * step] *= by;
     }
 }
 
-static void backward_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void forward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const softmax_state *s = c->s;
-    int64_t step = s->inner, length = s->n * s->inner;
+    for (int64_t r = begin; r < end; r++) {
+        const float *x = c->a + row_at(s, r);
+        float *y = c->dst + row_at(s, r);
+        if (s->inner == 1)
+            row_forward(s->n, 1, s->log, x, y);
+        else
+            row_forward(s->n, s->inner, s->log, x, y);
+    }
+}
+
+AMG_INLINE void row_backward(int64_t n, int64_t step, bool log_of, const float *y,
+                             const float *dy, float *dx)
+{
+    double sum = 0;
+    if (log_of) {
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < n; i++) sum += (double)dy[i * step];
+        const float total = (float)sum;
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            dx[i * step] = dy[i * step] - amg_expf(y[i * step]) * total;
+    } else {
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < n; i++)
+            sum += (double)dy[i * step] * (double)y[i * step];
+        const float total = (float)sum;
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            dx[i * step] = y[i * step] * (dy[i * step] - total);
+    }
+}
+
+AMG_VECTOR static void backward_range(void *arg, int64_t begin, int64_t end)
+{
+    const context *c = arg;
+    const softmax_state *s = c->s;
     for (int64_t r = begin; r < end; r++) {
         const float *y = c->a + row_at(s, r), *dy = c->dy + row_at(s, r);
         float *dx = c->dst + row_at(s, r);
-        double sum = 0;
-        for (int64_t i = 0; i < length; i += step)
-            sum += (double)dy[i] * (s->log ? 1 : (double)y[i]);
-        float total = (float)sum;
-        for (int64_t i = 0; i < length; i += step)
-            dx[i] = s->log ? dy[i] - expf(y[i]) * total : y[i] * (dy[i] - total);
+        if (s->inner == 1)
+            row_backward(s->n, 1, s->log, y, dy, dx);
+        else
+            row_backward(s->n, s->inner, s->log, y, dy, dx);
     }
 }
 

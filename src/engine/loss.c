@@ -1,19 +1,24 @@
 /* The losses of one batch, their gradients, and top-1/top-5 counts.
  *
  * A batch is cut into rows: one position of one sample (cross entropy), or one sample
- * (squared error). Each row is computed on its own, in double; the rows' losses are
- * then added in row order. So the result does not depend on how rows were split over
- * threads. The order of classes does matter to rounding: the trainer fixes it
+ * (squared error). Each row is computed on its own; the rows' losses are then added in
+ * row order. So the result does not depend on how rows were split over threads. The
+ * order of classes does matter to rounding: the trainer fixes it
  * (engine/class_order.h).
  *
  *     logits [samples][C][P]      row r = (sample r / P, position r % P)
- *     its logit of class c        logits[(sample * C + c) * P + position] */
+ *     its logit of class c        logits[(sample * C + c) * P + position]
+ *     classes last                [samples * positions][C], which is P = 1
+ *
+ * A language model's row holds tens of thousands of classes: it is read from memory
+ * once (every further pass finds it in the cache), and its gradient may replace it. */
 #include "engine/loss.h"
 
 #include <math.h>
 #include <stddef.h>
 
 #include "base/parallel.h"
+#include "engine/vector.h"
 
 /* Rows whose results are kept on the stack between the parallel part and the sum. */
 #define CHUNK_ROWS 512
@@ -64,67 +69,131 @@ static amg_loss_result sum_rows(const row_loss *loss)
 /* ---- cross entropy ---- */
 
 typedef struct {
+    const amg_cross_entropy_task *task;
     const float *logits;
     const int32_t *labels;
     float *dlogits; /* NULL: none wanted */
-    int64_t classes, positions;
-    double smoothing, per_row; /* label smoothing; 1 / rows */
+    int64_t stride; /* of the classes */
+    double per_row; /* 1 / positions counted */
 } cross_entropy;
 
+/* Elements that are added in float before their sum is added in double. */
+#define BLOCK 512
+
+/* The largest logit; a NaN may be passed over, the sum of exponentials shows it. */
+AMG_INLINE float largest(const float *x, int64_t C, int64_t P)
+{
+    float max = x[0];
+#pragma omp simd reduction(max : max)
+    for (int64_t c = 0; c < C; c++) max = x[c * P] > max ? x[c * P] : max;
+    return max;
+}
+
+/* Sum of e^(x - max); each is left in e (may be x), unless that is NULL. */
+AMG_INLINE double exponentials(const float *x, int64_t C, int64_t P, float max,
+                               float *e)
+{
+    double sum = 0;
+    for (int64_t first = 0; first < C; first += BLOCK) {
+        const int64_t end = C - first < BLOCK ? C : first + BLOCK;
+        float part = 0;
+        if (e) {
+#pragma omp simd reduction(+ : part)
+            for (int64_t c = first; c < end; c++) {
+                e[c * P] = amg_expf(x[c * P] - max);
+                part += e[c * P];
+            }
+        } else {
+#pragma omp simd reduction(+ : part)
+            for (int64_t c = first; c < end; c++) part += amg_expf(x[c * P] - max);
+        }
+        sum += (double)part;
+    }
+    return sum;
+}
+
 /* Classes with a larger logit, or an equal one and a smaller index (as argmax takes the
- * first). Where a NaN is involved the label comes second. P: stride of the classes. */
-static int64_t label_rank(const float *x, int64_t C, int64_t P, int32_t label)
+ * first). Where a NaN is involved the label comes second. */
+AMG_INLINE int64_t label_rank(const float *x, int64_t C, int64_t P, int64_t label)
 {
     const float own = x[label * P];
     int64_t rank = 0;
-    for (int64_t c = 0; c < C; c++)
-        rank += !(x[c * P] < own || (x[c * P] == own && c >= label));
+#pragma omp simd reduction(+ : rank)
+    for (int64_t c = 0; c < label; c++) rank += !(x[c * P] < own);
+#pragma omp simd reduction(+ : rank)
+    for (int64_t c = label; c < C; c++) rank += !(x[c * P] <= own);
     return rank;
 }
 
 /* With p = softmax(x) and the smoothed target t = (1 - s) onehot + s / C:
- *     loss = -sum_c t[c] log p[c],   dloss/dx[c] = p[c] - t[c]. */
-static row_result cross_entropy_row(const void *self, int64_t row)
+ *     loss = -sum_c t[c] log p[c],   dloss/dx[c] = p[c] - t[c].
+ * d may be x. */
+AMG_INLINE row_result contiguous_or_not(const cross_entropy *k, const float *x,
+                                        int64_t P, int64_t label, float *d)
 {
-    const cross_entropy *k = self;
-    const int64_t C = k->classes, P = k->positions;
-    const int64_t at = row / P * C * P + row % P;
-    const float *x = k->logits + at;
-    const int32_t label = k->labels[row];
-    double max = x[0], sum = 0, plain = 0;
-    for (int64_t c = 1; c < C; c++)
-        if (x[c * P] > max) max = x[c * P];
-    for (int64_t c = 0; c < C; c++) {
-        sum += exp(x[c * P] - max);
-        plain += x[c * P] - max;
-    }
-    const double log_sum = log(sum), even = k->smoothing / (double)C;
-    const row_result r = {(1 - k->smoothing) * (log_sum - (x[label * P] - max)) +
-                              even * ((double)C * log_sum - plain),
-                          label_rank(x, C, P, label)};
-    if (!k->dlogits) return r;
-    float *d = k->dlogits + at;
-    for (int64_t c = 0; c < C; c++) {
-        const double target = even + (c == label ? 1 - k->smoothing : 0);
-        d[c * P] = (float)((exp(x[c * P] - max - log_sum) - target) * k->per_row);
-    }
+    const int64_t C = k->task->classes;
+    const double smoothing = (double)k->task->label_smoothing;
+    const double even = smoothing / (double)C;
+    const float max = largest(x, C, P);
+    const double own = (double)x[label * P] - (double)max;
+    row_result r = {.rank = label_rank(x, C, P, label)};
+    double plain = 0;
+    if (smoothing > 0)
+        for (int64_t c = 0; c < C; c++) plain += (double)x[c * P] - (double)max;
+    const double sum = exponentials(x, C, P, max, d), log_sum = log(sum);
+    r.loss = (1 - smoothing) * (log_sum - own);
+    if (smoothing > 0) r.loss += even * ((double)C * log_sum - plain);
+    if (!d) return r;
+    const float scale = (float)(k->per_row / sum), less = (float)(even * k->per_row);
+#pragma omp simd
+    for (int64_t c = 0; c < C; c++) d[c * P] = d[c * P] * scale - less;
+    /* In double: where the label is almost certain the difference is small. */
+    d[label * P] = (float)((exp(own) / sum - (even + 1 - smoothing)) * k->per_row);
     return r;
 }
 
-amg_loss_result amg_cross_entropy(const float *logits, const int32_t *labels,
-                                  int64_t samples, int64_t classes, int64_t positions,
-                                  float label_smoothing, float *dlogits)
+AMG_VECTOR static row_result contiguous_row(const cross_entropy *k, const float *x,
+                                            int64_t label, float *d)
 {
-    const int64_t rows = samples * positions;
-    const cross_entropy k = {.logits = logits,
+    return contiguous_or_not(k, x, 1, label, d);
+}
+
+static bool is_counted(const amg_cross_entropy_task *task, int32_t label)
+{
+    return !task->has_ignore || label != task->ignore;
+}
+
+static row_result cross_entropy_row(const void *self, int64_t row)
+{
+    const cross_entropy *k = self;
+    const int64_t C = k->task->classes, P = k->stride;
+    const int64_t at = row / P * C * P + row % P;
+    float *d = k->dlogits ? k->dlogits + at : NULL;
+    if (!is_counted(k->task, k->labels[row])) {
+        for (int64_t c = 0; d && c < C; c++) d[c * P] = 0;
+        return (row_result){.rank = INT64_MAX};
+    }
+    return P == 1 ? contiguous_row(k, k->logits + at, k->labels[row], d)
+                  : contiguous_or_not(k, k->logits + at, P, k->labels[row], d);
+}
+
+amg_loss_result amg_cross_entropy(const amg_cross_entropy_task *task,
+                                  const float *logits, const int32_t *labels,
+                                  float *dlogits)
+{
+    const int64_t rows = task->samples * task->positions;
+    int64_t counted = 0;
+    for (int64_t i = 0; i < rows; i++) counted += is_counted(task, labels[i]);
+    const cross_entropy k = {.task = task,
+                             .logits = logits,
                              .labels = labels,
                              .dlogits = dlogits,
-                             .classes = classes,
-                             .positions = positions,
-                             .smoothing = (double)label_smoothing,
-                             .per_row = 1.0 / (double)rows};
-    amg_loss_result r = sum_rows(&(row_loss){cross_entropy_row, &k, rows, 16});
+                             .stride = task->classes_last ? 1 : task->positions,
+                             .per_row = counted ? 1.0 / (double)counted : 0};
+    const int64_t grain = 4096 / task->classes + 1;
+    amg_loss_result r = sum_rows(&(row_loss){cross_entropy_row, &k, rows, grain});
     r.loss *= k.per_row;
+    r.counted = counted;
     return r;
 }
 
@@ -161,5 +230,6 @@ amg_loss_result amg_mse(const float *x, const float *target, int64_t samples,
                              .per_element = 1.0 / ((double)samples * (double)count)};
     amg_loss_result r = sum_rows(&(row_loss){squared_error_row, &k, samples, 1});
     r.loss *= k.per_element;
+    r.counted = samples * count;
     return r;
 }

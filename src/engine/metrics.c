@@ -77,28 +77,39 @@ amg_status amg_metrics_open(const char *path, int64_t step, int64_t epochs_done,
 
 static void write_head(FILE *f, const amg_head_result *h)
 {
-    fprintf(f, "{\"loss\":%.9g", h->train_loss);
-    if (!isnan(h->train_accuracy)) fprintf(f, ",\"accuracy\":%.9g", h->train_accuracy);
-    if (!isnan(h->val_loss)) fprintf(f, ",\"val_loss\":%.9g", h->val_loss);
-    if (!isnan(h->val_top1))
-        fprintf(f, ",\"val_top1\":%.9g,\"val_top5\":%.9g", h->val_top1, h->val_top5);
+    const struct {
+        const char *name;
+        double value;
+    } fields[] = {{"loss", h->train_loss},
+                  {"accuracy", h->train_accuracy},
+                  {"val_loss", h->val_loss},
+                  {"val_top1", h->val_top1},
+                  {"val_top5", h->val_top5}};
+    const char *between = "";
+    fputc('{', f);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (isnan(fields[i].value)) continue;
+        fprintf(f, "%s\"%s\":%.9g", between, fields[i].name, fields[i].value);
+        between = ",";
+    }
     fputc('}', f);
 }
 
-amg_status amg_metrics_write(amg_metrics *m, int64_t step, int64_t epoch,
-                             bool end_of_epoch, double lr, const amg_head_result *heads,
-                             int num_heads, double images_per_second, amg_error *err)
+amg_status amg_metrics_write(amg_metrics *m, const amg_metrics_line *line,
+                             amg_error *err)
 {
     FILE *f = m->stream;
     if (!f) return AMG_OK;
-    fprintf(f, "{\"step\":%lld,\"epoch\":%lld,", (long long)step, (long long)epoch);
-    if (end_of_epoch) fputs("\"end_of_epoch\":true,", f);
-    fprintf(f, "\"lr\":%.9g,\"heads\":[", lr);
-    for (int h = 0; h < num_heads; h++) {
+    fprintf(f, "{\"step\":%lld,\"epoch\":%lld,", (long long)line->step,
+            (long long)line->epoch);
+    if (line->end_of_epoch) fputs("\"end_of_epoch\":true,", f);
+    fprintf(f, "\"lr\":%.9g,\"heads\":[", line->lr);
+    for (int h = 0; h < line->num_heads; h++) {
         if (h) fputc(',', f);
-        write_head(f, &heads[h]);
+        write_head(f, &line->heads[h]);
     }
-    fprintf(f, "],\"images_per_second\":%.6g}\n", images_per_second);
+    fprintf(f, "],\"%s_per_second\":%.6g}\n",
+            line->predicts_tokens ? "tokens" : "images", line->per_second);
     if (fflush(f) || ferror(f))
         return amg_fail_errno(err, errno, m->path, "cannot write");
     return AMG_OK;

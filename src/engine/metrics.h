@@ -8,7 +8,8 @@
  *
  * A step line holds means since the line before it, an epoch line those of the epoch;
  * val_ fields are there where validation data are, accuracy and the tops where
- * something is classified. */
+ * something is classified. A language model has tokens_per_second instead, each head's;
+ * its perplexity is exp(loss). */
 #ifndef AMG_ENGINE_METRICS_H
 #define AMG_ENGINE_METRICS_H
 
@@ -23,16 +24,26 @@ typedef struct {
     char *path;
 } amg_metrics;
 
+typedef struct {
+    int64_t step;  /* steps done */
+    int64_t epoch; /* from 1 */
+    bool end_of_epoch;
+    double lr;
+    const amg_head_result *heads;
+    int num_heads;
+    double per_second; /* samples; or */
+    bool predicts_tokens;
+} amg_metrics_line;
+
 /* Opens PATH for appending after dropping every line that belongs to the time after
  * (step, epochs_done): a resumed run writes them anew. (0, 0) empties the file. */
 AMG_MUST_CHECK amg_status amg_metrics_open(const char *path, int64_t step,
                                            int64_t epochs_done, amg_metrics *out,
                                            amg_error *err);
-/* One line. step: steps done; epoch from 1. Of heads, NaN is left out. */
-AMG_MUST_CHECK amg_status amg_metrics_write(amg_metrics *m, int64_t step, int64_t epoch,
-                                            bool end_of_epoch, double lr,
-                                            const amg_head_result *heads, int num_heads,
-                                            double images_per_second, amg_error *err);
+/* One line. Of heads, NaN is left out. */
+AMG_MUST_CHECK amg_status amg_metrics_write(amg_metrics *m,
+                                            const amg_metrics_line *line,
+                                            amg_error *err);
 void amg_metrics_close(amg_metrics *m);
 
 #endif

@@ -9,12 +9,12 @@
 #include <math.h>
 
 #include "base/parallel.h"
+#include "engine/vector.h"
 
 /* Elements per block of the sum of squares. Fixed: the sum's order must not depend on
  * the number of threads. */
 #define BLOCK 4096
 #define BLOCKS_AT_ONCE 256
-#define LANES 8
 #define GRAIN 16384
 
 typedef struct {
@@ -28,33 +28,45 @@ typedef struct {
     float keep; /* AdamW: 1 - lr * weight_decay; Adam: 1 */
 } update;
 
-static void sgd_range(void *context, int64_t begin, int64_t end)
+AMG_VECTOR static void sgd_range(void *context, int64_t begin, int64_t end)
 {
-    const update *u = context;
-    const float *grad = u->slot->grad;
-    float *value = u->slot->value, *buffer = u->slot->state[0];
+    const update u = *(const update *)context;
+    const float *grad = u.slot->grad;
+    float *value = u.slot->value;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++)
+        value[i] -= u.lr * (grad[i] * u.grad_scale + u.weight_decay * value[i]);
+}
+
+AMG_VECTOR static void momentum_range(void *context, int64_t begin, int64_t end)
+{
+    const update u = *(const update *)context;
+    const float *grad = u.slot->grad;
+    float *value = u.slot->value, *buffer = u.slot->state[0];
+#pragma omp simd
     for (int64_t i = begin; i < end; i++) {
-        float d = grad[i] * u->grad_scale + u->weight_decay * value[i];
-        if (u->momentum != 0) {
-            /* PyTorch's first step sets buffer = d; the zeroed state gives the same. */
-            buffer[i] = u->momentum * buffer[i] + d;
-            d = u->nesterov ? d + u->momentum * buffer[i] : buffer[i];
-        }
-        value[i] -= u->lr * d;
+        const float d = grad[i] * u.grad_scale + u.weight_decay * value[i];
+        /* PyTorch's first step sets buffer = d; the zeroed state gives the same. */
+        const float moved = u.momentum * buffer[i] + d;
+        buffer[i] = moved;
+        value[i] -= u.lr * (u.nesterov ? d + u.momentum * moved : moved);
     }
 }
 
-static void adam_range(void *context, int64_t begin, int64_t end)
+AMG_VECTOR static void adam_range(void *context, int64_t begin, int64_t end)
 {
-    const update *u = context;
-    const float *grad = u->slot->grad;
-    float *value = u->slot->value, *m = u->slot->state[0], *v = u->slot->state[1];
+    const update u = *(const update *)context;
+    const float *grad = u.slot->grad;
+    float *value = u.slot->value, *mean = u.slot->state[0], *square = u.slot->state[1];
+#pragma omp simd
     for (int64_t i = begin; i < end; i++) {
-        const float g = grad[i] * u->grad_scale + u->weight_decay * value[i];
-        m[i] += u->beta1_rest * (g - m[i]);
-        v[i] = u->beta2 * v[i] + u->beta2_rest * g * g;
-        const float denominator = sqrtf(v[i]) / u->correction2_root + u->epsilon;
-        value[i] = value[i] * u->keep - u->step_size * (m[i] / denominator);
+        const float g = grad[i] * u.grad_scale + u.weight_decay * value[i];
+        const float m = mean[i] + u.beta1_rest * (g - mean[i]);
+        const float v = u.beta2 * square[i] + u.beta2_rest * g * g;
+        const float denominator = sqrtf(v) / u.correction2_root + u.epsilon;
+        mean[i] = m;
+        square[i] = v;
+        value[i] = value[i] * u.keep - u.step_size * (m / denominator);
     }
 }
 
@@ -74,7 +86,8 @@ void amg_optimizer_update_slot(const amg_optimizer_options *o, double lr, int64_
                 .nesterov = o->nesterov,
                 .keep = 1};
     if (o->kind == AMG_OPT_SGD) {
-        amg_parallel_for(slot->count, GRAIN, sgd_range, &u);
+        amg_parallel_for(slot->count, GRAIN,
+                         u.momentum != 0 ? momentum_range : sgd_range, &u);
         return;
     }
     const double beta1 = or_default(o->beta1, 0.9), beta2 = or_default(o->beta2, 0.999);
@@ -98,14 +111,11 @@ typedef struct {
     double block[BLOCKS_AT_ONCE];
 } squares;
 
-static double block_squares(const float *x, int64_t n)
+AMG_VECTOR static double block_squares(const float *x, int64_t n)
 {
-    double lane[LANES] = {0}, sum = 0;
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++) lane[l] += (double)x[i + l] * (double)x[i + l];
-    for (; i < n; i++) sum += (double)x[i] * (double)x[i];
-    for (int l = 0; l < LANES; l++) sum += lane[l];
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
     return sum;
 }
 

@@ -9,6 +9,7 @@
 #include "engine/job.h"
 #include "graph/onnx_graph.h"
 #include "graph/origin.h"
+#include "graph/token_rows.h"
 
 /* What plain training owns. */
 typedef struct {
@@ -21,40 +22,142 @@ typedef struct {
     char *run_dir;
 } plain;
 
-amg_status amg_plain_open(const amg_graph *model, const char *data, bool reconstruction,
-                          amg_source *out, amg_error *err)
+/* ---- the data ---- */
+
+/* Tokens a sample: as many as the model takes, where nothing else is said. */
+static amg_window resolve_window(const amg_value *input, const amg_window *window)
+{
+    amg_window w = window ? *window : (amg_window){0};
+    if (w.seq == 0 && input->rank == 2 && input->dims[1] > 0) w.seq = input->dims[1];
+    return w;
+}
+
+static amg_status no_targets(const char *where, amg_error *err)
+{
+    (void)amg_fail(err, AMG_INVALID, -1, where, "the data have no targets");
+    amg_hint(err, "an autoencoder needs the task reconstruction, a language model "
+                  "language_model");
+    return AMG_INVALID;
+}
+
+static amg_status find_task(const amg_dataset *ds, amg_task *out, amg_error *err)
+{
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    if (info->target_dtype == AMG_I32)
+        *out = AMG_TASK_CLASSIFICATION;
+    else if (info->target_dtype == AMG_F32)
+        *out = AMG_TASK_REGRESSION;
+    else if (info->vocab_size > 0)
+        *out = AMG_TASK_LANGUAGE_MODEL;
+    else
+        return no_targets(amg_dataset_source(ds), err);
+    return AMG_OK;
+}
+
+/* Tokens must have a row in the model's tables, and those to be predicted a logit. */
+static amg_status check_vocabulary(const amg_graph *model, const amg_dataset *ds,
+                                   amg_task task, amg_error *err)
+{
+    const int64_t vocab = amg_dataset_get_info(ds)->vocab_size;
+    const amg_value *y = &model->values[model->outputs[0]];
+    amg_token_rows rows;
+    int64_t most = INT64_MAX;
+    if (amg_token_rows_find(model, 0, &rows)) most = rows.vocab;
+    if (task == AMG_TASK_LANGUAGE_MODEL && y->dims[y->rank - 1] < most)
+        most = y->dims[y->rank - 1];
+    if (vocab <= most) return AMG_OK;
+    (void)amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
+                   "the data have a vocabulary of %lld tokens, the model of %lld",
+                   (long long)vocab, (long long)most);
+    amg_hint(err, "build the model with --vocab %lld", (long long)vocab);
+    return AMG_MISMATCH;
+}
+
+/* What the data must be for a language model. */
+static amg_status check_windows(const amg_graph *model, const amg_dataset *ds,
+                                amg_error *err)
+{
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    const amg_value *in = &model->values[model->inputs[0]];
+    char found[AMG_SHAPE_TEXT];
+    if (info->target_dtype != AMG_DTYPE_NONE)
+        return amg_fail(err, AMG_INVALID, -1, amg_dataset_source(ds),
+                        "the data have targets, a language model predicts the next "
+                        "token of data without");
+    if (info->rank == 1 && in->rank == 2 && info->dims[0] == in->dims[1] + 1)
+        return AMG_OK;
+    return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
+                    "samples are %s, a language model of %lld tokens needs I32[%lld]",
+                    amg_shape_text(info->dtype, info->rank, info->dims, found),
+                    (long long)in->dims[1], (long long)in->dims[1] + 1);
+}
+
+/* Its output's number of classes; 0: not a classifier. */
+static amg_status count_classes(const amg_graph *model, amg_task task, int64_t *out,
+                                amg_error *err)
 {
     const amg_value *y = &model->values[model->outputs[0]];
-    if (model->num_outputs != 1)
-        return amg_fail(err, AMG_UNSUPPORTED, -1, "model", "%d outputs, expected one",
-                        model->num_outputs);
-    const int64_t classes = y->rank >= 2 && !reconstruction ? y->dims[1] : 0;
-    if (y->rank >= 1 && classes >= 0)
-        return amg_source_open_dataset(data, classes, out, err);
+    *out = 0;
+    if (task == AMG_TASK_CLASSIFICATION && y->rank >= 2) *out = y->dims[1];
+    if (y->rank >= 1 && *out >= 0) return AMG_OK;
     char shape[AMG_SHAPE_TEXT];
     return amg_fail(err, AMG_UNSUPPORTED, -1, y->name,
                     "output is %s, expected a known shape behind the batch",
                     amg_shape_text(y->dtype, y->rank, y->dims, shape));
 }
 
+amg_status amg_plain_open(const amg_graph *model, const char *data,
+                          const amg_window *window, bool task_by_data, amg_task *task,
+                          amg_source *out, amg_error *err)
+{
+    if (model->num_outputs != 1 || model->num_inputs != 1)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, "model",
+                        "%d inputs and %d outputs, expected one each",
+                        model->num_inputs, model->num_outputs);
+    const amg_window w = resolve_window(&model->values[model->inputs[0]], window);
+    amg_task found = *task;
+    int64_t classes;
+    amg_dataset *ds;
+    amg_status status = amg_dataset_open_window(data, &w, &ds, err);
+    if (status) return status;
+    if (task_by_data) status = find_task(ds, &found, err);
+    if (!status) status = count_classes(model, found, &classes, err);
+    if (!status && found == AMG_TASK_LANGUAGE_MODEL)
+        status = check_windows(model, ds, err);
+    if (!status) status = check_vocabulary(model, ds, found, err);
+    if (status) {
+        amg_dataset_close(ds);
+        return status;
+    }
+    status = amg_source_own_dataset(ds, classes, out, err);
+    if (!status) *task = found;
+    return status;
+}
+
 amg_status amg_plain_objective(const amg_graph *fed, const amg_graph *model,
-                               const amg_source *source, bool reconstruction,
+                               amg_task task, const amg_source *source,
                                amg_objective *out, amg_error *err)
 {
-    amg_objective o = {.loss = AMG_LOSS_MSE};
-    if (reconstruction) {
+    amg_objective o = {.loss = amg_task_loss(task)};
+    switch (task) {
+    case AMG_TASK_CLASSIFICATION:
+    case AMG_TASK_REGRESSION:
+        if (source->target_dtype == AMG_DTYPE_NONE) return no_targets("data", err);
+        break;
+    case AMG_TASK_RECONSTRUCTION:
         o.target = fed->values[amg_graph_preprocessed(fed, model)].name;
-    } else if (source->target_dtype == AMG_I32) {
-        o.loss = AMG_LOSS_CROSS_ENTROPY;
-    } else if (source->target_dtype == AMG_DTYPE_NONE) {
-        const amg_status status =
-            amg_fail(err, AMG_INVALID, -1, "data", "they have no targets");
-        amg_hint(err, "an autoencoder needs the task reconstruction");
-        return status;
+        break;
+    case AMG_TASK_LANGUAGE_MODEL:
+        o.target = fed->values[amg_graph_next_tokens(fed)].name;
+        o.has_ignore = source->has_pad;
+        o.ignore = source->has_pad ? source->pad : 0;
+        break;
     }
     *out = o;
     return AMG_OK;
 }
+
+/* ---- training ---- */
 
 /* The weight of the trained set by name, for amg_origin_restore. */
 static const amg_tensor *trained_weight(void *context, const amg_value *param)
@@ -92,19 +195,21 @@ amg_status amg_plain_train(const amg_plain_task *t, const amg_train_options *opt
     plain p = {0};
     amg_train_result r;
     amg_objective objective;
+    amg_task kind = t->task;
     amg_preprocess feed = t->pre ? *t->pre : (amg_preprocess){0};
     amg_status status = amg_graph_read_onnx(t->model, &p.file, err);
     if (!status) status = amg_origin_new(p.file, &p.origin, err);
     if (!status) status = amg_graph_plan_batch(p.file, AMG_DIM_BATCH, &p.model, err);
     if (!status)
-        status = amg_plain_open(p.model, t->train, t->reconstruction, &p.train, err);
+        status = amg_plain_open(p.model, t->train, &t->window, t->task_by_data, &kind,
+                                &p.train, err);
     if (!status && t->val)
-        status = amg_plain_open(p.model, t->val, t->reconstruction, &p.val, err);
+        status = amg_plain_open(p.model, t->val, &t->window, false, &kind, &p.val, err);
     feed.data_dtype = p.train.dtype;
+    feed.windows = kind == AMG_TASK_LANGUAGE_MODEL;
     if (!status) status = amg_graph_with_preprocess(p.model, &feed, &p.fed, err);
     if (!status)
-        status = amg_plain_objective(p.fed, p.model, &p.train, t->reconstruction,
-                                     &objective, err);
+        status = amg_plain_objective(p.fed, p.model, kind, &p.train, &objective, err);
     if (!status) status = amg_params_new(p.fed, 0, &p.params, err);
     if (!status) status = make_run_dir(&p, t->out_onnx, err);
     if (status) goto done;

@@ -173,18 +173,23 @@ amg_status amg_plan_forward(amg_plan *plan, int64_t step, const float **output,
     return AMG_OK;
 }
 
-const float *amg_plan_kept(const amg_plan *plan)
+const void *amg_plan_kept(const amg_plan *plan)
 {
     return plan->kept == AMG_NO_BUFFER ? NULL : amg_plan_ptr(plan, plan->kept);
+}
+
+float *amg_plan_doutput(amg_plan *plan)
+{
+    return plan->dy == AMG_NO_BUFFER ? NULL : amg_plan_ptr(plan, plan->dy);
 }
 
 amg_status amg_plan_backward(amg_plan *plan, const float *doutput, amg_error *err)
 {
     if (!plan->options.training)
         return amg_fail(err, AMG_INVALID, -1, "plan", "backward of an evaluation plan");
-    if (plan->workspace && plan->dy != AMG_NO_BUFFER)
-        memcpy(amg_plan_ptr(plan, plan->dy), doutput,
-               sizeof(float) * (size_t)plan->y_count);
+    if (plan->workspace && plan->dy != AMG_NO_BUFFER &&
+        doutput != amg_plan_doutput(plan))
+        memcpy(amg_plan_doutput(plan), doutput, sizeof(float) * (size_t)plan->y_count);
     return run(plan, plan->first_backward, plan->num_steps, err);
 }
 

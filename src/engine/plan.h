@@ -13,14 +13,24 @@
 
 typedef struct amg_plan amg_plan;
 
+/* The rows of an embedding table stand in another order than tokens count: token t is
+ * row rank[t] of param (a Gather along axis 0). */
+typedef struct {
+    const char *param;
+    const int32_t *rank;
+} amg_row_order;
+
 typedef struct {
     bool training;    /* forward + backward; false: forward with running statistics, no
                          dropout */
     uint64_t seed;    /* of dropout */
     bool no_winograd; /* direct convolution everywhere (for comparisons) */
-    const char *kept; /* name of an f32 value of the same sub-network that no trainable
-                         reaches and that stays readable like the output; NULL: none.
-                         Borrowed while compiling */
+    const char *kept; /* name of a value, f32 or i64, of the same sub-network that no
+                         trainable reaches and that stays readable like the output;
+                         NULL: none. Borrowed while compiling */
+    const amg_row_order
+        *row_orders; /* of embedding tables; borrowed for the plan's life */
+    int num_row_orders;
 } amg_plan_options;
 
 /* Compiles output output_index of g, a graph from amg_graph_plan_batch that outlives
@@ -51,17 +61,22 @@ void *amg_plan_input(amg_plan *plan);
 size_t amg_plan_input_bytes(const amg_plan *plan);
 
 /* Forward. step selects the dropout masks (training only). output: f32 of count
- * elements in the output's shape, row-major, valid until the next run of any plan that
- * shares the workspace. */
+ * elements in the output's shape, row-major, valid until the backward or the next run
+ * of any plan that shares the workspace. */
 AMG_MUST_CHECK amg_status amg_plan_forward(amg_plan *plan, int64_t step,
                                            const float **output, int64_t *count,
                                            amg_error *err);
 /* The value options.kept names, row-major, after a forward: valid until the backward or
  * the next run of any plan that shares the workspace. NULL if none was named. */
-const float *amg_plan_kept(const amg_plan *plan);
-/* Backward from doutput (the output's shape; borrowed). Gradients are overwritten, not
- * accumulated. Also updates batch-norm running statistics (momentum of the node;
- * unbiased variance, as PyTorch does). */
+const void *amg_plan_kept(const amg_plan *plan);
+/* Where the output's gradient is best written between forward and backward: mostly the
+ * output's own memory, so that a loss that works in place needs no other. NULL: no
+ * gradient flows. */
+float *amg_plan_doutput(amg_plan *plan);
+/* Backward from doutput (the output's shape; borrowed; copied unless it is
+ * amg_plan_doutput). Gradients are overwritten, not accumulated. Also updates
+ * batch-norm running statistics (momentum of the node; unbiased variance, as PyTorch
+ * does). */
 AMG_MUST_CHECK amg_status amg_plan_backward(amg_plan *plan, const float *doutput,
                                             amg_error *err);
 

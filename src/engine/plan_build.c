@@ -40,13 +40,15 @@ static void find_kept(amg_plan *p)
     p->kept_value = AMG_NO_VALUE;
     if (!p->options.kept) return;
     p->kept_value = amg_graph_find_value(p->graph, p->options.kept);
-    if (p->kept_value == AMG_NO_VALUE)
+    if (p->kept_value == AMG_NO_VALUE) {
         amg_plan_fail(p, -1, AMG_NOT_FOUND, "no value is called \"%s\"",
                       p->options.kept);
-    else if (p->graph->values[p->kept_value].dtype != AMG_F32)
-        amg_plan_fail(p, -1, AMG_UNSUPPORTED, "\"%s\" is %s, expected F32",
-                      p->options.kept,
-                      amg_dtype_name(p->graph->values[p->kept_value].dtype));
+        return;
+    }
+    const amg_dtype dtype = p->graph->values[p->kept_value].dtype;
+    if (dtype != AMG_F32 && dtype != AMG_I64)
+        amg_plan_fail(p, -1, AMG_UNSUPPORTED, "\"%s\" is %s, expected F32 or I64",
+                      p->options.kept, amg_dtype_name(dtype));
 }
 
 /* The sub-network's one input: a persistent buffer, so that a batch may be written
@@ -113,8 +115,8 @@ static void define_kept(amg_plan *p)
         p->kept = amg_plan_read(p, -1, value, amg_plan_plain(p, value));
 }
 
-/* The output: row-major, in place until the next run; and where its gradient comes in.
- */
+/* The output: row-major, in place until the backward; and where its gradient comes in:
+ * over the output if that can be, since logits may be the largest buffer of all. */
 static void define_output(amg_plan *p)
 {
     int value = p->graph->outputs[p->output];
@@ -126,12 +128,15 @@ static void define_output(amg_plan *p)
     p->y_count = 1;
     for (int i = 0; i < v->rank; i++) p->y_count *= v->dims[i];
     p->first_backward = p->num_steps;
-    if (p->kept != AMG_NO_BUFFER && p->num_steps > 0)
-        p->buffers[p->kept].last = p->num_steps - 1;
+    /* The loss reads it while it writes the gradient. */
+    if (p->kept != AMG_NO_BUFFER) p->buffers[p->kept].last = p->first_backward;
     if (!p->values[value].needs_grad) return;
-    p->dy = amg_plan_temp(p, p->buffers[p->y].bytes);
+    const bool over = p->y == p->values[value].buffer && p->options.training &&
+                      amg_plan_gradient_may_replace(p, value);
+    p->dy = over ? p->y : amg_plan_temp(p, p->buffers[p->y].bytes);
     if (p->status) return;
-    p->buffers[p->dy].first = p->buffers[p->dy].last = p->first_backward;
+    if (!over) p->buffers[p->dy].first = p->first_backward;
+    p->buffers[p->dy].last = p->first_backward;
     amg_plan_give_grad(p, -1, value, p->dy, plain);
 }
 
@@ -194,7 +199,9 @@ void amg_plan_compile(amg_plan *p)
     if (!p->status) define_output(p);
     if (!p->status && p->options.training) emit_backward(p);
     if (p->status) return;
-    /* The output stays readable until the next run, whatever comes after it. */
-    p->buffers[p->y].last = p->num_steps;
+    /* The output stays readable until the backward or the next run, whatever comes
+     * after it. */
+    const int last = p->options.training ? p->first_backward : p->num_steps;
+    if (p->buffers[p->y].last < last) p->buffers[p->y].last = last;
     define_slots(p);
 }

@@ -282,9 +282,20 @@ static bool backward_reads_result(const amg_plan *p, int node)
     case AMG_OP_SIGMOID:
     case AMG_OP_TANH:
     case AMG_OP_SOFTMAX:
-    case AMG_OP_LOG_SOFTMAX: return true;
+    case AMG_OP_LOG_SOFTMAX:
+    case AMG_OP_LSTM:
+    case AMG_OP_GRU: return true;
     default: return false;
     }
+}
+
+/* The node whose forward wrote value. */
+static int writer_of(const amg_plan *p, int value)
+{
+    int producer = p->graph->values[value].producer;
+    if (p->nodes[producer].absorbed) /* a Relu inside its BatchNormalization or Add */
+        producer = p->graph->values[p->graph->nodes[producer].inputs[0]].producer;
+    return producer;
 }
 
 bool amg_plan_may_overwrite(const amg_plan *p, int value)
@@ -295,8 +306,23 @@ bool amg_plan_may_overwrite(const amg_plan *p, int value)
     if (v->kind != AMG_VALUE_ACTIVATION || st->num_uses != 1) return false;
     if (p->buffers[st->buffer].persistent || p->buffers[st->buffer].refs != 1)
         return false;
-    int producer = v->producer;
-    if (p->nodes[producer].absorbed) /* a Relu inside its BatchNormalization or Add */
-        producer = p->graph->values[p->graph->nodes[producer].inputs[0]].producer;
-    return !p->options.training || !backward_reads_result(p, producer);
+    return !p->options.training || !backward_reads_result(p, writer_of(p, value));
+}
+
+bool amg_plan_gradient_may_replace(const amg_plan *p, int value)
+{
+    if (p->status) return false;
+    const int buffer = p->values[value].buffer;
+    int refs = 0;
+    /* The values that share the buffer: views, and what was computed in place. */
+    while (p->graph->values[value].kind == AMG_VALUE_ACTIVATION &&
+           p->values[value].buffer == buffer) {
+        const int writer = writer_of(p, value);
+        if (p->values[value].num_uses != 1 || backward_reads_result(p, writer))
+            return false;
+        refs++;
+        value = amg_plan_input_value(p, writer, 0);
+        if (value == AMG_NO_VALUE) break;
+    }
+    return !p->buffers[buffer].persistent && p->buffers[buffer].refs == refs;
 }

@@ -87,21 +87,25 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
 {
     const amg_params *initial = &run->task->params[h];
     const amg_criterion *c = &run->criteria[h];
-    const amg_plan_options options = {
-        .training = true, .seed = run->options.seed, .kept = c->objective.target};
+    /* Only labels can follow the classes of a last layer. */
+    const bool has_classes = c->objective.loss == AMG_LOSS_CROSS_ENTROPY;
+    amg_class_order *order = &run->orders[h];
     amg_head_result *last = &run->progress[h].last;
     last->val_loss = last->val_top1 = last->val_top5 = NAN;
-    amg_status status = AMG_OK;
-    /* Only labels can follow the classes of a last layer. */
-    if (c->objective.loss == AMG_LOSS_CROSS_ENTROPY)
-        status = amg_class_order_init(run->planned, h, initial, &run->orders[h], err);
+    amg_status status =
+        amg_class_order_init(run->planned, h, has_classes, initial, order, err);
     const int num_sets = run->task->out_dir ? 1 + run->num_states : 1;
     for (int i = 0; i < num_sets && !status; i++)
         status = amg_params_like(initial, &run->sets[h][i], err);
+    const amg_plan_options options = {.training = true,
+                                      .seed = run->options.seed,
+                                      .kept = c->objective.target,
+                                      .row_orders = order->lookups,
+                                      .num_row_orders = order->num_lookups};
     if (!status) status = amg_plan_new(run->planned, h, &options, &run->plans[h], err);
     if (status) return status;
     copy_params(initial, &run->sets[h][0]);
-    amg_class_order_to_canonical(&run->orders[h], &run->sets[h][0]);
+    amg_class_order_to_canonical(order, &run->sets[h][0]);
     const size_t need = amg_plan_workspace_bytes(run->plans[h]);
     if (need > run->workspace_bytes) run->workspace_bytes = need;
     return amg_plan_load(run->plans[h], &run->sets[h][0], err);
@@ -109,25 +113,19 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
 
 static amg_status allocate(amg_run *run, amg_error *err)
 {
-    const size_t batch = (size_t)run->options.batch;
-    size_t most = 0, count, target_bytes = 1;
+    size_t target_bytes = 1;
     for (int h = 0; h < run->num_heads; h++) {
-        const amg_criterion *c = &run->criteria[h];
         size_t bytes;
-        amg_status status = amg_criterion_bytes(c, run->options.batch, &bytes, err);
+        amg_status status =
+            amg_criterion_bytes(&run->criteria[h], run->options.batch, &bytes, err);
         if (status) return status;
         if (bytes > target_bytes) target_bytes = bytes;
-        if ((size_t)c->count > most) most = (size_t)c->count;
     }
-    if (!amg_mul_size(batch, most, &count))
-        return amg_fail(err, AMG_OVERFLOW, -1, "training",
-                        "outputs of %zu x %zu elements", batch, most);
-    run->doutput = amg_calloc(count, sizeof *run->doutput);
     run->targets = amg_malloc(target_bytes);
     run->sample_order =
         amg_calloc((size_t)run->task->train->num_samples, sizeof *run->sample_order);
     run->workspace = amg_alloc_aligned(run->workspace_bytes);
-    if (!run->doutput || !run->targets || !run->sample_order || !run->workspace)
+    if (!run->targets || !run->sample_order || !run->workspace)
         return amg_fail(err, AMG_NO_MEMORY, -1, "training", "workspace of %zu bytes",
                         run->workspace_bytes);
     for (int h = 0; h < run->num_heads; h++)
@@ -259,14 +257,13 @@ void amg_run_clear(amg_run *run)
     amg_batch_clear(&run->batch);
     amg_free(run->sample_order);
     amg_free(run->targets);
-    amg_free(run->doutput);
     amg_free_aligned(run->workspace);
     amg_free(run->checkpoint_path);
     amg_metrics_close(&run->metrics);
     memset(run, 0, sizeof *run);
 }
 
-/* Parameters of head h into its set 0, in the task's class order. */
+/* Parameters of head h into its set 0, in the task's order of classes and tokens. */
 static amg_status store_params(amg_run *run, int h, amg_error *err)
 {
     amg_status status = amg_plan_store(run->plans[h], &run->sets[h][0], err);

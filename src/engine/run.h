@@ -26,8 +26,7 @@ typedef struct {
     amg_batch batch;
     int64_t *sample_order; /* [train samples], of epoch ordered_epoch */
     int64_t ordered_epoch; /* -1: none yet */
-    void *targets;         /* of one head's batch, in its class order */
-    float *doutput;        /* [batch, most elements of any head's output] */
+    void *targets;         /* of one head's batch, in its order of classes */
     void *workspace;       /* shared by all plans */
     size_t workspace_bytes;
 
@@ -37,7 +36,7 @@ typedef struct {
     amg_metrics metrics;
     amg_meter meter;
     int64_t begin_ns;
-    int64_t timed_ns, timed_step; /* images per second are counted from here */
+    int64_t timed_ns, timed_step; /* the speed is counted from here */
 } amg_run;
 
 /* Checks task and options, plans every head, and with options.resume goes to where the

@@ -18,11 +18,13 @@ typedef struct amg_source {
     int64_t dims[AMG_MAX_RANK]; /* of one sample */
     size_t sample_bytes;
     int64_t num_samples;
-    int num_columns;        /* of targets; 0 in reconstruction */
-    amg_dtype target_dtype; /* AMG_I32, AMG_F32; AMG_DTYPE_NONE in reconstruction */
+    int num_columns;        /* of targets; 0 in tasks without targets */
+    amg_dtype target_dtype; /* AMG_I32, AMG_F32; AMG_DTYPE_NONE without targets */
     int target_rank;
     int64_t target_dims[AMG_MAX_RANK]; /* of one column of one sample */
-    int64_t target_count;              /* their product; 0 in reconstruction */
+    int64_t target_count;              /* their product; 0 without targets */
+    bool has_pad; /* of a data set of tokens: pad fills up short samples */
+    int64_t pad;
     amg_status (*read)(const struct amg_source *s, int64_t i, void *x, void *targets,
                        amg_error *err);
     void (*close)(struct amg_source *s);
@@ -35,12 +37,14 @@ AMG_MUST_CHECK amg_status amg_source_open_job(const char *job_dir,
                                               amg_error *err);
 /* A data set with its target as the one column; labels must be below num_classes (0:
  * the set's own count). The second form takes a data set that stays open until the
- * source is closed. */
+ * source is closed, the third owns it, also on failure. */
 AMG_MUST_CHECK amg_status amg_source_open_dataset(const char *spec, int64_t num_classes,
                                                   amg_source *out, amg_error *err);
 AMG_MUST_CHECK amg_status amg_source_from_dataset(const amg_dataset *ds,
                                                   int64_t num_classes, amg_source *out,
                                                   amg_error *err);
+AMG_MUST_CHECK amg_status amg_source_own_dataset(amg_dataset *ds, int64_t num_classes,
+                                                 amg_source *out, amg_error *err);
 void amg_source_close(amg_source *s); /* zeroed is fine */
 
 /* Order of samples in one epoch: a permutation that is a pure function of (seed, epoch,

@@ -68,6 +68,8 @@ amg_status amg_source_from_dataset(const amg_dataset *ds, int64_t num_classes,
                         .target_dtype = info->target_dtype,
                         .target_rank = info->target_rank,
                         .target_count = (int64_t)(info->target_bytes / 4),
+                        .has_pad = info->vocab_size > 0 && info->pad >= 0,
+                        .pad = info->pad,
                         .read = dataset_read,
                         .close = dataset_close};
     memcpy(out->dims, info->dims, sizeof info->dims);
@@ -75,16 +77,21 @@ amg_status amg_source_from_dataset(const amg_dataset *ds, int64_t num_classes,
     return AMG_OK;
 }
 
-amg_status amg_source_open_dataset(const char *spec, int64_t num_classes,
-                                   amg_source *out, amg_error *err)
+amg_status amg_source_own_dataset(amg_dataset *dataset, int64_t num_classes,
+                                  amg_source *out, amg_error *err)
 {
-    amg_dataset *dataset;
-    amg_status status = amg_dataset_open(spec, &dataset, err);
-    if (status) return status;
-    status = amg_source_from_dataset(dataset, num_classes, out, err);
+    amg_status status = amg_source_from_dataset(dataset, num_classes, out, err);
     if (status)
         amg_dataset_close(dataset);
     else
         ((dataset_source *)out->self)->owned = dataset;
     return status;
+}
+
+amg_status amg_source_open_dataset(const char *spec, int64_t num_classes,
+                                   amg_source *out, amg_error *err)
+{
+    amg_dataset *dataset;
+    amg_status status = amg_dataset_open(spec, &dataset, err);
+    return status ? status : amg_source_own_dataset(dataset, num_classes, out, err);
 }

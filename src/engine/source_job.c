@@ -1,6 +1,6 @@
 /* The shards of one split of a job as a source: mapped .npy files, x [rows, dims…] and
- * y [rows, heads, target dims…], no y in reconstruction. Shapes and every target are
- * checked when it opens, so that reading a sample is a search for its shard and two
+ * y [rows, heads, target dims…], no y in tasks without targets. Shapes and every target
+ * are checked when it opens, so that reading a sample is a search for its shard and two
  * copies. */
 #include <string.h>
 
@@ -198,7 +198,7 @@ static amg_status describe(const char *job_dir, const amg_manifest *m, amg_sourc
     memcpy(s->dims, m->input_dims, (size_t)s->rank * sizeof *s->dims);
     amg_status status =
         amg_tensor_size(s->dtype, s->rank, s->dims, &s->sample_bytes, err);
-    if (status || m->task == AMG_TASK_RECONSTRUCTION) return status;
+    if (status || !amg_task_has_targets(m->task)) return status;
 
     const amg_dtype expected = m->task == AMG_TASK_CLASSIFICATION ? AMG_I32 : AMG_F32;
     if (m->target_dtype != expected || m->target_rank < 0 ||

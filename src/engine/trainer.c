@@ -19,6 +19,21 @@ static double learning_rate(const amg_run *run, int64_t step)
                            run->steps_per_epoch);
 }
 
+static void add_result(amg_head_sums *sums, const amg_loss_result *r)
+{
+    sums->loss += r->loss * (double)r->counted;
+    sums->hits += (double)r->top1;
+    sums->counted += (double)r->counted;
+}
+
+/* Means of what was counted; NaN where that is nothing. */
+static void take_means(const amg_criterion *c, const amg_head_sums *sums, double *loss,
+                       double *accuracy)
+{
+    *loss = sums->loss / sums->counted;
+    *accuracy = amg_criterion_accuracy(c, sums->hits, sums->counted);
+}
+
 /* One head's part of a step: forward, loss, backward, update. */
 static amg_status step_head(amg_run *run, int h, double lr, amg_error *err)
 {
@@ -29,9 +44,11 @@ static amg_status step_head(amg_run *run, int h, double lr, amg_error *err)
     memcpy(amg_plan_input(plan), run->batch.x, run->batch.x_bytes);
     amg_status status = amg_plan_forward(plan, run->step, &output, &count, err);
     if (status) return status;
-    const amg_loss_result r = amg_criterion_loss(
-        &run->criteria[h], &run->batch, o->batch, plan, output, &run->orders[h],
-        o->label_smoothing, run->targets, run->doutput);
+    amg_loss_result r;
+    status = amg_criterion_loss(&run->criteria[h], &run->batch, o->batch, plan, output,
+                                &run->orders[h], o->label_smoothing, run->targets,
+                                amg_plan_doutput(plan), &r, err);
+    if (status) return status;
     if (!isfinite(r.loss)) {
         char where[32];
         snprintf(where, sizeof where, "head %d", h);
@@ -40,15 +57,12 @@ static amg_status step_head(amg_run *run, int h, double lr, amg_error *err)
         amg_hint(err, "a smaller learning rate, a warm-up or clipping may help");
         return status;
     }
-    status = amg_plan_backward(plan, run->doutput, err);
+    status = amg_plan_backward(plan, amg_plan_doutput(plan), err);
     if (status) return status;
     amg_optimizer_step(&o->optimizer, lr, run->step, plan);
 
-    amg_head_progress *p = &run->progress[h];
-    p->epoch_loss += r.loss * (double)o->batch;
-    p->epoch_hits += (double)r.top1;
-    p->window_loss += r.loss * (double)o->batch;
-    p->window_hits += (double)r.top1;
+    add_result(&run->progress[h].epoch, &r);
+    add_result(&run->progress[h].window, &r);
     return AMG_OK;
 }
 
@@ -71,56 +85,68 @@ static amg_status train_step(amg_run *run, amg_error *err)
     return status;
 }
 
-/* Samples of this epoch so far. */
-static double epoch_samples(const amg_run *run)
+/* Whether the job's speed is told in tokens. Heads share one task. */
+static bool predicts_tokens(const amg_run *run)
 {
-    return (double)((run->step - run->epochs_done * run->steps_per_epoch) *
-                    run->options.batch);
+    return amg_criterion_is_language_model(&run->criteria[0]);
 }
 
-static double images_per_second(const amg_run *run)
+/* Samples a second, or tokens that a head predicts. */
+static double speed(const amg_run *run)
 {
     const double seconds = (double)(amg_now_ns() - run->timed_ns) * 1e-9;
-    return (double)((run->step - run->timed_step) * run->options.batch) / seconds;
+    const double each = predicts_tokens(run) ? (double)run->criteria[0].positions : 1;
+    return (double)((run->step - run->timed_step) * run->options.batch) * each /
+           seconds;
 }
 
 /* Means over heads, since the epoch's start or of the last validation. */
 static void report(amg_run *run, const char *stage, bool end_of_epoch)
 {
-    const double n = epoch_samples(run) * run->num_heads;
     amg_progress_event event = {.stage = stage,
                                 .done = run->step,
                                 .total = run->last_step,
                                 .epoch = run->epochs_done + 1,
                                 .num_epochs = run->options.epochs,
-                                .per_second = images_per_second(run),
-                                .end_of_epoch = end_of_epoch};
+                                .per_second = speed(run),
+                                .end_of_epoch = end_of_epoch,
+                                .predicts_tokens = predicts_tokens(run)};
     for (int h = 0; h < run->num_heads; h++) {
         const amg_head_progress *p = &run->progress[h];
-        event.loss +=
-            end_of_epoch ? p->last.val_loss / run->num_heads : p->epoch_loss / n;
-        event.accuracy +=
-            end_of_epoch ? p->last.val_top1 / run->num_heads
-                         : amg_criterion_accuracy(&run->criteria[h], p->epoch_hits, n);
+        double loss = p->last.val_loss, accuracy = p->last.val_top1;
+        if (!end_of_epoch) take_means(&run->criteria[h], &p->epoch, &loss, &accuracy);
+        event.loss += loss / run->num_heads;
+        event.accuracy += accuracy / run->num_heads;
     }
     amg_meter_report(&run->meter, &event);
+}
+
+static amg_status write_line(amg_run *run, bool end_of_epoch,
+                             const amg_head_result *heads, double per_second,
+                             amg_error *err)
+{
+    const amg_metrics_line line = {.step = run->step,
+                                   .epoch = run->epochs_done + 1,
+                                   .end_of_epoch = end_of_epoch,
+                                   .lr = learning_rate(run, run->step - 1),
+                                   .heads = heads,
+                                   .num_heads = run->num_heads,
+                                   .per_second = per_second,
+                                   .predicts_tokens = predicts_tokens(run)};
+    return amg_metrics_write(&run->metrics, &line, err);
 }
 
 static amg_status write_window(amg_run *run, amg_error *err)
 {
     amg_head_result heads[AMG_MAX_HEADS];
-    const double n = (double)(AMG_METRICS_EVERY * run->options.batch);
     for (int h = 0; h < run->num_heads; h++) {
-        amg_head_progress *p = &run->progress[h];
-        heads[h] = (amg_head_result){
-            p->window_loss / n,
-            amg_criterion_accuracy(&run->criteria[h], p->window_hits, n), NAN, NAN,
-            NAN};
-        p->window_loss = p->window_hits = 0;
+        amg_head_sums *window = &run->progress[h].window;
+        heads[h] = (amg_head_result){NAN, NAN, NAN, NAN, NAN, 0};
+        take_means(&run->criteria[h], window, &heads[h].train_loss,
+                   &heads[h].train_accuracy);
+        *window = (amg_head_sums){0};
     }
-    return amg_metrics_write(&run->metrics, run->step, run->epochs_done + 1, false,
-                             learning_rate(run, run->step - 1), heads, run->num_heads,
-                             images_per_second(run), err);
+    return write_line(run, false, heads, speed(run), err);
 }
 
 /* What follows a step: metrics, progress, checkpoint. */
@@ -163,23 +189,20 @@ static amg_status validate(amg_run *run, amg_error *err)
 static amg_status finish_epoch(amg_run *run, amg_error *err)
 {
     amg_head_result heads[AMG_MAX_HEADS];
-    const double n = epoch_samples(run), speed = images_per_second(run);
+    const double per_second = speed(run);
     amg_status status = run->task->val ? validate(run, err) : AMG_OK;
     if (status) return status;
     for (int h = 0; h < run->num_heads; h++) {
         amg_head_progress *p = &run->progress[h];
-        p->last.train_loss = p->epoch_loss / n;
-        p->last.train_accuracy =
-            amg_criterion_accuracy(&run->criteria[h], p->epoch_hits, n);
+        take_means(&run->criteria[h], &p->epoch, &p->last.train_loss,
+                   &p->last.train_accuracy);
         heads[h] = p->last;
     }
-    status = amg_metrics_write(&run->metrics, run->step, run->epochs_done + 1, true,
-                               learning_rate(run, run->step - 1), heads, run->num_heads,
-                               speed, err);
+    status = write_line(run, true, heads, per_second, err);
     if (status) return status;
     report(run, "evaluate", true);
     for (int h = 0; h < run->num_heads; h++)
-        run->progress[h].epoch_loss = run->progress[h].epoch_hits = 0;
+        run->progress[h].epoch = (amg_head_sums){0};
     run->epochs_done++;
     run->timed_ns = amg_now_ns();
     run->timed_step = run->step;
@@ -215,7 +238,7 @@ static amg_status run_steps(amg_run *run, amg_error *err)
 
 static void fill_result(const amg_run *run, amg_train_result *out)
 {
-    const double n = epoch_samples(run);
+    const bool within_epoch = run->step > run->epochs_done * run->steps_per_epoch;
     memset(out, 0, sizeof *out);
     out->num_heads = run->num_heads;
     out->steps = run->step;
@@ -224,10 +247,9 @@ static void fill_result(const amg_run *run, amg_train_result *out)
     for (int h = 0; h < run->num_heads; h++) {
         const amg_head_progress *p = &run->progress[h];
         out->heads[h] = p->last;
-        if (n == 0) continue;
-        out->heads[h].train_loss = p->epoch_loss / n;
-        out->heads[h].train_accuracy =
-            amg_criterion_accuracy(&run->criteria[h], p->epoch_hits, n);
+        if (within_epoch)
+            take_means(&run->criteria[h], &p->epoch, &out->heads[h].train_loss,
+                       &out->heads[h].train_accuracy);
     }
 }
 

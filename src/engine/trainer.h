@@ -7,8 +7,9 @@
  *                                        (all in one shared workspace)
  *
  * Heads are independent by construction: each has its own plan, optimizer and loss, and
- * is trained in its canonical class order (engine/class_order.h), so that neither other
- * heads nor a permutation of classes changes a bit of it. */
+ * is trained in its canonical order of classes and tokens (engine/class_order.h), so
+ * that neither other heads nor a permutation of classes or of the vocabulary changes a
+ * bit of it. */
 #ifndef AMG_ENGINE_TRAINER_H
 #define AMG_ENGINE_TRAINER_H
 
@@ -40,19 +41,25 @@ typedef struct {
  * The zero value: cross entropy against the labels of column 0. */
 typedef struct {
     amg_loss_kind loss;
-    int column; /* of the source's targets */
-    const char
-        *target; /* reconstruction (AMG_LOSS_MSE): instead of a column, the name of
-                    a value of the graph that no trainable reaches; else NULL */
+    int column;         /* of the source's targets */
+    const char *target; /* instead of a column, the name of a value of the graph that no
+                           trainable reaches; else NULL. AMG_LOSS_MSE: what is to be
+                           reconstructed, f32 of the output's shape. Cross entropy: the
+                           next tokens, i64 [batch, positions], of an output [batch,
+                           positions, classes] or [batch * positions, classes] */
+    bool has_ignore;    /* next tokens equal to ignore are padding: they do not count */
+    int64_t ignore;
 } amg_objective;
 
 /* One trained head, in the graph's output order. Train: means of the last epoch, or of
  * its part that was run. Val: after the last complete epoch; NaN without such an epoch
- * or without validation data. Accuracies are fractions of 1, over samples and
- * positions; NaN where nothing is classified. */
+ * or without validation data. Losses and accuracies are means over samples and
+ * positions, padding left out; accuracies are fractions of 1, NaN where nothing is
+ * classified. A language model's perplexity is exp(loss). */
 typedef struct {
     double train_loss, train_accuracy;
     double val_loss, val_top1, val_top5;
+    double val_counted; /* positions or elements that val_loss is over; else 0 */
 } amg_head_result;
 
 typedef struct {

@@ -12,10 +12,10 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "formats/safetensors.h"
-#include "graph/class_rows.h"
 #include "graph/name_map.h"
 #include "graph/onnx_graph.h"
 #include "graph/origin.h"
+#include "obfuscate/row_moves.h"
 
 typedef struct {
     const amg_key_payload *payload;
@@ -23,8 +23,8 @@ typedef struct {
     amg_name_map params;      /* the job's name of a parameter -> entry of weights */
     const amg_graph *g;       /* the original, folded as in the job */
     const amg_tensor **found; /* per value of g: in the weights file */
-    amg_class_rows rows;      /* num_params 0: classes were not permuted */
-    amg_tensor unpermuted[2];
+    amg_row_moves rows;       /* that the job holds elsewhere */
+    amg_tensor restored[AMG_MAX_ROW_MOVES];
 } extraction;
 
 /* The parameter's name in a checkpoint entry p<head>.<name> (engine/checkpoint.h);
@@ -119,42 +119,39 @@ static amg_status find_all(extraction *x, amg_error *err)
     return AMG_OK;
 }
 
-/* Job row map[c] holds class c: the inverse map brings it back. */
-static amg_status restore_classes(extraction *x, const amg_secret *secret,
-                                  amg_error *err)
+/* Turns a map of n rows around; NULL: none. AMG_NO_MEMORY leaves it alone. */
+static amg_status invert(int32_t *map, int64_t n, amg_error *err)
 {
-    amg_obf_plan plan = {0};
-    int32_t *inverse = NULL;
-    if (!x->payload->shape.permute_labels) return AMG_OK;
-    amg_status st = amg_obf_plan_derive(secret, &x->payload->shape, &plan, err);
-    if (st) return st;
-    const amg_subnet_plan *own = &plan.subnets[plan.original];
-    if (!amg_class_rows_find(x->g, 0, &x->rows) ||
-        x->rows.num_classes != own->num_classes) {
-        st =
-            amg_fail(err, AMG_BAD_KEY, -1, "key", "its model and its classes disagree");
-        goto done;
-    }
-    inverse = amg_calloc((size_t)own->num_classes, sizeof *inverse);
-    if (!inverse) {
-        st = amg_fail(err, AMG_NO_MEMORY, -1, "extract", "no memory");
-        goto done;
-    }
-    for (int64_t c = 0; c < own->num_classes; c++)
-        inverse[own->label_map[c]] = (int32_t)c;
-    for (int i = 0; !st && i < x->rows.num_params; i++) {
-        const amg_tensor *t = x->found[x->rows.params[i]];
-        if (!t) {
-            st = amg_fail(err, AMG_BAD_KEY, -1, "key",
-                          "has no name for its model's last layer");
-            break;
-        }
-        st = amg_tensor_new(t->dtype, t->rank, t->dims, &x->unpermuted[i], err);
-        if (!st) amg_class_rows_permute(t, x->rows.axis[i], inverse, &x->unpermuted[i]);
-    }
-done:
-    if (inverse) explicit_bzero(inverse, (size_t)own->num_classes * sizeof *inverse);
+    if (!map) return AMG_OK;
+    int32_t *inverse = amg_calloc((size_t)n, sizeof *inverse);
+    if (!inverse) return amg_fail(err, AMG_NO_MEMORY, -1, "extract", "no memory");
+    for (int64_t i = 0; i < n; i++) inverse[map[i]] = (int32_t)i;
+    memcpy(map, inverse, (size_t)n * sizeof *map);
+    explicit_bzero(inverse, (size_t)n * sizeof *inverse);
     amg_free(inverse);
+    return AMG_OK;
+}
+
+/* Job row map[i] holds row i: the inverse maps bring it back. */
+static amg_status restore_rows(extraction *x, const amg_secret *secret, amg_error *err)
+{
+    const amg_plan_shape *shape = &x->payload->shape;
+    amg_obf_plan plan = {0};
+    if (!shape->permute_labels && shape->vocab == 0) return AMG_OK;
+    amg_status st = amg_obf_plan_derive(secret, shape, &plan, err);
+    if (st) return st;
+    amg_subnet_plan *own = &plan.subnets[plan.original];
+    if (amg_row_moves_find(x->g, shape, own->num_classes, &x->rows, NULL))
+        st = amg_fail(err, AMG_BAD_KEY, -1, "key",
+                      "its model and its permutations disagree");
+    if (!st) st = invert(own->label_map, own->num_classes, err);
+    if (!st) st = invert(own->token_map, shape->vocab, err);
+    for (int i = 0; !st && i < x->rows.count; i++) {
+        const amg_tensor *t = x->found[x->rows.moves[i].param];
+        st = t ? amg_row_move_apply(&x->rows.moves[i], own, t, &x->restored[i], err)
+               : amg_fail(err, AMG_BAD_KEY, -1, "key",
+                          "has no name for a parameter whose rows it permutes");
+    }
     amg_obf_plan_clear(&plan);
     return st;
 }
@@ -163,8 +160,8 @@ static const amg_tensor *get_weight(void *context, const amg_value *param)
 {
     const extraction *x = context;
     int v = (int)(param - x->g->values);
-    for (int i = 0; i < x->rows.num_params; i++)
-        if (x->rows.params[i] == v && x->unpermuted[i].data) return &x->unpermuted[i];
+    for (int i = 0; i < x->rows.count; i++)
+        if (x->rows.moves[i].param == v) return &x->restored[i];
     return x->found[v];
 }
 
@@ -194,10 +191,9 @@ static amg_status extract(const amg_secret *secret, const amg_key_payload *paylo
     amg_status st = check_job(payload, weights, err);
     if (!st) st = list_params(&x, err);
     if (!st) st = find_all(&x, err);
-    if (!st) st = restore_classes(&x, secret, err);
+    if (!st) st = restore_rows(&x, secret, err);
     if (!st) st = amg_origin_restore(origin, get_weight, &x, out, err);
-    amg_tensor_clear(&x.unpermuted[0]);
-    amg_tensor_clear(&x.unpermuted[1]);
+    for (int i = 0; i < x.rows.count; i++) amg_tensor_clear(&x.restored[i]);
     amg_name_map_clear(&x.params);
     amg_free(x.found);
     return st;

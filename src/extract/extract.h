@@ -27,10 +27,10 @@ struct amg_safetensors;
 int64_t amg_extract_steps(const struct amg_safetensors *weights);
 
 /* Every parameter in the file must be finite and those of the original must have their
- * shape and dtype; class rows are put back. AMG_MISMATCH: the weights say that they are
- * another job's. The model is the one that was read, under its own names. Both outputs
- * are written beside and renamed after everything was checked; neither exists on
- * failure. */
+ * shape and dtype; rows of classes and tokens are put back. AMG_MISMATCH: the weights
+ * say that they are another job's. The model is the one that was read, under its own
+ * names. Both outputs are written beside and renamed after everything was checked;
+ * neither exists on failure. */
 AMG_MUST_CHECK amg_status amg_extract(const amg_extract_options *options,
                                       amg_extract_result *result, amg_error *err);
 

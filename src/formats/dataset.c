@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "formats/cifar.h"
 #include "formats/dataset_spec.h"
+#include "formats/dataset_text.h"
 #include "formats/folder.h"
 #include "formats/idx.h"
 #include "formats/npy_pair.h"
@@ -28,8 +29,9 @@ struct amg_dataset {
 };
 
 /* In the order in which they are tried on a path without a kind. */
-static const amg_dataset_kind *const kinds[] = {
-    &amg_dataset_npy, &amg_dataset_idx, &amg_dataset_cifar, &amg_dataset_folder};
+static const amg_dataset_kind *const kinds[] = {&amg_dataset_npy, &amg_dataset_text,
+                                                &amg_dataset_idx, &amg_dataset_cifar,
+                                                &amg_dataset_folder};
 enum { NUM_KINDS = sizeof kinds / sizeof *kinds };
 
 static void hint_kinds(amg_error *err)
@@ -113,8 +115,26 @@ static amg_status name_source(const amg_dataset_kind *kind, const char *path,
                : amg_fail(err, AMG_NO_MEMORY, -1, path, "no memory for a path");
 }
 
+/* The split of the set that the kind finds at spec's path. */
+static amg_status open_set(amg_dataset *ds, const amg_dataset_spec *spec,
+                           const amg_window *window, amg_dataset_split *split,
+                           amg_error *err)
+{
+    ds->info.kind = ds->kind->name;
+    if (ds->kind->open_window == NULL)
+        return ds->kind->open(spec->path, split, &ds->set, &ds->info, err);
+    if (window != NULL)
+        return ds->kind->open_window(spec->path, split, window, &ds->set, &ds->info,
+                                     err);
+    const amg_status st =
+        amg_fail(err, AMG_INVALID, -1, spec->path,
+                 "a token set, and it is not said how many tokens a network sees");
+    amg_hint(err, "--seq N says it");
+    return st;
+}
+
 static amg_status open_spec(amg_dataset *ds, const amg_dataset_spec *spec,
-                            const char *text, amg_error *err)
+                            const amg_window *window, const char *text, amg_error *err)
 {
     amg_status st = spec->kind[0] != 0 ? find_named(spec->kind, text, &ds->kind, err)
                                        : recognise(spec->path, &ds->kind, err);
@@ -122,8 +142,7 @@ static amg_status open_spec(amg_dataset *ds, const amg_dataset_spec *spec,
     if (ds->kind->is_folder && !amg_path_is_dir(spec->path))
         return amg_fail(err, AMG_NOT_FOUND, -1, spec->path, "no such folder");
     amg_dataset_split split = spec->split;
-    ds->info.kind = ds->kind->name;
-    st = ds->kind->open(spec->path, &split, &ds->set, &ds->info, err);
+    st = open_set(ds, spec, window, &split, err);
     if (st == AMG_OK) st = name_source(ds->kind, spec->path, split, &ds->source, err);
     if (st == AMG_OK)
         st = amg_dataset_part_rows(&spec->part, ds->info.num_samples, text, &ds->first,
@@ -133,12 +152,18 @@ static amg_status open_spec(amg_dataset *ds, const amg_dataset_spec *spec,
 
 amg_status amg_dataset_open(const char *spec, amg_dataset **out, amg_error *err)
 {
+    return amg_dataset_open_window(spec, NULL, out, err);
+}
+
+amg_status amg_dataset_open_window(const char *spec, const amg_window *window,
+                                   amg_dataset **out, amg_error *err)
+{
     amg_dataset_spec parsed;
     amg_status st = amg_dataset_spec_parse(spec, &parsed, err);
     if (st != AMG_OK) return st;
     amg_dataset *ds = amg_calloc(1, sizeof *ds);
     st = ds != NULL
-             ? open_spec(ds, &parsed, spec, err)
+             ? open_spec(ds, &parsed, window, spec, err)
              : amg_fail(err, AMG_NO_MEMORY, -1, spec, "no memory for the data set");
     if (st == AMG_OK)
         *out = ds;
@@ -169,9 +194,16 @@ const char *amg_dataset_class_name(const amg_dataset *ds, int64_t label)
     return ds->kind->class_name(ds->set, label);
 }
 
-int64_t amg_dataset_source_row(const amg_dataset *ds, int64_t i)
+/* The row of the set that sample i is. */
+static int64_t row_of(const amg_dataset *ds, int64_t i)
 {
     return ds->rows != NULL ? ds->rows[i] : ds->first + i;
+}
+
+int64_t amg_dataset_source_row(const amg_dataset *ds, int64_t i)
+{
+    const int64_t row = row_of(ds, i);
+    return ds->kind->source_row != NULL ? ds->kind->source_row(ds->set, row) : row;
 }
 
 const char *amg_dataset_source(const amg_dataset *ds) { return ds->source; }
@@ -276,7 +308,7 @@ amg_status amg_dataset_read(const amg_dataset *ds, int64_t i, void *x, void *y,
 {
     amg_status st = check_index(ds, i, err);
     if (st != AMG_OK) return st;
-    st = ds->kind->read(ds->set, amg_dataset_source_row(ds, i), x, y, err);
+    st = ds->kind->read(ds->set, row_of(ds, i), x, y, err);
     return st == AMG_OK ? check_values(ds, i, x, y, err) : st;
 }
 
@@ -302,7 +334,7 @@ static amg_status read_batch(const amg_dataset *ds, const int64_t *ids, int64_t 
                         (long long)num);
     for (int64_t i = 0; i < num && st == AMG_OK; i++) {
         st = check_index(ds, ids[i], err);
-        if (st == AMG_OK) rows[i] = amg_dataset_source_row(ds, ids[i]);
+        if (st == AMG_OK) rows[i] = row_of(ds, ids[i]);
     }
     if (st == AMG_OK) st = ds->kind->read_many(ds->set, rows, num, x, y, err);
     for (int64_t i = 0; i < num && st == AMG_OK; i++)

@@ -1,10 +1,11 @@
 /* Data sets of samples and their targets behind one interface: IDX (plain, .gz),
- * CIFAR-10/100 binary, folders of PNG/JPEG by class, x.npy with or without y.npy, and
- * a function of the caller's own. Random access; nothing is loaded whole (a .gz file is
- * unpacked once into an unlinked temporary file and mapped).
+ * CIFAR-10/100 binary, folders of PNG/JPEG by class, x.npy with or without y.npy, sets
+ * of tokens, and a function of the caller's own. Random access; nothing is loaded whole
+ * (a .gz file is unpacked once into an unlinked temporary file and mapped).
  *
  * DATA as users write it:  [KIND:]PATH[@SPLIT][PART]      (docs/datasets.md)
- *     KIND   idx | cifar | folder | npy; without it recognised from what PATH holds
+ *     KIND   idx | cifar | folder | npy | text; without it recognised from what PATH
+ *            holds (text: a token set, formats/token_set.h)
  *     SPLIT  train | test | val; without it the first of these that the set has
  *     PART   [A:B] rows A to B-1 · [P%:seed=S] the first P percent of a keyed shuffle ·
  *            [P%-Q%:seed=S] from P to Q percent of it: parts of one seed that do not
@@ -26,7 +27,7 @@ typedef struct amg_dataset amg_dataset;
  *     AMG_F32         numbers to predict, of any shape
  *     AMG_DTYPE_NONE  none: the samples are for reconstruction (target_bytes 0) */
 typedef struct {
-    const char *kind;    /* "idx", "cifar", "folder", "npy", "callbacks" */
+    const char *kind;    /* "idx", "cifar", "folder", "npy", "text", "callbacks" */
     amg_dtype dtype;     /* AMG_U8, AMG_F32 or AMG_I32 */
     int64_t num_samples; /* after the part was taken */
     int rank;            /* 1 .. AMG_MAX_SAMPLE_RANK */
@@ -38,7 +39,26 @@ typedef struct {
     int target_rank; /* 0 .. AMG_MAX_SAMPLE_RANK */
     int64_t target_dims[AMG_MAX_RANK];
     size_t target_bytes;
+    /* Samples of tokens: each is below vocab_size; pad fills up short ones, or is
+     * AMG_NO_TOKEN; vocabulary: SHA-256 in hex of what names them, "" if not known. 0
+     * otherwise. */
+    int64_t vocab_size, pad;
+    char vocabulary[65];
 } amg_dataset_info;
+
+/* How a token set is cut into samples; other kinds have no use for it. seq: how many
+ * tokens a network sees.
+ *   without labels   windows of seq + 1 tokens (the last ones are what a language model
+ *                    predicts next), each beginning stride tokens behind the one before
+ *                    (0: seq); an incomplete last one is left out
+ *   with labels      a document each: its first seq tokens, filled up with pad
+ * Windows less than seq + 1 apart share tokens, two neighbours at the default stride
+ * one: amg_dataset_source_row says of a window where it begins, so that equal ones are
+ * the same sample and others overlap if less than seq + 1 apart. What that means for
+ * covers is in docs/datasets.md. */
+typedef struct {
+    int64_t seq, stride;
+} amg_window;
 
 /* A data set made of a function of the caller's own. source names it (the same name:
  * the same rows); copied. info: all but kind, sample_bytes and target_bytes, which are
@@ -59,6 +79,11 @@ typedef struct {
  * none matched. */
 AMG_MUST_CHECK amg_status amg_dataset_open(const char *spec, amg_dataset **out,
                                            amg_error *err);
+/* The same with a window for token sets, which amg_dataset_open refuses (AMG_INVALID);
+ * window NULL: as amg_dataset_open. */
+AMG_MUST_CHECK amg_status amg_dataset_open_window(const char *spec,
+                                                  const amg_window *window,
+                                                  amg_dataset **out, amg_error *err);
 AMG_MUST_CHECK amg_status amg_dataset_from_callbacks(const amg_dataset_callbacks *c,
                                                      amg_dataset **out, amg_error *err);
 void amg_dataset_close(amg_dataset *ds);
@@ -69,8 +94,8 @@ bool amg_dataset_shape_fits(const amg_dataset_info *info, int rank,
                             const int64_t *dims);
 /* Class name, NULL where the set has none. Lives as long as ds. */
 const char *amg_dataset_class_name(const amg_dataset *ds, int64_t label);
-/* Row of the underlying file set that sample i is: equal rows of equal sources are the
- * same sample. */
+/* Row of the underlying file set that sample i is (of a window: its first token): equal
+ * rows of equal sources are the same sample, where their dims are equal. */
 int64_t amg_dataset_source_row(const amg_dataset *ds, int64_t i);
 /* Canonical name of the source (real path and split) without the part; for "same pool"
  * checks. */

@@ -31,6 +31,10 @@ typedef struct {
      * opened. Fills info but kind. *set is freed by close; NULL is not a set. */
     amg_status (*open)(const char *path, amg_dataset_split *split, void **set,
                        amg_dataset_info *info, amg_error *err);
+    /* In place of open, for kinds whose samples are cut by a window. */
+    amg_status (*open_window)(const char *path, amg_dataset_split *split,
+                              const amg_window *window, void **set,
+                              amg_dataset_info *info, amg_error *err);
     void (*close)(void *set);
 
     /* Row of the split, 0 <= row < num_samples; x and y may be NULL. Thread-safe. */
@@ -41,6 +45,9 @@ typedef struct {
 
     /* NULL where the kind has no names; else a name or NULL, label is in range. */
     const char *(*class_name)(const void *set, int64_t label);
+
+    /* What amg_dataset_source_row says of a row; NULL: the row itself. */
+    int64_t (*source_row)(const void *set, int64_t row);
 
     /* PATH without links and dots, heap. NULL: realpath of PATH itself. */
     amg_status (*real_path)(const char *path, char **out, amg_error *err);

@@ -69,6 +69,8 @@ void amg_gz_close(amg_gz *gz)
     amg_free(gz);
 }
 
+size_t amg_gz_position(const amg_gz *gz) { return gz->z.total_in; }
+
 static uInt at_most(size_t n, uInt limit) { return n < limit ? (uInt)n : limit; }
 
 /* The member is over: nothing may follow it. */

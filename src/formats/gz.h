@@ -21,6 +21,8 @@ AMG_MUST_CHECK amg_status amg_gz_open(const void *data, size_t size_bytes,
  * bytes. */
 AMG_MUST_CHECK amg_status amg_gz_read(amg_gz *gz, void *out, size_t n, size_t *got,
                                       amg_error *err);
+/* Packed bytes read so far. */
+size_t amg_gz_position(const amg_gz *gz);
 void amg_gz_close(amg_gz *gz);
 
 /* Unpacks the rest into an unlinked temporary file in /tmp and maps it: head (the bytes

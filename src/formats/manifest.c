@@ -18,8 +18,11 @@
 #define MAX_TEXT 1024 /* bytes of a name or path */
 #define MAX_ROWS ((int64_t)1 << 40)
 
-static const char *const task_names[] = {"classification", "regression",
-                                         "reconstruction"};
+#define NUM_TASKS 4
+static const char *const task_names[NUM_TASKS] = {"classification", "regression",
+                                                  "reconstruction", "language_model"};
+static const char *const task_aliases[NUM_TASKS] = {
+    [AMG_TASK_CLASSIFICATION] = "classify", [AMG_TASK_LANGUAGE_MODEL] = "lm"};
 static const char *const loss_names[] = {"cross_entropy", "mse"};
 
 const char *amg_task_name(amg_task task) { return task_names[task]; }
@@ -28,8 +31,9 @@ const char *amg_loss_name(amg_loss_kind loss) { return loss_names[loss]; }
 
 bool amg_task_find_name(const char *name, amg_task *out)
 {
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(task_names[i], name)) {
+    for (int i = 0; i < NUM_TASKS; i++)
+        if (!strcmp(task_names[i], name) ||
+            (task_aliases[i] && !strcmp(task_aliases[i], name))) {
             *out = (amg_task)i;
             return true;
         }
@@ -38,7 +42,14 @@ bool amg_task_find_name(const char *name, amg_task *out)
 
 amg_loss_kind amg_task_loss(amg_task task)
 {
-    return task == AMG_TASK_CLASSIFICATION ? AMG_LOSS_CROSS_ENTROPY : AMG_LOSS_MSE;
+    return task == AMG_TASK_CLASSIFICATION || task == AMG_TASK_LANGUAGE_MODEL
+               ? AMG_LOSS_CROSS_ENTROPY
+               : AMG_LOSS_MSE;
+}
+
+bool amg_task_has_targets(amg_task task)
+{
+    return task == AMG_TASK_CLASSIFICATION || task == AMG_TASK_REGRESSION;
 }
 
 static amg_status no_memory(const amg_json_node *node, amg_error *err)
@@ -119,16 +130,18 @@ static amg_status read_shape(const amg_json_node *node, size_t min_rank,
     return AMG_OK;
 }
 
+/* A job says the name itself: aliases are for command lines. */
 static amg_status read_task(const amg_json_node *node, amg_manifest *m, amg_error *err)
 {
     const char *name;
     amg_status st = amg_json_string(node, &name, err);
-    if (!st && !amg_task_find_name(name, &m->task))
-        return amg_json_fail(node, err, AMG_UNSUPPORTED,
-                             "found \"%s\", expected classification, regression or "
-                             "reconstruction",
-                             name);
-    return st;
+    if (st) return st;
+    if (amg_task_find_name(name, &m->task) && !strcmp(amg_task_name(m->task), name))
+        return AMG_OK;
+    return amg_json_fail(node, err, AMG_UNSUPPORTED,
+                         "found \"%s\", expected classification, regression, "
+                         "reconstruction or language_model",
+                         name);
 }
 
 static amg_status read_input(const amg_json_node *node, amg_manifest *m, amg_error *err)
@@ -181,43 +194,68 @@ static amg_status read_loss(const amg_json_node *node, const amg_manifest *m,
     return st;
 }
 
-/* The members that depend on the task, each used by one head only. */
-static amg_status read_head_target(const amg_json_node *node, amg_manifest *m,
-                                   amg_head *head, amg_error *err)
+/* The value of the graph that the head is compared with, one head's only. */
+static amg_status read_target_value(const amg_json_node *node, amg_manifest *m,
+                                    amg_head *head, amg_error *err)
 {
-    amg_status st;
-    if (m->task == AMG_TASK_RECONSTRUCTION) {
-        amg_json_node target = amg_json_member(node, "target");
-        if ((st = read_text(&target, m, &head->target, err))) return st;
-        for (const amg_head *other = m->heads; other < head; other++)
-            if (!strcmp(other->target, head->target))
-                return amg_json_fail(&target, err, AMG_MALFORMED,
-                                     "\"%s\" is used twice", head->target);
-        return AMG_OK;
-    }
+    amg_json_node target = amg_json_member(node, "target");
+    amg_status st = read_text(&target, m, &head->target, err);
+    if (st) return st;
+    for (const amg_head *other = m->heads; other < head; other++)
+        if (!strcmp(other->target, head->target))
+            return amg_json_fail(&target, err, AMG_MALFORMED, "\"%s\" is used twice",
+                                 head->target);
+    return AMG_OK;
+}
+
+/* The column of y that the head is compared with, one head's only. */
+static amg_status read_label_column(const amg_json_node *node, amg_manifest *m,
+                                    amg_head *head, amg_error *err)
+{
     amg_json_node column = amg_json_member(node, "label_column");
     int64_t label_column;
-    if ((st = amg_json_int(&column, 0, m->num_heads - 1, &label_column, err)))
-        return st;
+    amg_status st = amg_json_int(&column, 0, m->num_heads - 1, &label_column, err);
+    if (st) return st;
     head->label_column = (int)label_column;
     for (const amg_head *other = m->heads; other < head; other++)
         if (other->label_column == head->label_column)
             return amg_json_fail(&column, err, AMG_MALFORMED, "%d is used twice",
                                  head->label_column);
-    if (m->task == AMG_TASK_REGRESSION) return AMG_OK;
+    return AMG_OK;
+}
+
+/* The members that depend on the task. */
+static amg_status read_head_target(const amg_json_node *node, amg_manifest *m,
+                                   amg_head *head, amg_error *err)
+{
+    amg_status st = amg_task_has_targets(m->task)
+                        ? read_label_column(node, m, head, err)
+                        : read_target_value(node, m, head, err);
+    if (st || amg_task_loss(m->task) != AMG_LOSS_CROSS_ENTROPY) return st;
     amg_json_node classes = amg_json_member(node, "num_classes");
-    return amg_json_int(&classes, 1, INT32_MAX, &head->num_classes, err);
+    if ((st = amg_json_int(&classes, 1, INT32_MAX, &head->num_classes, err))) return st;
+    if (!head->has_ignore) return AMG_OK;
+    amg_json_node ignore = amg_json_member(node, "ignore_index");
+    return amg_json_int(&ignore, 0, INT32_MAX, &head->ignore_index, err);
 }
 
 static amg_status read_head(const amg_json_node *node, amg_manifest *m, amg_head *head,
                             amg_error *err)
 {
-    static const char *const keys[][4] = {
-        [AMG_TASK_CLASSIFICATION] = {"output", "loss", "label_column", "num_classes"},
-        [AMG_TASK_REGRESSION] = {"output", "loss", "label_column"},
-        [AMG_TASK_RECONSTRUCTION] = {"output", "loss", "target"}};
-    const size_t num_keys = m->task == AMG_TASK_CLASSIFICATION ? 4 : 3;
-    amg_status st = amg_json_object(node, keys[m->task], num_keys, err);
+    static const struct {
+        const char *keys[5];
+        size_t count;
+    } members[NUM_TASKS] = {
+        [AMG_TASK_CLASSIFICATION] = {{"output", "loss", "label_column", "num_classes"},
+                                     4},
+        [AMG_TASK_REGRESSION] = {{"output", "loss", "label_column"}, 3},
+        [AMG_TASK_RECONSTRUCTION] = {{"output", "loss", "target"}, 3},
+        [AMG_TASK_LANGUAGE_MODEL] = {
+            {"output", "loss", "target", "num_classes", "ignore_index"}, 4}};
+    head->has_ignore = m->task == AMG_TASK_LANGUAGE_MODEL &&
+                       amg_json_member(node, "ignore_index").value;
+    const size_t num_keys = members[m->task].count + head->has_ignore;
+    amg_status st = amg_json_object(node, members[m->task].keys, num_keys, err);
     if (st) return st;
     amg_json_node output = amg_json_member(node, "output");
     amg_json_node loss = amg_json_member(node, "loss");
@@ -249,7 +287,7 @@ static amg_status read_shard(const amg_json_node *node, amg_manifest *m,
                              amg_shard *shard, amg_error *err)
 {
     static const char *const keys[] = {"x", "rows", "y"};
-    const bool has_y = m->task != AMG_TASK_RECONSTRUCTION;
+    const bool has_y = amg_task_has_targets(m->task);
     amg_status st = amg_json_object(node, keys, has_y ? 3 : 2, err);
     if (st) return st;
     amg_json_node x = amg_json_member(node, "x");
@@ -377,7 +415,7 @@ static amg_status read_root(const amg_json_node *root, amg_manifest *m, amg_erro
                                  AMG_MANIFEST_VERSION);
     }
     if (task.value && (st = read_task(&task, m, err))) return st;
-    const bool has_target = m->task != AMG_TASK_RECONSTRUCTION;
+    const bool has_target = amg_task_has_targets(m->task);
     if ((st = amg_json_object(root, keys, has_target ? 8 : 7, err))) return st;
     m->version = AMG_MANIFEST_VERSION;
     amg_json_node input = amg_json_member(root, "input");

@@ -8,12 +8,13 @@
 
 #define AMG_MANIFEST_VERSION 1
 
-/* What the sub-networks learn: classes (i32 targets), numbers (f32 targets), or their
- * own input (no targets). */
+/* What the sub-networks learn: classes (i32 targets), numbers (f32 targets), their own
+ * input, or the next token of it (no targets). */
 typedef enum {
     AMG_TASK_CLASSIFICATION,
     AMG_TASK_REGRESSION,
-    AMG_TASK_RECONSTRUCTION
+    AMG_TASK_RECONSTRUCTION,
+    AMG_TASK_LANGUAGE_MODEL
 } amg_task;
 
 typedef enum { AMG_LOSS_CROSS_ENTROPY, AMG_LOSS_MSE } amg_loss_kind;
@@ -21,14 +22,17 @@ typedef enum { AMG_LOSS_CROSS_ENTROPY, AMG_LOSS_MSE } amg_loss_kind;
 /* "classification", …; "cross_entropy", …: the words of job.json. */
 const char *amg_task_name(amg_task task);
 const char *amg_loss_name(amg_loss_kind loss);
-/* False if no task has this name. */
+/* False if no task has this name; "classify" and "lm" are names, too. */
 bool amg_task_find_name(const char *name, amg_task *out);
-/* Cross entropy for classification, else the mean squared error. */
+/* Cross entropy for classes and tokens, else the mean squared error. */
 amg_loss_kind amg_task_loss(amg_task task);
+/* Whether samples come with targets: classification and regression. Else each head
+ * names a value of the graph. */
+bool amg_task_has_targets(amg_task task);
 
 /* One shard of a split: x is [rows, sample dims…], y is [rows, num_heads, target dims…]
- * of the target's type, NULL in reconstruction. Paths are relative to the job folder,
- * with '/', and never leave it. */
+ * of the target's type, NULL in tasks without targets. Paths are relative to the job
+ * folder, with '/', and never leave it. */
 typedef struct {
     const char *x, *y;
     int64_t rows;
@@ -43,10 +47,13 @@ typedef struct {
 /* One sub-network as the cloud sees it: graph output, its column of y, its loss. */
 typedef struct {
     const char *output;  /* name of the value in model.onnx */
-    int label_column;    /* of y; 0 in reconstruction */
-    int64_t num_classes; /* classification, else 0 */
+    int label_column;    /* of y; 0 without targets */
+    int64_t num_classes; /* classification; language model: tokens; else 0 */
     amg_loss_kind loss;
-    const char *target; /* reconstruction: the value to reconstruct, else NULL */
+    const char *target; /* reconstruction: the value to reconstruct; language model: the
+                           tokens to predict, i64 [batch, positions]; else NULL */
+    bool has_ignore;    /* language model: targets equal to ignore_index are padding */
+    int64_t ignore_index;
 } amg_head;
 
 typedef struct {
@@ -63,7 +70,7 @@ typedef struct {
     amg_dtype input_dtype;
     int input_rank;
     int64_t input_dims[AMG_MAX_RANK]; /* without the batch dimension */
-    amg_dtype target_dtype; /* AMG_I32, AMG_F32; AMG_DTYPE_NONE in reconstruction */
+    amg_dtype target_dtype; /* AMG_I32, AMG_F32; AMG_DTYPE_NONE without targets */
     int target_rank;
     int64_t target_dims[AMG_MAX_RANK]; /* of one head and sample; [] = one number */
     int num_heads;

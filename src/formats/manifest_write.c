@@ -59,6 +59,16 @@ static json_t *make_input_head(const void *item)
                      "loss", amg_loss_name(h->loss));
 }
 
+static json_t *make_token_head(const void *item)
+{
+    const amg_head *h = item;
+    json_t *ignore = h->has_ignore ? json_integer(h->ignore_index) : NULL;
+    if (h->has_ignore && !ignore) return NULL;
+    return json_pack("{s:s, s:s, s:I, s:o*, s:s}", "output", h->output, "target",
+                     h->target, "num_classes", (json_int_t)h->num_classes,
+                     "ignore_index", ignore, "loss", amg_loss_name(h->loss));
+}
+
 static json_t *make_shard(const void *item)
 {
     const amg_shard *s = item;
@@ -96,7 +106,7 @@ static json_t *make_list(const void *items, int count, size_t item_size,
 static json_t *make_split(const amg_manifest *m, const amg_split *s)
 {
     json_t *(*make)(const void *) =
-        m->task == AMG_TASK_RECONSTRUCTION ? make_bare_shard : make_shard;
+        amg_task_has_targets(m->task) ? make_shard : make_bare_shard;
     return json_pack("{s:I, s:o}", "num_samples", (json_int_t)s->num_samples, "shards",
                      make_list(s->shards, s->num_shards, sizeof *s->shards, make));
 }
@@ -106,14 +116,15 @@ static json_t *make_heads(const amg_manifest *m)
     static json_t *(*const make[])(const void *) = {
         [AMG_TASK_CLASSIFICATION] = make_class_head,
         [AMG_TASK_REGRESSION] = make_number_head,
-        [AMG_TASK_RECONSTRUCTION] = make_input_head};
+        [AMG_TASK_RECONSTRUCTION] = make_input_head,
+        [AMG_TASK_LANGUAGE_MODEL] = make_token_head};
     return make_list(m->heads, m->num_heads, sizeof *m->heads, make[m->task]);
 }
 
 static json_t *make_root(const amg_manifest *m)
 {
     json_t *files = make_list(m->files, m->num_files, sizeof *m->files, make_file);
-    if (m->task == AMG_TASK_RECONSTRUCTION)
+    if (!amg_task_has_targets(m->task))
         return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "version", m->version,
                          "task", amg_task_name(m->task), "input", make_input(m),
                          "heads", make_heads(m), "train", make_split(m, &m->train),

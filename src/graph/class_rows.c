@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "graph/row_order.h"
+
 static const amg_node *producer_of(const amg_graph *g, int value)
 {
     int node = value < 0 ? -1 : g->values[value].producer;
@@ -28,18 +30,37 @@ static bool is_own_param(const amg_graph *g, int value)
            num_uses(g, value) == 1;
 }
 
+/* Lookups of the parameter's rows by an index that is computed. */
+static int num_lookups(const amg_graph *g, int value)
+{
+    int lookups = 0;
+    for (int n = 0; n < g->num_nodes; n++) {
+        const amg_node *node = &g->nodes[n];
+        lookups += node->op == AMG_OP_GATHER && node->inputs[0] == value &&
+                   amg_attr_int(node, "axis", 0) == 0 &&
+                   g->values[node->inputs[1]].kind != AMG_VALUE_PARAM;
+    }
+    return lookups;
+}
+
 /* The weight of a matrix product whose result only the head itself reads. */
 static bool add_weight(const amg_graph *g, const amg_node *product, amg_class_rows *out)
 {
-    int weight = product->inputs[1];
-    bool trans = product->op == AMG_OP_GEMM && amg_attr_int(product, "transB", 0) != 0;
     if (product->op != AMG_OP_GEMM && product->op != AMG_OP_MAT_MUL) return false;
-    if (!is_own_param(g, weight) || g->values[weight].rank != 2) return false;
+    const int weight = product->inputs[1];
+    const bool trans =
+        product->op == AMG_OP_GEMM && amg_attr_int(product, "transB", 0) != 0;
+    if (g->values[weight].kind != AMG_VALUE_PARAM || g->values[weight].rank != 2)
+        return false;
+    const int lookups = num_lookups(g, weight);
+    if (num_uses(g, weight) != 1 + lookups) return false;
     out->params[0] = weight;
     out->axis[0] = trans ? 0 : 1;
+    out->tied = lookups > 0;
     out->num_classes = g->values[weight].dims[out->axis[0]];
     out->num_params = 1;
-    return out->num_classes > 0;
+    /* What a lookup reads are rows: they must be the classes. */
+    return out->num_classes > 0 && (!out->tied || trans);
 }
 
 /* The bias: one number a class along its last dim, any other dims 1. */
@@ -69,13 +90,29 @@ static bool find_sum(const amg_graph *g, const amg_node *add, amg_class_rows *ou
     return false;
 }
 
+/* The layer that gives the logits: their producer, or what it reshapes [rows, classes]
+ * to [batch, positions, classes]. NULL: neither. */
+static const amg_node *find_head(const amg_graph *g, int logits)
+{
+    const amg_value *out = &g->values[logits];
+    const amg_node *head = producer_of(g, logits);
+    if (!head || num_uses(g, logits) != 0) return NULL;
+    if (out->rank == 2) return head;
+    if (out->rank != 3 || head->op != AMG_OP_RESHAPE) return NULL;
+    const amg_value *rows = &g->values[head->inputs[0]];
+    if (rows->rank != 2 || rows->dims[1] != out->dims[2] ||
+        num_uses(g, head->inputs[0]) != 1)
+        return NULL;
+    return producer_of(g, head->inputs[0]);
+}
+
 bool amg_class_rows_find(const amg_graph *g, int output_index, amg_class_rows *out)
 {
-    int logits = g->outputs[output_index];
-    const amg_node *head = producer_of(g, logits);
+    const int logits = g->outputs[output_index];
+    const amg_node *head = find_head(g, logits);
     amg_class_rows rows = {0};
     bool found;
-    if (!head || g->values[logits].rank != 2 || num_uses(g, logits) != 0) return false;
+    if (!head) return false;
     if (head->op == AMG_OP_ADD) {
         found = find_sum(g, head, &rows);
     } else {
@@ -83,17 +120,10 @@ bool amg_class_rows_find(const amg_graph *g, int output_index, amg_class_rows *o
         if (found && head->num_inputs > 2 && head->inputs[2] != AMG_NO_VALUE)
             found = add_bias(g, head->inputs[2], &rows);
     }
-    if (found) *out = rows;
-    return found;
-}
-
-/* A tensor as [outer, n, inner] around an axis; inner in bytes. */
-static void split_at(const amg_tensor *t, int axis, int64_t *outer, size_t *inner)
-{
-    *outer = 1;
-    *inner = amg_dtype_size(t->dtype);
-    for (int i = 0; i < axis; i++) *outer *= t->dims[i];
-    for (int i = axis + 1; i < t->rank; i++) *inner *= (size_t)t->dims[i];
+    const amg_value *v = &g->values[logits];
+    if (!found || rows.num_classes != v->dims[v->rank - 1]) return false;
+    *out = rows;
+    return true;
 }
 
 void amg_class_rows_permute(const amg_tensor *in, int axis, const int32_t *map,
@@ -101,7 +131,7 @@ void amg_class_rows_permute(const amg_tensor *in, int axis, const int32_t *map,
 {
     int64_t outer, n = in->dims[axis];
     size_t inner;
-    split_at(in, axis, &outer, &inner);
+    amg_row_split(in, axis, &outer, &inner);
     const char *from = in->data;
     char *to = out->data;
     for (int64_t o = 0; o < outer; o++)
@@ -110,59 +140,9 @@ void amg_class_rows_permute(const amg_tensor *in, int axis, const int32_t *map,
                    from + (size_t)(o * n + c) * inner, inner);
 }
 
-/* Bytewise order of rows a and b: the weight's bytes first, then the bias's. */
-static int compare_rows(const amg_class_rows *rows, const amg_tensor *const data[2],
-                        int32_t a, int32_t b)
-{
-    for (int p = 0; p < rows->num_params; p++) {
-        int64_t outer;
-        size_t inner;
-        split_at(data[p], rows->axis[p], &outer, &inner);
-        const char *bytes = data[p]->data;
-        for (int64_t o = 0; o < outer; o++) {
-            const char *block = bytes + (size_t)(o * rows->num_classes) * inner;
-            int order =
-                memcmp(block + (size_t)a * inner, block + (size_t)b * inner, inner);
-            if (order) return order;
-        }
-    }
-    return 0;
-}
-
-/* Moves order[root] down until both children are smaller (a heap with the largest on
- * top). */
-static void sift_down(const amg_class_rows *rows, const amg_tensor *const data[2],
-                      int32_t *order, int64_t root, int64_t count)
-{
-    for (int64_t child; (child = 2 * root + 1) < count; root = child) {
-        if (child + 1 < count &&
-            compare_rows(rows, data, order[child], order[child + 1]) < 0)
-            child++;
-        if (compare_rows(rows, data, order[root], order[child]) >= 0) return;
-        int32_t held = order[root];
-        order[root] = order[child];
-        order[child] = held;
-    }
-}
-
 bool amg_class_rows_canonical(const amg_class_rows *rows,
                               const amg_tensor *const data[2], int32_t *order)
 {
-    /* Heap sort: in place, n log n for any input, and rows are all distinct when the
-     * result counts, so that stability does not matter. */
-    int64_t n = rows->num_classes;
-    for (int64_t c = 0; c < n; c++) order[c] = (int32_t)c;
-    for (int64_t root = n / 2; root-- > 0;) sift_down(rows, data, order, root, n);
-    for (int64_t last = n - 1; last > 0; last--) {
-        int32_t held = order[0];
-        order[0] = order[last];
-        order[last] = held;
-        sift_down(rows, data, order, 0, last);
-    }
-    for (int64_t r = 1; r < n; r++)
-        if (compare_rows(rows, data, order[r - 1], order[r]) == 0) {
-            for (int64_t c = 0; c < n; c++) order[c] = (int32_t)c;
-            return false;
-        }
-    return true;
+    return amg_row_order_canonical(rows->num_params, data, rows->axis,
+                                   rows->num_classes, order);
 }

@@ -11,11 +11,15 @@ typedef struct {
     int params[2];  /* value ids */
     int axis[2];    /* which dim of the parameter counts classes */
     int64_t num_classes;
+    bool
+        tied; /* params[0] is an embedding table, too: its rows may move only where it
+                 is one of the sub-network's token rows, and tokens move with classes */
 } amg_class_rows;
 
 /* Looks at output output_index: Gemm, or MatMul, or MatMul then Add, with a 2-d weight
- * that nothing else uses, giving [batch, classes]. false: the head has another form and
- * its classes must not be permuted. */
+ * that nothing else uses (but a Gather along axis 0: tied to an embedding table),
+ * giving [batch, classes], or a Reshape of that to [batch, positions, classes]. false:
+ * the head has another form and its classes must not be permuted. */
 bool amg_class_rows_find(const amg_graph *g, int output_index, amg_class_rows *out);
 
 /* out's slice map[c] along axis = in's slice c. Same shape, any dtype, not in place. */

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 
 #include "base/parallel.h"
 
@@ -56,6 +57,12 @@ static void fill_normal(float *data, int64_t count, double std, amg_rng *rng)
     }
 }
 
+static bool is_uniform(amg_init_kind kind)
+{
+    return kind == AMG_INIT_UNIFORM_FAN_IN || kind == AMG_INIT_XAVIER_UNIFORM ||
+           kind == AMG_INIT_UNIFORM;
+}
+
 /* chunks [begin, end) of a random law */
 static void fill_chunks(void *context, int64_t begin, int64_t end)
 {
@@ -64,7 +71,7 @@ static void fill_chunks(void *context, int64_t begin, int64_t end)
         amg_rng rng = amg_rng_init(job->seed, (uint64_t)chunk);
         float *data = job->data + chunk * CHUNK;
         int64_t count = min_i64(CHUNK, job->count - chunk * CHUNK);
-        if (job->kind == AMG_INIT_UNIFORM_FAN_IN)
+        if (is_uniform(job->kind))
             fill_uniform(data, count, (float)job->scale, &rng);
         else
             fill_normal(data, count, job->scale, &rng);
@@ -81,6 +88,9 @@ static double law_scale(const amg_init_law *law)
     case AMG_INIT_HE_FAN_IN: return sqrt(2 / (double)law->fan_in);
     case AMG_INIT_HE_FAN_OUT: return sqrt(2 / (double)law->fan_out);
     case AMG_INIT_NORMAL_001: return 0.01;
+    case AMG_INIT_XAVIER_UNIFORM: return sqrt(6 / (double)(law->fan_in + law->fan_out));
+    case AMG_INIT_UNIFORM:
+    case AMG_INIT_NORMAL: return law->scale;
     }
     return 0;
 }
@@ -90,7 +100,9 @@ amg_init_law amg_init_law_of(amg_init_kind kind, int rank, const int64_t *weight
     assert(rank >= 2);
     int64_t area = 1;
     for (int i = 2; i < rank; i++) area *= weight_dims[i];
-    return (amg_init_law){kind, weight_dims[1] * area, weight_dims[0] * area};
+    return (amg_init_law){.kind = kind,
+                          .fan_in = weight_dims[1] * area,
+                          .fan_out = weight_dims[0] * area};
 }
 
 void amg_init_fill(const amg_init_law *law, amg_tensor *t, amg_rng *rng)

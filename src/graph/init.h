@@ -15,13 +15,18 @@ typedef enum {
                               */
     AMG_INIT_HE_FAN_IN,      /* N(0, 2/fan_in): kaiming_normal_ */
     AMG_INIT_HE_FAN_OUT,     /* N(0, 2/fan_out): kaiming_normal_(mode="fan_out") */
-    AMG_INIT_NORMAL_001      /* N(0, 0.01^2): torchvision's classifiers */
+    AMG_INIT_NORMAL_001,     /* N(0, 0.01^2): torchvision's classifiers */
+    AMG_INIT_XAVIER_UNIFORM, /* U(-b, b), b = sqrt(6/(fan_in + fan_out)):
+                                xavier_uniform_ */
+    AMG_INIT_UNIFORM,        /* U(-scale, scale) */
+    AMG_INIT_NORMAL          /* N(0, scale^2); 1: the default of Embedding */
 } amg_init_kind;
 
-/* A law with the fans its scale depends on. A bias has its weight's fans. */
+/* A law with the fans or the scale it depends on. A bias has its weight's fans. */
 typedef struct {
     amg_init_kind kind;
     int64_t fan_in, fan_out;
+    double scale;
 } amg_init_law;
 
 /* The law of a weight [out, in/groups, kernel...] with PyTorch's fans: fan_in = dims[1]

@@ -55,7 +55,8 @@
       "slope a parameter: one, or one a channel")                                      \
     X(GATHER, "Gather", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F,                               \
       "constant index; rows of a parameter by any index")                              \
-    X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F, "uint8 or float32 to float32")               \
+    X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F,                                              \
+      "of data and comparisons, to float32 or int64")                                  \
     X(SHAPE, "Shape", 1, 1, 1, 1, AMG_OP_F, "folded")                                  \
     X(SLICE, "Slice", 3, 5, 1, 1, AMG_OP_D | AMG_OP_F, "constant bounds and steps")    \
     X(SQUEEZE, "Squeeze", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")            \
@@ -65,7 +66,7 @@
     X(CONSTANT_OF_SHAPE, "ConstantOfShape", 1, 1, 1, 1, AMG_OP_F, "folded")            \
     X(RANGE, "Range", 3, 3, 1, 1, AMG_OP_F, "folded")                                  \
     X(WHERE, "Where", 3, 3, 1, 1, AMG_OP_F, "folded")                                  \
-    X(EQUAL, "Equal", 2, 2, 1, 1, AMG_OP_F, "folded")                                  \
+    X(EQUAL, "Equal", 2, 2, 1, 1, AMG_OP_F, "integers and a constant number")          \
     X(MOD, "Mod", 2, 2, 1, 1, AMG_OP_F, "folded")                                      \
     X(TRILU, "Trilu", 1, 2, 1, 1, AMG_OP_F, "folded")                                  \
     X(EXPAND, "Expand", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant shape")             \

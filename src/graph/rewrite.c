@@ -48,22 +48,43 @@ static void free_name(const prefix *p, const char *word, char *name, size_t size
     }
 }
 
+/* A constant of shape dims, named after word and its place. */
+static int constant(const prefix *p, const char *word, const char *place,
+                    amg_dtype dtype, int rank, const int64_t *dims, const void *values)
+{
+    char name[128], constant_word[64];
+    amg_tensor t = {.dtype = dtype, .rank = rank};
+    size_t count = 1;
+    for (int i = 0; i < rank; i++) count *= (size_t)(t.dims[i] = dims[i]);
+    t.size_bytes = count * amg_dtype_size(dtype);
+    snprintf(constant_word, sizeof constant_word, "%s_%s", word, place);
+    free_name(p, constant_word, name, sizeof name);
+    const int value = amg_builder_param(p->b, name, &t);
+    amg_tensor *data = amg_builder_data(p->b, value);
+    if (data) memcpy(data->data, values, t.size_bytes);
+    return value;
+}
+
 /* op(x, constant), named after word; constant f32 of shape dims. */
 static int apply(const prefix *p, amg_op op, const char *word, int x, int rank,
                  const int64_t *dims, const float *values)
 {
-    char name[128], constant_name[160], constant_word[64];
-    amg_tensor t = {.dtype = AMG_F32, .rank = rank};
-    int64_t count = 1;
-    for (int i = 0; i < rank; i++) count *= t.dims[i] = dims[i];
-    t.size_bytes = (size_t)count * sizeof *values;
-    snprintf(constant_word, sizeof constant_word, "%s_value", word);
-    free_name(p, constant_word, constant_name, sizeof constant_name);
+    char name[128];
+    const int operand = constant(p, word, "value", AMG_F32, rank, dims, values);
     free_name(p, word, name, sizeof name);
-    int constant = amg_builder_param(p->b, constant_name, &t);
-    amg_tensor *data = amg_builder_data(p->b, constant);
-    if (data) memcpy(data->data, values, t.size_bytes);
-    return amg_builder_node(p->b, op, name, (int[]){x, constant}, 2, NULL, 0, name);
+    return amg_builder_node(p->b, op, name, (int[]){x, operand}, 2, NULL, 0, name);
+}
+
+/* x[:, begin:end] */
+static int slice(const prefix *p, const char *word, int x, int64_t begin, int64_t end)
+{
+    char name[128];
+    const int inputs[] = {
+        x, constant(p, word, "begin", AMG_I64, 1, &(int64_t){1}, &begin),
+        constant(p, word, "end", AMG_I64, 1, &(int64_t){1}, &end),
+        constant(p, word, "axis", AMG_I64, 1, &(int64_t){1}, &(int64_t){1})};
+    free_name(p, word, name, sizeof name);
+    return amg_builder_node(p->b, AMG_OP_SLICE, name, inputs, 4, NULL, 0, name);
 }
 
 static int add_preprocess(const prefix *p, const amg_preprocess *pre, int x, int rank,
@@ -84,6 +105,36 @@ static int add_preprocess(const prefix *p, const amg_preprocess *pre, int x, int
         x = apply(p, AMG_OP_DIV, "std", x, rank, dims, pre->std);
     }
     return x;
+}
+
+/* Of windows of L+1 tokens the first L. The model gets all but the first of them from
+ * the next tokens, which would otherwise lead to no output:
+ *
+ *     window -- [1, L+1) --> next -- [0, L-1) --+
+ *        `----- [0, 1) -------------------------+--> Concat */
+static int split_windows(const prefix *p, int window, int64_t num_tokens)
+{
+    char name[128];
+    const int next = slice(p, "next", window, 1, num_tokens + 1);
+    const int first = slice(p, "first", window, 0, 1);
+    const int inputs[] = {first, slice(p, "rest", next, 0, num_tokens - 1)};
+    const amg_attr axis = amg_int("axis", 1);
+    free_name(p, "tokens", name, sizeof name);
+    return amg_builder_node(p->b, AMG_OP_CONCAT, name, inputs, 2, &axis, 1, name);
+}
+
+static amg_status check_windows(const amg_value *input, const amg_preprocess *p,
+                                amg_error *err)
+{
+    if (input->dtype == AMG_I64 && input->rank == 2 && input->dims[1] >= 2 &&
+        input->dims[1] < INT32_MAX && p->data_dtype == AMG_I32)
+        return AMG_OK;
+    char text[AMG_SHAPE_TEXT];
+    return amg_fail(err, AMG_MISMATCH, -1, input->name,
+                    "a language model takes I64[batch, 2 tokens or more] and data of "
+                    "I32, found %s and %s",
+                    amg_shape_text(input->dtype, input->rank, input->dims, text),
+                    amg_dtype_name(p->data_dtype));
 }
 
 static amg_status check_preprocess(const amg_value *input, const amg_preprocess *p,
@@ -130,14 +181,20 @@ amg_status amg_graph_with_preprocess(const amg_graph *g, const amg_preprocess *p
                         "has %d inputs, expected one", g->num_inputs);
     const amg_value *input = &g->values[g->inputs[0]];
     amg_status s = check_preprocess(input, p, err);
+    if (!s && p->windows) s = check_windows(input, p, err);
     if (s) return s;
 
     amg_builder *b;
     int *map;
     s = start(g, &b, &map, err);
     if (s) goto done;
-    int x = amg_builder_input(b, input->name, p->data_dtype, input->rank, input->dims);
-    x = add_preprocess(&(prefix){.b = b, .g = g}, p, x, input->rank, input->dtype);
+    const prefix before = {.b = b, .g = g};
+    int64_t dims[AMG_MAX_RANK];
+    memcpy(dims, input->dims, sizeof dims);
+    if (p->windows) dims[1]++;
+    int x = amg_builder_input(b, input->name, p->data_dtype, input->rank, dims);
+    x = add_preprocess(&before, p, x, input->rank, input->dtype);
+    if (p->windows) x = split_windows(&before, x, input->dims[1]);
     map[g->inputs[0]] = x;
     amg_builder_copy_view(b, g, map, NULL, NULL);
     s = finish(b, g, map, out, err);
@@ -151,6 +208,11 @@ int amg_graph_preprocessed(const amg_graph *fed, const amg_graph *g)
 {
     const int num_added = fed->num_nodes - g->num_nodes; /* they come first */
     return num_added ? fed->nodes[num_added - 1].outputs[0] : fed->inputs[0];
+}
+
+int amg_graph_next_tokens(const amg_graph *fed)
+{
+    return fed->nodes[1].outputs[0]; /* behind the Cast */
 }
 
 /* ---- weights ---- */

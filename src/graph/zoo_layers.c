@@ -18,9 +18,8 @@ static const char *full_name(const amg_zoo_net *net, const char *name,
     return out;
 }
 
-/* Adds the next state_dict entry, NAME SUFFIX, and draws it by law. */
-static int add_param(amg_zoo_net *net, const char *name, const char *suffix,
-                     amg_init_law law, int rank, const int64_t *dims)
+int amg_zoo_param(amg_zoo_net *net, const char *name, const char *suffix,
+                  amg_init_law law, int rank, const int64_t *dims)
 {
     char text[AMG_ZOO_NAME];
     amg_tensor shape = {.dtype = AMG_F32, .rank = rank};
@@ -33,25 +32,46 @@ static int add_param(amg_zoo_net *net, const char *name, const char *suffix,
     return param;
 }
 
-/* A scalar that no training changes; not part of the state_dict. */
+int amg_zoo_constant(amg_zoo_net *net, const char *name, const char *suffix,
+                     const amg_tensor *t)
+{
+    char text[AMG_ZOO_NAME];
+    return amg_builder_param(net->builder, full_name(net, name, suffix, text), t);
+}
+
+/* A number. */
 static int add_constant(amg_zoo_net *net, const char *name, const char *suffix,
                         float value)
 {
-    char text[AMG_ZOO_NAME];
     amg_tensor t = {.dtype = AMG_F32, .data = &value, .size_bytes = sizeof value};
-    return amg_builder_param(net->builder, full_name(net, name, suffix, text), &t);
+    return amg_zoo_constant(net, name, suffix, &t);
+}
+
+int amg_zoo_node(amg_zoo_net *net, amg_op op, const char *name, const int *inputs,
+                 int num_inputs, const amg_attr *attrs, int num_attrs,
+                 const char *output)
+{
+    char text[AMG_ZOO_NAME];
+    return amg_builder_node(net->builder, op, full_name(net, name, "", text), inputs,
+                            num_inputs, attrs, num_attrs, output);
 }
 
 static int add_node(amg_zoo_net *net, amg_op op, const char *name, const int *inputs,
                     int num_inputs, const amg_attr *attrs, int num_attrs)
 {
-    char text[AMG_ZOO_NAME];
-    return amg_builder_node(net->builder, op, full_name(net, name, "", text), inputs,
-                            num_inputs, attrs, num_attrs, NULL);
+    return amg_zoo_node(net, op, name, inputs, num_inputs, attrs, num_attrs, NULL);
 }
 
-/* Dim of x, 1 after an error: then nothing is built from it. */
-static int64_t dim_of(const amg_zoo_net *net, int x, int axis)
+void amg_zoo_split(amg_zoo_net *net, const char *name, int x, int64_t axis, int count,
+                   int *out)
+{
+    char text[AMG_ZOO_NAME];
+    amg_builder_node_multi(net->builder, AMG_OP_SPLIT, full_name(net, name, "", text),
+                           &x, 1, (amg_attr[]){amg_int("axis", axis)}, 1, NULL, count,
+                           out);
+}
+
+int64_t amg_zoo_dim(const amg_zoo_net *net, int x, int axis)
 {
     const amg_value *value = amg_builder_value(net->builder, x);
     return value && axis < value->rank ? value->dims[axis] : 1;
@@ -75,12 +95,12 @@ int amg_zoo_conv(amg_zoo_net *net, const char *name, int x, amg_zoo_conv_shape s
     int64_t groups = shape.groups ? shape.groups : 1;
     int64_t stride = shape.stride ? shape.stride : 1;
     int64_t k = shape.kernel;
-    int64_t dims[4] = {shape.out, dim_of(net, x, 1) / groups, k, k};
+    int64_t dims[4] = {shape.out, amg_zoo_dim(net, x, 1) / groups, k, k};
     amg_init_law law = amg_init_law_of(net->laws.conv_weight, 4, dims);
-    int inputs[3] = {x, add_param(net, name, ".weight", law, 4, dims)};
+    int inputs[3] = {x, amg_zoo_param(net, name, ".weight", law, 4, dims)};
     if (shape.bias) {
         law.kind = net->laws.conv_bias;
-        inputs[2] = add_param(net, name, ".bias", law, 1, dims);
+        inputs[2] = amg_zoo_param(net, name, ".bias", law, 1, dims);
     }
     int64_t pads[4] = {shape.pad, shape.pad, shape.pad, shape.pad};
     amg_attr attrs[] = {
@@ -93,12 +113,12 @@ int amg_zoo_conv(amg_zoo_net *net, const char *name, int x, amg_zoo_conv_shape s
 int amg_zoo_batch_norm(amg_zoo_net *net, const char *name, int x)
 {
     const amg_init_law zero = {.kind = AMG_INIT_ZERO}, one = {.kind = AMG_INIT_ONE};
-    int64_t channels = dim_of(net, x, 1);
+    int64_t channels = amg_zoo_dim(net, x, 1);
     int inputs[5] = {x};
-    inputs[1] = add_param(net, name, ".weight", one, 1, &channels);
-    inputs[2] = add_param(net, name, ".bias", zero, 1, &channels);
-    inputs[3] = add_param(net, name, ".running_mean", zero, 1, &channels);
-    inputs[4] = add_param(net, name, ".running_var", one, 1, &channels);
+    inputs[1] = amg_zoo_param(net, name, ".weight", one, 1, &channels);
+    inputs[2] = amg_zoo_param(net, name, ".bias", zero, 1, &channels);
+    inputs[3] = amg_zoo_param(net, name, ".running_mean", zero, 1, &channels);
+    inputs[4] = amg_zoo_param(net, name, ".running_var", one, 1, &channels);
     /* ONNX's momentum is the share kept, PyTorch's 0.1 the share replaced. */
     amg_attr attrs[] = {amg_flt("epsilon", 1e-5f), amg_flt("momentum", 0.9f)};
     return add_node(net, AMG_OP_BATCH_NORM, name, inputs, 5, attrs, 2);
@@ -163,17 +183,29 @@ int amg_zoo_concat(amg_zoo_net *net, const char *name, const int *x, int count)
 }
 
 /* output: the value's name, NULL for any. */
+static int gemm(amg_zoo_net *net, const char *name, int x, int weight, int bias,
+                const char *output)
+{
+    return amg_zoo_node(net, AMG_OP_GEMM, name, (int[]){x, weight, bias},
+                        bias == AMG_NO_VALUE ? 2 : 3,
+                        (amg_attr[]){amg_int("transB", 1)}, 1, output);
+}
+
+int amg_zoo_gemm(amg_zoo_net *net, const char *name, int x, int weight, int bias)
+{
+    return gemm(net, name, x, weight, bias, NULL);
+}
+
 static int linear(amg_zoo_net *net, const char *name, int x, int64_t out,
                   const char *output)
 {
-    char text[AMG_ZOO_NAME];
-    int64_t dims[2] = {out, dim_of(net, x, 1)};
+    int64_t dims[2] = {out, amg_zoo_dim(net, x, 1)};
     amg_init_law law = amg_init_law_of(net->laws.linear_weight, 2, dims);
-    int inputs[3] = {x, add_param(net, name, ".weight", law, 2, dims)};
+    law.scale = net->laws.linear_scale;
+    int weight = amg_zoo_param(net, name, ".weight", law, 2, dims);
     law.kind = net->laws.linear_bias;
-    inputs[2] = add_param(net, name, ".bias", law, 1, dims);
-    return amg_builder_node(net->builder, AMG_OP_GEMM, full_name(net, name, "", text),
-                            inputs, 3, (amg_attr[]){amg_int("transB", 1)}, 1, output);
+    int bias = amg_zoo_param(net, name, ".bias", law, 1, dims);
+    return gemm(net, name, x, weight, bias, output);
 }
 
 int amg_zoo_linear(amg_zoo_net *net, const char *name, int x, int64_t out)

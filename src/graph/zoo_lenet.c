@@ -5,8 +5,10 @@
 
 int amg_zoo_lenet(amg_zoo_net *net, int x)
 {
-    net->laws = (amg_zoo_laws){AMG_INIT_UNIFORM_FAN_IN, AMG_INIT_UNIFORM_FAN_IN,
-                               AMG_INIT_UNIFORM_FAN_IN, AMG_INIT_UNIFORM_FAN_IN};
+    net->laws = (amg_zoo_laws){.conv_weight = AMG_INIT_UNIFORM_FAN_IN,
+                               .conv_bias = AMG_INIT_UNIFORM_FAN_IN,
+                               .linear_weight = AMG_INIT_UNIFORM_FAN_IN,
+                               .linear_bias = AMG_INIT_UNIFORM_FAN_IN};
     amg_zoo_conv_shape conv1 = {.out = 6, .kernel = 5, .bias = true};
     amg_zoo_conv_shape conv2 = {.out = 16, .kernel = 5, .bias = true};
     conv1.pad = net->min_side < 32 ? 2 : 0;

@@ -62,8 +62,10 @@ static int pool(amg_zoo_net *net, int x)
 
 static int vgg16(amg_zoo_net *net, int x, bool batch_norm)
 {
-    net->laws = (amg_zoo_laws){AMG_INIT_HE_FAN_OUT, AMG_INIT_ZERO, AMG_INIT_NORMAL_001,
-                               AMG_INIT_ZERO};
+    net->laws = (amg_zoo_laws){.conv_weight = AMG_INIT_HE_FAN_OUT,
+                               .conv_bias = AMG_INIT_ZERO,
+                               .linear_weight = AMG_INIT_NORMAL_001,
+                               .linear_bias = AMG_INIT_ZERO};
     x = pool(net, features(net, x, batch_norm));
     return classifier(net, amg_zoo_flatten(net, x));
 }

@@ -32,7 +32,8 @@ void amg_secret_free(amg_secret *s);
     X(NOISE, 7, "values of noise positions; index = hash of the sample")               \
     X(DECOY_ARCH, 8, "architecture walks; index = 0 centre, 1.. decoys")               \
     X(DECOY_INIT, 9, "initial weights of decoys; index = sub-network")                 \
-    X(SAMPLE_HASH, 10, "hash of a sample's bytes")
+    X(SAMPLE_HASH, 10, "hash of a sample's bytes")                                     \
+    X(TOKENS, 11, "permutation of the vocabulary; index = sub-network")
 
 #define AMG_PURPOSE_ENUM(name, value, text) AMG_PURPOSE_##name = value,
 typedef enum { AMG_PURPOSE_LIST(AMG_PURPOSE_ENUM) } amg_purpose;

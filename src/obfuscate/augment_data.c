@@ -33,7 +33,8 @@ typedef struct {
     void **streams;            /* [num_subnets], by slot: [chunk][num_values] or NULL */
     const int64_t **rows;      /* [num_subnets]: a decoy's pool rows; NULL: original */
     void *out;                 /* [chunk][num_positions] */
-    size_t target_bytes;       /* of one sample; 0 in reconstruction */
+    int64_t vocab;             /* tokens are below it; 0: not checked */
+    size_t target_bytes;       /* of one sample; 0 in tasks without targets */
     uint8_t *targets;          /* [chunk][target_bytes], of one stream */
     uint8_t *columns;          /* [chunk][num_subnets][target_bytes] */
     _Atomic bool no_keystream; /* a worker found no locked memory */
@@ -54,7 +55,7 @@ static amg_status check_targets(const amg_manifest *m, const amg_dataset *ds,
 {
     const amg_dataset_info *info = amg_dataset_get_info(ds);
     char found[AMG_SHAPE_TEXT], expected[AMG_SHAPE_TEXT];
-    if (m->task == AMG_TASK_RECONSTRUCTION ||
+    if (!amg_task_has_targets(m->task) ||
         (info->target_dtype == m->target_dtype && info->target_rank == m->target_rank &&
          memcmp(info->target_dims, m->target_dims,
                 (size_t)m->target_rank * sizeof *m->target_dims) == 0))
@@ -140,6 +141,48 @@ static amg_status fill_column(augmenter *a, int slot, const amg_dataset *ds,
     return st;
 }
 
+/* Samples begin .. end-1 of one stream, whose tokens get the slot's numbers. */
+typedef struct {
+    const augmenter *a;
+    const amg_subnet_plan *net;
+    int32_t *x;
+    _Atomic int64_t bad; /* first value that is no token */
+} token_mapping;
+
+static void map_range(void *context, int64_t begin, int64_t end)
+{
+    token_mapping *m = context;
+    const int32_t *map = m->net->token_map;
+    const int64_t vocab = m->a->vocab, n = m->a->plan->num_values;
+    for (int64_t i = begin * n; i < end * n; i++) {
+        const int32_t token = m->x[i];
+        if (token < 0 || token >= vocab) {
+            int64_t seen = atomic_load(&m->bad);
+            while (i < seen && !atomic_compare_exchange_weak(&m->bad, &seen, i)) {
+            }
+            return;
+        }
+        if (map) m->x[i] = map[token];
+    }
+}
+
+/* Checks and renumbers num samples of tokens in the slot's stream. */
+static amg_status map_tokens(augmenter *a, int slot, const amg_dataset *ds,
+                             const int64_t *rows, int64_t first, int64_t num,
+                             amg_error *err)
+{
+    token_mapping m = {a, &a->plan->subnets[slot], a->streams[slot], INT64_MAX};
+    if (a->vocab == 0 || a->plan->shape.dtype != AMG_I32) return AMG_OK;
+    amg_parallel_for(num, 16, map_range, &m);
+    const int64_t bad = atomic_load(&m.bad);
+    if (bad == INT64_MAX) return AMG_OK;
+    const int64_t i = bad / a->plan->num_values;
+    return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
+                    "sample %" PRId64 " has token %" PRId32
+                    ", expected one of a vocabulary of %" PRId64,
+                    rows ? rows[i] : first + i, m.x[bad], a->vocab);
+}
+
 /* Reads what each slot shows of samples first .. first+num-1 and fills the columns. In
  * paper mode decoys have no samples of their own: they train on the original's targets,
  * as in the paper, each under its own class map. */
@@ -149,6 +192,7 @@ static amg_status read_streams(augmenter *a, int64_t first, int64_t num, amg_err
     const int original = a->plan->original;
     amg_status st = amg_samples_read(o->data, NULL, first, num, a->streams[original],
                                      a->targets, err);
+    if (st == AMG_OK) st = map_tokens(a, original, o->data, NULL, first, num, err);
     if (st == AMG_OK) st = fill_column(a, original, o->data, NULL, first, num, err);
     for (int s = 0; st == AMG_OK && s < a->plan->num_subnets; s++) {
         if (s == original) continue;
@@ -158,14 +202,17 @@ static amg_status read_streams(augmenter *a, int64_t first, int64_t num, amg_err
         }
         const int64_t *rows = a->rows[s] + first;
         st = amg_samples_read(o->covers, rows, 0, num, a->streams[s], a->targets, err);
+        if (st == AMG_OK) st = map_tokens(a, s, o->covers, rows, 0, num, err);
         if (st == AMG_OK) st = fill_column(a, s, o->covers, rows, first, num, err);
     }
     return st;
 }
 
-/* Fills samples begin .. end-1 of out with noise, each from its own stream. */
+/* Fills samples begin .. end-1 of out with noise, each from its own stream. Noise of
+ * tokens is numbered as the original's: it is drawn like them. */
 static void noise_range(augmenter *a, int64_t begin, int64_t end)
 {
+    const int32_t *map = a->plan->subnets[a->plan->original].token_map;
     const size_t sample_bytes = (size_t)a->plan->num_values * a->elem;
     const size_t out_bytes = (size_t)a->plan->num_positions * a->elem;
     const uint8_t *x = a->streams[a->plan->original];
@@ -180,8 +227,10 @@ static void noise_range(augmenter *a, int64_t begin, int64_t end)
         amg_secret_hash(a->o->secret, x + (size_t)i * sample_bytes, sample_bytes, hash);
         for (int b = 0; b < 8; b++) index |= (uint64_t)hash[b] << 8 * b;
         amg_keystream_seek(ks, index);
-        amg_noise_fill(a->o->noise, ks, a->plan->num_positions,
-                       (uint8_t *)a->out + (size_t)i * out_bytes);
+        void *out = (uint8_t *)a->out + (size_t)i * out_bytes;
+        amg_noise_fill(a->o->noise, ks, a->plan->num_positions, out);
+        for (int64_t j = 0; map && j < a->plan->num_positions; j++)
+            ((int32_t *)out)[j] = map[((int32_t *)out)[j]];
     }
     amg_keystream_free(ks);
 }
@@ -405,7 +454,8 @@ amg_status amg_augment_data(const amg_augment_options *o, const char *job_dir,
     augmenter a = {.o = o, .plan = o->plan, .m = m, .job_dir = job_dir};
     a.elem = amg_dtype_size(o->plan->shape.dtype);
     a.total = amg_dataset_get_info(o->data)->num_samples;
-    if (m->task != AMG_TASK_RECONSTRUCTION)
+    a.vocab = o->plan->shape.vocab ? o->plan->shape.vocab : o->vocab;
+    if (amg_task_has_targets(m->task))
         a.target_bytes = amg_dataset_get_info(o->data)->target_bytes;
     const size_t row = (size_t)o->plan->num_positions * a.elem;
     const size_t want = o->shard_bytes ? o->shard_bytes : SHARD_BYTES;

@@ -25,18 +25,20 @@ typedef struct {
     const amg_dataset *covers;
     const int64_t *cover_rows;
     const amg_noise_law *noise; /* paper mode: fitted to the training split */
+    int64_t vocab; /* samples are tokens below this, also where they keep their numbers;
+                      0: not checked (the plan's own vocab always is) */
     const char *split;  /* "train" or "val": file names data/SPLIT-x-00000.npy */
     size_t shard_bytes; /* 0: 64 MiB */
 } amg_augment_options;
 
 /* Writes the shards into JOB_DIR/data (made if missing) and describes them in *split
  * (strings in m->arena). m's task and target say what y holds: a column of targets for
- * each sub-network, in reconstruction no y at all. Data, covers, plan and target must
- * agree in shape and dtype, labels must be below the plan's classes (AMG_MISMATCH).
- * Progress: stage "augment", samples.
- * On failure every file made is removed. Memory: two chunks of at most
- * 64 MiB (or of 128 augmented samples, if those are more) and a tile of 64 augmented
- * samples per thread. */
+ * each sub-network, in tasks without targets no y at all. Data, covers, plan and target
+ * must agree in shape and dtype, labels must be below the plan's classes and tokens in
+ * the vocabulary (AMG_MISMATCH). Tokens are written as the slot's map numbers them;
+ * noise as the original's. Progress: stage "augment", samples. On failure every file
+ * made is removed. Memory: two chunks of at most 64 MiB (or of 128 augmented samples,
+ * if those are more) and a tile of 64 augmented samples per thread. */
 AMG_MUST_CHECK amg_status amg_augment_data(const amg_augment_options *options,
                                            const char *job_dir, amg_manifest *m,
                                            amg_split *split,

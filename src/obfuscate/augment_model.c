@@ -8,22 +8,9 @@
 
 #include "base/alloc.h"
 #include "graph/builder.h"
-#include "graph/class_rows.h"
 #include "obfuscate/decoy_arch.h"
 #include "obfuscate/decoy_init.h"
 #include "obfuscate/scramble.h"
-
-bool amg_labels_permutable(const amg_graph *g)
-{
-    amg_class_rows rows;
-    if (!amg_class_rows_find(g, 0, &rows)) return false;
-    int32_t *order = amg_calloc((size_t)rows.num_classes, sizeof *order);
-    const amg_tensor *data[2] = {0};
-    for (int i = 0; i < rows.num_params; i++) data[i] = &g->values[rows.params[i]].data;
-    bool distinct = order && amg_class_rows_canonical(&rows, data, order);
-    amg_free(order);
-    return distinct;
-}
 
 amg_status amg_decoy_make(const amg_secret *secret, const amg_graph *original,
                           int index, int num_decoys, int64_t num_classes,
@@ -43,38 +30,33 @@ amg_status amg_decoy_make(const amg_secret *secret, const amg_graph *original,
     return st;
 }
 
-/* Class rows by the slot's label map, in a copy of the network. */
+/* Rows moved by the slot's maps, in a copy of the network. */
 typedef struct {
     const amg_graph *g;
-    amg_class_rows rows;
-    amg_tensor permuted[2];
+    amg_row_moves rows;
+    amg_tensor moved[AMG_MAX_ROW_MOVES];
 } row_source;
 
 static const amg_tensor *get_rows(void *context, const amg_value *param)
 {
     const row_source *r = context;
-    for (int i = 0; i < r->rows.num_params; i++)
-        if (param == &r->g->values[r->rows.params[i]]) return &r->permuted[i];
+    for (int i = 0; i < r->rows.count; i++)
+        if (param == &r->g->values[r->rows.moves[i].param]) return &r->moved[i];
     return NULL;
 }
 
-static amg_status permute_classes(const amg_graph *g, const amg_subnet_plan *s,
-                                  amg_graph **out, amg_error *err)
+static amg_status permute_rows(const amg_graph *g, const amg_plan_shape *shape,
+                               const amg_subnet_plan *s, amg_graph **out,
+                               amg_error *err)
 {
     row_source r = {.g = g};
-    if (!amg_class_rows_find(g, 0, &r.rows) || r.rows.num_classes != s->num_classes)
-        return amg_fail(err, AMG_MISMATCH, -1, g->values[g->outputs[0]].name,
-                        "the head's classes cannot be permuted");
-    amg_status st = AMG_OK;
-    for (int i = 0; !st && i < r.rows.num_params; i++) {
-        const amg_tensor *t = &g->values[r.rows.params[i]].data;
-        st = amg_tensor_new(t->dtype, t->rank, t->dims, &r.permuted[i], err);
-        if (!st)
-            amg_class_rows_permute(t, r.rows.axis[i], s->label_map, &r.permuted[i]);
-    }
+    amg_status st = amg_row_moves_find(g, shape, s->num_classes, &r.rows, err);
+    for (int i = 0; !st && i < r.rows.count; i++)
+        st = amg_row_move_apply(&r.rows.moves[i], s,
+                                &g->values[r.rows.moves[i].param].data, &r.moved[i],
+                                err);
     if (!st) st = amg_graph_with_weights(g, get_rows, &r, out, err);
-    amg_tensor_clear(&r.permuted[0]);
-    amg_tensor_clear(&r.permuted[1]);
+    for (int i = 0; i < r.rows.count; i++) amg_tensor_clear(&r.moved[i]);
     return st;
 }
 
@@ -136,10 +118,11 @@ static int add_select(amg_builder *b, const amg_obf_plan *plan, int slot, int x,
                             NULL);
 }
 
-/* Adds slot's network behind its select. *network_input: what it itself sees. */
+/* Adds slot's network behind its select. *target: what the network itself sees, or the
+ * tokens that it should predict. */
 static amg_status add_subnet(amg_builder *b, const amg_obf_plan *plan,
                              const amg_preprocess *pre, int slot,
-                             const amg_graph *subnet, int x, int *network_input,
+                             const amg_graph *subnet, int x, int *target,
                              amg_error *err)
 {
     amg_graph *permuted = NULL, *net = NULL;
@@ -147,8 +130,8 @@ static amg_status add_subnet(amg_builder *b, const amg_obf_plan *plan,
     int *map = NULL;
     const amg_graph *g = subnet;
     amg_status st = AMG_OK;
-    if (plan->shape.permute_labels) {
-        st = permute_classes(subnet, &plan->subnets[slot], &permuted, err);
+    if (plan->shape.permute_labels || plan->shape.vocab > 0) {
+        st = permute_rows(subnet, &plan->shape, &plan->subnets[slot], &permuted, err);
         g = permuted;
     }
     if (!st) st = amg_graph_with_preprocess(g, pre, &net, err);
@@ -162,7 +145,8 @@ static amg_status add_subnet(amg_builder *b, const amg_obf_plan *plan,
     map[net->inputs[0]] = add_select(b, plan, slot, x, &net->values[net->inputs[0]]);
     amg_builder_copy(b, net, map, slot_name, &names);
     amg_builder_output(b, map[net->outputs[0]]);
-    *network_input = map[amg_graph_preprocessed(net, g)];
+    *target =
+        map[pre->windows ? amg_graph_next_tokens(net) : amg_graph_preprocessed(net, g)];
     if (names.no_memory)
         st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory for its names");
 done:
@@ -238,21 +222,21 @@ amg_status amg_augment_model(const amg_secret *secret, const amg_obf_plan *plan,
     amg_keystream *k = NULL;
     const char **names = NULL;
     char **targets = NULL;
-    int inputs[AMG_MAX_DECOYS + 1]; /* of the networks, as values of joined */
+    int target_of[AMG_MAX_DECOYS + 1]; /* each slot, as values of joined */
     int64_t dims[4] = {AMG_DIM_BATCH, plan->out_dims[0], plan->out_dims[1],
                        plan->out_dims[2]};
     amg_status st = AMG_OK;
     if (!b) st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
     int x = st ? AMG_NO_VALUE : amg_builder_input(b, "x", plan->shape.dtype, 4, dims);
     for (int s = 0; !st && s < plan->num_subnets; s++)
-        st = add_subnet(b, plan, pre, s, subnets[s], x, &inputs[s], err);
+        st = add_subnet(b, plan, pre, s, subnets[s], x, &target_of[s], err);
     if (!st) st = amg_builder_finish(b, &joined, err);
     if (!st) st = amg_keystream_new(secret, AMG_PURPOSE_NAMES, 0, &k, err);
     if (!st && !(names = amg_calloc((size_t)joined->num_values, sizeof *names)))
         st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
     if (!st) st = amg_scramble(k, joined, &job, names, err);
     if (!st && target_names)
-        st = copy_names(names, inputs, plan->num_subnets, &targets, err);
+        st = copy_names(names, target_of, plan->num_subnets, &targets, err);
     if (!st)
         st = list_names(subnets[plan->original], plan->original, joined, names,
                         num_names, job_names, own_names, err);

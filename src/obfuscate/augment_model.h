@@ -3,7 +3,7 @@
 #ifndef AMG_OBFUSCATE_AUGMENT_MODEL_H
 #define AMG_OBFUSCATE_AUGMENT_MODEL_H
 
-#include "obfuscate/plan.h"
+#include "obfuscate/row_moves.h"
 
 typedef enum { AMG_DECOY_WALK, AMG_DECOY_SAME } amg_decoy_arch;
 
@@ -27,19 +27,16 @@ AMG_MUST_CHECK amg_status amg_decoy_make(const amg_secret *secret,
                                          amg_error *err);
 
 /* Joins them: subnets[plan slot] is the original (at plan->original) or a decoy. Each
- * becomes Reshape -> Gather(select) -> Reshape -> preprocess -> its network; class rows
- * of the original's last layer are permuted by its label map, decoys' too. job_names[i]
+ * becomes Reshape -> Gather(select) -> Reshape -> preprocess -> its network, whose
+ * class rows and embedding tables are permuted by the slot's maps. job_names[i]
  * receives (heap, amg_free each and the array) the job's name of the original's i-th
  * trainable or buffer in value order, own_names its own name. target_names (NULL: not
- * wanted) receives, per slot, the job's name of what the slot's network itself sees,
- * its input after select and preprocess (heap likewise). */
+ * wanted) receives, per slot, the job's name of the value that the slot's head is
+ * trained for (heap likewise): with pre->windows the next tokens, else what the slot's
+ * network itself sees, its input after select and preprocess. */
 AMG_MUST_CHECK amg_status amg_augment_model(
     const amg_secret *secret, const amg_obf_plan *plan, const amg_preprocess *pre,
     const amg_graph *const *subnets, amg_graph **out, int *num_names, char ***job_names,
     char ***own_names, char original_output[256], char ***target_names, amg_error *err);
-
-/* Whether the classes of g's output can be permuted exactly: its last node is Gemm or
- * MatMul (+ Add) with a parameter, and no two class rows are equal. */
-bool amg_labels_permutable(const amg_graph *g);
 
 #endif

@@ -130,6 +130,35 @@ amg_status amg_decoy_step(amg_keystream *k, const amg_graph *g, int serial,
     return kinds[amg_keystream_below(k, 4)](k, g, &edit, out, err);
 }
 
+static bool has_movable_width(const amg_channels *c)
+{
+    for (int i = 0; i < c->num_groups; i++)
+        if (amg_channels_root(c, i) == i && !c->frozen[i] &&
+            (amg_decoy_ladder(c->width[i], true) != c->width[i] ||
+             amg_decoy_ladder(c->width[i], false) != c->width[i]))
+            return true;
+    return false;
+}
+
+amg_status amg_decoy_can_walk(const amg_graph *g, bool *out, amg_error *err)
+{
+    amg_channels c;
+    amg_region *regions = amg_calloc((size_t)g->num_nodes + 1, sizeof *regions);
+    const int num_regions = regions ? amg_arch_regions(g, regions) : -1;
+    amg_free(regions);
+    if (num_regions < 0)
+        return amg_fail(err, AMG_NO_MEMORY, -1, "decoy", "no memory for its regions");
+    amg_status st = amg_channels_init(g, &c, err);
+    if (st) return st;
+    bool can = num_regions > 0 || has_movable_width(&c) ||
+               amg_arch_activation(g) != AMG_OP_COUNT;
+    for (int i = 0; !can && i < g->num_nodes; i++)
+        can = amg_arch_kernel_can(g, i, 1) || amg_arch_kernel_can(g, i, -1);
+    amg_channels_clear(&c);
+    *out = can;
+    return AMG_OK;
+}
+
 /* Replaces *g by a skeleton `steps` edits away. serial: first number for new names. */
 static amg_status walk(amg_keystream *k, int steps, int serial, amg_graph **g,
                        amg_error *err)

@@ -13,6 +13,12 @@ AMG_MUST_CHECK amg_status amg_decoy_arch_make(const amg_secret *secret,
                                               const amg_decoy_options *options,
                                               amg_graph **out, amg_error *err);
 
+/* Whether a walk from g leads anywhere: a network whose widths no rule follows, without
+ * a kernel, an activation or a stretch that may change, has decoys of its own
+ * architecture. */
+AMG_MUST_CHECK amg_status amg_decoy_can_walk(const amg_graph *g, bool *out,
+                                             amg_error *err);
+
 /* The next or previous usual multiple of a width (…, 48, 64, 96, 128, 192, …); the
  * width itself where there is none. Up and down are each other's inverse. */
 int64_t amg_decoy_ladder(int64_t width, bool up);

@@ -1,8 +1,8 @@
 /* Initial weights of decoys. For each parameter of the original: which of the usual
- * laws (PyTorch's defaults, He, Xavier, N(0,.01), N(0,.02), constants) explains its
- * values? The decoy's parameter, whose shape may differ, is drawn by that law with its
- * own fans. Draws come from the key's stream, so that no generator can be recognised by
- * its numbers. */
+ * laws (PyTorch's defaults, He, Xavier, N(0,.01), N(0,.02), U(.1), constants) explains
+ * its values? The decoy's parameter, whose shape may differ, is drawn by that law with
+ * its own fans. Draws come from the key's stream, so that no generator can be
+ * recognised by its numbers. */
 #include "obfuscate/decoy_init.h"
 
 #include <math.h>
@@ -39,6 +39,8 @@ static const law known_laws[] = {
     {LAW_NORMAL, FAN_NONE, .01}, /* VGG's and MobileNet's linear layers */
     {LAW_NORMAL, FAN_NONE, .02}, /* transformers */
     {LAW_NORMAL, FAN_NONE, 1},   /* embeddings, class tokens of torch.randn */
+    {LAW_UNIFORM, FAN_NONE, .1}, /* word_language_model's embedding and decoder */
+    {LAW_UNIFORM, FAN_NONE, .5}, /* torchtext's EmbeddingBag */
 };
 enum { NUM_LAWS = sizeof known_laws / sizeof *known_laws };
 
@@ -95,6 +97,26 @@ static double scale_of(const law *l, fans f)
     return l->gain;
 }
 
+/* Whether v is a table that a Gather looks up rows of: a padding token's row is zero
+ * there, whatever the law. */
+static bool is_table(const amg_graph *g, int v)
+{
+    for (int i = 0; i < g->num_nodes; i++)
+        if (g->nodes[i].op == AMG_OP_GATHER && g->nodes[i].inputs[0] == v &&
+            g->values[v].rank > 1)
+            return true;
+    return false;
+}
+
+static bool is_zero_row(const amg_tensor *t, int64_t row)
+{
+    const int64_t width = t->dims[0] ? amg_tensor_count(t) / t->dims[0] : 0;
+    const float *x = (const float *)t->data + row * width;
+    for (int64_t i = 0; i < width; i++)
+        if (x[i] != 0) return false;
+    return true;
+}
+
 typedef struct {
     double mean, deviation, max;
     int64_t count;
@@ -102,19 +124,28 @@ typedef struct {
     float first;
 } moments;
 
-static moments measure(const amg_tensor *t)
+/* table: without rows of zeros, if there are others. */
+static moments measure(const amg_tensor *t, bool table)
 {
     const float *x = t->data;
-    moments m = {.count = amg_tensor_count(t), .constant = true};
-    if (!m.count) return m;
+    const int64_t count = amg_tensor_count(t), width = table ? count / t->dims[0] : 0;
+    moments m = {.constant = true};
+    if (!count) return m;
     m.first = x[0];
     double sum = 0, squares = 0;
-    for (int64_t i = 0; i < m.count; i++) {
+    for (int64_t i = 0; i < count; i++) {
+        m.constant = m.constant && x[i] == m.first;
+        if (table && i % width == 0 && is_zero_row(t, i / width)) {
+            m.constant = m.constant && x[i + width - 1] == m.first;
+            i += width - 1;
+            continue;
+        }
+        m.count++;
         sum += x[i];
         squares += (double)x[i] * x[i];
         if (fabs(x[i]) > m.max) m.max = fabs(x[i]);
-        m.constant = m.constant && x[i] == m.first;
     }
+    if (!m.count) return m;
     m.mean = sum / (double)m.count;
     double variance = squares / (double)m.count - m.mean * m.mean;
     m.deviation = variance > 0 ? sqrt(variance) : 0;
@@ -140,6 +171,7 @@ typedef struct {
     const amg_graph *g;
     moments *moments;                      /* per value; of trainables and buffers */
     int votes[AMG_MAX_RANK + 1][NUM_LAWS]; /* by rank: parameters that the law fits */
+    law residual;                          /* gain 0: none; see find_residual */
     bool lattice;                          /* see count_lattice */
 } study;
 
@@ -167,6 +199,10 @@ static bool find_law(const study *s, int v, law *l, double *mean)
             best = i;
     if (best >= 0) {
         *l = known_laws[best];
+        return true;
+    }
+    if (s->residual.gain > 0 && explains(&s->residual, s->residual.gain, m)) {
+        *l = s->residual;
         return true;
     }
     *l = (law){LAW_NORMAL, FAN_NONE, m->deviation};
@@ -250,6 +286,29 @@ static bool on_lattice(const study *s)
     return pairs >= 4 && whole * 10 > pairs * 8;
 }
 
+/* GPT-2 draws the projections into its residual stream by N(0, .02^2 / M), M of them:
+ * a law that fits exactly as many matrices as it says, of those that no other fits. */
+static law find_residual(const study *s)
+{
+    enum { MAX_PROJECTIONS = 512 };
+    const moments *rest[MAX_PROJECTIONS];
+    int num_rest = 0;
+    for (int v = 0; v < s->g->num_values; v++) {
+        law other;
+        double mean;
+        if (has_weights(&s->g->values[v]) && s->g->values[v].rank == 2 &&
+            num_rest < MAX_PROJECTIONS && !find_law(s, v, &other, &mean))
+            rest[num_rest++] = &s->moments[v];
+    }
+    for (int m = 2; m <= num_rest; m += 2) {
+        const law l = {LAW_NORMAL, FAN_NONE, .02 / sqrt(m)};
+        int count = 0;
+        for (int i = 0; i < num_rest; i++) count += explains(&l, l.gain, rest[i]);
+        if (count == m) return l;
+    }
+    return (law){LAW_NORMAL, FAN_NONE, 0};
+}
+
 static amg_status study_weights(const amg_graph *g, study *s, amg_error *err)
 {
     *s = (study){.g = g};
@@ -257,12 +316,13 @@ static amg_status study_weights(const amg_graph *g, study *s, amg_error *err)
     if (!s->moments) return amg_fail(err, AMG_NO_MEMORY, -1, "decoy", "no memory");
     for (int v = 0; v < g->num_values; v++) {
         if (!has_weights(&g->values[v])) continue;
-        s->moments[v] = measure(&g->values[v].data);
+        s->moments[v] = measure(&g->values[v].data, is_table(g, v));
         fans f = fans_of(g, v);
         for (int i = 0; !s->moments[v].constant && i < NUM_LAWS; i++)
             s->votes[g->values[v].rank][i] +=
                 explains(&known_laws[i], scale_of(&known_laws[i], f), &s->moments[v]);
     }
+    s->residual = find_residual(s);
     s->lattice = on_lattice(s);
     return AMG_OK;
 }
@@ -292,6 +352,15 @@ static int ancestor(const amg_graph *original, const char *name)
         while (n > 0 && name[n] != '~');
     }
     return -1;
+}
+
+/* What is padding in the original is padding in its decoys. */
+static void copy_zero_rows(const amg_tensor *from, amg_tensor *to)
+{
+    if (from->dims[0] != to->dims[0]) return;
+    const size_t row = to->size_bytes / (size_t)to->dims[0];
+    for (int64_t r = 0; r < from->dims[0]; r++)
+        if (is_zero_row(from, r)) memset((char *)to->data + (size_t)r * row, 0, row);
 }
 
 typedef struct {
@@ -332,6 +401,8 @@ amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
         if (!st)
             draw(k, &l, scale_of(&l, fans_of(skeleton, v)), mean, known && s.lattice,
                  &d.tensors[v]);
+        if (!st && is_table(original, from))
+            copy_zero_rows(&original->values[from].data, &d.tensors[v]);
     }
     if (!st) st = amg_graph_with_weights(skeleton, get_drawn, &d, out, err);
     if (!st) *num_unknown = count_unknown(&s);

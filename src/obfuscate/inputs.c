@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+#include "formats/token_set.h"
+#include "graph/token_rows.h"
+
 /* One data set, as its errors call it. */
 typedef struct {
     const char *name; /* the spec, or the source */
@@ -126,19 +129,102 @@ static amg_status check_output(const amg_graph *g, const char *model, amg_error 
                     in->dtype == AMG_F32 ? "" : " of floats");
 }
 
+/* A language model takes L tokens and gives logits for each; its data have one more. */
+static amg_status check_windows(const amg_graph *g, const char *model, named_set set,
+                                amg_error *err)
+{
+    const amg_dataset_info *info = set.info;
+    const amg_value *in = &g->values[g->inputs[0]], *out = &g->values[g->outputs[0]];
+    char have[AMG_SHAPE_TEXT], want[AMG_SHAPE_TEXT];
+    const bool takes = in->dtype == AMG_I64 && in->rank == 2 && in->dims[1] > 0;
+    const bool gives = takes && ((out->rank == 3 && out->dims[1] == in->dims[1]) ||
+                                 (out->rank == 2 && out->dims[0] == -in->dims[1]));
+    if (!gives || out->dtype != AMG_F32) {
+        amg_fail(err, AMG_MISMATCH, -1, model,
+                 "takes %s and gives %s, a language model takes I64[L] and gives "
+                 "F32[L,vocabulary]",
+                 in->rank > 0 ? value_text(in, have) : "no batch",
+                 out->rank > 0 ? value_text(out, want) : "one number");
+        amg_hint(err, "a classifier of texts is the task classify");
+        return AMG_MISMATCH;
+    }
+    if (info->dtype == AMG_I32 && info->rank == 1 && info->dims[0] == in->dims[1] + 1)
+        return AMG_OK;
+    amg_fail(err, AMG_MISMATCH, -1, set.name,
+             "samples are %s, %s learns from I32[%lld]: its %lld tokens and the next",
+             sample_text(info, have), model, (long long)in->dims[1] + 1,
+             (long long)in->dims[1]);
+    if (info->vocab_size > 0)
+        amg_hint(err, info->target_dtype == AMG_I32
+                          ? "its documents have labels: that is the task classify"
+                          : "--seq is the number of tokens that the model takes");
+    return AMG_MISMATCH;
+}
+
+/* Tokens that the model's tables know, or a language model its logits; 0: not known. */
+static int64_t model_vocab(const amg_graph *g, amg_task task)
+{
+    amg_token_rows rows;
+    const amg_value *out = &g->values[g->outputs[0]];
+    if (amg_token_rows_find(g, 0, &rows)) return rows.vocab;
+    return task == AMG_TASK_LANGUAGE_MODEL && out->rank > 0 ? out->dims[out->rank - 1]
+                                                            : 0;
+}
+
+static amg_status check_vocab(const amg_graph *g, const char *model, amg_task task,
+                              named_set set, amg_error *err)
+{
+    const int64_t vocab = model_vocab(g, task);
+    if (vocab == 0 || set.info->vocab_size <= vocab) return AMG_OK;
+    amg_fail(err, AMG_MISMATCH, -1, set.name,
+             "has a vocabulary of %lld tokens, %s has rows for %lld",
+             (long long)set.info->vocab_size, model, (long long)vocab);
+    amg_hint(err, "tokenize with the model's own vocabulary");
+    return AMG_MISMATCH;
+}
+
 /* One of the owner's own sets against model and task. */
 static amg_status check_data(const amg_graph *g, const char *model, amg_task task,
                              named_set set, amg_error *err)
 {
     const amg_value *out = &g->values[g->outputs[0]];
+    if (task == AMG_TASK_LANGUAGE_MODEL) {
+        amg_status st = check_windows(g, model, set, err);
+        return st ? st : check_vocab(g, model, task, set, err);
+    }
     amg_status st = check_samples(g, model, set, err);
+    if (!st) st = check_vocab(g, model, task, set, err);
     if (st) return st;
     switch (task) {
     case AMG_TASK_CLASSIFICATION: return check_classes(out, model, set, err);
     case AMG_TASK_REGRESSION: return check_numbers(out, model, set, err);
-    case AMG_TASK_RECONSTRUCTION: break;
+    case AMG_TASK_RECONSTRUCTION:
+    case AMG_TASK_LANGUAGE_MODEL: break;
     }
     return check_output(g, model, err);
+}
+
+/* A token must mean the same in all data of a job. */
+static amg_status check_same_tokens(named_set train, named_set other, amg_error *err)
+{
+    const amg_dataset_info *a = other.info, *b = train.info;
+    if (a->vocab_size == 0 || b->vocab_size == 0) return AMG_OK;
+    if (a->vocabulary[0] && b->vocabulary[0] && strcmp(a->vocabulary, b->vocabulary)) {
+        amg_fail(err, AMG_MISMATCH, -1, other.name,
+                 "has the vocabulary %.16s…, %s has %.16s…: expected the same",
+                 a->vocabulary, train.name, b->vocabulary);
+        amg_hint(err, "tokenize all of them with one vocabulary (--vocab)");
+        return AMG_MISMATCH;
+    }
+    if (a->vocab_size != b->vocab_size)
+        return amg_fail(err, AMG_MISMATCH, -1, other.name,
+                        "has a vocabulary of %lld tokens, %s one of %lld: expected the "
+                        "same",
+                        (long long)a->vocab_size, train.name, (long long)b->vocab_size);
+    if (a->pad == b->pad) return AMG_OK;
+    return amg_fail(err, AMG_MISMATCH, -1, other.name,
+                    "is padded with token %lld, %s with %lld: expected the same",
+                    (long long)a->pad, train.name, (long long)b->pad);
 }
 
 /* Covers have samples and targets of the training data's shape; of classes they may
@@ -153,7 +239,7 @@ static amg_status check_covers(named_set train, named_set pool, amg_task task,
                         "samples of the covers are %s, expected %s as in the training "
                         "data",
                         sample_text(a, have), sample_text(b, want));
-    if (task == AMG_TASK_RECONSTRUCTION ||
+    if (!amg_task_has_targets(task) ||
         (a->target_dtype == b->target_dtype &&
          same_dims(a->target_rank, a->target_dims, b->target_rank, b->target_dims)))
         return AMG_OK;
@@ -162,14 +248,17 @@ static amg_status check_covers(named_set train, named_set pool, amg_task task,
                     target_text(a, have), target_text(b, want));
 }
 
-/* Noise is drawn for images. */
-static amg_status check_paper(named_set train, amg_error *err)
+/* Noise is drawn for images and for tokens of a known vocabulary. */
+static amg_status check_paper(named_set train, int64_t vocab, amg_error *err)
 {
     char have[AMG_SHAPE_TEXT];
     const amg_dataset_info *info = train.info;
-    if (info->dtype != AMG_I32 && (info->rank == 2 || info->rank == 3)) return AMG_OK;
+    const bool tokens = info->dtype == AMG_I32 && info->rank == 1 && vocab > 0;
+    const bool image = info->dtype != AMG_I32 && (info->rank == 2 || info->rank == 3);
+    if (tokens || image) return AMG_OK;
     amg_fail(err, AMG_UNSUPPORTED, -1, train.name,
-             "samples are %s, paper mode takes images: streams mode only",
+             "samples are %s, paper mode takes images and rows of tokens: streams mode "
+             "only",
              sample_text(info, have));
     amg_hint(err, "--decoys-from POOL instead of noise");
     return AMG_UNSUPPORTED;
@@ -177,11 +266,12 @@ static amg_status check_paper(named_set train, amg_error *err)
 
 /* Whether the data's type can be made the model's: building it says. */
 static amg_status check_feed(const amg_graph *g, const amg_obfuscate_options *o,
-                             amg_dtype dtype, amg_error *err)
+                             amg_task task, amg_dtype dtype, amg_error *err)
 {
     amg_preprocess pre = o->preprocess;
     amg_graph *fed = NULL;
     pre.data_dtype = dtype;
+    pre.windows = task == AMG_TASK_LANGUAGE_MODEL;
     const amg_status st = amg_graph_with_preprocess(g, &pre, &fed, err);
     amg_graph_free(fed);
     return st;
@@ -191,8 +281,19 @@ static amg_task choose_task(const amg_obfuscate_options *o,
                             const amg_dataset_info *train)
 {
     if (!o->task_by_data) return o->task;
+    if (train->target_dtype == AMG_DTYPE_NONE && train->vocab_size > 0)
+        return AMG_TASK_LANGUAGE_MODEL;
     return train->target_dtype == AMG_F32 ? AMG_TASK_REGRESSION
                                           : AMG_TASK_CLASSIFICATION;
+}
+
+/* What is known of tokens, from the model or from the data. */
+static void describe_tokens(const amg_graph *g, amg_inputs *in)
+{
+    const amg_dataset_info *info = amg_dataset_get_info(in->train);
+    in->pad = info->vocab_size > 0 ? info->pad : AMG_NO_TOKEN;
+    in->vocab = info->dtype == AMG_I32 ? model_vocab(g, in->task) : 0;
+    if (info->dtype == AMG_I32 && in->vocab == 0) in->vocab = info->vocab_size;
 }
 
 static amg_status check_all(const amg_obfuscate_options *o, const amg_graph *g,
@@ -200,27 +301,42 @@ static amg_status check_all(const amg_obfuscate_options *o, const amg_graph *g,
 {
     const named_set train = name_set(o->train, in->train);
     amg_status st = check_data(g, o->model, in->task, train, err);
-    if (!st && o->mode == AMG_MODE_PAPER) st = check_paper(train, err);
-    if (!st) st = check_feed(g, o, train.info->dtype, err);
+    if (!st && o->mode == AMG_MODE_PAPER) st = check_paper(train, in->vocab, err);
+    if (!st) st = check_feed(g, o, in->task, train.info->dtype, err);
     if (!st && in->val)
         st = check_data(g, o->model, in->task, name_set(o->val, in->val), err);
-    if (!st && in->covers)
-        st = check_covers(train, name_set(o->covers, in->covers), in->task, err);
-    if (!st && in->val_covers)
-        st =
-            check_covers(train, name_set(o->val_covers, in->val_covers), in->task, err);
+    const named_set others[3] = {
+        in->val ? name_set(o->val, in->val) : train,
+        in->covers ? name_set(o->covers, in->covers) : train,
+        in->val_covers ? name_set(o->val_covers, in->val_covers) : train};
+    for (int i = 0; !st && i < 3; i++) {
+        st = check_same_tokens(train, others[i], err);
+        if (!st && i > 0) st = check_covers(train, others[i], in->task, err);
+    }
     return st;
 }
 
 static void count_classes(const amg_graph *g, amg_inputs *in)
 {
     const amg_dataset *pools[] = {in->covers, in->val_covers};
+    const amg_value *out = &g->values[g->outputs[0]];
     in->num_classes = in->cover_classes = 1;
+    if (in->task == AMG_TASK_LANGUAGE_MODEL)
+        in->num_classes = in->cover_classes = out->dims[out->rank - 1];
     if (in->task != AMG_TASK_CLASSIFICATION) return;
-    in->num_classes = in->cover_classes = g->values[g->outputs[0]].dims[1];
+    in->num_classes = in->cover_classes = out->dims[1];
     for (int i = 0; i < 2; i++)
         if (pools[i] && amg_dataset_get_info(pools[i])->num_classes > in->cover_classes)
             in->cover_classes = amg_dataset_get_info(pools[i])->num_classes;
+}
+
+/* How token sets are cut: as the options say, or for the model. */
+static amg_window choose_window(const amg_obfuscate_options *o, const amg_graph *g)
+{
+    const amg_value *in = &g->values[g->inputs[0]];
+    amg_window window = o->window;
+    if (window.seq == 0 && in->rank == 2 && in->dims[1] > 0) window.seq = in->dims[1];
+    return window;
 }
 
 amg_status amg_inputs_open(const amg_obfuscate_options *o, const amg_graph *model,
@@ -232,14 +348,17 @@ amg_status amg_inputs_open(const amg_obfuscate_options *o, const amg_graph *mode
                      .val_covers = o->val_cover_set};
     const char *const specs[4] = {o->train, o->val, o->covers, o->val_covers};
     amg_dataset **const sets[4] = {&in.train, &in.val, &in.covers, &in.val_covers};
+    const amg_window window = choose_window(o, model);
     amg_status st = AMG_OK;
     for (int i = 0; !st && i < 4; i++) {
         if (*sets[i] || !specs[i]) continue;
-        st = amg_dataset_open(specs[i], sets[i], err);
+        st = amg_dataset_open_window(specs[i], window.seq > 0 ? &window : NULL, sets[i],
+                                     err);
         if (!st) in.opened[i] = *sets[i];
     }
     if (!st) {
         in.task = choose_task(o, amg_dataset_get_info(in.train));
+        describe_tokens(model, &in);
         st = check_all(o, model, &in, err);
     }
     if (!st) {

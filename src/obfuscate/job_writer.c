@@ -34,23 +34,28 @@ static amg_status write_weights(const char *path, const amg_graph *g, amg_error 
 
 /* Head i learns from column i, or from the value target. */
 static bool describe_head(const amg_graph *g, int i, const char *target,
-                          amg_manifest *m)
+                          const int64_t *pad, amg_manifest *m)
 {
     const amg_value *out = &g->values[g->outputs[i]];
     amg_head *head = &m->heads[i];
     head->output = amg_arena_strdup(&m->arena, out->name);
     head->loss = amg_task_loss(m->task);
     if (m->task == AMG_TASK_CLASSIFICATION) head->num_classes = out->dims[1];
-    if (m->task != AMG_TASK_RECONSTRUCTION) {
+    if (amg_task_has_targets(m->task)) {
         head->label_column = i;
         return head->output != NULL;
     }
     head->target = amg_arena_strdup(&m->arena, target);
+    if (m->task == AMG_TASK_LANGUAGE_MODEL) {
+        head->num_classes = out->dims[out->rank - 1];
+        head->has_ignore = pad != NULL;
+        head->ignore_index = pad ? *pad : 0;
+    }
     return head->output && head->target;
 }
 
 static amg_status describe_graph(const amg_graph *g, const char *const *target_names,
-                                 amg_manifest *m, amg_error *err)
+                                 const int64_t *pad, amg_manifest *m, amg_error *err)
 {
     const amg_value *in = &g->values[g->inputs[0]];
     m->version = AMG_MANIFEST_VERSION;
@@ -62,7 +67,7 @@ static amg_status describe_graph(const amg_graph *g, const char *const *target_n
     m->heads = amg_arena_array(&m->arena, (size_t)g->num_outputs, sizeof *m->heads);
     bool ok = m->input_name && m->heads;
     for (int i = 0; ok && i < g->num_outputs; i++)
-        ok = describe_head(g, i, target_names ? target_names[i] : NULL, m);
+        ok = describe_head(g, i, target_names ? target_names[i] : NULL, pad, m);
     return ok ? AMG_OK : amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
 }
 
@@ -109,8 +114,8 @@ static amg_status list_files(const char *dir, amg_manifest *m, int64_t *total,
 }
 
 amg_status amg_job_write(const char *dir, const amg_graph *g,
-                         const char *const *target_names, amg_manifest *m,
-                         int64_t *job_bytes, amg_error *err)
+                         const char *const *target_names, const int64_t *pad,
+                         amg_manifest *m, int64_t *job_bytes, amg_error *err)
 {
     char *model = amg_path_join(dir, "model.onnx");
     char *weights = amg_path_join(dir, "weights.safetensors");
@@ -121,7 +126,7 @@ amg_status amg_job_write(const char *dir, const amg_graph *g,
         st = amg_fail(err, AMG_NO_MEMORY, -1, dir, "no memory");
     if (!st) st = amg_graph_write_onnx(model, g, err);
     if (!st) st = write_weights(weights, g, err);
-    if (!st) st = describe_graph(g, target_names, m, err);
+    if (!st) st = describe_graph(g, target_names, pad, m, err);
     if (!st) st = amg_emit_job(dir, g, m, err);
     if (!st) st = list_files(dir, m, job_bytes, err);
     if (!st) st = amg_manifest_write(manifest, m, err);

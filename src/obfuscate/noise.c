@@ -241,6 +241,10 @@ amg_status amg_noise_fit(amg_noise kind, const amg_dataset *ds, const float *val
     if (info->num_samples < 1 || info->sample_bytes < 1)
         return amg_fail(err, AMG_INVALID, -1, amg_dataset_source(ds),
                         "found no sample to fit noise to");
+    if (kind == AMG_NOISE_UNIGRAM || kind == AMG_NOISE_BIGRAM)
+        return amg_fail(err, AMG_INVALID, -1, "noise",
+                        "is for tokens, numbers take uniform, gaussian, laplace or "
+                        "values");
     amg_noise_law law = {.kind = kind, .dtype = info->dtype};
     amg_status st = kind == AMG_NOISE_VALUES
                         ? take_values(&law, values, num_values, err)
@@ -256,6 +260,8 @@ void amg_noise_clear(amg_noise_law *law)
 {
     amg_free(law->levels);
     amg_free(law->upper);
+    amg_free(law->start);
+    amg_free(law->next);
     *law = (amg_noise_law){0};
 }
 
@@ -287,6 +293,10 @@ void amg_noise_fill(const amg_noise_law *law, amg_keystream *ks, int64_t num, vo
 {
     uint8_t *bytes = out;
     float *floats = out;
+    if (law->dtype == AMG_I32) {
+        amg_noise_fill_tokens(law, ks, num, out);
+        return;
+    }
     for (int64_t i = 0; i < num; i++) {
         float v = law->num_levels ? draw_level(law, amg_keystream_u32(ks))
                                   : draw_continuous(law, ks);

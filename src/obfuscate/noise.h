@@ -14,6 +14,17 @@
  * that a data set that grew a little keeps its noise: else two uploads of one sample
  * would differ in the noise positions and show them.
  *
+ * Tokens have laws of their own (noise_tokens.c):
+ *
+ *   uniform  every token of the vocabulary alike
+ *   unigram  a token as often as in the training data
+ *   bigram   after each token one that follows it in the training data, as often as it
+ *            does there; the first one, and one after a token that nothing follows,
+ *            unigram
+ *
+ * Their counts are the data's own, so a data set that grew gets other noise, and two
+ * uploads of one sample show it: this too is only for comparison.
+ *
  * None of this hides the original from an attacker who looks (DESIGN.md §7). */
 #ifndef AMG_OBFUSCATE_NOISE_H
 #define AMG_OBFUSCATE_NOISE_H
@@ -35,6 +46,12 @@ typedef struct {
     float *levels;
     uint64_t *upper;
     int32_t guide[1 << AMG_NOISE_GUIDE_BITS];
+    /* Tokens: their number; unigram and bigram: pairs of neighbours by their first
+     * token, those of t are next[start[t]] to next[start[t+1] - 1]; unigram: next NULL,
+     * start counts tokens. */
+    int64_t vocab;
+    int64_t *start; /* [vocab + 1] */
+    int32_t *next;
 } amg_noise_law;
 
 /* Fits a law to ds (U8 or F32; one pass, none for AMG_NOISE_VALUES). values: the list
@@ -43,10 +60,19 @@ typedef struct {
 AMG_MUST_CHECK amg_status amg_noise_fit(amg_noise kind, const amg_dataset *ds,
                                         const float *values, int64_t num_values,
                                         amg_noise_law *out, amg_error *err);
+/* The same for tokens (I32) below vocab: uniform, unigram or bigram. AMG_MISMATCH names
+ * a sample with a token that is not. Memory: 8 bytes a token of the vocabulary, bigram
+ * 4 more for each token of the data, up to 64 MiB: of larger data every m-th sample
+ * counts. */
+AMG_MUST_CHECK amg_status amg_noise_fit_tokens(amg_noise kind, const amg_dataset *ds,
+                                               int64_t vocab, amg_noise_law *out,
+                                               amg_error *err);
 void amg_noise_clear(amg_noise_law *law); /* zeroed is fine */
 
 /* num draws as elements of the law's dtype into out. */
 void amg_noise_fill(const amg_noise_law *law, amg_keystream *ks, int64_t num,
                     void *out);
+void amg_noise_fill_tokens(const amg_noise_law *law, amg_keystream *ks, int64_t num,
+                           int32_t *out);
 
 #endif

@@ -15,8 +15,10 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "formats/npy.h"
+#include "formats/token_set.h"
 #include "graph/onnx_graph.h"
 #include "graph/origin.h"
+#include "obfuscate/decoy_arch.h"
 #include "obfuscate/inputs.h"
 #include "obfuscate/job_writer.h"
 #include "obfuscate/samples.h"
@@ -38,7 +40,8 @@ typedef struct {
     amg_noise_law noise;
     amg_graph **subnets; /* per slot; the original's is model */
     amg_graph *job;
-    char **target_names; /* [num_subnets], in reconstruction */
+    char **target_names;     /* [num_subnets], in tasks without targets */
+    const char *tokens_kept; /* see amg_obfuscate_result */
     amg_manifest manifest;
     amg_key_payload payload;
     char temp[PATH_MAX]; /* the folder being written; "" when there is none */
@@ -159,7 +162,7 @@ static void describe_targets(work *w)
     const amg_dataset_info *info = amg_dataset_get_info(w->in.train);
     amg_manifest *m = &w->manifest;
     m->task = w->in.task;
-    if (m->task == AMG_TASK_RECONSTRUCTION) return;
+    if (!amg_task_has_targets(m->task)) return;
     m->target_dtype = info->target_dtype;
     m->target_rank = info->target_rank;
     memcpy(m->target_dims, info->target_dims, sizeof m->target_dims);
@@ -178,6 +181,7 @@ static amg_status open_inputs(work *w, amg_error *err)
     if (st) return st;
     w->pre = o->preprocess;
     w->pre.data_dtype = amg_dataset_get_info(w->in.train)->dtype;
+    w->pre.windows = w->in.task == AMG_TASK_LANGUAGE_MODEL;
     describe_targets(w);
     return AMG_OK;
 }
@@ -225,7 +229,33 @@ static amg_status read_noise_values(const char *path, float **values, int64_t *c
     return AMG_OK;
 }
 
-/* All secret choices about positions, labels and covers. */
+/* Whether the vocabulary moves, and which of it. */
+static void choose_tokens(work *w, amg_plan_shape *shape)
+{
+    const bool is_model = w->in.task == AMG_TASK_LANGUAGE_MODEL;
+    const bool keep = w->o->keep_tokens || (is_model && w->o->keep_classes);
+    if (w->in.vocab == 0) return;
+    w->tokens_kept = keep ? "the options say so"
+                          : amg_tokens_permute(w->model, is_model, w->in.pad, shape);
+}
+
+/* The law that decoys' positions follow in paper mode. */
+static amg_status fit_noise(work *w, amg_error *err)
+{
+    const amg_obfuscate_options *o = w->o;
+    amg_status st = AMG_OK;
+    if (w->plan.shape.dtype == AMG_I32)
+        return amg_noise_fit_tokens(o->noise, w->in.train, w->in.vocab, &w->noise, err);
+    if (o->noise == AMG_NOISE_VALUES)
+        st = read_noise_values(o->noise_values, &w->noise_values, &w->num_noise_values,
+                               err);
+    if (!st)
+        st = amg_noise_fit(o->noise, w->in.train, w->noise_values, w->num_noise_values,
+                           &w->noise, err);
+    return st;
+}
+
+/* All secret choices about positions, labels, tokens and covers. */
 static amg_status choose(work *w, amg_error *err)
 {
     const amg_obfuscate_options *o = w->o;
@@ -240,24 +270,57 @@ static amg_status choose(work *w, amg_error *err)
                             .permute_labels = classes && !o->keep_classes &&
                                               amg_labels_permutable(w->model)};
     amg_samples_dims(info, shape.dims);
+    choose_tokens(w, &shape);
     amg_status st = o->seed_hex ? amg_secret_from_hex(o->seed_hex, &w->secret, err)
                                 : amg_secret_new(&w->secret, err);
     if (!st) st = amg_obf_plan_derive(w->secret, &shape, &w->plan, err);
-    if (st) return st;
-    if (o->mode == AMG_MODE_STREAMS) {
-        const amg_inputs *in = &w->in;
-        const amg_dataset *val_pool = in->val_covers ? in->val_covers : in->covers;
-        amg_cover_split splits[2] = {{in->train, in->covers}, {in->val, val_pool}};
-        return amg_cover_plan_derive(w->secret, shape.num_decoys, splits,
-                                     in->val ? 2 : 1, &w->cover_plan, err);
+    if (st || o->mode == AMG_MODE_PAPER) return st ? st : fit_noise(w, err);
+    const amg_inputs *in = &w->in;
+    const amg_dataset *val_pool = in->val_covers ? in->val_covers : in->covers;
+    amg_cover_split splits[2] = {{in->train, in->covers}, {in->val, val_pool}};
+    return amg_cover_plan_derive(w->secret, shape.num_decoys, splits, in->val ? 2 : 1,
+                                 &w->cover_plan, err);
+}
+
+/* Whether a decoy can be a network of this job: it gives what the original gives, and
+ * admits the same permutations. */
+static amg_status check_decoy(const work *w, const amg_graph *decoy, int64_t classes,
+                              amg_error *err)
+{
+    const amg_value *own = &w->model->values[w->model->outputs[0]];
+    const amg_value *out = &decoy->values[decoy->outputs[0]];
+    amg_row_moves ignored;
+    bool same = out->rank == own->rank;
+    for (int d = 0; same && d < own->rank; d++)
+        same = out->dims[d] == (d == 1 && classes > 0 ? classes : own->dims[d]);
+    if (!same)
+        return amg_fail(err, AMG_MISMATCH, -1, out->name, "a decoy's output differs");
+    return amg_row_moves_find(decoy, &w->plan.shape,
+                              classes > 0 ? classes : w->plan.shape.num_classes,
+                              &ignored, err);
+}
+
+/* A decoy of the walk, or of the original's architecture where that leads nowhere. */
+static amg_status make_decoy(work *w, int slot, int index, amg_obfuscate_result *r,
+                             amg_error *err)
+{
+    const bool has_classes = w->in.task == AMG_TASK_CLASSIFICATION;
+    const int64_t classes = has_classes ? w->plan.subnets[slot].num_classes : 0;
+    amg_decoy_options o = w->o->decoys;
+    amg_graph **out = &w->subnets[slot];
+    if (o.arch == AMG_DECOY_WALK) {
+        amg_status st =
+            amg_decoy_make(w->secret, w->model, index, w->plan.shape.num_decoys,
+                           classes, &o, out, &r->num_unknown_init, err);
+        if (!st) st = check_decoy(w, *out, classes, err);
+        if (st != AMG_MISMATCH && st != AMG_UNSUPPORTED) return st;
+        amg_graph_free(*out);
+        *out = NULL;
+        r->same_arch = true;
     }
-    if (o->noise == AMG_NOISE_VALUES)
-        st = read_noise_values(o->noise_values, &w->noise_values, &w->num_noise_values,
-                               err);
-    if (!st)
-        st = amg_noise_fit(o->noise, w->in.train, w->noise_values, w->num_noise_values,
-                           &w->noise, err);
-    return st;
+    o.arch = AMG_DECOY_SAME;
+    return amg_decoy_make(w->secret, w->model, index, w->plan.shape.num_decoys, classes,
+                          &o, out, &r->num_unknown_init, err);
 }
 
 /* Decoys in slot order around the original's slot; then the joined graph and the key's
@@ -265,18 +328,18 @@ static amg_status choose(work *w, amg_error *err)
 static amg_status make_model(work *w, amg_obfuscate_result *r, amg_error *err)
 {
     amg_status st = AMG_OK;
+    bool walks = true;
+    int index = 0;
     w->subnets = amg_calloc((size_t)w->plan.num_subnets, sizeof *w->subnets);
     if (!w->subnets) return amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
-    const bool classes = w->in.task == AMG_TASK_CLASSIFICATION;
-    int index = 0;
+    if (w->o->decoys.arch == AMG_DECOY_WALK)
+        st = amg_decoy_can_walk(w->model, &walks, err);
+    r->same_arch = !walks;
     for (int s = 0; !st && s < w->plan.num_subnets; s++) {
         if (s == w->plan.original)
             w->subnets[s] = w->model;
         else
-            st = amg_decoy_make(w->secret, w->model, ++index, w->plan.shape.num_decoys,
-                                classes ? w->plan.subnets[s].num_classes : 0,
-                                &w->o->decoys, &w->subnets[s], &r->num_unknown_init,
-                                err);
+            st = make_decoy(w, s, ++index, r, err);
     }
     if (st) return st;
     const amg_graph *const *subnets = (const amg_graph *const *)w->subnets;
@@ -288,7 +351,7 @@ static amg_status make_model(work *w, amg_obfuscate_result *r, amg_error *err)
     return amg_augment_model(
         w->secret, &w->plan, &w->pre, subnets, &w->job, &w->payload.num_names,
         &w->payload.job_names, &w->payload.own_names, w->payload.original_output,
-        w->in.task == AMG_TASK_RECONSTRUCTION ? &w->target_names : NULL, err);
+        amg_task_has_targets(w->in.task) ? NULL : &w->target_names, err);
 }
 
 static amg_status write_data(work *w, const amg_progress *progress, amg_error *err)
@@ -299,6 +362,7 @@ static amg_status write_data(work *w, const amg_progress *progress, amg_error *e
                              .covers = w->in.covers,
                              .cover_rows = w->cover_plan.rows[0],
                              .noise = w->o->mode == AMG_MODE_PAPER ? &w->noise : NULL,
+                             .vocab = w->in.vocab,
                              .split = "train",
                              .shard_bytes = w->o->shard_bytes};
     amg_status st =
@@ -377,6 +441,9 @@ static void fill_result(const work *w, amg_obfuscate_result *r)
     r->own_params = amg_graph_num_trainable(w->model);
     r->job_params = amg_graph_num_trainable(w->job);
     r->labels_permuted = w->plan.shape.permute_labels;
+    r->tokens_permuted = w->plan.shape.vocab > 0;
+    r->tokens_kept = w->tokens_kept;
+    r->vocab = amg_dataset_get_info(w->in.train)->vocab_size;
     r->num_passed_over = w->cover_plan.passed_over;
 }
 
@@ -395,7 +462,8 @@ amg_status amg_obfuscate(const amg_obfuscate_options *options,
     if (!st) st = write_data(&w, progress, err);
     if (!st)
         st = amg_job_write(w.temp, w.job, (const char *const *)w.target_names,
-                           &w.manifest, &r.job_bytes, err);
+                           w.in.pad != AMG_NO_TOKEN ? &w.in.pad : NULL, &w.manifest,
+                           &r.job_bytes, err);
     if (!st) st = finish(&w, err);
     if (!st) {
         fill_result(&w, &r);

@@ -16,6 +16,8 @@ typedef struct {
     amg_task task;
     bool task_by_data; /* instead of task: what the targets of the training data are */
     bool keep_classes; /* no permutation of classes */
+    bool keep_tokens;  /* no permutation of the vocabulary */
+    amg_window window; /* token sets; seq 0: as many tokens as the model takes */
     int num_decoys;    /* 0: 1 */
     amg_mode mode;
     double amount; /* paper mode; 0: 0.5 */
@@ -40,7 +42,13 @@ typedef struct {
     double compute_factor;        /* FLOPs of the job / the original's */
     double upload_factor;         /* bytes of a job sample / a sample */
     int64_t own_params, job_params;
-    bool labels_permuted;
+    bool labels_permuted, tokens_permuted;
+    const char *tokens_kept; /* samples are tokens that keep their numbers: why, for
+                                people; else NULL */
+    int64_t vocab;  /* samples are tokens of a set with so many; 0: they are not */
+    bool same_arch; /* a walk was asked for, but nothing of the model can change, or not
+                       so that a decoy remains a network of this job: decoys have its
+                       architecture */
     int num_unknown_init;    /* see amg_decoy_make */
     int64_t num_passed_over; /* see amg_cover_plan */
     int64_t job_bytes;

@@ -14,6 +14,7 @@
 #include "graph/name_map.h"
 #include "graph/onnx_graph.h"
 #include "graph/origin.h"
+#include "obfuscate/payload_shape.h"
 #include "obfuscate/plan.h"
 
 #define PAYLOAD_VERSION 1
@@ -22,7 +23,6 @@
 #define MAX_NAMES 1000000
 
 static const char where[] = "key payload";
-static const char *const mode_names[] = {"streams", "paper"};
 
 /* ---- rules that hold for what is packed and for what is parsed ---- */
 
@@ -33,6 +33,10 @@ static amg_status check_preprocess(const amg_key_payload *p, amg_error *err)
         return amg_fail(
             err, AMG_INVALID, -1, where, "preprocess is for %s, data are %s",
             amg_dtype_name(pre->data_dtype), amg_dtype_name(p->shape.dtype));
+    if (pre->windows && pre->data_dtype != AMG_I32)
+        return amg_fail(err, AMG_INVALID, -1, where,
+                        "preprocess cuts windows of %s, expected I32",
+                        amg_dtype_name(pre->data_dtype));
     /* Channels are the first dim of a sample: of [C,H,W], or of [1, d0, rest]. */
     const int64_t *dims = p->shape.dims;
     const bool fits =
@@ -125,30 +129,30 @@ static json_t *names_json(const amg_key_payload *p)
     return array;
 }
 
+static json_t *preprocess_json(const amg_preprocess *pre)
+{
+    json_t *object =
+        json_pack("{s:s, s:o, s:o}", "dtype", amg_dtype_name(pre->data_dtype), "mean",
+                  floats_json(pre->mean, pre->num_channels), "std",
+                  floats_json(pre->std, pre->num_channels));
+    if (object && pre->windows) json_object_set_new(object, "windows", json_true());
+    return object;
+}
+
 static char *head_text(const amg_key_payload *p)
 {
-    const amg_plan_shape *s = &p->shape;
-    const amg_preprocess *pre = &p->preprocess;
     json_t *names = names_json(p);
     if (!names) return NULL;
-    json_t *head = json_pack(
-        "{s:i, s:s, s:i, s:[I, I, I], s:s, s:f, s:I, s:I, s:b, s:{s:s, s:o, s:o}, s:o, "
-        "s:s, s:s}",
-        "version", PAYLOAD_VERSION, "mode", mode_names[s->mode], "num_decoys",
-        s->num_decoys, "dims", (json_int_t)s->dims[0], (json_int_t)s->dims[1],
-        (json_int_t)s->dims[2], "dtype", amg_dtype_name(s->dtype), "amount", s->amount,
-        "num_classes", (json_int_t)s->num_classes, "cover_classes",
-        (json_int_t)s->cover_classes, "permute_labels", s->permute_labels, "preprocess",
-        "dtype", amg_dtype_name(pre->data_dtype), "mean",
-        floats_json(pre->mean, pre->num_channels), "std",
-        floats_json(pre->std, pre->num_channels), "names", names, "original_output",
-        p->original_output, "job_sha256", p->job_sha256);
-    if (!head) return NULL;
-    if (p->note && json_object_set_new(head, "note", json_string(p->note))) {
-        json_decref(head);
-        return NULL;
-    }
-    char *text = json_dumps(head, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_t *head =
+        json_pack("{s:i, s:o, s:o, s:s, s:s}", "version", PAYLOAD_VERSION, "preprocess",
+                  preprocess_json(&p->preprocess), "names", names, "original_output",
+                  p->original_output, "job_sha256", p->job_sha256);
+    json_t *shape = head ? amg_payload_shape_json(&p->shape) : NULL;
+    char *text = NULL;
+    if (shape && !json_object_update(head, shape) &&
+        (!p->note || !json_object_set_new(head, "note", json_string(p->note))))
+        text = json_dumps(head, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(shape);
     json_decref(head);
     return text;
 }
@@ -203,31 +207,6 @@ static amg_status parse_number(const amg_json_node *node, double *out, amg_error
     return AMG_OK;
 }
 
-static amg_status parse_dtype(const amg_json_node *node, amg_dtype *out, amg_error *err)
-{
-    const char *name = NULL;
-    amg_status st = amg_json_string(node, &name, err);
-    if (st != AMG_OK) return st;
-    *out = amg_dtype_find_name(name);
-    if (*out == AMG_U8 || *out == AMG_F32 || *out == AMG_I32) return AMG_OK;
-    return amg_json_fail(node, err, AMG_MALFORMED,
-                         "found \"%s\", expected U8, F32 or I32", name);
-}
-
-static amg_status parse_mode(const amg_json_node *node, amg_mode *out, amg_error *err)
-{
-    const char *name = NULL;
-    amg_status st = amg_json_string(node, &name, err);
-    if (st != AMG_OK) return st;
-    for (int i = 0; i < 2; i++)
-        if (strcmp(name, mode_names[i]) == 0) {
-            *out = (amg_mode)i;
-            return AMG_OK;
-        }
-    return amg_json_fail(node, err, AMG_MALFORMED,
-                         "found \"%s\", expected streams or paper", name);
-}
-
 static amg_status parse_floats(const amg_json_node *node, float *out, size_t *count,
                                amg_error *err)
 {
@@ -247,20 +226,24 @@ static amg_status parse_floats(const amg_json_node *node, float *out, size_t *co
 static amg_status parse_preprocess(const amg_json_node *node, amg_preprocess *out,
                                    amg_error *err)
 {
-    static const char *const keys[] = {"dtype", "mean", "std"};
-    amg_status st = amg_json_object(node, keys, 3, err);
+    static const char *const keys[] = {"dtype", "mean", "std", "windows"};
+    amg_status st = amg_payload_parse_object(node, keys, 4, 1, err);
     if (st != AMG_OK) return st;
     const amg_json_node dtype = amg_json_member(node, "dtype");
     const amg_json_node mean = amg_json_member(node, "mean");
     const amg_json_node std = amg_json_member(node, "std");
     size_t num_mean = 0, num_std = 0;
-    st = parse_dtype(&dtype, &out->data_dtype, err);
+    st = amg_payload_parse_dtype(&dtype, &out->data_dtype, err);
     if (st == AMG_OK) st = parse_floats(&mean, out->mean, &num_mean, err);
     if (st == AMG_OK) st = parse_floats(&std, out->std, &num_std, err);
     if (st == AMG_OK && num_mean != num_std)
         return amg_json_fail(&std, err, AMG_MALFORMED,
                              "found %zu, expected %zu as mean", num_std, num_mean);
     out->num_channels = (int)num_mean;
+    if (st == AMG_OK && json_object_get(node->value, "windows")) {
+        const amg_json_node windows = amg_json_member(node, "windows");
+        st = amg_payload_parse_bool(&windows, &out->windows, err);
+    }
     return st;
 }
 
@@ -328,46 +311,23 @@ static amg_status parse_note(const amg_json_node *node, char **out, amg_error *e
     return st;
 }
 
-static amg_status parse_shape(const amg_json_node *root, amg_plan_shape *out,
-                              amg_error *err)
+/* The head is an object with its own members and those of the shape. */
+static amg_status check_members(const amg_json_node *root, amg_error *err)
 {
-    const amg_json_node mode = amg_json_member(root, "mode");
-    const amg_json_node decoys = amg_json_member(root, "num_decoys");
-    const amg_json_node dims = amg_json_member(root, "dims");
-    const amg_json_node dtype = amg_json_member(root, "dtype");
-    const amg_json_node amount = amg_json_member(root, "amount");
-    const amg_json_node classes = amg_json_member(root, "num_classes");
-    const amg_json_node covers = amg_json_member(root, "cover_classes");
-    const amg_json_node permute = amg_json_member(root, "permute_labels");
-    int64_t num_decoys = 0;
-    size_t count = 0;
-    amg_status st = parse_mode(&mode, &out->mode, err);
-    if (st == AMG_OK) st = amg_json_int(&decoys, 1, AMG_MAX_DECOYS, &num_decoys, err);
-    if (st == AMG_OK) st = amg_json_array(&dims, 3, 3, &count, err);
-    for (size_t i = 0; st == AMG_OK && i < 3; i++) {
-        const amg_json_node dim = amg_json_element(&dims, i);
-        st = amg_json_int(&dim, 1, INT32_MAX, &out->dims[i], err);
-    }
-    if (st == AMG_OK) st = parse_dtype(&dtype, &out->dtype, err);
-    if (st == AMG_OK) st = parse_number(&amount, &out->amount, err);
-    if (st == AMG_OK)
-        st = amg_json_int(&classes, 1, AMG_MAX_CLASSES, &out->num_classes, err);
-    if (st == AMG_OK)
-        st = amg_json_int(&covers, 1, AMG_MAX_CLASSES, &out->cover_classes, err);
-    if (st == AMG_OK && !json_is_boolean(permute.value))
-        st = amg_json_fail(&permute, err, AMG_MALFORMED, "expected true or false");
-    out->num_decoys = (int)num_decoys;
-    out->permute_labels = json_is_true(permute.value);
-    return st;
+    static const char *const own[] = {"version", "preprocess", "names",
+                                      "original_output", "job_sha256"};
+    const char *keys[24];
+    const char *const *shape;
+    size_t n = 0, num_optional = 0;
+    const size_t num_shape = amg_payload_shape_keys(&shape, &num_optional);
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) keys[n++] = own[i];
+    for (size_t i = 0; i < num_shape; i++) keys[n++] = shape[i];
+    keys[n++] = "note";
+    return amg_payload_parse_object(root, keys, n, num_optional + 1, err);
 }
 
 static amg_status parse_head(const amg_json *doc, amg_key_payload *out, amg_error *err)
 {
-    static const char *const keys[] = {
-        "version",        "mode",       "num_decoys",  "dims",
-        "dtype",          "amount",     "num_classes", "cover_classes",
-        "permute_labels", "preprocess", "names",       "original_output",
-        "job_sha256",     "note"};
     const amg_json_node root = amg_json_root(doc);
     /* The version first: a newer head has other keys. */
     const json_t *version = json_object_get(doc->root, "version");
@@ -375,9 +335,7 @@ static amg_status parse_head(const amg_json *doc, amg_key_payload *out, amg_erro
         return amg_json_fail(&root, err, AMG_UNSUPPORTED,
                              "payload of version %lld, this program reads %d",
                              (long long)json_integer_value(version), PAYLOAD_VERSION);
-    const bool has_note = json_object_get(doc->root, "note") != NULL;
-    const size_t num_keys = sizeof keys / sizeof keys[0] - (has_note ? 0 : 1);
-    amg_status st = amg_json_object(&root, keys, num_keys, err);
+    amg_status st = check_members(&root, err);
     if (st != AMG_OK) return st;
     int64_t number = 0;
     const amg_json_node version_node = amg_json_member(&root, "version");
@@ -385,14 +343,16 @@ static amg_status parse_head(const amg_json *doc, amg_key_payload *out, amg_erro
     const amg_json_node names = amg_json_member(&root, "names");
     const amg_json_node output = amg_json_member(&root, "original_output");
     const amg_json_node job = amg_json_member(&root, "job_sha256");
-    const amg_json_node note = amg_json_member(&root, "note");
     st = amg_json_int(&version_node, PAYLOAD_VERSION, PAYLOAD_VERSION, &number, err);
-    if (st == AMG_OK) st = parse_shape(&root, &out->shape, err);
+    if (st == AMG_OK) st = amg_payload_shape_parse(&root, &out->shape, err);
     if (st == AMG_OK) st = parse_preprocess(&preprocess, &out->preprocess, err);
     if (st == AMG_OK) st = parse_names(&names, out, err);
     if (st == AMG_OK) st = parse_output(&output, out->original_output, err);
     if (st == AMG_OK) st = parse_sha256(&job, out->job_sha256, err);
-    if (st == AMG_OK && has_note) st = parse_note(&note, &out->note, err);
+    if (st == AMG_OK && json_object_get(doc->root, "note")) {
+        const amg_json_node note = amg_json_member(&root, "note");
+        st = parse_note(&note, &out->note, err);
+    }
     return st;
 }
 

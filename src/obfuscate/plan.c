@@ -1,6 +1,7 @@
 /* The plan: every secret choice about a job's data, from the secret and the public
- * shape: which slot is the original's, which positions each slot selects, which class
- * map each slot has. The laws are in docs/key.md. Reads no data and no model. */
+ * shape: which slot is the original's, which positions each slot selects, which maps of
+ * classes and tokens each slot has. The laws are in docs/key.md. Reads no data and no
+ * model. */
 #include "obfuscate/plan.h"
 
 #include <math.h>
@@ -31,7 +32,7 @@ static bool out_shape(const amg_plan_shape *s, int64_t out[3], int64_t *count)
         out[2] = s->dims[2];
     } else {
         out[1] = grown(s->dims[1], s->amount);
-        out[2] = grown(s->dims[2], s->amount);
+        out[2] = s->dtype == AMG_I32 ? s->dims[2] : grown(s->dims[2], s->amount);
     }
     return amg_dims_count(out, 3, count) && *count <= limit;
 }
@@ -49,6 +50,38 @@ static amg_status check_classes(const amg_plan_shape *s, amg_error *err)
                         "found %lld, expected the original's %lld in paper mode",
                         (long long)s->cover_classes, (long long)s->num_classes);
     return AMG_OK;
+}
+
+/* Tokens are numbered for each slot, a language model's classes like its tokens. */
+static amg_status check_tokens(const amg_plan_shape *s, amg_error *err)
+{
+    if (s->vocab < 0 || s->vocab > AMG_MAX_CLASSES)
+        return amg_fail(err, AMG_INVALID, -1, "vocab",
+                        "found %lld tokens, expected 0 to %d", (long long)s->vocab,
+                        AMG_MAX_CLASSES);
+    if (s->vocab > 0 && s->dtype != AMG_I32)
+        return amg_fail(err, AMG_INVALID, -1, "vocab",
+                        "found %lld tokens in data of %s, expected I32",
+                        (long long)s->vocab, amg_dtype_name(s->dtype));
+    if (s->num_fixed < 0 || s->num_fixed > AMG_MAX_FIXED_TOKENS)
+        return amg_fail(err, AMG_INVALID, -1, "fixed",
+                        "found %d fixed tokens, expected 0 to %d", s->num_fixed,
+                        AMG_MAX_FIXED_TOKENS);
+    for (int i = 0; i < s->num_fixed; i++)
+        if (s->fixed[i] < 0 || s->fixed[i] >= s->vocab ||
+            (i > 0 && s->fixed[i] <= s->fixed[i - 1]))
+            return amg_fail(err, AMG_INVALID, -1, "fixed",
+                            "token %d is %lld, expected ascending ones below %lld", i,
+                            (long long)s->fixed[i], (long long)s->vocab);
+    if (!s->tokens_are_classes ||
+        (s->vocab > 0 && s->permute_labels && s->num_classes == s->vocab &&
+         s->cover_classes == s->vocab))
+        return AMG_OK;
+    return amg_fail(err, AMG_INVALID, -1, "tokens_are_classes",
+                    "found %lld and %lld classes%s, expected %lld permuted tokens",
+                    (long long)s->num_classes, (long long)s->cover_classes,
+                    s->permute_labels ? "" : " that keep their numbers",
+                    (long long)s->vocab);
 }
 
 static amg_status check_amount(const amg_plan_shape *s, amg_error *err)
@@ -74,18 +107,23 @@ amg_status amg_plan_shape_check(const amg_plan_shape *s, amg_error *err)
         return amg_fail(err, AMG_INVALID, -1, "num_decoys",
                         "found %d decoys, expected 1 to %d", s->num_decoys,
                         AMG_MAX_DECOYS);
-    const bool integers = s->dtype == AMG_I32 && s->mode == AMG_MODE_STREAMS;
-    if (s->dtype != AMG_U8 && s->dtype != AMG_F32 && !integers)
-        return amg_fail(err, AMG_INVALID, -1, "dtype", "found %s, expected U8 or F32%s",
-                        amg_dtype_name(s->dtype),
-                        s->mode == AMG_MODE_STREAMS ? " or I32" : " in paper mode");
+    if (s->dtype != AMG_U8 && s->dtype != AMG_F32 && s->dtype != AMG_I32)
+        return amg_fail(err, AMG_INVALID, -1, "dtype",
+                        "found %s, expected U8, F32 or I32", amg_dtype_name(s->dtype));
     for (int i = 0; i < 3; i++)
         if (s->dims[i] < 1)
             return amg_fail(err, AMG_INVALID, -1, "dims",
                             "dim %d is %lld, expected 1 or more", i,
                             (long long)s->dims[i]);
+    if (s->mode == AMG_MODE_PAPER && s->dtype == AMG_I32 &&
+        (s->dims[0] != 1 || s->dims[2] != 1))
+        return amg_fail(err, AMG_INVALID, -1, "dims",
+                        "paper mode takes rows of I32, found %lld x %lld x %lld",
+                        (long long)s->dims[0], (long long)s->dims[1],
+                        (long long)s->dims[2]);
     amg_status st = check_amount(s, err);
     if (st == AMG_OK) st = check_classes(s, err);
+    if (st == AMG_OK) st = check_tokens(s, err);
     if (st != AMG_OK) return st;
 
     int64_t out[3], count;
@@ -96,8 +134,8 @@ amg_status amg_plan_shape_check(const amg_plan_shape *s, amg_error *err)
                         "samples of %s grow beyond %d values", text, INT32_MAX);
     if (s->mode == AMG_MODE_PAPER && out[1] == s->dims[1] && out[2] == s->dims[2])
         return amg_fail(err, AMG_INVALID, -1, "amount",
-                        "%g adds no row and no column to samples of %s", s->amount,
-                        text);
+                        "%g adds no %s to samples of %s", s->amount,
+                        s->dtype == AMG_I32 ? "token" : "row and no column", text);
     return AMG_OK;
 }
 
@@ -150,6 +188,52 @@ done:
     return st;
 }
 
+/* A uniform permutation of the tokens that are not fixed; those stay. map and scratch:
+ * room for vocab. */
+static void draw_tokens_of(amg_keystream *ks, const amg_plan_shape *shape,
+                           int64_t *scratch, int32_t *map)
+{
+    const int64_t movable = shape->vocab - shape->num_fixed;
+    amg_keystream_permutation(ks, movable, scratch);
+    /* The movable tokens in order: first as the targets of map, then as its places. */
+    int64_t n = 0;
+    for (int64_t t = 0, f = 0; t < shape->vocab; t++) {
+        if (f < shape->num_fixed && shape->fixed[f] == t)
+            f++;
+        else
+            map[n++] = (int32_t)t;
+    }
+    for (int64_t i = 0; i < movable; i++) scratch[i] = map[scratch[i]];
+    for (int64_t t = shape->vocab - 1, f = shape->num_fixed - 1; t >= 0; t--) {
+        if (f >= 0 && shape->fixed[f] == t) {
+            map[t] = (int32_t)t;
+            f--;
+        } else {
+            map[t] = (int32_t)scratch[--n];
+        }
+    }
+}
+
+static amg_status draw_tokens(const amg_secret *secret, amg_obf_plan *plan,
+                              amg_error *err)
+{
+    const amg_plan_shape *shape = &plan->shape;
+    if (shape->vocab == 0) return AMG_OK;
+    const size_t bytes = (size_t)shape->vocab * sizeof(int64_t);
+    amg_keystream *ks = NULL;
+    int64_t *scratch = amg_malloc(bytes);
+    if (!scratch) return no_memory(err);
+    amg_status st = amg_keystream_new(secret, AMG_PURPOSE_TOKENS, 0, &ks, err);
+    for (int s = 0; st == AMG_OK && s < plan->num_subnets; s++) {
+        amg_keystream_seek(ks, (uint64_t)s);
+        draw_tokens_of(ks, shape, scratch, plan->subnets[s].token_map);
+    }
+    amg_keystream_free(ks);
+    sodium_memzero(scratch, bytes);
+    amg_free(scratch);
+    return st;
+}
+
 static amg_status draw_labels(const amg_secret *secret, amg_obf_plan *plan,
                               amg_error *err)
 {
@@ -164,6 +248,11 @@ static amg_status draw_labels(const amg_secret *secret, amg_obf_plan *plan,
     if (st != AMG_OK) goto done;
     for (int s = 0; s < plan->num_subnets; s++) {
         amg_subnet_plan *net = &plan->subnets[s];
+        if (shape->tokens_are_classes) {
+            memcpy(net->label_map, net->token_map,
+                   (size_t)net->num_classes * sizeof *net->label_map);
+            continue;
+        }
         if (shape->permute_labels) {
             amg_keystream_seek(ks, (uint64_t)s);
             amg_keystream_permutation(ks, net->num_classes, map);
@@ -199,6 +288,9 @@ static amg_status make_slots(const amg_secret *secret, amg_obf_plan *plan,
         net->select = amg_calloc((size_t)plan->num_values, sizeof *net->select);
         net->label_map = amg_calloc((size_t)net->num_classes, sizeof *net->label_map);
         if (!net->select || !net->label_map) return no_memory(err);
+        if (plan->shape.vocab == 0) continue;
+        net->token_map = amg_calloc((size_t)plan->shape.vocab, sizeof *net->token_map);
+        if (!net->token_map) return no_memory(err);
     }
     return AMG_OK;
 }
@@ -215,6 +307,7 @@ amg_status amg_obf_plan_derive(const amg_secret *secret, const amg_plan_shape *s
                         "the augmented sample is too big");
     st = make_slots(secret, &plan, err);
     if (st == AMG_OK) st = draw_positions(secret, &plan, err);
+    if (st == AMG_OK) st = draw_tokens(secret, &plan, err);
     if (st == AMG_OK) st = draw_labels(secret, &plan, err);
     if (st != AMG_OK)
         amg_obf_plan_clear(&plan);
@@ -232,8 +325,12 @@ void amg_obf_plan_clear(amg_obf_plan *plan)
         if (net->label_map)
             sodium_memzero(net->label_map,
                            (size_t)net->num_classes * sizeof *net->label_map);
+        if (net->token_map)
+            sodium_memzero(net->token_map,
+                           (size_t)plan->shape.vocab * sizeof *net->token_map);
         amg_free(net->select);
         amg_free(net->label_map);
+        amg_free(net->token_map);
     }
     amg_free(plan->subnets);
     sodium_memzero(plan, sizeof *plan);

@@ -6,6 +6,7 @@
 
 #include "graph/graph.h"
 #include "graph/rewrite.h"
+#include "graph/token_rows.h"
 #include "key/secret.h"
 
 typedef enum { AMG_MODE_STREAMS, AMG_MODE_PAPER } amg_mode;
@@ -13,7 +14,9 @@ typedef enum {
     AMG_NOISE_UNIFORM,
     AMG_NOISE_GAUSSIAN,
     AMG_NOISE_LAPLACE,
-    AMG_NOISE_VALUES
+    AMG_NOISE_VALUES,
+    AMG_NOISE_UNIGRAM, /* tokens: as often as in the training data */
+    AMG_NOISE_BIGRAM   /* tokens: after the one before as in the training data */
 } amg_noise;
 
 /* Public shapes and choices that a plan is made from. */
@@ -21,11 +24,18 @@ typedef struct {
     amg_mode mode;
     int num_decoys;        /* k >= 1 */
     int64_t dims[3];       /* C, H, W of one sample; [1, d0, rest] if it is no image */
-    amg_dtype dtype;       /* U8, F32, or in streams mode I32 */
-    double amount;         /* paper mode: H' = H + round(H * amount), likewise W */
+    amg_dtype dtype;       /* U8, F32 or I32; in paper mode I32 is a row of tokens */
+    double amount;         /* paper mode: H' = H + round(H * amount), likewise W; of
+                              tokens the row alone grows */
     int64_t num_classes;   /* of the original; 1 where the task has no classes */
     int64_t cover_classes; /* of the cover pool; paper mode: num_classes */
     bool permute_labels;   /* false where the head does not admit it */
+    int64_t vocab; /* tokens, renumbered for each sub-network; 0: they keep their
+                      numbers, or samples are no tokens */
+    bool tokens_are_classes; /* a language model: its label map is the token map
+                                (permute_labels is true, classes are the vocabulary) */
+    int num_fixed;
+    int64_t fixed[AMG_MAX_FIXED_TOKENS]; /* tokens that keep their numbers, ascending */
 } amg_plan_shape;
 
 #define AMG_MAX_DECOYS 255
@@ -42,6 +52,7 @@ typedef struct {
                          in its own raster order */
     int64_t num_classes;
     int32_t *label_map; /* [num_classes] true class -> class in the job */
+    int32_t *token_map; /* [vocab] true token -> token in the job; NULL: as they are */
 } amg_subnet_plan;
 
 typedef struct {

@@ -152,6 +152,21 @@ static void philox_gives_the_published_vectors(void **state)
     }
 }
 
+static void lanes_of_philox_are_as_many_blocks(void **state)
+{
+    (void)state;
+    const uint32_t key[2] = {0x12345678, 0x9abcdef0};
+    /* The first counter wraps around on the way. */
+    const uint32_t first[4] = {UINT32_MAX - 4, 7, 0x80000001, 3};
+    uint32_t lanes[4 * AMG_PHILOX_LANES], block[4];
+    amg_philox_lanes(key, first, lanes);
+    for (uint32_t i = 0; i < AMG_PHILOX_LANES; i++) {
+        amg_philox(key, (uint32_t[4]){first[0] + i, first[1], first[2], first[3]},
+                   block);
+        assert_memory_equal(lanes + 4 * i, block, sizeof block);
+    }
+}
+
 static void bounded_draws_are_uniform(void **state)
 {
     (void)state;
@@ -202,6 +217,7 @@ int main(void)
         cmocka_unit_test(tensor_sizes_are_checked),
         cmocka_unit_test(tensors_find_the_first_bad_number),
         cmocka_unit_test(philox_gives_the_published_vectors),
+        cmocka_unit_test(lanes_of_philox_are_as_many_blocks),
         cmocka_unit_test(bounded_draws_are_uniform),
         cmocka_unit_test(permutations_are_permutations_and_streams_differ),
         cmocka_unit_test(normals_have_mean_zero_and_variance_one),

@@ -72,6 +72,11 @@ class Usage(Refusals):
             (["zoo", "lenet", "--classes", "10", "--classes", "11", "-o", "x"], "--classes is given twice",
              USAGE),
             (["zoo", "lenet", "--list=yes"], "--list takes no value", USAGE),
+            (["zoo", "lenet", "--vocab", "10", "-o", "x.onnx"], "--vocab is not an option of lenet", USAGE),
+            (["zoo", "lenet", "--pad", "0", "-o", "x.onnx"], "--pad is not an option of lenet", USAGE),
+            (["zoo", "gpt", "--vocab", "10", "--input", "1x28x28", "-o", "x.onnx"], "--input is not an option of gpt", USAGE),
+            (["zoo", "gpt", "--vocab", "10", "--classes", "4", "-o", "x.onnx"], "--classes is not an option of gpt", USAGE),
+            (["zoo", "gpt", "--vocab", "10", "--dropout", "1", "-o", "x.onnx"], "--dropout: found '1'", USAGE),
             (["zoo", "lenet", "-o"], "-o: its value is missing", USAGE),
             (["zoo", "--o", "x.onnx"], "amalgam zoo: unknown option --o", USAGE),
             (["extract", "--key", "k"], "amalgam extract: missing --weights", USAGE),
@@ -122,7 +127,14 @@ class Zoo(Refusals):
     def test_refusals(self):
         self.refuse_all([
             (["zoo", "alexnet", "-o", "x.onnx"], "alexnet: unknown model", {"hint": "the models are lenet"}),
+            (["zoo", "alexnet", "--vocab", "10", "-o", "x.onnx"], "alexnet: unknown model", {"hint": "the models are lenet"}),
             (["zoo", "lenet", "--input", "1x2x2", "-o", "x.onnx"], "lenet: height is 2, expected 12"),
+            (["zoo", "gpt", "-o", "x.onnx"], "gpt: vocab is 0, expected 2", {"hint": "give the number of tokens: `amalgam tokenize`"}),
+            (["zoo", "gpt", "--vocab", "10", "--heads", "5", "-o", "x.onnx"],
+             "gpt: d_model is 384, expected a multiple of the 5 heads"),
+            (["zoo", "lstm", "--vocab", "10", "--pad", "10", "-o", "x.onnx"], "lstm: pad is 10, expected 0 to 9"),
+            (["zoo", "embedding_bag", "--vocab", "10", "--heads", "2", "-o", "x.onnx"],
+             "embedding_bag: heads is 2, but this model has none"),
             (["zoo", "mlp", "-o", "no/such/folder/x.onnx"], "no/such/folder/x.onnx: cannot write it: No such"),
             (["zoo", "mlp", "-o", "data"], "data: cannot write it: Is a directory"),
         ])
@@ -368,7 +380,7 @@ class Job(Refusals):
             (["eval", "--model", "model.onnx", "--data", "nowhere"], "nowhere: no such file"),
             (["eval", "--model", "two.onnx", "--data", "data"], ".*3 classes.*2", {"hint": ".*3 classes"}),
             (["eval", "--model", "nan.onnx", "--data", "data", "--json"], "nan.onnx: .*NaN|.*embed_tumour"),
-            (["eval", "--model", "job/model.onnx", "--data", "data"], "model: 3 outputs, expected one"),
+            (["eval", "--model", "job/model.onnx", "--data", "data"], "model: 1 inputs and 3 outputs, expected one each"),
         ])
 
     def test_keys(self):

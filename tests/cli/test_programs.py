@@ -11,18 +11,22 @@ CHECK_LAYERS = os.path.join(cli.SOURCE_ROOT, "tools", "check_layers")
 
 # The flags of each verb, and those that every user will look for.
 FLAGS = {
-    "zoo": ("--input", "--classes", "--seed", "-o", "--list"),
+    "zoo": ("--input", "--classes", "--vocab", "--seq", "--d-model", "--layers", "--heads", "--hidden", "--dropout",
+            "--pad", "--seed", "-o", "--list"),
     "obfuscate": ("--model", "--train", "--val", "--decoys", "--decoys-from", "--amount", "--model-amount",
                   "--noise", "--key", "-o", "--passphrase", "--passphrase-fd", "--seed-hex", "--decoy-arch",
-                  "--normalize"),
+                  "--normalize", "--task", "--seq", "--stride", "--keep-classes", "--keep-tokens"),
     "train": ("--model", "--train", "--val", "-o", "--epochs", "--batch", "--optimizer", "--lr", "--momentum",
               "--weight-decay", "--schedule", "--threads", "--seed", "--resume", "--label-smoothing",
               "--nesterov", "--warmup", "--clip"),
     "extract": ("--key", "--weights", "-o", "--safetensors", "--passphrase-fd"),
-    "eval": ("--model", "--data", "--json", "--normalize"),
+    "eval": ("--model", "--data", "--json", "--normalize", "--task", "--seq", "--stride"),
+    "generate": ("--model", "--vocab", "--prompt", "--tokens", "--temperature", "--top-k", "--top-p", "--seed"),
+    "tokenize": ("--tokenizer", "--vocab", "--label", "--text", "--format", "--max-vocab", "-o"),
+    "split": ("--shares", "--seed", "--chunk", "--documents", "-o"),
     "verify": ("--key", "--job", "--steps", "--json", "--passphrase-fd", "--lr"),
     "inspect": ("--json",),
-    "demo": ("--data", "--decoys", "-o"),
+    "demo": ("--text", "--data", "--decoys", "-o"),
 }
 
 
@@ -80,7 +84,8 @@ class Help(unittest.TestCase):
         options = lambda r: set(re.findall(r"(?m)^  (--[a-z0-9-]+)\b", r.stdout))
         cloud, owner = cli.run("--help", program=cli.AMALGAM_TRAIN), cli.run("train", "--help")
         self.assertEqual(cloud.rc, 0)
-        self.assertEqual(options(owner) - options(cloud), {"--model", "--train", "--val", "--normalize", "--task"})
+        self.assertEqual(options(owner) - options(cloud), {"--model", "--train", "--val", "--normalize", "--task", "--seq",
+                                                           "--stride"})
         self.assertEqual(options(cloud) - options(owner), set())
 
     def test_the_list_of_models_stands_alone(self):
@@ -88,7 +93,8 @@ class Help(unittest.TestCase):
         self.assertEqual((r.rc, r.stderr), (0, ""))
         models = r.stdout.split()
         self.assertEqual(set(models), {"lenet", "mlp", "resnet18", "resnet34", "resnet50", "vgg16", "vgg16_bn",
-                                       "densenet121", "mobilenet_v2"})
+                                       "densenet121", "mobilenet_v2", "transformer_lm", "gpt", "text_cnn",
+                                       "embedding_bag", "lstm"})
         self.assertEqual(cli.run("zoo", "lenet", "--list", "--classes", 5).stdout.split(), models)
 
 

@@ -4,6 +4,7 @@ import base64
 import calendar
 import datetime
 import getpass
+import json
 import os
 import random
 import shutil
@@ -158,6 +159,70 @@ class Secrecy(cli.Case):
         os.makedirs(self.path("planted/hospital_scans"))
         self.assertEqual(search(self.path("planted"), self.secrets), [("hospital_scans", "hospital_scans")])
         shutil.rmtree(self.path("planted"))
+
+
+class TextSecrecy(cli.Case):
+    """A language model's and a classifier's job: no word, no class, no name of a file, and not the hash by which
+    a vocabulary could be recognised."""
+
+    NOUNS = ("zzpatient", "zztumour", "zzbiopsy", "zzscanner", "zzsurgeon", "zzdosage")
+    CLASSES = ("zz.oncology", "zz.cardiology")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        r = random.Random(3)
+        lines = [" ".join(r.choice(cls.NOUNS) for _ in range(6)) for _ in range(300)]
+        cli.write(cls.path("notes.txt"), "".join(l + "\n" for l in lines).encode())
+        cli.write(cls.path("records.csv"), "".join(f"{r.choice(cls.CLASSES)},{l}\n" for l in lines).encode())
+        case = cls()
+        case.ok("tokenize", "notes.txt", "-o", "hospital_notes")
+        case.ok("tokenize", "records.csv", "-o", "hospital_records", "--label", 1)
+        case.ok("zoo", "transformer_lm", "--vocab", 8, "--seq", 6, "--d-model", 8, "--layers", 1, "--heads", 2, "--hidden",
+                8, "-o", "private_lm.onnx")
+        case.ok("zoo", "embedding_bag", "--vocab", 9, "--seq", 8, "--d-model", 4, "--pad", 0, "--classes", 2, "-o",
+                "private_bag.onnx")
+        for job, model, data, task in (("lm", "private_lm.onnx", "hospital_notes", ("--task", "lm")),
+                                       ("bag", "private_bag.onnx", "hospital_records", ("--task", "classify"))):
+            case.ok("obfuscate", "--model", model, "--train", f"text:{data}[40%:seed=5]", "--val",
+                    f"text:{data}[40%-45%:seed=5]", "--decoys-from", f"text:{data}[45%-100%:seed=5]", "--key",
+                    f"{job}_secret.key", "-o", job, *task)
+        cls.secrets = {}
+        for word in cls.NOUNS + cls.CLASSES + ("hospital_", "private_", "_secret.key", "vocabulary", "tokens.json",
+                                               "transformer_lm", os.path.basename(cls.dir)):
+            cls.secrets[word] = list(words(word))
+        for data in ("hospital_notes", "hospital_records"):
+            digest = json.loads(cli.read(cls.path(data, "tokens.json")))["vocabulary"]
+            cls.secrets[f"vocabulary of {data}"] = list(encodings(bytes.fromhex(digest)))
+
+    def test_no_word_no_class_and_no_path_is_in_a_job(self):
+        for job in ("lm", "bag"):
+            self.assertEqual(search(self.path(job), self.secrets), [], job)
+
+    def test_training_adds_none(self):
+        for job in ("lm", "bag"):
+            shutil.copytree(self.path(job), self.path(f"{job}-trained"))
+            self.ok(f"{job}-trained", "--threads", 1, "--batch", 16, program=cli.AMALGAM_TRAIN)
+            self.assertEqual(search(self.path(f"{job}-trained"), self.secrets), [], job)
+
+    def test_the_search_finds_a_token_set(self):
+        """What it is for: the sets themselves, put into a job by mistake."""
+        for data in ("hospital_notes", "hospital_records"):
+            found = {secret for _, secret in search(self.path(data), self.secrets)}
+            self.assertLessEqual({*self.NOUNS, "vocabulary", f"vocabulary of {data}"}, found)
+        self.assertLessEqual({*self.CLASSES}, found)
+
+    def test_renumbering_moves_tokens_and_keep_tokens_does_not(self):
+        """<unk>, token 0, is not in the text: it is in a job only where others have got its number."""
+        for name, more in (("kept", ("--keep-tokens",)), ("moved", ())):
+            self.ok("obfuscate", "--model", "private_lm.onnx", "--train", "text:hospital_notes[40%:seed=5]",
+                    "--decoys-from", "text:hospital_notes[45%-100%:seed=5]", "--key", f"{name}_secret.key", "-o", name,
+                    "--task", "lm", "--seed-hex", SEED, *more)
+            descr, shape, data = cli.read_npy(self.path(name, "data/train-x-00000.npy"))
+            self.assertEqual((descr, shape[1:]), ("<i4", (1, 14, 1)))
+            found = set(struct.unpack(f"<{len(data) // 4}i", data))
+            self.assertLessEqual(found, set(range(8)))
+            self.assertEqual(0 in found, name == "moved", found)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ class Progress(cli.Case):
         bars = [s for s in screen(text) if s.startswith("[")]
         self.assertTrue(bars, text)
         full = r"^\[#*\.*\] train  epoch \d/3  step (\d+)/6000  loss \d+\.\d{4}  accuracy [\d.]+ %  " \
-               r"\d+ images/s(  ETA \d+m\d\ds)?$"
+               r"\d+ samples/s(  ETA \d+m\d\ds)?$"
         for bar in bars:
             self.assertRegex(bar, full)
         with_eta = [b for b in bars if "ETA" in b]

@@ -1,5 +1,6 @@
 """Makes loss_goldens.h: torch.nn.CrossEntropyLoss, its gradient and top-k counts, over
-outputs [N, C] and [N, C, d1, d2 ...]; torch.nn.MSELoss and its gradient.
+outputs [N, C], [N, C, d1, d2 ...] and, classes last, [N, d1, d2 ..., C], some labels
+ignored; torch.nn.MSELoss and its gradient.
 
     python tests/engine/make_loss_goldens.py > tests/engine/loss_goldens.h
 """
@@ -7,14 +8,19 @@ import math
 
 import torch
 
-CROSS_ENTROPY = [  # shape of the logits, label smoothing, scale of the logits
-    ((4, 3), 0.0, 1.0),
-    ((5, 10), 0.1, 3.0),
-    ((3, 7), 0.3, 100.0),
-    ((2, 2), 1.0, 1.0),
-    ((2, 7, 3), 0.2, 2.0),
-    ((2, 3, 2, 4), 0.0, 1.0),
-    ((1, 6, 5, 2), 0.1, 30.0),
+IGNORE = -100
+CROSS_ENTROPY = [  # shape of the logits, label smoothing, scale, classes last, ignored
+    ((4, 3), 0.0, 1.0, False, 0),
+    ((5, 10), 0.1, 3.0, False, 0),
+    ((3, 7), 0.3, 100.0, False, 0),
+    ((2, 2), 1.0, 1.0, False, 0),
+    ((2, 7, 3), 0.2, 2.0, False, 0),
+    ((2, 3, 2, 4), 0.0, 1.0, False, 0),
+    ((1, 6, 5, 2), 0.1, 30.0, False, 0),
+    ((2, 7, 4), 0.0, 2.0, True, 0),
+    ((2, 7, 4), 0.1, 2.0, True, 3),
+    ((2, 21), 0.0, 5.0, True, 1),
+    ((1, 5, 6), 0.2, 3.0, False, 2),
 ]
 MSE = [  # shape, scale
     ((4, 1), 1.0),
@@ -27,23 +33,28 @@ def floats(values):
     return ", ".join(f"{v:.9e}f" for v in values)
 
 
-def cross_entropy(shape, smoothing, scale):
+def cross_entropy(shape, smoothing, scale, classes_last, ignored):
     samples, classes = shape[:2]
     positions = math.prod(shape[2:])
     x = (torch.randn(shape) * scale).requires_grad_()
     y = torch.randint(classes, (samples, *shape[2:]))
+    y.flatten()[torch.randperm(y.numel())[:ignored]] = IGNORE
     # The double-precision reference: what both float implementations approximate.
     x64 = x.detach().double().requires_grad_()
-    loss = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(x64, y)
+    loss = torch.nn.CrossEntropyLoss(label_smoothing=smoothing, ignore_index=IGNORE)(x64, y)
     loss.backward()
     top = x.topk(min(5, classes), dim=1).indices
     top1 = int((top[:, 0] == y).sum())
     top5 = int((top == y.unsqueeze(1)).any(1).sum())
-    print("    {%d, %d, %d, %.9ef, %.17e, %d, %d,"
-          % (samples, classes, positions, smoothing, loss.item(), top1, top5))
-    print("     {%s}," % floats(x.detach().flatten().tolist()))
+    print("    {%d, %d, %d, %d, %d, %.9ef, %.17e, %d, %d,"
+          % (samples, classes, positions, classes_last, y.numel() - ignored, smoothing,
+             loss.item(), top1, top5))
+    x, dx = x.detach(), x64.grad
+    if classes_last:
+        x, dx = x.movedim(1, -1), dx.movedim(1, -1)
+    print("     {%s}," % floats(x.flatten().tolist()))
     print("     {%s}," % ", ".join(map(str, y.flatten().tolist())))
-    print("     {%s}}," % floats(x64.grad.flatten().tolist()))
+    print("     {%s}}," % floats(dx.flatten().tolist()))
 
 
 def mse(shape, scale):

@@ -157,5 +157,23 @@ case("block", (3, 5, 8), {
     "scale1": torch.rand(8) + 0.5, "bias1": (8,), "up": torch.randn(8, 16) / 3,
     "up_bias": (16,), "down": torch.randn(16, 8) / 3}, block)
 
+# ---- a language model: causal attention, and a table that is its output layer too
+def language_model(v, p):
+    x = F.embedding(v, p["w"]) * 2
+    t = x.shape[1]
+    mask = torch.full((t, t), -math.inf).triu(1)
+    a = F.softmax(x @ x.transpose(1, 2) / math.sqrt(x.shape[2]) + mask, -1)
+    return F.layer_norm(x + a @ x, (x.shape[2],), p["scale"], p["bias"]) @ p["w"].t()
+
+
+case("language_model", tokens, {"w": (7, 4), "scale": torch.rand(4) + 0.5, "bias": (4,)},
+     language_model)
+# Tails, and both sides of where the approximations change hands.
+far = torch.linspace(-9, 9, 210).reshape(2, 3, 35)
+case("gelu_far", far, {}, lambda v, p: F.gelu(v))
+case("gelu_tanh_far", far, {}, lambda v, p: F.gelu(v, approximate="tanh"))
+case("tanh_far", far, {}, lambda v, p: torch.tanh(v))
+case("sigmoid_far", far, {}, lambda v, p: torch.sigmoid(v))
+
 save_file({k: v.contiguous() for k, v in OUT.items()},
           "tests/engine/data/transformer.safetensors")

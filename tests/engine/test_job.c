@@ -1,11 +1,12 @@
 /* Job folders and plain training: what is written, and that every file is checked
  * against the others before a step is taken. */
-#include "train_fixture.h"
+#include "lm_fixture.h"
 
 #include "base/alloc.h"
 #include "engine/job.h"
 #include "formats/npy.h"
 #include "formats/safetensors.h"
+#include "formats/token_set.h"
 #include "graph/onnx_graph.h"
 
 static const net_head heads[2] = {{.prefix = "a.", .seed = 1, .width = 4},
@@ -323,7 +324,12 @@ static void plain_training_writes_the_model_as_it_came_but_trained(void **state)
     const amg_preprocess pre = {
         .data_dtype = AMG_F32, .num_channels = 1, .mean = {0.1f}, .std = {0.5f}};
     make_plain(j, &p);
-    const amg_plain_task task = {p.model, p.train, p.val, &pre, false, p.out};
+    const amg_plain_task task = {.model = p.model,
+                                 .train = p.train,
+                                 .val = p.val,
+                                 .pre = &pre,
+                                 .task_by_data = true,
+                                 .out_onnx = p.out};
     if (amg_plain_train(&task, &options, NULL, &r, &err))
         fail_msg("%s: %s", err.where, err.what);
     assert_int_equal(r.steps, 15);
@@ -364,7 +370,13 @@ static amg_head_result train_plain_form(const job *j, net_form form,
     assert_int_equal(amg_graph_write_onnx(p.model, g, NULL), AMG_OK);
     amg_graph_free(g);
     snprintf(both, sizeof both, "%s,%s", at(j, "px.npy", x), at(j, targets, y));
-    const amg_plain_task task = {p.model, both, both, &pre, reconstruction, p.out};
+    const amg_plain_task task = {.model = p.model,
+                                 .train = both,
+                                 .val = both,
+                                 .pre = &pre,
+                                 .task = AMG_TASK_RECONSTRUCTION,
+                                 .task_by_data = !reconstruction,
+                                 .out_onnx = p.out};
     if (amg_plain_train(&task, &options, NULL, &r, &err))
         fail_msg("%s: %s", err.where, err.what);
     assert_true(amg_path_exists(p.out));
@@ -397,7 +409,13 @@ static void plain_training_without_targets_must_be_a_reconstruction(void **state
     char x[160];
     amg_error err = {0};
     make_plain(j, &p);
-    const amg_plain_task task = {p.model, at(j, "px.npy", x), NULL, NULL, false, p.out};
+    amg_plain_task task = {.model = p.model,
+                           .train = at(j, "px.npy", x),
+                           .task_by_data = true,
+                           .out_onnx = p.out};
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_INVALID);
+    assert_non_null(strstr(err.hint, "reconstruction"));
+    task.task_by_data = false; /* a classification, then */
     assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_INVALID);
     assert_non_null(strstr(err.hint, "reconstruction"));
     assert_false(amg_path_exists(p.run));
@@ -411,7 +429,8 @@ static void plain_training_resumes(void **state)
     int64_t size;
     amg_train_options o = options;
     make_plain(j, &p);
-    const amg_plain_task task = {p.model, p.train, NULL, NULL, false, p.out};
+    const amg_plain_task task = {
+        .model = p.model, .train = p.train, .task_by_data = true, .out_onnx = p.out};
     assert_int_equal(amg_plain_train(&task, &o, NULL, NULL, NULL), AMG_OK);
     assert_int_equal(amg_file_sha256(p.out, straight, &size, NULL), AMG_OK);
     o.max_steps = 4;
@@ -432,7 +451,10 @@ static void plain_training_refuses_what_does_not_fit(void **state)
     char two[160], many[160];
     amg_error err = {0};
     make_plain(j, &p);
-    amg_plain_task task = {at(j, "model.onnx", two), p.train, NULL, NULL, false, p.out};
+    amg_plain_task task = {.model = at(j, "model.onnx", two),
+                           .train = p.train,
+                           .task_by_data = true,
+                           .out_onnx = p.out};
     assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err),
                      AMG_UNSUPPORTED);
     assert_non_null(strstr(err.what, "2 outputs"));
@@ -449,6 +471,204 @@ static void plain_training_refuses_what_does_not_fit(void **state)
     assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_NOT_FOUND);
     assert_false(amg_path_exists(p.out));
     assert_false(amg_path_exists(p.run));
+}
+
+/* ---- language models ---- */
+
+/* A model of the law's windows, [rows, columns] of them in w.npy. */
+static void make_plain_lm(const job *j, plain_paths *p, bool tied, int64_t columns)
+{
+    static int32_t tokens[ROWS * (SEQ + 1)];
+    char w[160];
+    for (int64_t i = 0; i < ROWS; i++)
+        for (int64_t k = 0; k < columns; k++) tokens[i * columns + k] = lm_token(i, k);
+    write_npy(j, "w.npy", AMG_I32, 2, (int64_t[]){ROWS, columns}, tokens);
+    amg_graph *g = make_lm(tied);
+    assert_int_equal(amg_graph_write_onnx(at(j, "lm.onnx", p->model), g, NULL), AMG_OK);
+    amg_graph_free(g);
+    at(j, "trained.onnx", p->out);
+    snprintf(p->run, sizeof p->run, "%s.run", p->out);
+    snprintf(p->train, sizeof p->train, "npy:%s", at(j, "w.npy", w));
+}
+
+static amg_plain_task lm_task(const plain_paths *p)
+{
+    return (amg_plain_task){.model = p->model,
+                            .train = p->train,
+                            .val = p->train,
+                            .task = AMG_TASK_LANGUAGE_MODEL,
+                            .out_onnx = p->out};
+}
+
+static void plain_training_of_a_language_model_takes_windows(void **state)
+{
+    const job *j = *state;
+    plain_paths p;
+    amg_error err = {0};
+    amg_train_result r;
+    amg_train_options o = options;
+    o.epochs = 12;
+    make_plain_lm(j, &p, false, SEQ + 1);
+    amg_plain_task task = lm_task(&p);
+    if (amg_plain_train(&task, &o, NULL, &r, &err))
+        fail_msg("%s: %s", err.where, err.what);
+    assert_true(r.heads[0].val_loss > 0 && r.heads[0].val_loss < log(VOCAB));
+    assert_true(r.heads[0].val_counted == ROWS * SEQ);
+
+    amg_graph *before, *after;
+    assert_int_equal(amg_graph_read_onnx(p.model, &before, NULL), AMG_OK);
+    assert_int_equal(amg_graph_read_onnx(p.out, &after, NULL), AMG_OK);
+    assert_int_equal(before->num_nodes, after->num_nodes); /* no windows in it */
+    assert_int_equal(after->values[after->inputs[0]].dtype, AMG_I64);
+    amg_graph_free(before);
+    amg_graph_free(after);
+
+    /* Numbers without targets do not say that they are tokens. */
+    task.task_by_data = true;
+    assert_int_equal(amg_plain_train(&task, &o, NULL, NULL, &err), AMG_INVALID);
+    assert_non_null(strstr(err.hint, "language_model"));
+}
+
+static void windows_that_do_not_fit_a_language_model_are_refused(void **state)
+{
+    const job *j = *state;
+    plain_paths p;
+    char w[160], y[160], both[400];
+    amg_error err = {0};
+    make_plain_lm(j, &p, false, SEQ);
+    amg_plain_task task = lm_task(&p);
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_MISMATCH);
+    assert_string_equal(
+        err.what, "samples are I32[6], a language model of 6 tokens needs I32[7]");
+    const int32_t labels[ROWS] = {0};
+    write_npy(j, "labels.npy", AMG_I32, 1, (int64_t[]){ROWS}, labels);
+    snprintf(both, sizeof both, "%s,%s", at(j, "w.npy", w), at(j, "labels.npy", y));
+    task.train = both;
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_INVALID);
+    assert_non_null(strstr(err.what, "the data have targets"));
+    assert_false(amg_path_exists(p.run));
+}
+
+/* A token set of 40 windows' tokens, of which token 3 is padding. */
+static void write_tokens(const char *dir, int64_t vocab)
+{
+    amg_token_writer *writer;
+    char vocabulary[200];
+    int32_t tokens[ROWS * SEQ + 1];
+    const amg_token_info info = {.vocab_size = vocab, .pad = 3, .eos = AMG_NO_TOKEN};
+    for (int i = 0; i <= ROWS * SEQ; i++) tokens[i] = lm_token(i / SEQ, i % SEQ);
+    assert_int_equal(amg_token_writer_new(dir, &info, &writer, NULL), AMG_OK);
+    assert_int_equal(amg_token_writer_add(writer, tokens, ROWS * SEQ + 1, 0, NULL),
+                     AMG_OK);
+    snprintf(vocabulary, sizeof vocabulary, "%s/vocabulary.json",
+             amg_token_writer_dir(writer));
+    assert_int_equal(amg_file_write(vocabulary, 0644, true, "{}", 2, NULL), AMG_OK);
+    assert_int_equal(amg_token_writer_finish(writer, NULL, NULL), AMG_OK);
+}
+
+static void a_token_set_is_a_language_model_s_data(void **state)
+{
+    const job *j = *state;
+    plain_paths p;
+    char good[160], large[160];
+    amg_error err = {0};
+    amg_train_result r;
+    int64_t counted = 0;
+    make_plain_lm(j, &p, true, SEQ + 1);
+    write_tokens(at(j, "good", good), VOCAB);
+    write_tokens(at(j, "large", large), VOCAB + 1);
+    for (int i = 1; i <= ROWS * SEQ; i++) counted += lm_token(i / SEQ, i % SEQ) != 3;
+    amg_plain_task task = {.model = p.model,
+                           .train = good,
+                           .val = good,
+                           .task_by_data = true,
+                           .out_onnx = p.out};
+    if (amg_plain_train(&task, &options, NULL, &r, &err))
+        fail_msg("%s: %s", err.where, err.what);
+    assert_true(r.heads[0].val_counted == (double)counted); /* padding left out */
+    assert_true(r.heads[0].val_loss > 0 && r.heads[0].val_loss < log(VOCAB) + 0.1);
+
+    task.train = large;
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_MISMATCH);
+    assert_string_equal(err.what, "the data have a vocabulary of 14 tokens, the model "
+                                  "of 13");
+    assert_non_null(strstr(err.hint, "--vocab 14"));
+    task.train = good;
+    task.window.seq = SEQ - 1;
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_MISMATCH);
+    assert_string_equal(
+        err.what, "samples are I32[6], a language model of 6 tokens needs I32[7]");
+}
+
+/* A job of one language model over the windows of w.npy, named as the builder does. */
+static void write_lm_job(job *j)
+{
+    const amg_preprocess windows = {.data_dtype = AMG_I32, .windows = true};
+    char path[160];
+    amg_graph *model = make_lm(false), *fed;
+    amg_params params;
+    amg_st_entry entries[8];
+    assert_int_equal(amg_graph_with_preprocess(model, &windows, &fed, NULL), AMG_OK);
+    assert_int_equal(amg_params_new(fed, 0, &params, NULL), AMG_OK);
+    for (int i = 0; i < params.count; i++)
+        entries[i] = (amg_st_entry){params.items[i].name, params.items[i].tensor};
+    assert_int_equal(amg_safetensors_write(at(j, "weights.safetensors", path), entries,
+                                           (size_t)params.count, NULL),
+                     AMG_OK);
+    assert_int_equal(amg_graph_write_onnx(at(j, "model.onnx", path), fed, NULL),
+                     AMG_OK);
+    j->train = j->val = (amg_shard){"w.npy", NULL, ROWS};
+    j->manifest_heads[0] = (amg_head){.output = "logits_out",
+                                      .num_classes = VOCAB,
+                                      .loss = AMG_LOSS_CROSS_ENTROPY,
+                                      .target = "preprocess/next",
+                                      .has_ignore = true,
+                                      .ignore_index = 3};
+    j->manifest.task = AMG_TASK_LANGUAGE_MODEL;
+    j->manifest.input_dtype = AMG_I32;
+    j->manifest.input_rank = 1;
+    j->manifest.input_dims[0] = SEQ + 1;
+    j->manifest.num_heads = 1;
+    j->manifest.train.num_samples = j->manifest.val.num_samples = ROWS;
+    write_manifest(j);
+    amg_params_clear(&params);
+    amg_graph_free(fed);
+    amg_graph_free(model);
+}
+
+static void a_job_of_a_language_model_trains_on_its_own_tokens(void **state)
+{
+    job *j = *state;
+    plain_paths p;
+    amg_error err = {0};
+    amg_train_result r;
+    amg_job opened;
+    make_plain_lm(j, &p, false, SEQ + 1);
+    write_lm_job(j);
+    assert_int_equal(amg_job_open(j->dir, true, &opened, &err), AMG_OK);
+    assert_string_equal(opened.objectives[0].target, "preprocess/next");
+    assert_true(opened.objectives[0].has_ignore);
+    assert_int_equal(opened.objectives[0].ignore, 3);
+    assert_int_equal(opened.train.num_columns, 0);
+    amg_job_close(&opened);
+    if (amg_job_train(j->dir, &options, NULL, &r, &err))
+        fail_msg("%s: %s", err.where, err.what);
+    assert_true(r.heads[0].val_counted < ROWS * SEQ);
+
+    /* The same figures as alone, where every token counts. */
+    const amg_plain_task alone = lm_task(&p);
+    amg_train_result other, again;
+    j->manifest_heads[0].has_ignore = false;
+    write_manifest(j);
+    assert_int_equal(amg_plain_train(&alone, &options, NULL, &other, NULL), AMG_OK);
+    assert_int_equal(amg_job_train(j->dir, &options, NULL, &again, NULL), AMG_OK);
+    assert_memory_equal(&again.heads[0], &other.heads[0], sizeof other.heads[0]);
+    assert_true(again.heads[0].train_loss != r.heads[0].train_loss);
+
+    j->manifest_heads[0].num_classes = VOCAB + 1;
+    write_manifest(j);
+    assert_int_equal(amg_job_open(j->dir, true, &opened, &err), AMG_MISMATCH);
+    assert_non_null(strstr(err.what, "F32[N,6,13], the manifest says 14 classes"));
 }
 
 int main(void)
@@ -468,6 +688,10 @@ int main(void)
         IN_JOB(plain_training_without_targets_must_be_a_reconstruction),
         IN_JOB(plain_training_resumes),
         IN_JOB(plain_training_refuses_what_does_not_fit),
+        IN_JOB(plain_training_of_a_language_model_takes_windows),
+        IN_JOB(windows_that_do_not_fit_a_language_model_are_refused),
+        IN_JOB(a_token_set_is_a_language_model_s_data),
+        IN_JOB(a_job_of_a_language_model_trains_on_its_own_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

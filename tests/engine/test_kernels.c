@@ -390,6 +390,76 @@ static void integer_data_become_tokens_or_numbers(void **state)
     check_integer_cast(AMG_I32, (int32_t[]){0, -7, 1 << 20, INT32_MAX}, 16);
 }
 
+/* data == number as numbers, the constant on the left or on the right. */
+static amg_graph *equal_graph(amg_dtype dtype, bool on_the_left)
+{
+    golden local = {.b = amg_builder_new()}, *g = &local;
+    int x = amg_builder_input(g->b, "x", dtype, 2, (int64_t[]){2, 3});
+    const int64_t wide = -7;
+    const int32_t narrow = -7;
+    amg_tensor t;
+    assert_ok(amg_tensor_view(
+        dtype, 0, NULL, dtype == AMG_I64 ? (const void *)&wide : &narrow, &t, err));
+    int pad = amg_builder_param(g->b, "pad", &t);
+    int y = on_the_left ? PLAIN(AMG_OP_EQUAL, pad, x) : PLAIN(AMG_OP_EQUAL, x, pad);
+    y = NODE(AMG_OP_CAST, ((amg_attr[]){amg_int("to", 1)}), y);
+    amg_builder_output(g->b, y);
+    amg_graph *graph = NULL;
+    assert_ok(amg_builder_finish(g->b, &graph, err));
+    amg_builder_free(g->b);
+    return graph;
+}
+
+static void check_equal(amg_dtype dtype, const void *data, size_t size_bytes,
+                        bool on_the_left)
+{
+    const float expected[6] = {0, 1, 0, 0, 1, 1};
+    amg_graph *graph = equal_graph(dtype, on_the_left);
+    bound b = bind_plan(graph, (amg_plan_options){.training = true});
+    assert_int_equal(amg_plan_input_bytes(b.plan), size_bytes);
+    memcpy(amg_plan_input(b.plan), data, size_bytes);
+    const float *out;
+    int64_t count;
+    assert_ok(amg_plan_forward(b.plan, 0, &out, &count, err));
+    assert_int_equal(count, 6);
+    assert_memory_equal(out, expected, sizeof expected);
+    bound_clear(&b);
+    amg_graph_free(graph);
+}
+
+static void tokens_are_compared_with_a_number(void **state)
+{
+    (void)state;
+    /* the last eight bits, or 32, of some are those of -7 */
+    const int64_t wide[6] = {7, -7, 249, 4294967289, -7, -7};
+    const int32_t narrow[6] = {7, -7, 249, 0, -7, -7};
+    for (int side = 0; side < 2; side++) {
+        check_equal(AMG_I64, wide, sizeof wide, side);
+        check_equal(AMG_I32, narrow, sizeof narrow, side);
+    }
+}
+
+static void comparison_with_several_numbers_is_refused(void **state)
+{
+    (void)state;
+    golden local = {.b = amg_builder_new()}, *g = &local;
+    int x = amg_builder_input(g->b, "x", AMG_I64, 2, (int64_t[]){3, 2});
+    int pads = constant_i64(g, "pads", 2, (int64_t[]){-7, 1});
+    int y = PLAIN(AMG_OP_EQUAL, x, pads);
+    amg_builder_output(g->b, NODE(AMG_OP_CAST, ((amg_attr[]){amg_int("to", 1)}), y));
+    amg_graph *graph = NULL;
+    amg_plan *plan = NULL;
+    amg_error found = {0};
+    assert_ok(amg_builder_finish(g->b, &graph, err));
+    assert_int_equal(
+        amg_plan_new(graph, 0, &(amg_plan_options){.training = true}, &plan, &found),
+        AMG_UNSUPPORTED);
+    assert_null(plan);
+    assert_non_null(strstr(found.what, "only integers are compared"));
+    amg_graph_free(graph);
+    amg_builder_free(g->b);
+}
+
 #define DROPPED 4000
 
 static amg_graph *dropout_graph(float ratio)
@@ -469,6 +539,8 @@ int main(void)
 {
     struct CMUnitTest tests[NUM_CASES + 3] = {
         cmocka_unit_test(select_and_cast_are_exact),
+        cmocka_unit_test(tokens_are_compared_with_a_number),
+        cmocka_unit_test(comparison_with_several_numbers_is_refused),
         cmocka_unit_test(integer_data_become_tokens_or_numbers),
         cmocka_unit_test(dropout_drops_scales_and_repeats_its_mask),
         cmocka_unit_test(reference_implementations_are_recognised)};

@@ -47,6 +47,7 @@ static int conv(const golden *g, int x, const char *weight)
 }
 
 static int tanh_of(const golden *g, int x) { return PLAIN(AMG_OP_TANH, x); }
+static int sigmoid(const golden *g, int x) { return PLAIN(AMG_OP_SIGMOID, x); }
 
 /* ---- matrices ---------------------------------------------------------------------
  */
@@ -248,6 +249,26 @@ static int embedding_tied(const golden *g, int x)
     return WITH(AMG_OP_GEMM, amg_int("transB", 1), y, w);
 }
 
+/* Causal attention over the tokens of a table that is the output layer, too. */
+static int language_model(const golden *g, int tokens)
+{
+    float causal[25] = {0};
+    amg_tensor t;
+    for (int i = 0; i < 25; i++) causal[i] = i % 5 > i / 5 ? -INFINITY : 0;
+    assert_ok(amg_tensor_view(AMG_F32, 2, (int64_t[]){5, 5}, causal, &t, err));
+    int w = PARAM("w"), mask = amg_builder_param(g->b, "mask", &t);
+    int x =
+        PLAIN(AMG_OP_MUL, PLAIN(AMG_OP_GATHER, w, tokens), network_scalar(g, "two", 2));
+    int y = PLAIN(AMG_OP_MAT_MUL, x, WITH(AMG_OP_TRANSPOSE, INTS("perm", 0, 2, 1), x));
+    y = PLAIN(AMG_OP_ADD, PLAIN(AMG_OP_MUL, y, network_scalar(g, "half", 0.5f)), mask);
+    y = PLAIN(AMG_OP_MAT_MUL, WITH(AMG_OP_SOFTMAX, amg_int("axis", -1), y), x);
+    y = PLAIN(AMG_OP_LAYER_NORM, PLAIN(AMG_OP_ADD, x, y), PARAM("scale"),
+              PARAM("bias"));
+    y = PLAIN(AMG_OP_RESHAPE, y, VECTOR("rows", -1, 4));
+    y = WITH(AMG_OP_GEMM, amg_int("transB", 1), y, w);
+    return PLAIN(AMG_OP_RESHAPE, y, VECTOR("sequences", -1, 5, 7));
+}
+
 /* ---- summing ----------------------------------------------------------------------
  */
 
@@ -401,6 +422,11 @@ static const kernel_case cases[] = {
     {"gather_columns", gather_columns},
     {"embedding", embedding},
     {"embedding_tied", embedding_tied},
+    {"language_model", language_model},
+    {"gelu_far", gelu},
+    {"gelu_tanh_far", gelu_tanh},
+    {"tanh_far", tanh_of},
+    {"sigmoid_far", sigmoid},
     {"mean_last", mean_last},
     {"mean_middle_kept", mean_middle_kept},
     {"mean_outer", mean_outer},
@@ -462,16 +488,16 @@ static void table_gradient(const amg_graph *graph, int threads, float *out,
     amg_set_threads(threads);
     bound b = bind_plan(graph, (amg_plan_options){.training = true});
     int32_t *x = amg_plan_input(b.plan);
-    static float dy[NUM * 16];
+    static float dy[NUM * 48];
     uint32_t random = 1;
     for (int i = 0; i < NUM; i++)
         x[i] = (int32_t)((random = random * 1664525 + 1013904223) >> 16) % 50;
-    for (int i = 0; i < NUM * 16; i++)
+    for (int i = 0; i < NUM * 48; i++)
         dy[i] = (float)((random = random * 1664525 + 1013904223) >> 8) * 0x1p-24f;
     const float *y;
     int64_t count;
     assert_ok(amg_plan_forward(b.plan, 0, &y, &count, err));
-    assert_int_equal(count, NUM * 16);
+    assert_int_equal(count, NUM * 48);
     assert_ok(amg_plan_backward(b.plan, dy, err));
     assert_int_equal(amg_plan_slot_at(b.plan, 0)->count * (int64_t)sizeof(float),
                      bytes);
@@ -501,12 +527,79 @@ static amg_graph *embedding_graph(int64_t batch, int64_t length, int64_t rows,
 static void embedding_gradients_do_not_depend_on_threads(void **state)
 {
     (void)state;
-    amg_graph *g = embedding_graph(96, 64, 50, 16);
-    float one[50 * 16], three[50 * 16];
+    amg_graph *g = embedding_graph(96, 64, 50, 48); /* 16 columns a thread */
+    static float one[50 * 48], three[50 * 48];
     table_gradient(g, 1, one, sizeof one);
     table_gradient(g, 3, three, sizeof three);
-    assert_true(norm_of(one, 50 * 16) > 0);
+    assert_true(norm_of(one, 50 * 48) > 0);
     assert_memory_equal(one, three, sizeof one);
+    amg_graph_free(g);
+}
+
+enum { ROWS = 7, WIDTH = 4, TOKENS = 6 };
+
+/* One step of embedding_graph(2, 3, ROWS, WIDTH). Returns the output. */
+static const float *embed(const bound *b, const int32_t tokens[TOKENS], const float *dy)
+{
+    const float *y;
+    int64_t count;
+    memcpy(amg_plan_input(b->plan), tokens, sizeof(int32_t) * TOKENS);
+    assert_ok(amg_plan_forward(b->plan, 0, &y, &count, err));
+    assert_int_equal(count, TOKENS * WIDTH);
+    if (dy) assert_ok(amg_plan_backward(b->plan, dy, err));
+    return y;
+}
+
+static void rows_of_the_step_before_have_no_gradient(void **state)
+{
+    (void)state;
+    static const int32_t before[TOKENS] = {0, 1, 2, 3, 4, 5};
+    static const int32_t tokens[TOKENS] = {6, 1, 6, 6, 1, -1}; /* -1 is 6, too */
+    float dy[TOKENS * WIDTH], expected[ROWS * WIDTH] = {0};
+    for (int i = 0; i < TOKENS * WIDTH; i++) dy[i] = 1 / (float)(i + 3);
+    for (int i = 0; i < TOKENS; i++)
+        for (int k = 0; k < WIDTH; k++)
+            expected[(tokens[i] + ROWS) % ROWS * WIDTH + k] += dy[i * WIDTH + k];
+    amg_graph *g = embedding_graph(2, 3, ROWS, WIDTH);
+    bound b = bind_plan(g, (amg_plan_options){.training = true});
+    const float *grad = amg_plan_slot_at(b.plan, 0)->grad;
+    (void)embed(&b, before, dy);
+    assert_true(grad[5 * WIDTH] == dy[5 * WIDTH]);
+    (void)embed(&b, tokens, dy);
+    assert_memory_equal(grad, expected, sizeof expected);
+    bound_clear(&b);
+    amg_graph_free(g);
+}
+
+static void rows_in_another_order_give_the_same_bits(void **state)
+{
+    (void)state;
+    static const int32_t rank[ROWS] = {3, 6, 0, 5, 1, 4, 2};
+    static const int32_t tokens[TOKENS] = {6, 1, 6, 0, -7, 3};
+    const amg_row_order order = {.param = "table", .rank = rank};
+    amg_graph *g = embedding_graph(2, 3, ROWS, WIDTH);
+    bound natural = bind_plan(g, (amg_plan_options){.training = true});
+    bound other =
+        bind_plan(g, (amg_plan_options){
+                         .training = true, .row_orders = &order, .num_row_orders = 1});
+    float dy[TOKENS * WIDTH], y[TOKENS * WIDTH];
+    for (int i = 0; i < TOKENS * WIDTH; i++) dy[i] = 1 / (float)(i + 3);
+    const amg_plan_slot *a = amg_plan_slot_at(natural.plan, 0);
+    const amg_plan_slot *b = amg_plan_slot_at(other.plan, 0);
+    for (int i = 0; i < ROWS * WIDTH; i++) a->value[i] = (float)i;
+    for (int i = 0; i < ROWS; i++)
+        memcpy(b->value + rank[i] * WIDTH, a->value + i * WIDTH, sizeof *dy * WIDTH);
+    memcpy(y, embed(&natural, tokens, NULL), sizeof y);
+    assert_true(y[0] == 6 * WIDTH && y[4 * WIDTH] == 0);
+    assert_memory_equal(y, embed(&other, tokens, NULL), sizeof y);
+    (void)embed(&natural, tokens, dy);
+    (void)embed(&other, tokens, dy);
+    for (int i = 0; i < ROWS; i++)
+        assert_memory_equal(a->grad + i * WIDTH, b->grad + rank[i] * WIDTH,
+                            sizeof *dy * WIDTH);
+    assert_true(norm_of(a->grad, ROWS * WIDTH) > 0);
+    bound_clear(&natural);
+    bound_clear(&other);
     amg_graph_free(g);
 }
 
@@ -538,10 +631,12 @@ static void tokens_out_of_range_end_the_run(void **state)
 
 int main(void)
 {
-    enum { OTHERS = 3 };
+    enum { OTHERS = 5 };
     struct CMUnitTest tests[NUM_CASES + OTHERS] = {
         cmocka_unit_test(gradients_of_a_block_match_finite_differences),
         cmocka_unit_test(embedding_gradients_do_not_depend_on_threads),
+        cmocka_unit_test(rows_of_the_step_before_have_no_gradient),
+        cmocka_unit_test(rows_in_another_order_give_the_same_bits),
         cmocka_unit_test(tokens_out_of_range_end_the_run)};
     static kernel_case mutable_cases[NUM_CASES];
     memcpy(mutable_cases, cases, sizeof cases);

@@ -451,6 +451,91 @@ static void only_a_value_that_no_trainable_reaches_can_be_kept(void **state)
     amg_graph_free(g);
 }
 
+/* Tokens that are both looked up and wanted back: of windows of three the last two. */
+static void kept_tokens_are_readable(void **state)
+{
+    (void)state;
+    static const char *const names[3] = {"begin", "end", "axis"};
+    const int64_t table_dims[2] = {5, 2}, dims[2] = {2, 3}, one = 1;
+    const int64_t bounds[3] = {1, 3, 1};
+    const int64_t windows[2][3] = {{0, 3, 1}, {4, 2, 2}}, next[2][2] = {{3, 1}, {2, 2}};
+    amg_builder *b = amg_builder_new();
+    amg_tensor t;
+    int in[4] = {amg_builder_input(b, "x", AMG_I64, 2, dims)};
+    for (int i = 0; i < 3; i++) {
+        assert_ok(amg_tensor_view(AMG_I64, 1, &one, bounds + i, &t, err));
+        in[1 + i] = amg_builder_param(b, names[i], &t);
+    }
+    assert_ok(amg_tensor_new(AMG_F32, 2, table_dims, &t, err));
+    const int table = amg_builder_param(b, "table", &t);
+    amg_tensor_clear(&t);
+    in[1] = amg_builder_node(b, AMG_OP_SLICE, "next", in, 4, NULL, 0, "next");
+    in[0] = table;
+    amg_builder_output(b,
+                       amg_builder_node(b, AMG_OP_GATHER, "look", in, 2, NULL, 0, "y"));
+    amg_graph *g = NULL;
+    assert_ok(amg_builder_finish(b, &g, err));
+    amg_builder_free(b);
+
+    amg_plan *plan = NULL;
+    const float *y;
+    int64_t count;
+    assert_ok(amg_plan_new(g, 0, &(amg_plan_options){.training = true, .kept = "next"},
+                           &plan, err));
+    void *workspace = amg_alloc_aligned(amg_plan_workspace_bytes(plan));
+    amg_plan_bind(plan, workspace);
+    memcpy(amg_plan_input(plan), windows, sizeof windows);
+    assert_ok(amg_plan_forward(plan, 0, &y, &count, err));
+    assert_int_equal(count, 8);
+    assert_memory_equal(amg_plan_kept(plan), next, sizeof next);
+    amg_free_aligned(workspace);
+    amg_plan_free(plan);
+    amg_graph_free(g);
+}
+
+/* A Gemm, or a Sigmoid behind it: whose output its backward reads. */
+static amg_graph *gemm_graph(bool with_sigmoid)
+{
+    amg_builder *b = amg_builder_new();
+    amg_tensor w = {.dtype = AMG_F32, .rank = 2, .dims = {5, 3}, .size_bytes = 60};
+    int in[2] = {amg_builder_input(b, "x", AMG_F32, 2, (int64_t[]){4, 5}),
+                 amg_builder_param(b, "w", &w)};
+    int y = amg_builder_node(b, AMG_OP_GEMM, "gemm", in, 2, NULL, 0, NULL);
+    const amg_op last = with_sigmoid ? AMG_OP_SIGMOID : AMG_OP_FLATTEN;
+    amg_builder_output(b, amg_builder_node(b, last, "last", &y, 1, NULL, 0, NULL));
+    amg_graph *g = NULL;
+    assert_ok(amg_builder_finish(b, &g, err));
+    amg_builder_free(b);
+    amg_graph_classify(g);
+    return g;
+}
+
+static void the_outputs_gradient_lies_over_it_unless_that_is_read(void **state)
+{
+    (void)state;
+    for (int with_sigmoid = 0; with_sigmoid < 2; with_sigmoid++) {
+        amg_graph *g = gemm_graph(with_sigmoid);
+        bound b = bind_plan(g, (amg_plan_options){.training = true});
+        float *x = amg_plan_input(b.plan), grad[15], dy[12];
+        const float *y;
+        int64_t count;
+        for (int i = 0; i < 20; i++) x[i] = (float)(i % 7) - 3;
+        for (int i = 0; i < 12; i++) dy[i] = (float)i - 4;
+        assert_ok(amg_plan_forward(b.plan, 0, &y, &count, err));
+        assert_true((amg_plan_doutput(b.plan) == y) == !with_sigmoid);
+        assert_ok(amg_plan_backward(b.plan, dy, err));
+        memcpy(grad, amg_plan_slot_at(b.plan, 0)->grad, sizeof grad);
+        assert_true(norm_of(grad, 15) > 0);
+        /* Written in place it is the same. */
+        assert_ok(amg_plan_forward(b.plan, 0, &y, &count, err));
+        memcpy(amg_plan_doutput(b.plan), dy, sizeof dy);
+        assert_ok(amg_plan_backward(b.plan, amg_plan_doutput(b.plan), err));
+        assert_memory_equal(grad, amg_plan_slot_at(b.plan, 0)->grad, sizeof grad);
+        bound_clear(&b);
+        amg_graph_free(g);
+    }
+}
+
 static void an_unsupported_operator_names_its_node(void **state)
 {
     (void)state;
@@ -541,6 +626,8 @@ int main(void)
         cmocka_unit_test(names_and_file_order_do_not_matter),
         cmocka_unit_test(a_kept_value_is_readable_and_changes_no_bit),
         cmocka_unit_test(only_a_value_that_no_trainable_reaches_can_be_kept),
+        cmocka_unit_test(kept_tokens_are_readable),
+        cmocka_unit_test(the_outputs_gradient_lies_over_it_unless_that_is_read),
         cmocka_unit_test(an_unsupported_operator_names_its_node),
         cmocka_unit_test(misuse_is_refused),
         cmocka_unit_test(description_names_every_implementation)};

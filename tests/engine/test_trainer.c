@@ -215,11 +215,12 @@ static void canonical_order_and_back_is_the_identity(void **state)
     session_open(&s, &head, 1, NULL);
     head.map = map;
     session_open(&permuted, &head, 1, NULL);
-    assert_int_equal(amg_class_order_init(s.graph, 0, &s.params[0], &order, NULL), 0);
-    assert_int_equal(amg_class_order_init(permuted.graph, 0, &permuted.params[0],
+    assert_int_equal(amg_class_order_init(s.graph, 0, true, &s.params[0], &order, NULL),
+                     0);
+    assert_int_equal(amg_class_order_init(permuted.graph, 0, true, &permuted.params[0],
                                           &permuted_order, NULL),
                      0);
-    assert_non_null(order.rank);
+    assert_non_null(order.classes.rank);
     for (int c = 0; c < CLASSES; c++)
         assert_int_equal(amg_class_order_label(&order, c),
                          amg_class_order_label(&permuted_order, map[c]));
@@ -252,8 +253,9 @@ static void equal_class_rows_stay_in_natural_order(void **state)
     for (int i = 0; i < s.params[0].count; i++)
         memset(s.params[0].items[i].tensor.data, 0,
                s.params[0].items[i].tensor.size_bytes);
-    assert_int_equal(amg_class_order_init(s.graph, 0, &s.params[0], &order, NULL), 0);
-    assert_null(order.rank);
+    assert_int_equal(amg_class_order_init(s.graph, 0, true, &s.params[0], &order, NULL),
+                     0);
+    assert_null(order.classes.rank);
     assert_int_equal(amg_class_order_label(&order, 4), 4);
     session_train(&s);
     assert_true(s.result.heads[0].train_accuracy > 0.3);

@@ -163,6 +163,7 @@ static void train_alone(const places *p, const exactness_case *c)
     const amg_plain_task plain = {.model = p->model,
                                   .train = p->train,
                                   .pre = &cifar_values,
+                                  .task_by_data = true,
                                   .out_onnx = p->alone};
     must(amg_plain_train(&plain, &o, NULL, &r, &err), &err);
     assert_true(r.steps >= 20);
@@ -296,6 +297,30 @@ static void mobilenet_v2_with_dropout_is_exact_after_an_epoch(void **state)
             .model = "mobilenet_v2", .num_decoys = k, .train = "[0:160]"});
 }
 
+/* Paper mode, each amount with another number of decoys. */
+static void check_amounts(const char *model)
+{
+    const double amounts[] = {.25, .5, 1.0};
+    const int decoys[] = {1, 3, 2};
+    for (int i = 0; i < 3; i++)
+        check_exact((exactness_case){.model = model,
+                                     .num_decoys = decoys[i],
+                                     .train = "[0:160]",
+                                     .amount = amounts[i]});
+}
+
+static void resnet18_is_exact_with_any_amount_of_noise(void **state)
+{
+    (void)state;
+    check_amounts("resnet18");
+}
+
+static void mobilenet_v2_is_exact_with_any_amount_of_noise(void **state)
+{
+    (void)state;
+    check_amounts("mobilenet_v2");
+}
+
 /* Gives job.json the hash of the weights as they are now. */
 static void seal_weights(const places *p, const char *weights)
 {
@@ -418,6 +443,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest slow[] = {
         cmocka_unit_test(resnet18_is_exact_after_an_epoch),
         cmocka_unit_test(mobilenet_v2_with_dropout_is_exact_after_an_epoch),
+        cmocka_unit_test(resnet18_is_exact_with_any_amount_of_noise),
+        cmocka_unit_test(mobilenet_v2_is_exact_with_any_amount_of_noise),
     };
     int failed = 0;
     if (argc < 2 || !strcmp(argv[1], "fast"))

@@ -226,8 +226,11 @@ static void check_exact(amg_task task, bool images, int64_t channels, bool noise
     write_data(&p, "c", MOST_ROWS, task, images, p.covers);
     obfuscate(&p, task, pre, noise);
     train_and_extract(&p);
-    const amg_plain_task plain = {
-        p.model, p.train, NULL, pre, task == AMG_TASK_RECONSTRUCTION, p.alone};
+    const amg_plain_task plain = {.model = p.model,
+                                  .train = p.train,
+                                  .pre = pre,
+                                  .task = task,
+                                  .out_onnx = p.alone};
     must(amg_plain_train(&plain, &training, NULL, &r, &err), &err);
     assert_int_equal(r.steps, 18);
     assert_int_equal(isnan(r.heads[0].train_accuracy), task != AMG_TASK_CLASSIFICATION);

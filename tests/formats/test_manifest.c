@@ -162,6 +162,48 @@ static const char reconstruction[] = "{\n"
                                      "  },\n"
                                      "  \"files\": []\n"
                                      "}\n";
+static const char language_model[] = "{\n"
+                                     "  \"version\": 1,\n"
+                                     "  \"task\": \"language_model\",\n"
+                                     "  \"input\": {\n"
+                                     "    \"name\": \"x\",\n"
+                                     "    \"dtype\": \"I32\",\n"
+                                     "    \"dims\": [\n"
+                                     "      1,\n"
+                                     "      72,\n"
+                                     "      1\n"
+                                     "    ]\n"
+                                     "  },\n"
+                                     "  \"heads\": [\n"
+                                     "    {\n"
+                                     "      \"output\": \"h0\",\n"
+                                     "      \"target\": \"v3\",\n"
+                                     "      \"num_classes\": 33278,\n"
+                                     "      \"ignore_index\": 1,\n"
+                                     "      \"loss\": \"cross_entropy\"\n"
+                                     "    },\n"
+                                     "    {\n"
+                                     "      \"output\": \"h1\",\n"
+                                     "      \"target\": \"v7\",\n"
+                                     "      \"num_classes\": 33278,\n"
+                                     "      \"loss\": \"cross_entropy\"\n"
+                                     "    }\n"
+                                     "  ],\n"
+                                     "  \"train\": {\n"
+                                     "    \"num_samples\": 1,\n"
+                                     "    \"shards\": [\n"
+                                     "      {\n"
+                                     "        \"x\": \"data/0.npy\",\n"
+                                     "        \"rows\": 1\n"
+                                     "      }\n"
+                                     "    ]\n"
+                                     "  },\n"
+                                     "  \"val\": {\n"
+                                     "    \"num_samples\": 0,\n"
+                                     "    \"shards\": []\n"
+                                     "  },\n"
+                                     "  \"files\": []\n"
+                                     "}\n";
 
 static char dir[256];
 
@@ -309,11 +351,28 @@ static void reconstruction_names_its_targets_in_the_graph(void **state)
     amg_manifest_clear(&m);
 }
 
+static void a_language_model_names_tokens_to_predict_and_padding(void **state)
+{
+    (void)state;
+    amg_manifest m = must_parse(language_model);
+    assert_int_equal(m.task, AMG_TASK_LANGUAGE_MODEL);
+    assert_int_equal(m.target_dtype, AMG_DTYPE_NONE);
+    assert_int_equal(m.heads[0].loss, AMG_LOSS_CROSS_ENTROPY);
+    assert_string_equal(m.heads[0].target, "v3");
+    assert_int_equal(m.heads[0].num_classes, 33278);
+    assert_true(m.heads[0].has_ignore);
+    assert_int_equal(m.heads[0].ignore_index, 1);
+    assert_string_equal(m.heads[1].target, "v7");
+    assert_false(m.heads[1].has_ignore);
+    assert_null(m.train.shards[0].y);
+    amg_manifest_clear(&m);
+}
+
 static void tasks_and_losses_have_names(void **state)
 {
     (void)state;
     amg_task task;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         task = (amg_task)-1;
         assert_true(amg_task_find_name(amg_task_name((amg_task)i), &task));
         assert_int_equal(task, i);
@@ -322,13 +381,31 @@ static void tasks_and_losses_have_names(void **state)
     assert_string_equal(amg_loss_name(amg_task_loss(AMG_TASK_CLASSIFICATION)),
                         "cross_entropy");
     assert_string_equal(amg_loss_name(amg_task_loss(AMG_TASK_RECONSTRUCTION)), "mse");
+    assert_string_equal(amg_loss_name(amg_task_loss(AMG_TASK_LANGUAGE_MODEL)),
+                        "cross_entropy");
+    assert_true(amg_task_has_targets(AMG_TASK_CLASSIFICATION));
+    assert_true(amg_task_has_targets(AMG_TASK_REGRESSION));
+    assert_false(amg_task_has_targets(AMG_TASK_RECONSTRUCTION));
+    assert_false(amg_task_has_targets(AMG_TASK_LANGUAGE_MODEL));
+}
+
+static void two_tasks_have_short_names(void **state)
+{
+    (void)state;
+    amg_task task;
+    assert_true(amg_task_find_name("lm", &task));
+    assert_int_equal(task, AMG_TASK_LANGUAGE_MODEL);
+    assert_true(amg_task_find_name("classify", &task));
+    assert_int_equal(task, AMG_TASK_CLASSIFICATION);
+    assert_string_equal(amg_task_name(AMG_TASK_LANGUAGE_MODEL), "language_model");
 }
 
 static void write_gives_the_canonical_bytes(void **state)
 {
     (void)state;
-    static const char *const documents[] = {good, regression, reconstruction};
-    for (int i = 0; i < 3; i++) {
+    static const char *const documents[] = {good, regression, reconstruction,
+                                            language_model};
+    for (int i = 0; i < 4; i++) {
         amg_manifest m = must_parse(documents[i]);
         assert_int_equal(amg_manifest_write(in_dir("job.json"), &m, NULL), AMG_OK);
         amg_manifest_clear(&m);
@@ -474,6 +551,26 @@ static void refuses_members_of_another_task(void **state)
         {reconstruction, "\"v7\"", 0, "@\"v3\"", AMG_MALFORMED},
         {reconstruction, "\"v7\"", 0, "@\"\"", AMG_MALFORMED},
         {reconstruction, "\"rows\"", 0, "\"y\": @\"data/1.npy\", \"rows\"",
+         AMG_MALFORMED},
+        {reconstruction, "\"loss\"", 0, "\"ignore_index\": @0, \"loss\"",
+         AMG_MALFORMED},
+        {language_model, "\"language_model\"", 0, "@\"lm\"", AMG_UNSUPPORTED},
+        {language_model, "\"cross_entropy\"", 0, "@\"mse\"", AMG_UNSUPPORTED},
+        {language_model, "\"loss\"", 0, "\"label_column\": @0, \"loss\"",
+         AMG_MALFORMED},
+        {language_model, "\"loss\"", 1, "\"ignore\": @0, \"loss\"", AMG_MALFORMED},
+        {language_model, "\"v7\"", 0, "@\"v3\"", AMG_MALFORMED},
+        {language_model, "\"num_classes\": 33278", 1, "\"num_classes\": @0",
+         AMG_MALFORMED},
+        {language_model, "\"ignore_index\": 1", 0, "\"ignore_index\": @-1",
+         AMG_MALFORMED},
+        {language_model, "\"ignore_index\": 1", 0, "\"ignore_index\": @2147483648",
+         AMG_MALFORMED},
+        {language_model, "\"ignore_index\": 1", 0, "\"ignore_index\": @null",
+         AMG_MALFORMED},
+        {language_model, "{\n      \"output\": \"h1\",\n      \"target\"", 0,
+         "@{\n      \"output\": \"h1\",\n      \"goal\"", AMG_MALFORMED},
+        {language_model, "\"rows\"", 0, "\"y\": @\"data/1.npy\", \"rows\"",
          AMG_MALFORMED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -652,6 +749,8 @@ static void writer_refuses_what_the_reader_would(void **state)
     m.target_dtype = AMG_I32;
     m.task = AMG_TASK_RECONSTRUCTION; /* of heads that name no target */
     assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
+    m.task = AMG_TASK_LANGUAGE_MODEL;
+    assert_int_equal(amg_manifest_write(path, &m, &err), AMG_INVALID);
     m.task = AMG_TASK_CLASSIFICATION;
     m.input_rank = 0;
     assert_int_equal(amg_manifest_write(path, &m, NULL), AMG_INVALID);
@@ -739,7 +838,9 @@ int main(void)
         cmocka_unit_test(reads_every_field),
         cmocka_unit_test(regression_has_numbers_as_targets),
         cmocka_unit_test(reconstruction_names_its_targets_in_the_graph),
+        cmocka_unit_test(a_language_model_names_tokens_to_predict_and_padding),
         cmocka_unit_test(tasks_and_losses_have_names),
+        cmocka_unit_test(two_tasks_have_short_names),
         cmocka_unit_test(refuses_members_of_another_task),
         cmocka_unit_test(write_gives_the_canonical_bytes),
         cmocka_unit_test(write_read_write_gives_equal_bytes),

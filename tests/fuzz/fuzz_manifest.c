@@ -18,7 +18,7 @@ static void check_split(const amg_manifest *m, const amg_split *s)
     int64_t sum = 0;
     for (int i = 0; i < s->num_shards; i++) {
         check_path(s->shards[i].x);
-        if ((m->task == AMG_TASK_RECONSTRUCTION) != !s->shards[i].y) abort();
+        if (amg_task_has_targets(m->task) == !s->shards[i].y) abort();
         if (s->shards[i].y) check_path(s->shards[i].y);
         if (__builtin_add_overflow(sum, s->shards[i].rows, &sum)) abort();
     }
@@ -32,19 +32,23 @@ static void check_heads(const amg_manifest *m)
     if (m->num_heads < 1 || m->num_heads > 64) abort();
     for (int i = 0; i < m->num_heads; i++) {
         const amg_head *head = &m->heads[i];
-        if ((m->task == AMG_TASK_RECONSTRUCTION) != (head->target != NULL)) abort();
-        if ((m->task == AMG_TASK_CLASSIFICATION) != (head->num_classes > 0)) abort();
+        const bool classes = head->loss == AMG_LOSS_CROSS_ENTROPY;
+        if (amg_task_has_targets(m->task) != !head->target) abort();
+        if (classes != (head->num_classes > 0)) abort();
+        if (head->has_ignore && m->task != AMG_TASK_LANGUAGE_MODEL) abort();
+        if (head->ignore_index < 0 || head->ignore_index > INT32_MAX) abort();
         if (head->loss != amg_task_loss(m->task)) abort();
         if (head->label_column < 0 || head->label_column > 63) abort();
         columns |= (uint64_t)1 << head->label_column;
     }
-    const int expected = m->task == AMG_TASK_RECONSTRUCTION ? 1 : m->num_heads;
+    const int expected = amg_task_has_targets(m->task) ? m->num_heads : 1;
     if (__builtin_popcountll(columns) != expected) abort();
 }
 
 static void check_target(const amg_manifest *m)
 {
-    static const amg_dtype dtypes[] = {AMG_I32, AMG_F32, AMG_DTYPE_NONE};
+    static const amg_dtype dtypes[] = {AMG_I32, AMG_F32, AMG_DTYPE_NONE,
+                                       AMG_DTYPE_NONE};
     if (m->target_dtype != dtypes[m->task]) abort();
     if (m->target_rank < 0 || m->target_rank > AMG_MAX_RANK - 2) abort();
 }

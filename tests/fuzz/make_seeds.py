@@ -126,11 +126,22 @@ def manifest():
         for shard in m["train"]["shards"]:
             del shard["y"]
 
+    def language_model(m):
+        reconstruction(m)
+        m.update(task="language_model")
+        for head in m["heads"]:
+            head.update(num_classes=50257, loss="cross_entropy")
+        m["heads"][1]["ignore_index"] = 0
+
     put("manifest", "good", json.dumps(good, indent=2) + "\n")
     put("manifest", "compact", json.dumps(good, separators=(",", ":")))
     variant("class_map", lambda m: m.update(target={"dtype": "I32", "dims": [64, 64]}))
     variant("regression", regression)
     variant("reconstruction", reconstruction)
+    variant("language_model", language_model)
+    variant("bad_alias", lambda m: (language_model(m), m.update(task="lm")))
+    variant("bad_ignore",
+            lambda m: (language_model(m), m["heads"][0].update(ignore_index=-1)))
     variant("bad_task", lambda m: m.update(task="ranking"))
     variant("bad_target", lambda m: m.update(target={"dtype": "F32", "dims": []}))
     variant("bad_target_rank", lambda m: m.update(target={"dtype": "I32", "dims": [1] * 7}))

@@ -1,6 +1,8 @@
-"""Writes the reference of tests/graph/test_zoo.c from torchvision itself.
+"""Writes the references of tests/graph/test_zoo.c, from torchvision itself, and of
+test_zoo_text.c, from PyTorch's modules.
 
     python make_zoo_reference.py TORCHVISION OUT
+    python make_zoo_reference.py --text OUT
 
 TORCHVISION: a folder that holds torchvision/ (an unpacked wheel will do: only its Python
 model files are run, everything else they import is replaced by empty modules).
@@ -11,6 +13,13 @@ ImageNet form in order, one line an entry:
 
 (the last two as torchvision's initialisation drew them, seed 0), and zoo_counts.txt, one
 line a model, form and input: model CxHxW classes trainable-scalars.
+
+--text: zoo_text.txt, from the modules of tests/interop/twins.py, by blocks:
+
+    model name vocab seq d_model layers heads hidden classes pad scalars  (0: its own; pad -1: none)
+    parameter  shape  standard deviation  largest magnitude               (in any order)
+
+and, after the last block, lines without parameters: the counts of models as they are by default.
 """
 
 import importlib
@@ -114,5 +123,39 @@ def main(torchvision, out):
     (out / "zoo_counts.txt").write_text("".join(lines))
 
 
+TEXT_OPTIONS = ("vocab", "seq", "d_model", "layers", "heads", "hidden", "classes", "pad")
+# Classes and widths are large, so that deviations are known well.
+TEXT = [("transformer_lm", {"vocab": 1000, "seq": 20, "layers": 1}),
+        ("transformer_lm", {"vocab": 500, "seq": 9, "d_model": 96, "heads": 3, "hidden": 200}),
+        ("gpt", {"vocab": 500, "seq": 64, "d_model": 128, "layers": 2, "heads": 4}),
+        ("gpt", {"vocab": 500, "seq": 64, "d_model": 96, "layers": 3, "heads": 2, "hidden": 200}),
+        ("text_cnn", {"vocab": 300, "seq": 12, "classes": 400}),
+        ("text_cnn", {"vocab": 300, "d_model": 120, "hidden": 150, "classes": 400, "pad": 7}),
+        ("embedding_bag", {"vocab": 300, "classes": 400, "pad": 0}),
+        ("lstm", {"vocab": 300, "classes": 400, "pad": 299}),
+        ("lstm", {"vocab": 300, "d_model": 60, "layers": 2, "hidden": 80, "classes": 400})]
+TEXT_DEFAULTS = [("transformer_lm", {"vocab": 33278}), ("gpt", {"vocab": 65}),
+                 ("text_cnn", {"vocab": 20000, "classes": 4}),
+                 ("embedding_bag", {"vocab": 95811, "classes": 4}),
+                 ("lstm", {"vocab": 20000, "classes": 4})]
+
+
+def write_text(out):
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "interop"))
+    import twins
+    torch.manual_seed(0)
+    with open(pathlib.Path(out) / "zoo_text.txt", "w") as f:
+        for i, (name, options) in enumerate(TEXT + TEXT_DEFAULTS):
+            model = twins.build_text(name, **options)
+            values = [options.get(o, -1 if o == "pad" else 0) for o in TEXT_OPTIONS]
+            print("model", name, *values, sum(p.numel() for p in model.parameters()), file=f)
+            for entry, p in model.named_parameters() if i < len(TEXT) else ():
+                shape, std = "x".join(map(str, p.shape)), p.std(unbiased=False).item()
+                print(f"{entry} {shape} {std:.5g} {p.abs().max().item():.5g}", file=f)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1] == "--text":
+        write_text(sys.argv[2])
+    else:
+        main(*sys.argv[1:])

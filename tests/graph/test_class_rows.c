@@ -84,6 +84,61 @@ static void matmul_heads_are_found_with_and_without_bias(void **state)
     is_head(b, op2(b, AMG_OP_ADD, weight(b, "c", 0, DIMS(5)), y), 1, "c");
 }
 
+/* A language model: tokens [N,4], rows of w of width 3 looked up if tied, logits
+ * [N,4,5]. rank 2: without the last Reshape, [4N,5]. */
+static int language_model(amg_builder *b, bool tied, int64_t trans, int rank)
+{
+    int x = amg_builder_input(b, "x", AMG_I64, DIMS(B, 4));
+    int w = trans ? weight(b, "w", 0, DIMS(5, 3)) : weight(b, "w", 0, DIMS(3, 5));
+    int e = tied ? w : weight(b, "e", 0, DIMS(5, 3));
+    int y = op2(b, AMG_OP_GATHER, e, x);
+    y = op2(b, AMG_OP_RESHAPE, y, INTS(b, "rows", -1, 3));
+    y = gemm(b, y, w, weight(b, "c", 0, DIMS(5)), trans);
+    return rank == 2 ? y : op2(b, AMG_OP_RESHAPE, y, INTS(b, "back", -1, 4, 5));
+}
+
+static void heads_of_language_models_are_found(void **state)
+{
+    (void)state;
+    amg_class_rows rows;
+    for (int rank = 2; rank <= 3; rank++)
+        for (int tied = 0; tied < 2; tied++) {
+            amg_builder *b = amg_builder_new();
+            amg_graph *g = look(b, language_model(b, tied, 1, rank), true, &rows);
+            assert_int_equal(rows.num_params, 2);
+            assert_int_equal(rows.num_classes, 5);
+            assert_int_equal(rows.axis[0], 0);
+            assert_int_equal(rows.tied, tied);
+            assert_string_equal(g->values[rows.params[0]].name, "w");
+            assert_string_equal(g->values[rows.params[1]].name, "c");
+            amg_graph_free(g);
+        }
+    amg_builder *b = amg_builder_new();
+    is_head(b, language_model(b, false, 0, 3), 1, "c");
+}
+
+static void a_reshape_that_mixes_classes_is_no_head(void **state)
+{
+    (void)state;
+    int x;
+    amg_builder *b = fresh(&x);
+    int y = gemm(b, x, weight(b, "w", 0, DIMS(20, 3)), AMG_NO_VALUE, 1);
+    is_no_head(b, op2(b, AMG_OP_RESHAPE, y, INTS(b, "back", -1, 4, 5)));
+    b = fresh(&x); /* [N,5,1]: the classes are not last */
+    y = gemm(b, x, weight(b, "w", 0, DIMS(5, 3)), AMG_NO_VALUE, 1);
+    is_no_head(b, op2(b, AMG_OP_RESHAPE, y, INTS(b, "back", -1, 5, 1)));
+}
+
+/* The rows that a lookup reads are inputs of the layer here, not classes. */
+static void a_table_tied_the_other_way_is_no_head(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_I64, DIMS(B));
+    int w = weight(b, "w", 0, DIMS(5, 5));
+    is_no_head(b, op2(b, AMG_OP_MAT_MUL, op2(b, AMG_OP_GATHER, w, x), w));
+}
+
 static void shared_parameters_are_no_head(void **state)
 {
     (void)state;
@@ -227,6 +282,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gemm_heads_are_found_in_both_layouts),
         cmocka_unit_test(matmul_heads_are_found_with_and_without_bias),
+        cmocka_unit_test(heads_of_language_models_are_found),
+        cmocka_unit_test(a_reshape_that_mixes_classes_is_no_head),
+        cmocka_unit_test(a_table_tied_the_other_way_is_no_head),
         cmocka_unit_test(shared_parameters_are_no_head),
         cmocka_unit_test(other_heads_are_refused),
         cmocka_unit_test(rows_are_permuted_along_their_axis),

@@ -72,22 +72,27 @@ static void fans_are_those_of_pytorch(void **state)
 /* Golden: moments of torch.nn.init draws into torch.empty(256, 128, 5, 5) (fan_in 3200,
  * fan_out 6400), torch.manual_seed(0), double precision:
  *   kaiming_uniform_(w, a=5**.5), kaiming_normal_(w), kaiming_normal_(w,
- *   mode="fan_out"), normal_(w, 0, 0.01);  std and fourth central moment / std^4 */
+ *   mode="fan_out"), normal_(w, 0, 0.01), xavier_uniform_(w), uniform_(w, -0.1, 0.1),
+ *   normal_(w, 0, 0.02);  std and fourth central moment / std^4 */
 static void laws_have_the_moments_of_pytorch(void **state)
 {
     (void)state;
     static const struct {
         amg_init_kind kind;
-        double std, kurtosis;
+        double std, kurtosis, scale;
     } golden[] = {
-        {AMG_INIT_UNIFORM_FAN_IN, 0.010204, 1.799},
-        {AMG_INIT_HE_FAN_IN, 0.024997, 3.014},
-        {AMG_INIT_HE_FAN_OUT, 0.017687, 3.005},
-        {AMG_INIT_NORMAL_001, 0.009981, 2.995},
+        {AMG_INIT_UNIFORM_FAN_IN, 0.010204, 1.799, 0},
+        {AMG_INIT_HE_FAN_IN, 0.024997, 3.014, 0},
+        {AMG_INIT_HE_FAN_OUT, 0.017687, 3.005, 0},
+        {AMG_INIT_NORMAL_001, 0.009981, 2.995, 0},
+        {AMG_INIT_XAVIER_UNIFORM, 0.014431, 1.799, 0},
+        {AMG_INIT_UNIFORM, 0.057725, 1.799, 0.1},
+        {AMG_INIT_NORMAL, 0.019999, 2.997, 0.02},
     };
     int64_t dims[4] = {256, 128, 5, 5};
     for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
         amg_init_law law = amg_init_law_of(golden[i].kind, 4, dims);
+        law.scale = golden[i].scale;
         amg_tensor t = filled(law, 256 * 128 * 25, SEED);
         moments m = measure(&t);
         /* 819200 draws twice: the deviations of std, kurtosis and mean are below
@@ -102,7 +107,7 @@ static void laws_have_the_moments_of_pytorch(void **state)
 static void uniform_law_stays_within_its_bound_and_reaches_it(void **state)
 {
     (void)state;
-    amg_init_law law = {AMG_INIT_UNIFORM_FAN_IN, 400, 120};
+    amg_init_law law = {.kind = AMG_INIT_UNIFORM_FAN_IN, .fan_in = 400, .fan_out = 120};
     amg_tensor t = filled(law, 100000, SEED);
     moments m = measure(&t);
     assert_true(m.max <= 0.05); /* 1/sqrt(400) */
@@ -115,7 +120,7 @@ static void uniform_law_stays_within_its_bound_and_reaches_it(void **state)
 static void uniform_law_has_the_lattice_of_pytorch(void **state)
 {
     (void)state;
-    amg_init_law law = {AMG_INIT_UNIFORM_FAN_IN, 300, 1};
+    amg_init_law law = {.kind = AMG_INIT_UNIFORM_FAN_IN, .fan_in = 300, .fan_out = 1};
     amg_tensor t = filled(law, 20000, SEED);
     float bound = (float)(1 / sqrt(300.0));
     for (int64_t i = 0; i < 20000; i++) {
@@ -134,7 +139,7 @@ static void uniform_law_has_the_lattice_of_pytorch(void **state)
 static void neighbours_of_the_normal_law_hide_their_uniforms(void **state)
 {
     (void)state;
-    amg_tensor t = filled((amg_init_law){AMG_INIT_NORMAL_001, 0, 0}, 1 << 22, SEED);
+    amg_tensor t = filled((amg_init_law){.kind = AMG_INIT_NORMAL_001}, 1 << 22, SEED);
     int near = 0, pairs = 0;
     for (int64_t i = 0; i < 1 << 22; i += 2) {
         const float *x = (const float *)t.data + i;
@@ -156,7 +161,7 @@ static void constants_fill_without_drawing(void **state)
     for (int k = 0; k < 2; k++) {
         amg_init_law law = {.kind = kinds[k]};
         int64_t count = 70001;
-        amg_tensor t = filled((amg_init_law){AMG_INIT_NORMAL_001, 0, 0}, count, SEED);
+        amg_tensor t = filled((amg_init_law){.kind = AMG_INIT_NORMAL_001}, count, SEED);
         amg_rng rng = amg_rng_init(SEED, 3), untouched = rng;
         amg_init_fill(&law, &t, &rng);
         for (int64_t i = 0; i < count; i++)
@@ -171,7 +176,7 @@ static void bits_do_not_depend_on_the_number_of_threads(void **state)
     (void)state;
     const amg_init_kind kinds[] = {AMG_INIT_UNIFORM_FAN_IN, AMG_INIT_HE_FAN_OUT};
     for (int k = 0; k < 2; k++) {
-        amg_init_law law = {kinds[k], 9, 9};
+        amg_init_law law = {.kind = kinds[k], .fan_in = 9, .fan_out = 9};
         amg_set_threads(1);
         amg_tensor one = filled(law, 300007, SEED);
         amg_set_threads(3);
@@ -193,7 +198,7 @@ static bool repeats(const amg_tensor *t, int64_t a, int64_t b, int64_t count)
 static void pieces_of_a_large_tensor_differ(void **state)
 {
     (void)state;
-    amg_tensor t = filled((amg_init_law){AMG_INIT_NORMAL_001, 0, 0}, 4 * 65536, SEED);
+    amg_tensor t = filled((amg_init_law){.kind = AMG_INIT_NORMAL_001}, 4 * 65536, SEED);
     for (int64_t a = 0; a < 4; a++)
         for (int64_t b = a + 1; b < 4; b++)
             assert_false(repeats(&t, a * 65536, b * 65536, 16));
@@ -203,7 +208,7 @@ static void pieces_of_a_large_tensor_differ(void **state)
 static void seeds_and_successive_fills_differ(void **state)
 {
     (void)state;
-    amg_init_law law = {AMG_INIT_HE_FAN_IN, 9, 9};
+    amg_init_law law = {.kind = AMG_INIT_HE_FAN_IN, .fan_in = 9, .fan_out = 9};
     amg_tensor a = filled(law, 1000, 1), b = filled(law, 1000, 2);
     assert_memory_not_equal(a.data, b.data, a.size_bytes);
     amg_rng rng = amg_rng_init(1, 0);

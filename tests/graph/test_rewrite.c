@@ -145,6 +145,104 @@ static void preprocessing_that_does_not_fit_is_refused(void **state)
     refuses(AMG_U8, &p, AMG_MISMATCH, "takes U8");
 }
 
+/* ---- windows ---- */
+
+/* A table's lookups of I64[batch, tokens]. */
+static amg_graph *language_model(amg_dtype dtype, int rank, int64_t tokens)
+{
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", dtype, rank, (const int64_t[]){B, tokens, 1});
+    int w = weight(b, "w", 0, DIMS(11, 3));
+    int y = amg_builder_node(b, AMG_OP_GATHER, "embed", IDS(w, x), NO_ATTRS, "y");
+    amg_builder_output(b, y);
+    return must_finish(b);
+}
+
+static const amg_preprocess windows = {.data_dtype = AMG_I32, .windows = true};
+
+/* [begin, end) of dim 1, by the constants of Slice n. */
+static void slices(const amg_graph *g, int n, int64_t begin, int64_t end)
+{
+    assert_int_equal(g->nodes[n].op, AMG_OP_SLICE);
+    const int64_t expected[] = {begin, end, 1};
+    for (int i = 0; i < 3; i++) {
+        const amg_value *v = &g->values[g->nodes[n].inputs[1 + i]];
+        assert_dims(v, DIMS(1));
+        assert_int_equal(*(const int64_t *)v->data.data, expected[i]);
+    }
+}
+
+static void windows_are_what_is_seen_and_what_comes_next(void **state)
+{
+    (void)state;
+    amg_graph *g = language_model(AMG_I64, 2, 5), *p = rewritten(g, &windows);
+    ops_are(p, 6,
+            (const amg_op[]){AMG_OP_CAST, AMG_OP_SLICE, AMG_OP_SLICE, AMG_OP_SLICE,
+                             AMG_OP_CONCAT, AMG_OP_GATHER});
+    assert_int_equal(p->values[p->inputs[0]].dtype, AMG_I32);
+    assert_dims(&p->values[p->inputs[0]], DIMS(B, 6));
+    const int next = amg_graph_next_tokens(p), seen = amg_graph_preprocessed(p, g);
+    assert_int_equal(p->values[next].dtype, AMG_I64);
+    assert_dims(&p->values[next], DIMS(B, 5));
+    assert_int_equal(p->values[seen].dtype, AMG_I64);
+    assert_dims(&p->values[seen], DIMS(B, 5));
+    assert_int_equal(p->nodes[5].inputs[1], seen);
+
+    /* next = window[1:6]; seen = window[0:1] and next[0:4] */
+    const int window = p->nodes[0].outputs[0];
+    assert_int_equal(p->nodes[1].outputs[0], next);
+    assert_int_equal(p->nodes[1].inputs[0], window);
+    slices(p, 1, 1, 6);
+    assert_int_equal(p->nodes[2].inputs[0], window);
+    slices(p, 2, 0, 1);
+    assert_int_equal(p->nodes[3].inputs[0], next);
+    slices(p, 3, 0, 4);
+    assert_int_equal(p->nodes[4].outputs[0], seen);
+    assert_int_equal(p->nodes[4].inputs[0], p->nodes[2].outputs[0]);
+    assert_int_equal(p->nodes[4].inputs[1], p->nodes[3].outputs[0]);
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+/* Planning drops what no output needs, and sub-networks must not hold anything else. */
+static void next_tokens_stay_when_a_batch_is_planned(void **state)
+{
+    (void)state;
+    amg_graph *g = language_model(AMG_I64, 2, 2), *p = rewritten(g, &windows);
+    amg_graph *planned = NULL;
+    int owner[8];
+    assert_int_equal(amg_graph_subnetworks(p, owner, NULL), AMG_OK);
+    assert_int_equal(amg_graph_plan_batch(p, 3, &planned, NULL), AMG_OK);
+    const char *name = p->values[amg_graph_next_tokens(p)].name;
+    assert_dims(named(planned, name), DIMS(3, 2));
+    amg_graph_free(planned);
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+static void refuses_windows(amg_dtype dtype, int rank, int64_t tokens,
+                            const amg_preprocess *p, const char *what)
+{
+    amg_graph *g = language_model(dtype, rank, tokens), *out = NULL;
+    amg_error err = {0};
+    assert_int_equal(amg_graph_with_preprocess(g, p, &out, &err), AMG_MISMATCH);
+    assert_null(out);
+    assert_string_equal(err.where, "x");
+    if (!strstr(err.what, what)) fail_msg("%s", err.what);
+    amg_graph_free(g);
+}
+
+static void windows_need_a_model_of_tokens(void **state)
+{
+    (void)state;
+    amg_preprocess bytes = windows;
+    bytes.data_dtype = AMG_U8;
+    refuses_windows(AMG_I64, 2, 5, &bytes, "found I64[N,5] and U8");
+    refuses_windows(AMG_I64, 2, 1, &windows, "found I64[N,1]");
+    refuses_windows(AMG_I64, 3, 5, &windows, "found I64[N,5,1]");
+    refuses_windows(AMG_I32, 2, 5, &windows, "found I32[N,5]");
+}
+
 /* ---- weights ---- */
 
 static const amg_tensor *give(void *context, const amg_value *param)
@@ -246,6 +344,9 @@ int main(void)
         cmocka_unit_test(a_model_of_bytes_stays_as_it_is),
         cmocka_unit_test(names_in_the_model_do_not_collide),
         cmocka_unit_test(preprocessing_that_does_not_fit_is_refused),
+        cmocka_unit_test(windows_are_what_is_seen_and_what_comes_next),
+        cmocka_unit_test(next_tokens_stay_when_a_batch_is_planned),
+        cmocka_unit_test(windows_need_a_model_of_tokens),
         cmocka_unit_test(weights_come_back_as_copies),
         cmocka_unit_test(weights_fill_a_graph_that_was_stored_without),
         cmocka_unit_test(a_weight_of_another_shape_is_refused_by_name),

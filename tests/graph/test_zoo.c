@@ -8,108 +8,29 @@
 
 #include <cmocka.h>
 
-#include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/alloc.h"
-#include "graph/zoo.h"
+#include "zoo_fixture.h"
 
-static FILE *open_data(const char *file)
-{
-    char path[4096];
-    const char *root = getenv("AMALGAM_SOURCE_ROOT");
-    snprintf(path, sizeof path, "%s/tests/graph/data/%s", root ? root : ".", file);
-    FILE *f = fopen(path, "r");
-    if (!f) fail_msg("cannot open %s", path);
-    return f;
-}
+#define IMAGE(model, c, h, w, classes)                                                 \
+    {                                                                                  \
+        .name = (model), .channels = (c), .height = (h), .width = (w),                 \
+        .num_classes = (classes)                                                       \
+    }
 
 static amg_graph *build(const char *name, int64_t c, int64_t h, int64_t w,
                         int64_t classes, uint64_t seed)
 {
-    amg_zoo_options options = {name, c, h, w, classes, seed};
+    amg_zoo_options options = {.name = name,
+                               .channels = c,
+                               .height = h,
+                               .width = w,
+                               .num_classes = classes,
+                               .seed = seed};
     amg_graph *g = NULL;
     amg_error err = {0};
     if (amg_zoo_build(&options, &g, &err))
         fail_msg("%s: %s: %s", name, err.where, err.what);
     return g;
-}
-
-/* The next entry of the state_dict at or after value v: a trainable or a buffer. */
-static int next_entry(const amg_graph *g, int v)
-{
-    while (v < g->num_values && (g->values[v].kind != AMG_VALUE_PARAM ||
-                                 g->values[v].role == AMG_ROLE_CONSTANT))
-        v++;
-    return v;
-}
-
-static const amg_value *get_value(const amg_graph *g, const char *name)
-{
-    int v = amg_graph_find_value(g, name);
-    if (v < 0) fail_msg("no value %s", name);
-    return &g->values[v];
-}
-
-/* NULL if no node has the name. */
-static const amg_node *find_node(const amg_graph *g, const char *name)
-{
-    for (int i = 0; i < g->num_nodes; i++)
-        if (strcmp(g->nodes[i].name, name) == 0) return &g->nodes[i];
-    return NULL;
-}
-
-static const amg_node *get_node(const amg_graph *g, const char *name)
-{
-    const amg_node *node = find_node(g, name);
-    if (node) return node;
-    fail_msg("no node %s", name);
-    abort(); /* not reached, which the compiler cannot see */
-}
-
-static int count_ops(const amg_graph *g, amg_op op)
-{
-    int count = 0;
-    for (int i = 0; i < g->num_nodes; i++) count += g->nodes[i].op == op;
-    return count;
-}
-
-static void measure(const amg_tensor *t, double *std, double *largest)
-{
-    const float *x = t->data;
-    int64_t n = amg_tensor_count(t);
-    double sum = 0, sum2 = 0;
-    *largest = 0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += x[i];
-        sum2 += (double)x[i] * x[i];
-        *largest = fmax(*largest, fabs(x[i]));
-    }
-    *std = sqrt(fmax(sum2 / (double)n - sum / (double)n * (sum / (double)n), 0));
-}
-
-/* A uniform law's largest value is at most sqrt(3) = 1.733 deviations. */
-static bool looks_uniform(double std, double largest) { return largest < 1.8 * std; }
-
-/* The same law as torchvision drew: constants equal, else the deviation within five
- * standard errors of two samples, and uniform where torchvision is uniform. */
-static void check_law(const amg_value *v, double std, double largest)
-{
-    double own_std, own_largest;
-    measure(&v->data, &own_std, &own_largest);
-    if (std == 0) {
-        if (own_std != 0 || own_largest != largest)
-            fail_msg("%s: not the constant %g", v->name, largest);
-        return;
-    }
-    double limit = 5 / sqrt((double)amg_tensor_count(&v->data));
-    if (fabs(own_std / std - 1) > limit)
-        fail_msg("%s: deviation %g, torchvision %g", v->name, own_std, std);
-    if (looks_uniform(own_std, own_largest) != looks_uniform(std, largest))
-        fail_msg("%s: another distribution than torchvision's", v->name);
 }
 
 static void check_state_dict(const char *name, const amg_graph *g)
@@ -124,11 +45,7 @@ static void check_state_dict(const char *name, const amg_graph *g)
         if (v == g->num_values) fail_msg("%s: no %s", name, entry);
         const amg_value *value = &g->values[v];
         assert_string_equal(value->name, entry);
-        size_t used = 0;
-        for (int i = 0; i < value->rank; i++)
-            used += (size_t)snprintf(own + used, sizeof own - used, "%s%" PRId64,
-                                     i ? "x" : "", value->dims[i]);
-        assert_string_equal(own, shape);
+        assert_string_equal(shape_text(value, own), shape);
         bool running = strstr(entry, ".running_") != NULL;
         assert_int_equal(value->role, running ? AMG_ROLE_BUFFER : AMG_ROLE_TRAINABLE);
         check_law(value, std, largest);
@@ -199,11 +116,16 @@ static void names_lists_every_model(void **state)
 {
     (void)state;
     const char *const *names;
-    static const char *const expected[] = {"lenet",    "mlp",         "resnet18",
-                                           "resnet34", "resnet50",    "vgg16",
-                                           "vgg16_bn", "densenet121", "mobilenet_v2"};
-    assert_int_equal(amg_zoo_names(&names), 9);
-    for (int i = 0; i < 9; i++) assert_string_equal(names[i], expected[i]);
+    static const char *const expected[] = {
+        "lenet", "mlp",      "resnet18",      "resnet34",     "resnet50",
+        "vgg16", "vgg16_bn", "densenet121",   "mobilenet_v2", "transformer_lm",
+        "gpt",   "text_cnn", "embedding_bag", "lstm"};
+    assert_int_equal(amg_zoo_names(&names), 14);
+    for (int i = 0; i < 14; i++) {
+        assert_string_equal(names[i], expected[i]);
+        assert_int_equal(amg_zoo_is_text(names[i]), i >= 9);
+        assert_int_equal(amg_zoo_is_language_model(names[i]), i == 9 || i == 10);
+    }
 }
 
 static void every_model_has_one_input_one_output_and_distinct_names(void **state)
@@ -213,6 +135,7 @@ static void every_model_has_one_input_one_output_and_distinct_names(void **state
     int num_names = amg_zoo_names(&names);
     for (int i = 0; i < num_names; i++) {
         if (strcmp(names[i], "vgg16") == 0) continue; /* vgg16_bn stands for both */
+        if (amg_zoo_is_text(names[i])) continue;      /* test_zoo_text.c */
         amg_graph *g = build(names[i], 1, 32, 48, 7, 1);
         assert_int_equal(g->num_inputs, 1);
         assert_int_equal(g->num_outputs, 1);
@@ -388,34 +311,27 @@ static void bad_options_are_refused(void **state)
         amg_status code;
         const char *what;
     } cases[] = {
-        {{"resnet19", 3, 32, 32, 10, 1}, AMG_NOT_FOUND, "unknown model"},
-        {{"", 3, 32, 32, 10, 1}, AMG_NOT_FOUND, "unknown model"},
-        {{"lenet", 1, 28, 28, 1, 1},
-         AMG_INVALID,
+        {IMAGE("resnet19", 3, 32, 32, 10), AMG_NOT_FOUND, "unknown model"},
+        {IMAGE("", 3, 32, 32, 10), AMG_NOT_FOUND, "unknown model"},
+        {IMAGE("lenet", 1, 28, 28, 1), AMG_INVALID,
          "classes is 1, expected 2 to 16777216"},
-        {{"lenet", 0, 28, 28, 10, 1},
-         AMG_INVALID,
+        {IMAGE("lenet", 0, 28, 28, 10), AMG_INVALID,
          "channels is 0, expected 1 to 65536"},
-        {{"lenet", 1, 11, 28, 10, 1},
-         AMG_INVALID,
+        {IMAGE("lenet", 1, 11, 28, 10), AMG_INVALID,
          "height is 11, expected 12 to 65536"},
-        {{"lenet", 1, 28, 11, 10, 1}, AMG_INVALID, "width is 11, expected 12 to 65536"},
-        {{"mlp", 1, 0, 28, 10, 1}, AMG_INVALID, "height is 0, expected 1 to 65536"},
-        {{"mlp", 1, -5, 28, 10, 1}, AMG_INVALID, "height is -5, expected 1 to 65536"},
-        {{"mlp", 1, 28, INT64_MAX, 10, 1},
-         AMG_INVALID,
+        {IMAGE("lenet", 1, 28, 11, 10), AMG_INVALID,
+         "width is 11, expected 12 to 65536"},
+        {IMAGE("mlp", 1, 0, 28, 10), AMG_INVALID, "height is 0, expected 1 to 65536"},
+        {IMAGE("mlp", 1, -5, 28, 10), AMG_INVALID, "height is -5, expected 1 to 65536"},
+        {IMAGE("mlp", 1, 28, INT64_MAX, 10), AMG_INVALID,
          "width is 9223372036854775807, expected 1 to 65536"},
-        {{"vgg16", 3, 28, 28, 10, 1},
-         AMG_INVALID,
+        {IMAGE("vgg16", 3, 28, 28, 10), AMG_INVALID,
          "height is 28, expected 32 to 65536"},
-        {{"densenet121", 3, 7, 8, 10, 1},
-         AMG_INVALID,
+        {IMAGE("densenet121", 3, 7, 8, 10), AMG_INVALID,
          "height is 7, expected 8 to 65536"},
-        {{"densenet121", 3, 28, 65, 10, 1},
-         AMG_INVALID,
+        {IMAGE("densenet121", 3, 28, 65, 10), AMG_INVALID,
          "height is 28, expected 29 to 65536"},
-        {{"vgg16_bn", 3, 224, 96, 10, 1},
-         AMG_UNSUPPORTED,
+        {IMAGE("vgg16_bn", 3, 224, 96, 10), AMG_UNSUPPORTED,
          "width is 96: 3 after five poolings, expected a multiple of 7"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -435,7 +351,7 @@ static void hint_of_an_unknown_model_lists_the_models(void **state)
     (void)state;
     amg_error err = {0};
     amg_graph *g = NULL;
-    amg_zoo_options options = {"vgg19", 3, 32, 32, 10, 1};
+    amg_zoo_options options = IMAGE("vgg19", 3, 32, 32, 10);
     assert_int_equal(amg_zoo_build(&options, &g, &err), AMG_NOT_FOUND);
     const char *const *names;
     int num_names = amg_zoo_names(&names);
@@ -446,7 +362,7 @@ static void hint_of_an_unknown_model_lists_the_models(void **state)
 static void running_out_of_memory_is_an_error_anywhere(void **state)
 {
     (void)state;
-    amg_zoo_options options = {"lenet", 1, 28, 28, 10, 1};
+    amg_zoo_options options = IMAGE("lenet", 1, 28, 28, 10);
     int num_failures = 0;
     for (long n = 1;; n++) {
         long countdown = n;

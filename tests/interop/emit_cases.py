@@ -105,8 +105,42 @@ def norm_parts(square):
             ("Add", "g,b", "z", {}), ("Flatten", "z", "f", {}), ("Gemm", "f,k", "y", {"transB": 1})]
 
 
+def attention_cases():
+    """F.scaled_dot_product_attention of [N,L,H*d] by heads, as exporters write it: the keys'
+    transpositions are one."""
+    causal = np.triu(np.full((5, 5), -np.inf, np.float32), 1)
+    window = causal + np.tril(np.full((5, 5), -np.inf, np.float32), -3)
+    weights = {"s": number(16 ** -0.25), "by_head": ints(-1, 5, 2, 16), "p": number(0.25)}
+
+    def nodes(softmax, *more):
+        return [("Reshape", "x,by_head", "h", {}), ("Transpose", "h", "v", {"perm": [0, 2, 1, 3]}),
+                ("Mul", "v,s", "q", {}), ("Transpose", "h", "t", {"perm": [0, 2, 3, 1]}),
+                ("Mul", "t,s", "k", {}), ("MatMul", "q,k", "scores", {}),
+                ("Add", "scores,mask", "masked", {}),
+                ("Softmax", softmax, "a", {"axis": -1}), *more]
+
+    drop = [("Dropout", "a,p", "d", {}), ("MatMul", "d,v", "y", {})]
+    plain = [("MatMul", "a,v", "y", {})]
+    call = "y = attention(v, h.permute(0, 2, 1, 3), v"
+    return [Case(f"attention, {name}", nodes(softmax, *end), (2, 5, 32),
+                 {**weights, "mask": mask}, form)
+            for name, mask, softmax, end, form in (
+                ("no mask", causal, "scores", plain, f"{call})"),
+                ("causal", causal, "masked", plain, f"{call}, causal=True)"),
+                ("another mask", window, "masked", plain, f"{call}, mask=self.c"),
+                ("causal with dropout", causal, "masked", drop, "causal=True"),
+                ("dropout alone", causal, "scores", drop, "dropout=0.25 if self.training else"))]
+
+
 NORM = {"w": (6,), "b": (6,), "k": (3, 24), "eps": number(1e-5), "two": number(2)}
 LINEAR = {"w": (5, 6), "b": (5,), "flat": ints(-1, 6), "back": ints(-1, 4, 5)}
+BAG = [("Equal", "x,pad", "is_pad", {}), ("Cast", "is_pad", "number", {"to": TensorProto.FLOAT}),
+       ("Sub", "one,number", "kept", {}), ("ReduceSum", "kept,axis", "count", {"keepdims": 1}),
+       ("Clip", "count,least", "divisor", {}), ("Div", "kept,divisor", "share", {}),
+       ("Reshape", "share,row", "shares", {}), ("Gather", "w,x", "looked_up", {}),
+       ("MatMul", "shares,looked_up", "mean", {}), ("Reshape", "mean,flat", "y", {})]
+BAG_WEIGHTS = {"pad": np.array(1, np.int64), "one": number(1), "least": number(1), "axis": ints(1),
+               "row": ints(-1, 1, 5), "flat": ints(-1, 4), "w": (3, 4)}
 GELU = {"r": number(2 ** 0.5), "one": number(1), "half": number(0.5)}
 
 CASES = [
@@ -271,6 +305,15 @@ CASES = [
         ("Mul", "x,s", "q", {}), ("Transpose", "x", "t", {"perm": [0, 2, 1]}),
         ("Mul", "t,s", "k", {}), ("MatMul", "q,k", "p", {}), ("Softmax", "p", "a", {"axis": -1}),
         ("MatMul", "a,x", "y", {})], (2, 5, 16), {"s": number(0.5)}, "y = attention(x, x, x)"),
+    *attention_cases(),
+    Case("mean of embeddings without padding", BAG, (3, 5), BAG_WEIGHTS,
+         'y = F.embedding_bag(x, self.w, mode="mean", padding_idx=1)', integers=3),
+    Case("sum of embeddings without padding", BAG, (3, 5),
+         {**BAG_WEIGHTS, "least": np.array(99, np.float32)}, "torch.matmul(", integers=3),
+    Case("attention of another scale", [
+        ("Mul", "x,s", "q", {}), ("Transpose", "x", "t", {"perm": [0, 2, 1]}),
+        ("MatMul", "q,t", "p", {}), ("Softmax", "p", "a", {"axis": -1}),
+        ("MatMul", "a,x", "y", {})], (2, 5, 16), {"s": number(0.25)}, "torch.softmax(p, dim=-1)"),
     Case("shape from the batch", [
         ("Shape", "x", "s", {}), ("Gather", "s,zero", "n", {}),
         ("Concat", "n,rest", "t", {"axis": 0}), ("Expand", "w,t", "e", {}),

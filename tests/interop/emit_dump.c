@@ -1,8 +1,9 @@
 /* Test program: the PyTorch module of an ONNX file, as a job's writer would make it.
  *
- *     emit_dump MODEL.onnx DIR
+ *     emit_dump MODEL.onnx DIR [TARGET…]
  *
  * DIR (which must exist) receives model.py, constants.safetensors, weights.safetensors.
+ * TARGET: for each output, the value that its network gives back beside it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,13 +36,17 @@ int main(int argc, char **argv)
 {
     amg_error err = {0};
     amg_graph *read = NULL, *folded = NULL;
-    if (argc != 3) {
-        fprintf(stderr, "usage: emit_dump MODEL.onnx DIR\n");
+    if (argc < 3) {
+        fprintf(stderr, "usage: emit_dump MODEL.onnx DIR [TARGET…]\n");
         return 2;
     }
     amg_status st = amg_graph_read_onnx(argv[1], &read, &err);
     if (!st) st = amg_graph_plan_batch(read, AMG_DIM_BATCH, &folded, &err);
-    if (!st) st = amg_emit_model(argv[2], folded, NULL, &err);
+    if (!st && argc > 3 && argc - 3 != folded->num_outputs)
+        st = amg_fail(&err, AMG_INVALID, -1, argv[1], "has %d outputs, not %d",
+                      folded->num_outputs, argc - 3);
+    const char *const *targets = argc > 3 ? (const char *const *)argv + 3 : NULL;
+    if (!st) st = amg_emit_model(argv[2], folded, targets, &err);
     if (!st) st = write_weights(argv[2], folded, &err);
     if (st) fprintf(stderr, "emit_dump: %s: %s\n", err.where, err.what);
     amg_graph_free(folded);

@@ -3,12 +3,15 @@
  *     engine_dump [options] MODEL.onnx IN.safetensors OUT.safetensors
  *
  *   IN    x            [steps, batch, sample...], in the model's input dtype
- *         labels       i32[steps, batch]; absent: evaluation only
- *   OUT   eval.NAME    f32[batch, classes] of every output NAME, evaluation mode, batch
- * 0 and with labels, of the first output: logits       f32[batch, classes], training
- * mode, batch 0 grad.NAME    of every trainable, batch 0 losses       f64[steps], one
- * optimizer step after each after.NAME   every trainable and buffer after the last step
- *         eval_after   f32[batch, classes]: evaluation of batch 0 with those
+ *         labels       i32[steps, batch], of a language model i32[steps, batch,
+ *                      positions]; absent: evaluation only
+ *   OUT   eval.NAME    f32 in the shape of every output NAME, evaluation mode, batch 0
+ *         and with labels, of the first output, whose last dim is the classes:
+ *         logits       f32 in its shape, training mode, batch 0
+ *         grad.NAME    of every trainable, batch 0
+ *         losses       f64[steps], one optimizer step after each
+ *         after.NAME   every trainable and buffer after the last step
+ *         eval_after   as eval: batch 0 with those
  *
  * Uses the engine through its public headers only. */
 #include <getopt.h>
@@ -126,15 +129,18 @@ static void unbind(bound_plan *b)
 }
 
 static amg_status forward(const task *t, const bound_plan *b, int64_t step,
-                          const float **logits, int64_t *classes, amg_error *err)
+                          const float **logits, amg_error *err)
 {
     const size_t bytes = amg_plan_input_bytes(b->plan);
     memcpy(amg_plan_input(b->plan), (const char *)t->x->data + (size_t)step * bytes,
            bytes);
     int64_t count;
-    amg_status st = amg_plan_forward(b->plan, step, logits, &count, err);
-    if (!st) *classes = count / t->batch;
-    return st;
+    return amg_plan_forward(b->plan, step, logits, &count, err);
+}
+
+static const amg_value *output_value(const task *t, int output)
+{
+    return &t->g->values[t->g->outputs[output]];
 }
 
 static amg_status evaluate(const task *t, int output, const amg_params *params,
@@ -143,11 +149,10 @@ static amg_status evaluate(const task *t, int output, const amg_params *params,
 {
     bound_plan b = {0};
     const float *logits;
-    int64_t classes;
+    const amg_value *out = output_value(t, output);
     amg_status st = bind(t, output, false, params, &b, err);
-    if (!st) st = forward(t, &b, 0, &logits, &classes, err);
-    if (!st)
-        st = dump_f32(d, prefix, name, 2, (int64_t[]){t->batch, classes}, logits, err);
+    if (!st) st = forward(t, &b, 0, &logits, err);
+    if (!st) st = dump_f32(d, prefix, name, out->rank, out->dims, logits, err);
     unbind(&b);
     return st;
 }
@@ -159,8 +164,7 @@ static amg_status evaluate_all(const task *t, dump *d, amg_error *err)
         amg_params params = {0};
         st = amg_params_new(t->g, i, &params, err);
         if (!st)
-            st = evaluate(t, i, &params, "eval.", t->g->values[t->g->outputs[i]].name,
-                          d, err);
+            st = evaluate(t, i, &params, "eval.", output_value(t, i)->name, d, err);
         amg_params_clear(&params);
     }
     return st;
@@ -182,7 +186,7 @@ static amg_status dump_grads(const bound_plan *b, const amg_params *params, dump
 static amg_status dump_decisions(const task *t, int output, const amg_params *before,
                                  dump *d, amg_error *err)
 {
-    const amg_value *out = &t->g->values[t->g->outputs[output]];
+    const amg_value *out = output_value(t, output);
     const int64_t dims[3] = {t->steps, t->batch, out->dims[1]};
     const size_t count = (size_t)(dims[1] * dims[2]);
     bound_plan b = {0};
@@ -193,14 +197,13 @@ static amg_status dump_decisions(const task *t, int output, const amg_params *be
     if (!st) st = dump_new(d, "decide.", out->name, AMG_U8, 3, dims, &decided, err);
     for (int64_t step = 0; step < t->steps && !st; step++) {
         const float *values;
-        int64_t width;
         for (int i = 0; i < own.count; i++) {
             const int from = amg_params_find(&before[step], own.items[i].name);
             memcpy(own.items[i].tensor.data, before[step].items[from].tensor.data,
                    own.items[i].tensor.size_bytes);
         }
         st = amg_plan_load(b.plan, &own, err);
-        if (!st) st = forward(t, &b, step, &values, &width, err);
+        if (!st) st = forward(t, &b, step, &values, err);
         uint8_t *to = (uint8_t *)decided->data + (size_t)step * count;
         for (size_t i = 0; i < count && !st; i++)
             to[i] = (uint8_t)((values[i] > 0) + (values[i] >= 6));
@@ -215,19 +218,23 @@ static amg_status train_step(const task *t, const bound_plan *b, int64_t step,
                              dump *d, amg_error *err)
 {
     const float *logits;
-    int64_t classes;
-    amg_status st = forward(t, b, step, &logits, &classes, err);
+    const amg_value *out = output_value(t, 0);
+    amg_status st = forward(t, b, step, &logits, err);
     if (!st && step == 0)
-        st = dump_f32(d, "", "logits", 2, (int64_t[]){t->batch, classes}, logits, err);
+        st = dump_f32(d, "", "logits", out->rank, out->dims, logits, err);
     if (st) return st;
-    const int32_t *labels = (const int32_t *)t->labels->data + step * t->batch;
-    for (int64_t i = 0; i < t->batch; i++)
+    const int64_t classes = out->dims[out->rank - 1];
+    const int64_t num_labels = amg_tensor_count(t->labels) / t->steps;
+    const int32_t *labels = (const int32_t *)t->labels->data + step * num_labels;
+    for (int64_t i = 0; i < num_labels; i++)
         if (labels[i] < 0 || labels[i] >= classes)
             return amg_fail(err, AMG_INVALID, -1, "labels", "label %d of %lld classes",
                             labels[i], (long long)classes);
-    *loss = amg_cross_entropy(logits, labels, t->batch, classes, 1,
-                              (float)t->s->label_smoothing, dlogits)
-                .loss;
+    const amg_cross_entropy_task ce = {.samples = num_labels,
+                                       .classes = classes,
+                                       .positions = 1,
+                                       .label_smoothing = (float)t->s->label_smoothing};
+    *loss = amg_cross_entropy(&ce, logits, labels, dlogits).loss;
     st = amg_plan_backward(b->plan, dlogits, err);
     if (!st && step == 0) st = dump_grads(b, params, d, err);
     if (!st) amg_optimizer_step(&t->s->optimizer, t->s->optimizer.lr, step, b->plan);
@@ -240,7 +247,7 @@ static amg_status train(const task *t, dump *d, amg_error *err)
     amg_params params = {0};
     amg_params *before = amg_calloc((size_t)t->steps, sizeof *before);
     amg_tensor dlogits = {0}, *losses;
-    const amg_value *out = &t->g->values[t->g->outputs[0]];
+    const amg_value *out = output_value(t, 0);
     amg_status st =
         before ? amg_params_new(t->g, 0, &params, err)
                : amg_fail(err, AMG_NO_MEMORY, -1, "params", "no memory for a list");
@@ -285,10 +292,14 @@ static amg_status check_inputs(const amg_graph *g, const task *t, amg_error *err
                         amg_shape_text(x->dtype, x->rank, x->dims, a),
                         amg_shape_text(in->dtype, in->rank, in->dims, b));
     }
-    if (y && (y->dtype != AMG_I32 || y->rank != 2 || y->dims[0] != x->dims[0] ||
-              y->dims[1] != x->dims[1]))
+    const amg_value *out = &g->values[g->outputs[0]];
+    fits = !y || (y->dtype == AMG_I32 && y->rank == out->rank);
+    for (int i = 0; y && fits && i < y->rank; i++)
+        fits = y->dims[i] == (i < 2 ? x->dims[i] : out->dims[i - 1]);
+    if (!fits)
         return amg_fail(err, AMG_MISMATCH, -1, "labels",
-                        "expected i32[steps, batch] as x has them");
+                        "expected i32[steps, batch] as x has them, then the output's "
+                        "positions");
     return AMG_OK;
 }
 

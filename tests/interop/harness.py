@@ -80,6 +80,13 @@ class Harness:
                      "--classes", classes, "--seed", 7, "-o", path)
         return path
 
+    def zoo_text(self, name, options):
+        """The same of a network for text; options as twins.build_text takes them."""
+        path = self.path(".onnx")
+        self.program("amalgam", "zoo", name, "--seed", 7, "-o", path,
+                     *(f"--{k.replace('_', '-')}={v}" for k, v in options.items()))
+        return path
+
     def engine(self, model, x, labels=None, options=()):
         """What engine_dump computes: {name: array}. x [steps, batch, ...]."""
         given, found = self.path(".safetensors"), self.path(".safetensors")
@@ -134,6 +141,17 @@ def images_of(shape, count):
         x = x.repeat(shape[1] // 32, 2).repeat(shape[2] // 32, 3)
         x += np.random.default_rng(2).normal(0, 0.1, x.shape).astype(np.float32)
     return x, labels
+
+
+def tokens_of(count, seq, vocab, pad=None):
+    """int64 [count, seq]; with a pad, documents of every length from full to empty."""
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, vocab, (count, seq))
+    if pad is not None:
+        x[x == pad] = (pad + 1) % vocab
+        for i in range(count):
+            x[i, seq - (i * seq // max(count - 1, 1)):] = pad
+    return x
 
 
 def run(main):

@@ -18,8 +18,9 @@ from harness import ROOT
 SCRIPT = ROOT / "src" / "emit" / "train.py"
 SHAPE, CLASSES = (3, 32, 32), 10
 
-# recipe: what plain_loop.py needs to know; package: made by the Python package
-Made = namedtuple("Made", "job key recipe package")
+# recipe: what plain_loop.py needs to know; package: made by the Python package; model: the
+# file, where there is one
+Made = namedtuple("Made", "job key recipe package model", defaults=(None,))
 
 
 def flags(options, **more):
@@ -54,7 +55,8 @@ def lines(folder):
     """metrics.jsonl without its speeds."""
     out = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for entry in out:
-        del entry["images_per_second"]
+        entry.pop("images_per_second", None)
+        entry.pop("tokens_per_second", None)
     return out
 
 
@@ -87,6 +89,26 @@ def other_packages(python):
     """What that Python can import beside its own library, torch, and what torch demands."""
     return subprocess.run([python, "-c", FIND_OTHERS], capture_output=True, text=True,
                           check=True).stdout.split()
+
+
+def texts(vocab, seq, count, seed, classes=0, pad=None):
+    """x int32 [count, seq + 1] and no y: windows of a text whose next token mostly follows
+    from the one before. With classes [count, seq], of any length from 3 on, filled up with
+    pad, and y: the class that most of the tokens are of."""
+    rng = np.random.default_rng(100 + seed)
+    x = np.empty((count, seq + 1), np.int32)
+    x[:, 0] = rng.integers(0, vocab, count)
+    for i in range(seq):
+        follows = (5 * x[:, i] + 3) % vocab
+        x[:, i + 1] = np.where(rng.random(count) < 0.8, follows, rng.integers(0, vocab, count))
+    if not classes:
+        return x, None
+    y = rng.integers(0, classes, count, dtype=np.int32)
+    of_class = rng.random((count, seq)) < 0.7
+    x = np.where(of_class, x[:, :seq] // classes * classes + y[:, None], x[:, :seq]) % vocab
+    if pad is not None:
+        x[np.arange(seq) >= rng.integers(3, seq + 1, count)[:, None]] = pad
+    return x.astype(np.int32), y
 
 
 class Jobs:
@@ -128,6 +150,32 @@ class Jobs:
             self.made[name, keep, dropout] = Made(job, key, recipe, None)
         return self.made[name, keep, dropout]
 
+    def text(self, name, twin, options, classes, dropout, keep):
+        """A network for text of the zoo with what twins.build_text calls the same; options:
+        of both. classes 0: a language model. keep: classes and tokens keep their numbers."""
+        if (name, dropout, keep) not in self.made:
+            h, seq, vocab = self.h, options["seq"], options["vocab"]
+            onnx, job, key, initial = (h.path(e) for e in (".onnx", ".job", ".key", ".safetensors"))
+            own = {"classes": classes} if classes else {}
+            asked = {} if dropout else {"dropout": 0}
+            h.program("amalgam", "zoo", name, "--seed", 7, "-o", onnx,
+                      *flags(options, **own, **(asked if name != "embedding_bag" else {})))
+            sets = [texts(vocab, seq, count, seed, classes, options.get("pad"))
+                    for seed, count in enumerate((self.samples, self.samples, self.val, self.val))]
+            files = [self.store(*(a for a in pair if a is not None)) for pair in sets]
+            train, pool, val, val_pool = (",".join(map(str, paths)) for paths in files)
+            h.program("amalgam", "obfuscate", "--model", onnx, "--train", train, "--decoys-from",
+                      pool, "--val", val, "--val-decoys-from", val_pool, "--decoys", 1, "--task",
+                      "classify" if classes else "lm", "--key", key, "--quiet", "-o", job,
+                      *(["--keep-classes", "--keep-tokens"] if keep else []))
+            safetensors.numpy.save_file(harness.initializers(onnx), initial)
+            built = {**options, **own, **(asked if name != "embedding_bag" else {})}
+            recipe = {"model": twin, "text": built, "windows": not classes, "weights": initial,
+                      "x": self.array(files[0][0], "I32", sets[0][0].shape[1:]),
+                      "y": self.array(files[0][1], "I32", ()) if classes else None}
+            self.made[name, dropout, keep] = Made(job, key, recipe, None, onnx)
+        return self.made[name, dropout, keep]
+
     def module(self, name, dropout):
         """A module of modules.py, through the Python package; classes keep their numbers."""
         import modules
@@ -136,9 +184,11 @@ class Jobs:
             cover, cover_y = modules.samples(name, self.samples, 2)
             module = modules.build(name, dropout)
             job, key, initial = (self.h.path(e) for e in (".job", ".key", ".safetensors"))
+            windows = modules.KINDS[name].windows
             package.obfuscate(module, x if y is None else (x, y), key=key, out=job, decoys=1,
                               decoys_from=cover if y is None else (cover, cover_y),
-                              keep_classes=True, progress=False)
+                              keep_classes=True, keep_tokens=True, progress=False,
+                              task="lm" if windows else None)
             safetensors.numpy.save_file({k: v.numpy() for k, v in module.state_dict().items()},
                                         initial)
             types = {"uint8": "U8", "float32": "F32", "int32": "I32"}
@@ -146,7 +196,7 @@ class Jobs:
                       self.array(self.store(a.numpy())[0], types[a.numpy().dtype.name],
                                  a.shape[1:]) for a in (x, y)]
             recipe = {"model": name, "dropout": dropout, "weights": initial, "x": arrays[0],
-                      "y": arrays[1]}
+                      "y": arrays[1], "windows": windows}
             self.made[name, dropout] = Made(job, key, recipe, package)
         return self.made[name, dropout]
 

@@ -82,6 +82,37 @@ class EncoderViT(nn.Module):
         return self.head(self.layers(x).mean(1))
 
 
+class EncoderLM(nn.Module):
+    """A language model of nn.TransformerEncoder, positions learned."""
+
+    def __init__(self, dropout, tokens=50, seq=10, width=16):
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, width)
+        self.position = nn.Parameter(torch.randn(seq, width) / 50)
+        layer = nn.TransformerEncoderLayer(width, 2, 2 * width, dropout, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(width, tokens)
+
+    def forward(self, x):
+        ahead = torch.full((x.shape[1], x.shape[1]), float("-inf")).triu(1)
+        return self.head(self.encoder(self.embedding(x) + self.position, mask=ahead))
+
+
+class TiedGPT(nn.Module):
+    """One block of nanoGPT's; logits [N*L,V], the last layer is the embedding."""
+
+    def __init__(self, dropout, tokens=50, seq=10, width=16):
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(tokens, width), nn.Embedding(seq, width)
+        self.block = twins.GPTBlock(width, 2, 4 * width, dropout)
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, tokens, bias=False)
+        self.head.weight = self.wte.weight
+
+    def forward(self, x):
+        x = self.wte(x) + self.wpe(torch.arange(x.shape[1], device=x.device))
+        return self.head(self.norm(self.block(x))).flatten(0, 1)
+
+
 class Tabular(nn.Sequential):
     def __init__(self, dropout, width=20, classes=3):
         super().__init__(
@@ -115,8 +146,18 @@ def labels(classes):
     return lambda x, g: torch.randint(0, classes, (len(x),), generator=g, dtype=torch.int32)
 
 
-#   make(dropout), x(count, generator), y(x, generator); None: the input is the target
-Kind = namedtuple("Kind", "make x y")
+def windows(count, g):
+    """Of a text whose next token mostly follows from the one before, and of one more."""
+    x = torch.randint(0, 50, (count, 11), generator=g, dtype=torch.int32)
+    follows = torch.rand(x.shape, generator=g) < 0.8
+    for i in range(1, x.shape[1]):
+        x[:, i] = torch.where(follows[:, i], (5 * x[:, i - 1] + 3) % 50, x[:, i])
+    return x
+
+
+#   make(dropout), x(count, generator), y(x, generator); None: the input is the target, or
+#   windows: the next token of x is
+Kind = namedtuple("Kind", "make x y windows", defaults=(False,))
 KINDS = {
     "unet": Kind(lambda dropout: UNet(), pictures(16),
                  lambda x, g: (x.float().mean(1) / 64).to(torch.int32)),
@@ -124,6 +165,8 @@ KINDS = {
                  lambda n, g: torch.randn(n, 12, 6, generator=g), labels(5)),
     "token_lstm": Kind(TokenLSTM, lambda n, g: torch.randint(
         0, 50, (n, 10), generator=g, dtype=torch.int32), labels(5)),
+    "encoder_lm": Kind(EncoderLM, windows, None, True),
+    "tied_gpt": Kind(TiedGPT, windows, None, True),
     "vit": Kind(lambda dropout: twins.ViT((3, 32, 32), 10), pictures(32), labels(10)),
     "encoder_vit": Kind(EncoderViT, pictures(32), labels(10)),
     "tabular": Kind(Tabular, lambda n, g: torch.randn(n, 20, generator=g), labels(3)),

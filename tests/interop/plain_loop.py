@@ -9,6 +9,11 @@ defines the recipe (batch order, dropout seeds) and reads files.
      "shape": [n, …]}, "y": likewise or null (the input is the target), "out": ….safetensors,
      "steps": 20, "options": {"batch": 8, …},
      "last": "fc3" (its classes in canonical order; null: as is)}
+
+For a network for text: "text": the options of twins.build_text instead of shape and classes;
+"windows": true for a language model, whose x are windows of its tokens and the next; "losses":
+a file for the loss of each step. Clipping then adds norms in the order of the parameters'
+first use, as model.py has them, and not in the order in which nn.Transformer registers them.
 """
 
 import ctypes
@@ -20,6 +25,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
 import modules
 import twins
@@ -68,7 +74,30 @@ def as_input(x):
     return x.long() if x.dtype == torch.int32 else x
 
 
+class Used(TorchFunctionMode):
+    """While entered, collects the parameters that functions take, in the order of first use."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.own, self.found = {id(p): p for p in model.parameters()}, {}
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        for t in [*args, *(kwargs or {}).values()]:
+            for p in t if isinstance(t, (list, tuple)) else [t]:
+                if id(p) in self.own:
+                    self.found.setdefault(id(p), p)
+        return function(*args, **(kwargs or {}))
+
+
+def in_order_of_use(model, x):
+    with Used(model) as used, torch.no_grad():
+        model(x)
+    return list(used.found.values())
+
+
 def build(recipe):
+    if recipe.get("text"):
+        return twins.build_text(recipe["model"], **recipe["text"])
     if recipe.get("shape"):
         return twins.build(recipe["model"], recipe["shape"], recipe["classes"])
     return modules.build(recipe["model"], recipe["dropout"])
@@ -83,7 +112,9 @@ def main(recipe):
     n, batch, seed = len(x), o["batch"], o.get("seed", 1)
     model = build(recipe)
     weights, _ = train.read_safetensors(Path(recipe["weights"]))
-    kept = [k for k in model.state_dict() if k in weights or not k.endswith("num_batches_tracked")]
+    own = {n for n, _ in [*model.named_parameters(), *model.named_buffers()]}   # tied: once
+    kept = [k for k in model.state_dict() if k in weights or
+            (k in own and not k.endswith("num_batches_tracked"))]
     model.load_state_dict({k: weights[k] for k in kept}, strict=False)
     if recipe["last"]:
         layer = model.get_submodule(recipe["last"])
@@ -94,30 +125,43 @@ def main(recipe):
     optimizer = make_optimizer(model, o)
     per_epoch = n // batch
     total = per_epoch * o["epochs"]
+    warmup = o.get("warmup", 0)
     shape = {"constant": lambda t: 1.0,
-             "cosine": lambda t: (1 + math.cos(math.pi * t / total)) / 2}
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape[o.get("schedule",
-                                                                        "constant")])
+             "cosine": lambda t: (1 + math.cos(math.pi * t / (total - warmup))) / 2}
+    shape = shape[o.get("schedule", "constant")]
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda t: (t + 1) / warmup if t < warmup else shape(t - warmup))
+    clipped, losses = list(model.parameters()), []
+    if recipe.get("text"):
+        clipped = in_order_of_use(model, as_input(x[:1, :-1] if recipe["windows"] else x[:1]))
     for step in range(recipe["steps"]):
         epoch, place = divmod(step, per_epoch)
         if place == 0:
             samples = train.epoch_order(seed, epoch, n)
         rows = samples[place * batch:(place + 1) * batch]
         torch.manual_seed(train.step_seed(seed, step))
-        inputs = as_input(x[rows])
-        output = model(inputs)
-        loss = F.mse_loss(output, inputs) if y is None else F.cross_entropy(
-            output, y[rows], label_smoothing=o.get("label_smoothing", 0.0))
+        inputs, smoothing = as_input(x[rows]), o.get("label_smoothing", 0.0)
+        if recipe.get("windows"):
+            output = model(inputs[:, :-1])
+            loss = F.cross_entropy(output.reshape(-1, output.shape[-1]),
+                                   inputs[:, 1:].reshape(-1), label_smoothing=smoothing)
+        else:
+            output = model(inputs)
+            loss = F.mse_loss(output, inputs) if y is None else F.cross_entropy(
+                output, y[rows], label_smoothing=smoothing)
+        losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
         if o.get("clip"):
-            torch.nn.utils.clip_grad_norm_(model.parameters(), o["clip"])
+            torch.nn.utils.clip_grad_norm_(clipped, o["clip"])
         optimizer.step()
         schedule.step()
 
     if recipe["last"]:
         reorder(layer, order.argsort())
     train.write_safetensors(Path(recipe["out"]), model.state_dict(), {})
+    if recipe.get("losses"):
+        Path(recipe["losses"]).write_text(json.dumps(losses))
 
 
 main(json.loads(Path(sys.argv[1]).read_text()))

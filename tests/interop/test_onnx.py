@@ -2,8 +2,8 @@
 
     python test_onnx.py BUILD [model ...]
 
-zoo    every model: checked, and run in onnxruntime; outputs equal those of the PyTorch twin
-       and of the engine (relative L2 <= 1e-5)
+zoo    every model, for images and for text: checked, and run in onnxruntime; outputs equal
+       those of the PyTorch twin and of the engine (relative L2 <= 1e-5)
 cycle  zoo -> obfuscate -> amalgam-train -> extract: the job's model.onnx before training (every
        head, uint8 input) and the extracted model are checked and run in onnxruntime, equal to
        the engine; the extracted weights are trained ones, under the original's names
@@ -28,6 +28,15 @@ CLASSES, BATCH = 10, 4
 SMALL, LARGE = (3, 32, 32), (3, 224, 224)
 ZOO = [(name, SMALL) for name in twins.ZOO] + [("resnet18", LARGE),
                                                   ("mobilenet_v2", LARGE)]
+# With their own widths, and with others; with padding and without.
+TEXT = [("transformer_lm", {"vocab": 300}),
+        ("transformer_lm", {"vocab": 90, "seq": 7, "d_model": 24, "heads": 3, "layers": 1,
+                            "hidden": 40}),
+        ("gpt", {"vocab": 120, "seq": 32, "layers": 2}),
+        ("gpt", {"vocab": 90, "seq": 9, "d_model": 24, "heads": 3, "layers": 1, "hidden": 40}),
+        ("text_cnn", {"vocab": 90}), ("text_cnn", {"vocab": 90, "seq": 9, "pad": 3}),
+        ("embedding_bag", {"vocab": 90}), ("embedding_bag", {"vocab": 90, "seq": 9, "pad": 0}),
+        ("lstm", {"vocab": 90}), ("lstm", {"vocab": 90, "seq": 9, "layers": 2, "pad": 89})]
 #         model, further options of obfuscate
 CYCLES = [("lenet", ["--decoys", 2]), ("resnet18", ["--decoys", 1]),
           ("lenet", ["--decoys", 1, "--noise", "gaussian", "--amount", 0.5])]
@@ -65,6 +74,26 @@ def check_zoo(h, name, shape):
     h.check(f"{title}: onnxruntime and PyTorch", relative(found, expected), OUTPUT)
     h.check(f"{title}: onnxruntime and the engine",
             relative(h.engine(path, x[None])["eval.logits"], found), OUTPUT)
+
+
+def check_text_zoo(h, name, options):
+    title = " ".join([name, *(f"{k} {v}" for k, v in options.items())])
+    path = h.zoo_text(name, options)
+    check_file(h, title, path)
+    twin = twins.load_weights(twins.build_text(name, **options),
+                              harness.initializers(path)).eval()
+    seq = onnx.load(path).graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    x = harness.tokens_of(BATCH, seq, options["vocab"], options.get("pad"))
+    found = run_file(path, x)["logits"]
+    with torch.no_grad():
+        expected = twin(torch.from_numpy(x)).numpy()
+    h.check(f"{title}: onnxruntime and PyTorch", relative(found, expected), OUTPUT)
+    h.check(f"{title}: onnxruntime and the engine",
+            relative(h.engine(path, x[None])["eval.logits"], found), OUTPUT)
+    other = x.copy()
+    other[0, 0] = (other[0, 0] + 1) % options["vocab"]
+    h.above(f"{title}: control, another token", relative(run_file(path, other)["logits"], found),
+            OUTPUT)
 
 
 def write_data(h, images, labels):
@@ -143,6 +172,9 @@ def main(h):
     for name, shape in ZOO:
         if h.wants(name):
             check_zoo(h, name, shape)
+    for name, options in TEXT:
+        if h.wants(name):
+            check_text_zoo(h, name, options)
     for name, options in CYCLES:
         if h.wants("cycle"):
             check_cycle(h, name, options)

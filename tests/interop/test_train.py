@@ -350,4 +350,5 @@ def main(h):
         check_errors(h, jobs)
 
 
-harness.run(main)
+if __name__ == "__main__":
+    harness.run(main)

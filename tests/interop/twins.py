@@ -4,10 +4,14 @@ state_dict names and the same function, in CIFAR form (sides up to 64) and Image
 Tests load exported weights into them; they import nothing but torch.
 
     model = build("resnet18", (3, 32, 32), 10)
+    model = build_text("gpt", vocab=100, seq=32, layers=2)  # as `amalgam zoo gpt --vocab …`
 """
+
+import math
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 
 def is_small(shape):
@@ -248,6 +252,182 @@ class ViT(nn.Module):
         return self.head(self.norm(self.layer(x))[:, 0])
 
 
+# ---- networks for text: tokens [N, seq]; each draws its weights as its authors do ----
+
+class TransformerLM(nn.Transformer):
+    """PyTorch's word_language_model, samples first and without the log-softmax that belongs
+    to its loss. dropout None: the example's, 0.2 behind the positions and 0.1 in the layers."""
+
+    def __init__(self, vocab, seq=35, d_model=200, layers=2, heads=2, hidden=200, dropout=None):
+        super().__init__(d_model, heads, layers, 0, hidden, 0.1 if dropout is None else dropout,
+                         batch_first=True)
+        self.scale = math.sqrt(d_model)
+        self.drop = nn.Dropout(0.2 if dropout is None else dropout)
+        self.input_emb = nn.Embedding(vocab, d_model)
+        self.decoder = nn.Linear(d_model, vocab)
+        position = torch.arange(0, seq).float().unsqueeze(1)
+        step = torch.arange(0, d_model, 2).float() * (-math.log(10000.0) / d_model)
+        # Functions in double: every library then gives the same floats.
+        angle = (position * step.double().exp().float()).double()
+        pe = torch.stack([angle.sin(), angle.cos()], 2).float()
+        self.register_buffer("pe", pe.flatten(1), persistent=False)
+        self.register_buffer("mask", torch.full((seq, seq), -math.inf).triu(1),
+                             persistent=False)
+        nn.init.uniform_(self.input_emb.weight, -0.1, 0.1)
+        nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
+        nn.init.zeros_(self.decoder.bias)
+
+    def forward(self, tokens):
+        x = self.drop(self.input_emb(tokens) * self.scale + self.pe)
+        return self.decoder(self.encoder(x, mask=self.mask))
+
+
+def attend(q, k, v, dropout):
+    """F.scaled_dot_product_attention to what is not ahead, [N,H,L,d]; where PyTorch has none
+    (1.13), what its nn.MultiheadAttention computes."""
+    if hasattr(F, "scaled_dot_product_attention"):
+        return F.scaled_dot_product_attention(q, k, v, None, dropout, True)
+    shape, mask = q.shape, torch.full((1, q.shape[2], q.shape[2]), -math.inf).triu(1)
+    q, k, v = (t.reshape(-1, *shape[2:]) for t in (q, k, v))
+    scores = torch.baddbmm(mask, q / math.sqrt(shape[3]), k.transpose(1, 2))
+    return torch.bmm(F.dropout(scores.softmax(2), dropout), v).view(shape)
+
+
+class SamplesFirstLM(TransformerLM):
+    """The same function with samples first throughout, as the zoo's graph has it. The
+    layers of nn.Transformer turn positions to the front for attention, so that the gradients
+    of its projections are sums in another order."""
+
+    def attention(self, layer, x):
+        n, t, width = x.shape
+        part, p = layer.self_attn, layer.self_attn.dropout if self.training else 0.0
+        qkv = F.linear(x, part.in_proj_weight, part.in_proj_bias)
+        q, k, v = (y.reshape(n, t, part.num_heads, -1).transpose(1, 2)
+                   for y in qkv.split(width, 2))
+        return part.out_proj(attend(q, k, v, p).transpose(1, 2).reshape(n, t, width))
+
+    def forward(self, tokens):
+        x = self.drop(self.input_emb(tokens) * self.scale + self.pe)
+        for layer in self.encoder.layers:
+            x = layer.norm1(x + layer.dropout1(self.attention(layer, x)))
+            y = layer.linear2(layer.dropout(torch.relu(layer.linear1(x))))
+            x = layer.norm2(x + layer.dropout2(y))
+        return self.decoder(self.encoder.norm(x))
+
+
+class GPTAttention(nn.Module):
+    def __init__(self, d_model, heads, dropout):
+        super().__init__()
+        self.heads = heads
+        self.c_attn = nn.Linear(d_model, 3 * d_model)
+        self.c_proj = nn.Linear(d_model, d_model)
+        self.dropout, self.resid_dropout = dropout, nn.Dropout(dropout)
+
+    def forward(self, x):
+        n, t, width = x.shape
+        q, k, v = (y.view(n, t, self.heads, -1).transpose(1, 2)
+                   for y in self.c_attn(x).split(width, 2))
+        y = attend(q, k, v, self.dropout if self.training else 0.0)
+        return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(n, t, width)))
+
+
+class GPTBlock(nn.Module):
+    def __init__(self, d_model, heads, hidden, dropout):
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
+        self.attn = GPTAttention(d_model, heads, dropout)
+        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(d_model, hidden),
+                                  "c_proj": nn.Linear(hidden, d_model)})
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        x = x + self.attn(self.ln_1(x))
+        return x + self.dropout(self.mlp.c_proj(F.gelu(self.mlp.c_fc(self.ln_2(x)))))
+
+
+class GPT(nn.Module):
+    """nanoGPT's names and laws, with biases; lm_head is tied to transformer.wte."""
+
+    def __init__(self, vocab, seq=256, d_model=384, layers=6, heads=6, hidden=None, dropout=0.2):
+        super().__init__()
+        hidden = hidden or 4 * d_model
+        self.transformer = nn.ModuleDict({
+            "wte": nn.Embedding(vocab, d_model), "wpe": nn.Embedding(seq, d_model),
+            "drop": nn.Dropout(dropout),
+            "h": nn.ModuleList(GPTBlock(d_model, heads, hidden, dropout)
+                               for _ in range(layers)),
+            "ln_f": nn.LayerNorm(d_model)})
+        self.lm_head = nn.Linear(d_model, vocab, bias=False)
+        self.lm_head.weight = self.transformer.wte.weight
+        for name, p in self.named_parameters():
+            if p.dim() > 1:
+                narrow = math.sqrt(2 * layers) if name.endswith("c_proj.weight") else 1
+                nn.init.normal_(p, 0, 0.02 / narrow)
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
+
+    def forward(self, tokens):
+        t = self.transformer
+        x = t.drop(t.wte(tokens) + t.wpe.weight)
+        for block in t.h:
+            x = block(x)
+        return self.lm_head(t.ln_f(x))
+
+
+class TextCNN(nn.Module):
+    def __init__(self, vocab, seq=64, d_model=300, hidden=100, dropout=0.5, pad=None, classes=10):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab, d_model, padding_idx=pad)
+        self.convs = nn.ModuleList(nn.Conv2d(1, hidden, (words, d_model))
+                                   for words in (3, 4, 5))
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(3 * hidden, classes)
+
+    def forward(self, tokens):
+        x = self.embedding(tokens).unsqueeze(1)
+        rows = [torch.relu(conv(x)).squeeze(3) for conv in self.convs]
+        # Of equal ones (padding gives them) max_pool takes the first, amax a part of each.
+        x = torch.cat([F.max_pool1d(row, row.shape[2]).squeeze(2) for row in rows], 1)
+        return self.fc(self.dropout(x))
+
+
+class EmbeddingBag(nn.Module):
+    """The classifier of torchtext's tutorial."""
+
+    def __init__(self, vocab, seq=64, d_model=64, pad=None, classes=10):
+        super().__init__()
+        self.embedding = nn.EmbeddingBag(vocab, d_model, mode="mean", padding_idx=pad)
+        self.fc = nn.Linear(d_model, classes)
+        nn.init.uniform_(self.embedding.weight, -0.5, 0.5)
+        nn.init.uniform_(self.fc.weight, -0.5, 0.5)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, tokens):
+        return self.fc(self.embedding(tokens))
+
+
+class LSTMClassifier(nn.Module):
+    """The mean of the outputs over the document, padding behind its end left out."""
+
+    def __init__(self, vocab, seq=64, d_model=100, layers=1, hidden=128, dropout=0.5, pad=None,
+                 classes=10):
+        super().__init__()
+        self.pad = pad
+        self.embedding = nn.Embedding(vocab, d_model)
+        self.lstm = nn.LSTM(d_model, hidden, layers, batch_first=True,
+                            dropout=dropout if layers > 1 else 0)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(hidden, classes)
+
+    def forward(self, tokens):
+        y, _ = self.lstm(self.embedding(tokens))
+        if self.pad is None:
+            return self.fc(self.dropout(y.mean(1)))
+        kept = (tokens != self.pad).to(y.dtype)
+        share = kept / kept.sum(1, keepdim=True).clamp(min=1)
+        return self.fc(self.dropout((share.unsqueeze(1) @ y).squeeze(1)))
+
+
 ZOO = {
     "lenet": LeNet,
     "mlp": MLP,
@@ -260,6 +440,9 @@ ZOO = {
     "mobilenet_v2": MobileNetV2,
 }
 MODELS = {**ZOO, "vit": ViT}
+LANGUAGE_MODELS = {"transformer_lm": TransformerLM, "samples_first_lm": SamplesFirstLM,
+                   "gpt": GPT}
+CLASSIFIERS = {"text_cnn": TextCNN, "embedding_bag": EmbeddingBag, "lstm": LSTMClassifier}
 
 
 def build(name, shape, classes):
@@ -267,10 +450,16 @@ def build(name, shape, classes):
     return MODELS[name](tuple(shape), classes)
 
 
+def build_text(name, **options):
+    """options: those of `amalgam zoo`, d_model for --d-model and so on."""
+    return {**LANGUAGE_MODELS, **CLASSIFIERS}[name](**options)
+
+
 def load_weights(model, arrays):
     """Loads numpy arrays by state_dict name; every parameter and buffer must be there
-    (num_batches_tracked, which no graph holds, excepted)."""
-    own = {n for n in model.state_dict() if not n.endswith("num_batches_tracked")}
+    (num_batches_tracked, which no graph holds, excepted; of tied ones the first)."""
+    first = {id(t): n for n, t in reversed(model.state_dict(keep_vars=True).items())}
+    own = {n for n in first.values() if not n.endswith("num_batches_tracked")}
     missing = own - set(arrays)
     if missing:
         raise KeyError(f"no weights for {sorted(missing)}")

@@ -48,7 +48,7 @@ static void every_width_of_every_zoo_model_moves_up_and_back(void **state)
         for (int i = 0; i < c.num_groups; i++)
             if (amg_channels_root(&c, i) == i && !c.frozen[i]) moved++;
         int step = moved > 40 ? 17 : 1, seen = 0;
-        assert_true(moved > 0);
+        assert_true(moved > 0 || amg_zoo_is_text(names[m]));
         for (int i = 0; i < c.num_groups; i++) {
             if (amg_channels_root(&c, i) != i || c.frozen[i] || seen++ % step) continue;
             memcpy(width, c.width, (size_t)c.num_groups * sizeof *width);

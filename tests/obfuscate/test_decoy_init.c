@@ -314,7 +314,10 @@ static void every_zoo_models_laws_are_found(void **state)
         {"vgg16_bn", 'O', '0', '1', '0'},    {"densenet121", 'I', '0', 'U', '0'},
         {"mobilenet_v2", 'O', '0', '1', '0'}};
     const char *const *names;
-    assert_int_equal(amg_zoo_names(&names), sizeof models / sizeof *models);
+    size_t num_images = 0;
+    for (int i = amg_zoo_names(&names); i > 0; i--)
+        num_images += !amg_zoo_is_text(names[i - 1]);
+    assert_int_equal(num_images, sizeof models / sizeof *models);
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
         int unknown = -1, layers = 0;
         amg_graph *g = zoo(models[m].model), *d = decoy(g, 5, .1, &unknown);
@@ -336,6 +339,76 @@ static void every_zoo_models_laws_are_found(void **state)
         amg_graph_free(d);
         amg_graph_free(g);
     }
+}
+
+/* Of the same shape, a decoy's weights have the original's deviation and range. */
+static void assert_like(const char *name, const amg_tensor *t, const amg_tensor *own)
+{
+    const moments a = measure(t), b = measure(own);
+    if (b.deviation == 0) {
+        assert_constant(name, t, ((const float *)own->data)[0]);
+        return;
+    }
+    const double tolerance = 9 / sqrt(2 * b.n);
+    if (fabs(log(a.deviation / b.deviation)) > tolerance)
+        fail_msg("%s: deviation %g, the original's is %g", name, a.deviation,
+                 b.deviation);
+    const bool uniform = b.max < 1.9 * b.deviation;
+    if (uniform && (a.max > 1.9 * a.deviation || fabs(a.max / b.max - 1) > 0.2))
+        fail_msg("%s: up to %g, the original's up to %g", name, a.max, b.max);
+}
+
+static void laws_of_networks_for_text_are_found(void **state)
+{
+    (void)state;
+    const char *const *names;
+    int count = amg_zoo_names(&names), models = 0;
+    for (int m = 0; m < count; m++) {
+        if (!amg_zoo_is_text(names[m])) continue;
+        int unknown = -1;
+        amg_graph *file = zoo(names[m]), *g = NULL;
+        amg_error err = {0};
+        assert_int_equal(amg_graph_plan_batch(file, AMG_DIM_BATCH, &g, &err), AMG_OK);
+        amg_secret *s = numbered_secret(5);
+        amg_graph *d = NULL;
+        if (amg_decoy_make(s, g, 1, 1, 0, &(amg_decoy_options){.arch = AMG_DECOY_SAME},
+                           &d, &unknown, &err))
+            fail_msg("%s: %s: %s", names[m], err.where, err.what);
+        if (unknown != 0) fail_msg("%s: %d unknown laws", names[m], unknown);
+        for (int v = 0; v < d->num_values; v++)
+            if (d->values[v].kind == AMG_VALUE_PARAM &&
+                d->values[v].role != AMG_ROLE_CONSTANT)
+                assert_like(d->values[v].name, &d->values[v].data,
+                            weight(g, d->values[v].name));
+        models++;
+        amg_secret_free(s);
+        amg_graph_free(d);
+        amg_graph_free(g);
+        amg_graph_free(file);
+    }
+    assert_int_equal(models, 5);
+}
+
+static void a_padding_tokens_row_is_zero_in_decoys_too(void **state)
+{
+    (void)state;
+    int unknown = -1;
+    amg_graph *g = zoo("text_cnn"), *d = decoy(g, 5, 0, &unknown);
+    const amg_tensor *own = weight(g, "embedding.weight");
+    const amg_tensor *t = weight(d, "embedding.weight");
+    assert_int_equal(unknown, 0);
+    int64_t zeros[2] = {0, 0}; /* rows: the padding's, others */
+    for (int64_t r = 0; r < t->dims[0]; r++) {
+        bool zero = true;
+        for (int64_t i = 0; i < t->dims[1]; i++)
+            zero = zero && ((const float *)t->data)[r * t->dims[1] + i] == 0;
+        zeros[r > 0] += zero;
+    }
+    assert_int_equal(((const float *)own->data)[0], 0);
+    assert_int_equal(zeros[0], 1);
+    assert_int_equal(zeros[1], 0);
+    amg_graph_free(d);
+    amg_graph_free(g);
 }
 
 static void a_skeleton_of_another_model_is_refused(void **state)
@@ -361,6 +434,8 @@ int main(void)
         cmocka_unit_test(a_trained_weight_is_counted_as_unknown),
         cmocka_unit_test(draws_repeat_by_secret_and_differ_by_it),
         cmocka_unit_test(every_zoo_models_laws_are_found),
+        cmocka_unit_test(laws_of_networks_for_text_are_found),
+        cmocka_unit_test(a_padding_tokens_row_is_zero_in_decoys_too),
         cmocka_unit_test(a_skeleton_of_another_model_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -112,6 +112,47 @@ static void what_is_packed_parses_to_the_same(void **state)
     assert_null(q.original);
 }
 
+static void tokens_and_windows_parse_to_what_was_packed(void **state)
+{
+    (void)state;
+    amg_key_payload p = make_payload(), q = {0};
+    uint8_t *data = NULL;
+    size_t size = 0;
+    amg_error err = {0};
+    p.shape = (amg_plan_shape){.num_decoys = 2,
+                               .dims = {1, 9, 1},
+                               .dtype = AMG_I32,
+                               .num_classes = 40,
+                               .cover_classes = 40,
+                               .permute_labels = true,
+                               .vocab = 40,
+                               .tokens_are_classes = true,
+                               .num_fixed = 2,
+                               .fixed = {1, 39}};
+    p.preprocess = (amg_preprocess){.data_dtype = AMG_I32, .windows = true};
+    assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_OK);
+    if (amg_key_payload_parse(data, size, &q, &err) != AMG_OK)
+        fail_msg("%s: %s", err.where, err.what);
+    assert_int_equal(q.shape.vocab, 40);
+    assert_true(q.shape.tokens_are_classes);
+    assert_int_equal(q.shape.num_fixed, 2);
+    assert_memory_equal(q.shape.fixed, p.shape.fixed, sizeof p.shape.fixed);
+    assert_true(q.preprocess.windows);
+    amg_free(data);
+    amg_key_payload_clear(&q);
+
+    p.shape.vocab = p.shape.num_fixed = 0; /* nothing of tokens is in it then */
+    p.shape.tokens_are_classes = p.preprocess.windows = false;
+    assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_OK);
+    assert_null(memmem(data, size, "\"tokens\"", 8));
+    assert_null(memmem(data, size, "\"windows\"", 9));
+    amg_free(data);
+    p.preprocess = (amg_preprocess){.data_dtype = AMG_U8, .windows = true};
+    p.shape.dtype = AMG_U8;
+    assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_INVALID);
+    amg_key_payload_clear(&p);
+}
+
 static void weights_are_not_in_it(void **state)
 {
     (void)state;
@@ -193,6 +234,10 @@ static void the_unchanged_head_is_good(void **state)
     free(data);
 }
 
+#define TOKENS(vocab, fixed, are_classes)                                              \
+    "\"names\":[],\"tokens\":{\"vocab\":" vocab ",\"fixed\":[" fixed                   \
+    "],\"are_classes\":" are_classes "}"
+
 static void every_broken_rule_has_its_code_and_place(void **state)
 {
     (void)state;
@@ -226,6 +271,16 @@ static void every_broken_rule_has_its_code_and_place(void **state)
         {"0123456789abcdef", "123456789abcdef", AMG_MALFORMED, -1, "job_sha256"},
         {"\"o3\"", "7", AMG_MALFORMED, 0, ""},
         {",\"names\":[]", "", AMG_MALFORMED, -1, "names"},
+        {"\"std\":[0.25]", "\"std\":[0.25],\"windows\":1", AMG_MALFORMED, 23, "true"},
+        {"\"std\":[0.25]", "\"std\":[0.25],\"windows\":true", AMG_MALFORMED, -1,
+         "windows of U8"},
+        {"\"names\":[]", "\"names\":[],\"tokens\":[]", AMG_MALFORMED, 20, ""},
+        {"\"names\":[]", "\"names\":[],\"tokens\":{\"vocab\":9,\"fixed\":[]}",
+         AMG_MALFORMED, 20, "are_classes"},
+        {"\"names\":[]", TOKENS("0", "", "false"), AMG_MALFORMED, 29, ""},
+        {"\"names\":[]", TOKENS("9", "9", "false"), AMG_MALFORMED, 40, ""},
+        {"\"names\":[]", TOKENS("9", "", "2"), AMG_MALFORMED, 56, "true"},
+        {"\"names\":[]", TOKENS("9", "", "false"), AMG_MALFORMED, -1, "data of U8"},
         {"\"names\":[]", "\"names\":[],\"more\":1", AMG_MALFORMED, 18, "more"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -287,6 +342,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_packed_parses_to_the_same),
+        cmocka_unit_test(tokens_and_windows_parse_to_what_was_packed),
         cmocka_unit_test(weights_are_not_in_it),
         cmocka_unit_test(wrong_payloads_are_not_packed),
         cmocka_unit_test(the_unchanged_head_is_good),

@@ -23,6 +23,19 @@ static const amg_plan_shape paper_shape = {.mode = AMG_MODE_PAPER,
                                            .cover_classes = 10,
                                            .permute_labels = true};
 
+/* A language model over windows of 9 tokens. */
+static const amg_plan_shape tokens_shape = {.mode = AMG_MODE_STREAMS,
+                                            .num_decoys = 3,
+                                            .dims = {1, 9, 1},
+                                            .dtype = AMG_I32,
+                                            .num_classes = 40,
+                                            .cover_classes = 40,
+                                            .permute_labels = true,
+                                            .vocab = 40,
+                                            .tokens_are_classes = true,
+                                            .num_fixed = 3,
+                                            .fixed = {0, 17, 39}};
+
 static amg_obf_plan derive(unsigned number, const amg_plan_shape *shape)
 {
     amg_secret *s = secret_number(number);
@@ -149,6 +162,86 @@ static void labels_stay_where_the_head_does_not_admit_a_permutation(void **state
 
 /* Over 2,000 keys. Chi-square limits are passed by chance once in 1,000; the keys are
  * fixed, so the result is. */
+static void token_maps_are_permutations_that_leave_fixed_tokens_alone(void **state)
+{
+    (void)state;
+    amg_obf_plan p = derive(1, &tokens_shape);
+    for (int s = 0; s < 4; s++) {
+        const int32_t *map = p.subnets[s].token_map;
+        uint8_t seen[40] = {0};
+        int stay = 0;
+        for (int t = 0; t < 40; t++) {
+            assert_in_range(map[t], 0, 39);
+            seen[map[t]]++;
+            stay += map[t] == t;
+        }
+        for (int t = 0; t < 40; t++) assert_int_equal(seen[t], 1);
+        for (int f = 0; f < 3; f++)
+            assert_int_equal(map[tokens_shape.fixed[f]], tokens_shape.fixed[f]);
+        assert_in_range(stay, 3, 12); /* one more expected */
+        /* A language model's classes are its tokens. */
+        assert_memory_equal(p.subnets[s].label_map, map, 40 * sizeof *map);
+        if (s > 0)
+            assert_memory_not_equal(map, p.subnets[0].token_map, 40 * sizeof *map);
+    }
+    amg_obf_plan_clear(&p);
+}
+
+/* docs/key.md: permutation(vocab - fixed) of keystream (TOKENS, slot). */
+static void token_maps_follow_the_law_of_the_key_file(void **state)
+{
+    (void)state;
+    amg_obf_plan p = derive(1, &tokens_shape);
+    amg_secret *secret = secret_number(1);
+    int64_t free_tokens[37], drawn[37];
+    int n = 0;
+    for (int t = 0; t < 40; t++)
+        if (t != 0 && t != 17 && t != 39) free_tokens[n++] = t;
+    for (int s = 0; s < 4; s++) {
+        amg_keystream *ks = NULL;
+        assert_int_equal(
+            amg_keystream_new(secret, AMG_PURPOSE_TOKENS, (uint64_t)s, &ks, NULL),
+            AMG_OK);
+        amg_keystream_permutation(ks, 37, drawn);
+        for (int i = 0; i < 37; i++)
+            assert_int_equal(p.subnets[s].token_map[free_tokens[i]],
+                             free_tokens[drawn[i]]);
+        amg_keystream_free(ks);
+    }
+    amg_secret_free(secret);
+    amg_obf_plan_clear(&p);
+}
+
+static void tokens_of_a_classifier_have_maps_of_their_own(void **state)
+{
+    (void)state;
+    amg_plan_shape shape = tokens_shape;
+    shape.tokens_are_classes = false;
+    shape.num_classes = 40;
+    amg_obf_plan p = derive(1, &shape);
+    for (int s = 0; s < 4; s++)
+        assert_memory_not_equal(p.subnets[s].label_map, p.subnets[s].token_map,
+                                40 * sizeof(int32_t));
+    amg_obf_plan_clear(&p);
+    shape.vocab = shape.num_fixed = 0;
+    p = derive(1, &shape);
+    assert_null(p.subnets[0].token_map);
+    amg_obf_plan_clear(&p);
+}
+
+static void rows_of_tokens_grow_along_the_row_alone(void **state)
+{
+    (void)state;
+    amg_plan_shape shape = tokens_shape;
+    shape.mode = AMG_MODE_PAPER;
+    shape.amount = 0.5;
+    amg_obf_plan p = derive(1, &shape);
+    assert_int_equal(p.out_dims[0], 1);
+    assert_int_equal(p.out_dims[1], 14); /* 9 + round(4.5) */
+    assert_int_equal(p.out_dims[2], 1);
+    amg_obf_plan_clear(&p);
+}
+
 static void the_originals_slot_and_positions_are_uniform_over_keys(void **state)
 {
     (void)state;
@@ -189,14 +282,31 @@ static void shapes_out_of_range_are_refused_by_name(void **state)
         amg_plan_shape shape;
         const char *where;
     } cases[] = {
-        {streams_shape, "num_decoys"},    {streams_shape, "num_decoys"},
-        {streams_shape, "dims"},          {streams_shape, "dims"},
-        {streams_shape, "dims"},          {streams_shape, "dtype"},
-        {streams_shape, "amount"},        {paper_shape, "amount"},
-        {paper_shape, "amount"},          {paper_shape, "amount"},
-        {paper_shape, "amount"},          {streams_shape, "num_classes"},
-        {streams_shape, "cover_classes"}, {paper_shape, "cover_classes"},
-        {streams_shape, "mode"},          {paper_shape, "dtype"},
+        {streams_shape, "num_decoys"},
+        {streams_shape, "num_decoys"},
+        {streams_shape, "dims"},
+        {streams_shape, "dims"},
+        {streams_shape, "dims"},
+        {streams_shape, "dtype"},
+        {streams_shape, "amount"},
+        {paper_shape, "amount"},
+        {paper_shape, "amount"},
+        {paper_shape, "amount"},
+        {paper_shape, "amount"},
+        {streams_shape, "num_classes"},
+        {streams_shape, "cover_classes"},
+        {paper_shape, "cover_classes"},
+        {streams_shape, "mode"},
+        {paper_shape, "dims"},
+        {tokens_shape, "vocab"},
+        {tokens_shape, "vocab"},
+        {tokens_shape, "fixed"},
+        {tokens_shape, "fixed"},
+        {tokens_shape, "fixed"},
+        {tokens_shape, "tokens_are_classes"},
+        {tokens_shape, "tokens_are_classes"},
+        {tokens_shape, "fixed"},
+        {tokens_shape, "amount"},
     };
     cases[0].shape.num_decoys = 0;
     cases[1].shape.num_decoys = 256;
@@ -213,7 +323,16 @@ static void shapes_out_of_range_are_refused_by_name(void **state)
     cases[12].shape.cover_classes = (1 << 24) + 1;
     cases[13].shape.cover_classes = 11;
     cases[14].shape.mode = (amg_mode)2;
-    cases[15].shape.dtype = AMG_I32; /* integers are for streams */
+    cases[15].shape.dtype = AMG_I32; /* tokens have one dim */
+    cases[16].shape.vocab = -1;
+    cases[17].shape.dtype = AMG_U8; /* no tokens */
+    cases[18].shape.num_fixed = AMG_MAX_FIXED_TOKENS + 1;
+    cases[19].shape.fixed[1] = 0; /* not ascending */
+    cases[20].shape.fixed[2] = 40;
+    cases[21].shape.num_classes = 39;
+    cases[22].shape.permute_labels = false;
+    cases[23].shape.vocab = 0;
+    cases[24].shape.mode = AMG_MODE_PAPER, cases[24].shape.amount = 0.01;
     amg_secret *s = secret_number(1);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         amg_obf_plan p = {0};
@@ -235,7 +354,7 @@ static void every_lack_of_memory_is_reported_and_cleaned_up(void **state)
         amg_obf_plan p = {0};
         long countdown = nth;
         amg_alloc_fail_after(&countdown);
-        amg_status st = amg_obf_plan_derive(s, &paper_shape, &p, NULL);
+        amg_status st = amg_obf_plan_derive(s, &tokens_shape, &p, NULL);
         amg_alloc_fail_after(NULL);
         if (st == AMG_OK) {
             assert_true(nth > 8); /* slots, selects, maps, scratch were all tried */
@@ -257,6 +376,10 @@ int main(void)
         cmocka_unit_test(a_plan_is_a_function_of_the_key),
         cmocka_unit_test(label_maps_are_permutations_of_their_own_classes),
         cmocka_unit_test(labels_stay_where_the_head_does_not_admit_a_permutation),
+        cmocka_unit_test(token_maps_are_permutations_that_leave_fixed_tokens_alone),
+        cmocka_unit_test(token_maps_follow_the_law_of_the_key_file),
+        cmocka_unit_test(tokens_of_a_classifier_have_maps_of_their_own),
+        cmocka_unit_test(rows_of_tokens_grow_along_the_row_alone),
         cmocka_unit_test(the_originals_slot_and_positions_are_uniform_over_keys),
         cmocka_unit_test(clear_forgets_everything),
         cmocka_unit_test(shapes_out_of_range_are_refused_by_name),

@@ -151,7 +151,7 @@ class Library(support.Case):
     def test_data_info_tells_what_a_spec_is(self):
         self.assertEqual(lib.call("amalgam_data_info", b"own@train[0:10]"),
                          {"kind": "idx", "samples": 10, "dtype": "U8", "shape": [1, 6, 6], "classes": 3,
-                          "target_dtype": "I32", "target_shape": []})
+                          "target_dtype": "I32", "target_shape": [], "vocab_size": 0, "pad": -1})
         with self.refused(amalgam.AmalgamError, "", "NOT_FOUND"):
             lib.call("amalgam_data_info", b"nowhere")
 

@@ -161,6 +161,25 @@ class Through(support.Case):
         self.assertTrue((np.random.get_state()[1] == generators[1]).all())
         self.assertFalse(any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()))
 
+    def test_a_buffer_that_is_added_stays_what_it_is(self):
+        class Position(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc, self.head = nn.Linear(1, 4), nn.Linear(32, 4)
+                self.scale = nn.Parameter(torch.ones(4))
+                self.register_buffer("place", torch.randn(1, 20, 4))
+                self.constant = torch.arange(4.0)
+
+            def forward(self, x):
+                x = self.fc(x.unsqueeze(2)) * self.scale
+                return self.head((self.place[:, :x.shape[1]] + x + self.constant).flatten(1))
+        model = Position()
+        state, _ = self.cycle(model, (flat(64), np.arange(64) % 4), (flat(80, seed=1), np.arange(80) % 4))
+        self.assertTrue(torch.equal(state["place"], model.place))
+        for name in ("fc.weight", "scale", "head.bias"):
+            self.assertFalse(torch.equal(state[name], model.state_dict()[name]), name)
+        model.load_state_dict(state, strict=True)
+
     def test_nothing_of_the_model_stays_in_the_temporary_folder(self):
         os.mkdir("tmp")
         self.addCleanup(setattr, tempfile, "tempdir", tempfile.tempdir)
@@ -216,15 +235,15 @@ class Refusals(support.Case):
         self.refuse(nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4, momentum=None)), "momentum=None", 'submodule "1"')
 
     def test_a_buffer_that_would_be_trained(self):
-        class Position(nn.Module):
+        class Scaled(nn.Module):
             def __init__(self):
                 super().__init__()
                 self.fc = nn.Linear(8, 4)
                 self.register_buffer("place", torch.rand(4))
 
             def forward(self, x):
-                return self.fc(x) + self.place
-        self.refuse(Position(), "would train 40 values, the module trains 36: place", "Position")
+                return self.fc(x) * self.place
+        self.refuse(Scaled(), "would train 40 values, the module trains 36: place", "Scaled")
 
     def test_what_is_no_model(self):
         self.refuse([1, 2], "is a list, expected an nn.Module", "model", code="INVALID")

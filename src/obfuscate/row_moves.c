@@ -1,0 +1,143 @@
+/* Rows that a plan's maps move (see the header). Consumes a network and a plan's shape;
+ * the maps themselves are drawn in plan.c. */
+#include "obfuscate/row_moves.h"
+
+#include "base/alloc.h"
+#include "formats/token_set.h"
+
+bool amg_labels_permutable(const amg_graph *g)
+{
+    amg_class_rows rows;
+    if (!amg_class_rows_find(g, 0, &rows) || rows.tied) return false;
+    int32_t *order = amg_calloc((size_t)rows.num_classes, sizeof *order);
+    const amg_tensor *data[2] = {0};
+    for (int i = 0; i < rows.num_params; i++) data[i] = &g->values[rows.params[i]].data;
+    bool distinct = order && amg_class_rows_canonical(&rows, data, order);
+    amg_free(order);
+    return distinct;
+}
+
+/* NULL: no two tokens, and of a language model no two classes, have equal rows. */
+static const char *find_equal_rows(const amg_graph *g, const amg_token_rows *tokens,
+                                   const amg_class_rows *classes)
+{
+    const char *found = NULL;
+    int32_t *order = amg_calloc((size_t)tokens->vocab, sizeof *order);
+    const amg_tensor *data[AMG_MAX_TOKEN_TABLES] = {0};
+    if (!order) return "there is no memory to compare its rows";
+    for (int i = 0; i < tokens->num_tables; i++)
+        data[i] = &g->values[tokens->tables[i]].data;
+    if (!amg_token_rows_canonical(tokens, data, order))
+        found = "two rows of its embedding table are equal";
+    if (!found && classes) {
+        for (int i = 0; i < classes->num_params; i++)
+            data[i] = &g->values[classes->params[i]].data;
+        if (!amg_class_rows_canonical(classes, data, order))
+            found = "two rows of its last layer are equal";
+    }
+    amg_free(order);
+    return found;
+}
+
+/* Why the tokens cannot be permuted; NULL: they can. */
+static const char *find_obstacle(const amg_graph *g, const amg_token_rows *tokens,
+                                 bool tokens_are_classes)
+{
+    amg_class_rows classes;
+    const bool has_classes = amg_class_rows_find(g, 0, &classes);
+    if (!tokens_are_classes) {
+        if (has_classes && classes.tied)
+            return "the model's last layer is its embedding table";
+        return find_equal_rows(g, tokens, NULL);
+    }
+    if (!has_classes || classes.num_classes != tokens->vocab)
+        return "the model's last layer has no row for each token";
+    return find_equal_rows(g, tokens, &classes);
+}
+
+/* The tokens that keep their numbers, with pad among them, ascending; false: too many.
+ */
+static bool list_fixed(const amg_token_rows *tokens, int64_t pad, amg_plan_shape *shape)
+{
+    int n = 0;
+    bool waiting = pad != AMG_NO_TOKEN;
+    for (int i = 0; i < tokens->num_fixed; i++) {
+        if (waiting && pad < tokens->fixed[i]) {
+            shape->fixed[n++] = pad;
+            waiting = false;
+        }
+        waiting = waiting && pad != tokens->fixed[i];
+        if (n == AMG_MAX_FIXED_TOKENS) return false;
+        shape->fixed[n++] = tokens->fixed[i];
+    }
+    if (waiting && n == AMG_MAX_FIXED_TOKENS) return false;
+    if (waiting) shape->fixed[n++] = pad;
+    shape->num_fixed = n;
+    return true;
+}
+
+const char *amg_tokens_permute(const amg_graph *g, bool tokens_are_classes, int64_t pad,
+                               amg_plan_shape *shape)
+{
+    amg_token_rows tokens;
+    amg_plan_shape s = *shape;
+    if (!amg_token_rows_find(g, 0, &tokens))
+        return "the model does more with its tokens than look up their rows";
+    const char *obstacle = find_obstacle(g, &tokens, tokens_are_classes);
+    if (obstacle) return obstacle;
+    if (!list_fixed(&tokens, pad, &s)) return "too many tokens have a fixed number";
+    s.vocab = tokens.vocab;
+    s.tokens_are_classes = tokens_are_classes;
+    if (tokens_are_classes) s.permute_labels = true;
+    *shape = s;
+    return NULL;
+}
+
+/* ---- moves ---- */
+
+static amg_status disagree(const amg_graph *g, const char *what, amg_error *err)
+{
+    return amg_fail(err, AMG_MISMATCH, -1, g->values[g->outputs[0]].name,
+                    "the network's %s cannot be permuted", what);
+}
+
+static bool has_move(const amg_row_moves *m, int param)
+{
+    for (int i = 0; i < m->count; i++)
+        if (m->moves[i].param == param) return true;
+    return false;
+}
+
+amg_status amg_row_moves_find(const amg_graph *g, const amg_plan_shape *shape,
+                              int64_t num_classes, amg_row_moves *out, amg_error *err)
+{
+    amg_row_moves m = {0};
+    amg_token_rows tokens = {0};
+    amg_class_rows classes = {0};
+    if (shape->vocab > 0 &&
+        (!amg_token_rows_find(g, 0, &tokens) || tokens.vocab != shape->vocab))
+        return disagree(g, "vocabulary", err);
+    for (int i = 0; i < tokens.num_tables; i++)
+        m.moves[m.count++] =
+            (amg_row_move){.param = tokens.tables[i], .axis = 0, .by_token = true};
+    if (shape->permute_labels &&
+        (!amg_class_rows_find(g, 0, &classes) || classes.num_classes != num_classes ||
+         (classes.tied && !shape->tokens_are_classes)))
+        return disagree(g, "classes", err);
+    for (int i = 0; i < classes.num_params; i++)
+        if (!has_move(&m, classes.params[i]))
+            m.moves[m.count++] =
+                (amg_row_move){.param = classes.params[i], .axis = classes.axis[i]};
+    *out = m;
+    return AMG_OK;
+}
+
+amg_status amg_row_move_apply(const amg_row_move *move, const amg_subnet_plan *maps,
+                              const amg_tensor *in, amg_tensor *out, amg_error *err)
+{
+    amg_status st = amg_tensor_new(in->dtype, in->rank, in->dims, out, err);
+    if (st) return st;
+    amg_class_rows_permute(in, move->axis,
+                           move->by_token ? maps->token_map : maps->label_map, out);
+    return AMG_OK;
+}

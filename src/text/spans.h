@@ -1,0 +1,73 @@
+/* A set of byte strings ("spans"), numbered in the order in which they came: the heart
+ * of the word-level vocabulary and of the word counter. Open addressing; strings of up
+ * to 16 bytes live in the table itself, so that finding one touches one line of cache.
+ *
+ *   slot   lo, hi: the bytes, zeros behind (size <= 16);  lo: hash, hi: begin (longer)
+ *   bytes  all strings, one behind the other: number i is begins[i] .. begins[i+1]
+ */
+#ifndef AMG_TEXT_SPANS_H
+#define AMG_TEXT_SPANS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define AMG_SHORT_SPAN 16
+
+typedef struct {
+    uint64_t lo, hi;
+    uint32_t size; /* 0: the slot is empty */
+    int32_t id;
+} amg_span_slot;
+
+typedef struct {
+    uint64_t lo, hi;
+} amg_span_key;
+
+/* Zeroed is empty. */
+typedef struct {
+    amg_span_slot *slots;
+    size_t num_slots; /* a power of 2, or 0 */
+    int64_t count, room;
+    uint64_t *begins; /* [count + 1] */
+    char *bytes;
+    size_t bytes_room;
+} amg_spans;
+
+void amg_spans_clear(amg_spans *s);
+/* The number of bytes[0..size), which is added if it is not there; -1: out of memory,
+ * or size is not in [1, 2^32 - 1]. */
+int64_t amg_spans_add(amg_spans *s, const char *bytes, size_t size);
+/* Its number, or -1. */
+int64_t amg_spans_find(const amg_spans *s, const char *bytes, size_t size);
+/* Number i, borrowed until the next add. */
+static inline const char *amg_spans_get(const amg_spans *s, int64_t i, size_t *size)
+{
+    *size = (size_t)(s->begins[i + 1] - s->begins[i]);
+    return s->bytes + s->begins[i];
+}
+
+static inline uint64_t amg_span_hash(uint64_t lo, uint64_t hi)
+{
+    const __uint128_t product =
+        (__uint128_t)(lo ^ 0xa0761d6478bd642fu) * (hi ^ 0xe7037ed1a0b428dbu);
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Finds a string of 1 to 16 bytes that is already in the table's form: callers that
+ * scan text eight bytes at a time have it so. */
+static inline int64_t amg_spans_find_short(const amg_spans *s, amg_span_key key,
+                                           size_t size)
+{
+    if (s->num_slots == 0) return -1;
+    const size_t mask = s->num_slots - 1;
+    for (size_t i = amg_span_hash(key.lo, key.hi) & mask;; i = (i + 1) & mask) {
+        const amg_span_slot *slot = &s->slots[i];
+        if (slot->lo == key.lo && slot->hi == key.hi && slot->size == size)
+            return slot->id;
+        if (slot->size == 0) return -1;
+    }
+}
+
+#endif
