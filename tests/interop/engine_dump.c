@@ -12,6 +12,9 @@
  *         losses       f64[steps], one optimizer step after each
  *         after.NAME   every trainable and buffer after the last step
  *         eval_after   as eval: batch 0 with those
+ *         decide.NAME  of every further output, each step in training mode:
+ *                      u8[steps, batch, values], (value > 0) + (value >= 6);
+ *                      where NAME ends in .pool the values themselves, f32
  *
  * Uses the engine through its public headers only. */
 #include <getopt.h>
@@ -182,6 +185,12 @@ static amg_status dump_grads(const bound_plan *b, const amg_params *params, dump
     return st;
 }
 
+static bool is_pool(const char *name)
+{
+    const size_t size = strlen(name), suffix = strlen(".pool");
+    return size >= suffix && strcmp(name + size - suffix, ".pool") == 0;
+}
+
 /* What output decides on every batch, with the parameters that this batch trained. */
 static amg_status dump_decisions(const task *t, int output, const amg_params *before,
                                  dump *d, amg_error *err)
@@ -194,7 +203,10 @@ static amg_status dump_decisions(const task *t, int output, const amg_params *be
     amg_tensor *decided = NULL;
     amg_status st = amg_params_new(t->g, output, &own, err);
     if (!st) st = bind(t, output, true, &own, &b, err);
-    if (!st) st = dump_new(d, "decide.", out->name, AMG_U8, 3, dims, &decided, err);
+    const bool pool = is_pool(out->name);
+    if (!st)
+        st = dump_new(d, "decide.", out->name, pool ? AMG_F32 : AMG_U8, 3, dims,
+                      &decided, err);
     for (int64_t step = 0; step < t->steps && !st; step++) {
         const float *values;
         for (int i = 0; i < own.count; i++) {
@@ -204,8 +216,14 @@ static amg_status dump_decisions(const task *t, int output, const amg_params *be
         }
         st = amg_plan_load(b.plan, &own, err);
         if (!st) st = forward(t, &b, step, &values, err);
+        if (st) break;
+        if (pool) {
+            memcpy((float *)decided->data + (size_t)step * count, values,
+                   count * sizeof *values);
+            continue;
+        }
         uint8_t *to = (uint8_t *)decided->data + (size_t)step * count;
-        for (size_t i = 0; i < count && !st; i++)
+        for (size_t i = 0; i < count; i++)
             to[i] = (uint8_t)((values[i] > 0) + (values[i] >= 6));
     }
     amg_params_clear(&own);
