@@ -46,8 +46,9 @@ typedef struct {
  * class labels 0 .. num_classes-1, one (target_rank 0) or a map of them; "F32": numbers
  * to predict; NULL: none. num_classes 0: not known, labels are checked against the
  * model. vocab_size: I32 samples are tokens below it, filled up with pad (-1: never);
- * 0: they are not, or it is not known. source names the set in errors; two sets of one
- * name are the same rows. */
+ * 0: they are not, or it is not known. stride: row i + 1 is the window of a text that
+ * begins so many tokens behind row i; 0: it is not. source names the set in errors; two
+ * sets of one name are the same rows. */
 typedef struct {
     const char *source;
     const char *dtype;
@@ -58,7 +59,7 @@ typedef struct {
     const char *target_dtype;
     int target_rank;
     int64_t target_dims[AMALGAM_MAX_RANK];
-    int64_t vocab_size, pad;
+    int64_t vocab_size, pad, stride;
     void *context;
     /* Rows rows[0 .. num-1], one after the other, into x and y; either may be NULL.
      * On failure it fills *err and returns err->code; AMG_INTERRUPTED stops the work.

@@ -78,6 +78,9 @@ static inline amg_status amg_not_ok(amg_status code)
 #define amg_fail(...) amg_not_ok(amg_fail(__VA_ARGS__))
 #define amg_fail_errno(...) amg_not_ok(amg_fail_errno(__VA_ARGS__))
 
+/* For messages that count: "%d input%s", n, amg_plural(n). */
+static inline const char *amg_plural(int64_t n) { return n == 1 ? "" : "s"; }
+
 /* Adds a hint to an error already filled; NULL err allowed. */
 void amg_hint(amg_error *err, const char *fmt, ...) AMG_PRINTF(2, 3);
 

@@ -276,7 +276,7 @@ def _notes(options: Dict[str, Any], made: Dict[str, Any]) -> List[str]:
                      "warning: paper mode: noise of this kind was undone exactly from 64-256 images without "
                      "the model")
     if made["unknown_init"]:
-        notes.append(f"warning: {made['unknown_init']} parameters follow no known initialisation law (a "
+        notes.append(f"warning: no known initialisation law fits {made['unknown_init']} of the parameters (a "
                      "pretrained model?): freshly drawn decoys beside them are recognisable")
     if made["task"] == "classification" and not made["classes_permuted"] and not options["keep_classes"]:
         notes.append("note: classes are not permuted: the model does not end in a plain linear layer with "

@@ -219,6 +219,10 @@ class Rows:
                 into_y[at, ...] = self.check_target(row, target)
         return lib.OK
 
+    def _stride(self) -> int:
+        """How far windows that follow each other are apart; 0 where rows are a choice of them, or none."""
+        return self.base.stride if isinstance(self.base, Windows) and self.indices is None else 0
+
     def struct(self, watch: Watch) -> lib.Dataset:
         """amalgam_dataset; lives as long as it is referenced, and `watch` beside it."""
         def read(_: Any, rows: Any, num: int, x: Any, y: Any, error: Any) -> int:
@@ -233,7 +237,7 @@ class Rows:
                            num_classes=self.num_classes if self.target_dtype == "I32" else 0,
                            target_dtype=self.target_dtype.encode() if self.target_dtype else None,
                            target_rank=len(self.target_shape), vocab_size=self.vocab, pad=self.pad,
-                           read=lib.ReadFunction(read))
+                           stride=self._stride(), read=lib.ReadFunction(read))
         made.dims[:len(self.shape)] = self.shape
         made.target_dims[:len(self.target_shape)] = self.target_shape
         return made
@@ -315,6 +319,6 @@ def check_disjoint(own: Any, covers: Any) -> None:
     sets = [np.arange(r.num) if r.indices is None else r.indices for r in (own, covers)]
     shared = np.intersect1d(*sets)
     if shared.size:
-        raise DataError(f"shares {shared.size} samples with {own.name}, e.g. its row {int(shared[0])}",
+        raise DataError(f"shares {shared.size} sample{'s' * (shared.size != 1)} with {own.name}, e.g. its row {int(shared[0])}",
                         where=covers.name,
                         hint="split at random: torch.utils.data.random_split(dataset, [0.5, 0.5])")

@@ -55,7 +55,7 @@ class Dataset(Structure):
     _fields_ = [("source", c_char_p), ("dtype", c_char_p), ("rank", c_int), ("dims", c_int64 * MAX_RANK),
                 ("num_samples", c_int64), ("num_classes", c_int64), ("target_dtype", c_char_p),
                 ("target_rank", c_int), ("target_dims", c_int64 * MAX_RANK), ("vocab_size", c_int64),
-                ("pad", c_int64), ("context", c_void_p), ("read", ReadFunction)]
+                ("pad", c_int64), ("stride", c_int64), ("context", c_void_p), ("read", ReadFunction)]
 
 
 class Data(Structure):

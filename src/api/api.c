@@ -60,6 +60,9 @@ amg_status api_dataset_open(const amalgam_data *d, amg_dataset **out, amg_error 
         return amg_fail(err, AMG_INVALID, -1, source,
                         "a vocabulary of %lld tokens, padding with %lld",
                         (long long)c->vocab_size, (long long)c->pad);
+    if (c->stride < 0)
+        return amg_fail(err, AMG_INVALID, -1, source, "windows %lld tokens apart",
+                        (long long)c->stride);
     amg_dataset_callbacks calls = {
         .info = {.dtype = amg_dtype_find_name(c->dtype),
                  .num_samples = c->num_samples,
@@ -69,7 +72,8 @@ amg_status api_dataset_open(const amalgam_data *d, amg_dataset **out, amg_error 
                                                  : AMG_DTYPE_NONE,
                  .target_rank = c->target_rank,
                  .vocab_size = c->vocab_size,
-                 .pad = c->pad},
+                 .pad = c->pad,
+                 .stride = c->stride},
         .source = source,
         .context = c->context,
         .read = c->read};

@@ -97,8 +97,8 @@ amg_status amalgam_zoo(const char *options, char **result, amg_error *err)
         api_options_read(options, table, sizeof table / sizeof *table, &doc, err);
     if (st) return st;
     if (num_dims != 3)
-        st = amg_fail(err, AMG_INVALID, -1, "options", "shape has %d dims, expected 3",
-                      num_dims);
+        st = amg_fail(err, AMG_INVALID, -1, "options", "shape has %d dim%s, expected 3",
+                      num_dims, amg_plural(num_dims));
     if (!st && sodium_init() < 0)
         st = amg_fail(err, AMG_IO, -1, "libsodium", "cannot start");
     o.channels = shape[0];

@@ -48,25 +48,29 @@ static json_t *params_json(const amg_graph *g)
     return params;
 }
 
-/* What a job would train: trainables, by the names and sizes they have once constants
- * are folded. NULL where the graph cannot be folded. */
+/* Sizes of the trainables of g by name. */
 static json_t *trained_json(const amg_graph *g)
 {
-    amg_graph *folded = NULL;
-    if (amg_graph_plan_batch(g, AMG_DIM_BATCH, &folded, NULL)) return NULL;
     json_t *sizes = json_object();
-    for (int i = 0; i < folded->num_values; i++) {
-        const amg_value *v = &folded->values[i];
+    for (int i = 0; i < g->num_values; i++) {
+        const amg_value *v = &g->values[i];
         if (v->kind != AMG_VALUE_PARAM || v->role != AMG_ROLE_TRAINABLE) continue;
         json_object_set_new(sizes, v->name, json_integer(amg_tensor_count(&v->data)));
     }
-    amg_graph_free(folded);
     return sizes;
 }
 
 static json_t *graph_json(const amg_graph *g)
 {
     json_t *inputs = json_array(), *outputs = json_array(), *ops = json_object();
+    /* What a job would train: parameters as they are once constants are folded, which
+     * takes an LSTM's matrices out of nodes that rearrange their gates. As read, where
+     * that fails. */
+    amg_graph *folded = NULL;
+    const bool folds = !amg_graph_plan_batch(g, AMG_DIM_BATCH, &folded, NULL);
+    json_t *trained = folds ? trained_json(folded) : NULL;
+    const int64_t num_trainable = amg_graph_num_trainable(folds ? folded : g);
+    amg_graph_free(folded);
     for (int i = 0; i < g->num_inputs; i++)
         json_array_append_new(inputs, value_json(&g->values[g->inputs[i]]));
     for (int i = 0; i < g->num_outputs; i++)
@@ -78,8 +82,8 @@ static json_t *graph_json(const amg_graph *g)
     }
     return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o*, s:I, s:f}", "inputs", inputs,
                      "outputs", outputs, "nodes", g->num_nodes, "operators", ops,
-                     "parameters", params_json(g), "trained", trained_json(g),
-                     "trainable_parameters", (json_int_t)amg_graph_num_trainable(g),
+                     "parameters", params_json(g), "trained", trained,
+                     "trainable_parameters", (json_int_t)num_trainable,
                      "flops_per_sample", amg_graph_flops(g));
 }
 

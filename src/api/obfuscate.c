@@ -62,8 +62,8 @@ static amg_status check_normalisation(const request *r, amg_error *err)
 {
     if (r->num_mean != r->num_std)
         return amg_fail(err, AMG_INVALID, -1, "options",
-                        "%d means and %d deviations, expected as many", r->num_mean,
-                        r->num_std);
+                        "%d mean%s and %d deviation%s, expected as many", r->num_mean,
+                        amg_plural(r->num_mean), r->num_std, amg_plural(r->num_std));
     for (int i = 0; i < r->num_std; i++)
         if (!(r->o.preprocess.std[i] > 0))
             return amg_fail(err, AMG_INVALID, -1, "options",

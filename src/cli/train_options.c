@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/ui.h"
 
@@ -90,23 +91,52 @@ amg_train_options cli_train_make(const cli_train_args *a)
                                              .step_gamma = a->step_gamma}};
 }
 
+/* The columns of the result table, as train.py has them, too. */
+static const struct {
+    const char *title;
+    int decimals;
+    const char *unit;
+} columns[] = {{"train loss", 6, ""}, {"train ppl", 2, ""}, {"train acc", 2, " %"},
+               {"val loss", 6, ""},   {"val ppl", 2, ""},   {"val top-1", 2, " %"},
+               {"val top-5", 2, " %"}};
+enum { NUM_COLUMNS = sizeof columns / sizeof *columns };
+
+/* NaN where there is nothing to tell. */
+static void fill_row(const amg_train_result *r, int head, double row[NUM_COLUMNS])
+{
+    const amg_head_result *h = &r->heads[head];
+    const double values[] = {h->train_loss,
+                             r->predicts_tokens ? exp(h->train_loss) : NAN,
+                             100 * h->train_accuracy,
+                             h->val_loss,
+                             r->predicts_tokens ? exp(h->val_loss) : NAN,
+                             100 * h->val_top1,
+                             100 * h->val_top5};
+    _Static_assert(sizeof values / sizeof *values == NUM_COLUMNS, "one a column");
+    memcpy(row, values, sizeof values);
+}
+
 void cli_train_print(const amg_train_result *r)
 {
-    const bool val = !isnan(r->heads[0].val_loss);
-    const bool classes = !isnan(r->heads[0].train_accuracy);
-    printf("%-6s %12s", "head", "train loss");
-    if (classes) printf(" %12s", "train acc");
-    if (val) printf(" %12s", "val loss");
-    if (val && classes) printf(" %12s %12s", "val top-1", "val top-5");
+    double first[NUM_COLUMNS], row[NUM_COLUMNS];
+    int width[NUM_COLUMNS];
+    fill_row(r, 0, first);
+    printf("%-*s", r->predicts_tokens ? 4 : 6, "head");
+    for (int c = 0; c < NUM_COLUMNS; c++) {
+        /* All seven fit 80 columns only when narrow. */
+        width[c] = r->predicts_tokens ? (int)strlen(columns[c].title) + 2 : 13;
+        if (!isnan(first[c])) printf("%*s", width[c], columns[c].title);
+    }
     printf("\n");
     for (int i = 0; i < r->num_heads; i++) {
-        const amg_head_result *h = &r->heads[i];
-        printf("%-6d %12.6f", i, h->train_loss);
-        if (classes) printf(" %10.2f %%", 100 * h->train_accuracy);
-        if (val) printf(" %12.6f", h->val_loss);
-        if (val && classes)
-            printf(" %10.2f %% %10.2f %%", 100 * h->val_top1, 100 * h->val_top5);
+        fill_row(r, i, row);
+        printf("%-*d", r->predicts_tokens ? 4 : 6, i);
+        for (int c = 0; c < NUM_COLUMNS; c++)
+            if (!isnan(first[c]))
+                printf("%*.*f%s", width[c] - (int)strlen(columns[c].unit),
+                       columns[c].decimals, row[c], columns[c].unit);
         printf("\n");
     }
-    printf("%lld steps, %.1f s\n", (long long)r->steps, r->seconds);
+    printf("%lld step%s, %.1f s\n", (long long)r->steps, amg_plural(r->steps),
+           r->seconds);
 }

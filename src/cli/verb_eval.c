@@ -84,12 +84,15 @@ static void print_json(const measure *m, const amg_head_result *r, int64_t num_s
 static void print_text(const measure *m, const amg_head_result *r, int64_t num_samples)
 {
     char tokens[32];
+    const int64_t counted = (int64_t)r->val_counted;
     if (counts_tokens(m))
-        printf("%lld windows, %s tokens to predict: loss %.6f, perplexity %.2f",
-               (long long)num_samples, ui_count(r->val_counted, tokens), r->val_loss,
+        printf("%lld window%s, %s token%s to predict: loss %.6f, perplexity %.2f",
+               (long long)num_samples, amg_plural(num_samples),
+               ui_count(counted, tokens), amg_plural(counted), r->val_loss,
                exp(r->val_loss));
     else
-        printf("%lld samples: loss %.6f", (long long)num_samples, r->val_loss);
+        printf("%lld sample%s: loss %.6f", (long long)num_samples,
+               amg_plural(num_samples), r->val_loss);
     if (!isnan(r->val_top1))
         printf(", top-1 %.2f %%, top-5 %.2f %%", 100 * r->val_top1, 100 * r->val_top5);
     printf("\n");

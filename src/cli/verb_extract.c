@@ -77,7 +77,7 @@ int verb_extract(int argc, char **argv)
     if (st) return ui_error(&err);
     if (result.key_is_loose) cli_warn_loose(o.key);
     char count[32];
-    printf("%s: %d tensors, %s trained parameters\n", o.out_onnx, result.num_params,
-           ui_count(result.num_scalars, count));
+    printf("%s: %d tensor%s, %s trained parameters\n", o.out_onnx, result.num_params,
+           amg_plural(result.num_params), ui_count(result.num_scalars, count));
     return ui_flush() ? CLI_OK : CLI_FAILURE;
 }

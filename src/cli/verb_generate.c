@@ -170,7 +170,7 @@ static amg_status show(const session *s, int64_t from, amg_error *err)
 {
     const amg_tokens *t = &s->tokens;
     const int64_t before = from ? from - 1 : 0;
-    amg_text old = {0}, all = {0};
+    amg_chars old = {0}, all = {0};
     amg_status st =
         amg_tokenizer_decode(s->tokenizer, t->ids + before, from - before, &old, err);
     if (!st)
@@ -180,8 +180,8 @@ static amg_status show(const session *s, int64_t from, amg_error *err)
         fwrite(all.data + old.size, 1, all.size - old.size, stdout);
         fflush(stdout);
     }
-    amg_text_clear(&old);
-    amg_text_clear(&all);
+    amg_chars_clear(&old);
+    amg_chars_clear(&all);
     return st;
 }
 

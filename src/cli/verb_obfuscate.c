@@ -59,14 +59,14 @@ static void print_permuted(const amg_obfuscate_result *r)
 static void print_result(const amg_obfuscate_options *o, const amg_obfuscate_result *r)
 {
     char a[32], b[32];
-    printf("%s: %lld training and %lld validation samples, ", o->out,
-           (long long)r->num_train, (long long)r->num_val);
+    printf("%s: %lld training and %lld validation sample%s, ", o->out,
+           (long long)r->num_train, (long long)r->num_val, amg_plural(r->num_val));
     print_dims(r->dims);
     printf(" -> ");
     print_dims(r->out_dims);
     printf(", %s, %.1f s\n", ui_bytes((double)r->job_bytes, a), r->seconds);
     printf("%d decoy%s: %s parameters in the job, %s of them yours\n", r->num_decoys,
-           r->num_decoys == 1 ? "" : "s", ui_count(r->job_params, a),
+           amg_plural(r->num_decoys), ui_count(r->job_params, a),
            ui_count(r->own_params, b));
     if (o->mode == AMG_MODE_STREAMS)
         printf("the cloud's guess is right 1 time in %d; compute %.1fx, upload %.1fx\n",
@@ -128,10 +128,9 @@ static void print_warnings(const amg_obfuscate_options *o,
 {
     if (o->mode == AMG_MODE_PAPER) warn_of_noise(o, r);
     if (r->num_unknown_init)
-        ui_note(
-            "warning: %d parameters follow no known initialisation law (a pretrained "
-            "model?): freshly drawn decoys beside them are recognisable",
-            r->num_unknown_init);
+        ui_note("warning: no known initialisation law fits %d of the parameters (a "
+                "pretrained model?): freshly drawn decoys beside them are recognisable",
+                r->num_unknown_init);
     note_kept(o, r);
     if (r->same_arch)
         ui_note(

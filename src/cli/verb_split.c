@@ -40,9 +40,10 @@ static int run(const amg_split_options *o, bool quiet)
     ui_progress_clear(&bar);
     for (int i = 0; st == AMG_OK && i < o->num_parts; i++) all += parts[i].num_tokens;
     for (int i = 0; st == AMG_OK && i < o->num_parts; i++)
-        printf("%s: %s documents, %s tokens (%.2f %%)\n", o->outs[i],
+        printf("%s: %s document%s, %s token%s (%.2f %%)\n", o->outs[i],
                ui_count(parts[i].num_documents, documents),
-               ui_count(parts[i].num_tokens, tokens),
+               amg_plural(parts[i].num_documents),
+               ui_count(parts[i].num_tokens, tokens), amg_plural(parts[i].num_tokens),
                100.0 * (double)parts[i].num_tokens / (double)all);
     amg_free(parts);
     if (st != AMG_OK) return ui_error(&err);

@@ -84,11 +84,13 @@ static int check(const cli_command *command, const arguments *a)
 static void print_summary(const char *out, const amg_tokenize_result *r)
 {
     char documents[32], tokens[32], size[32], bytes[32];
-    printf("%s: %s documents, %s tokens, vocabulary %s", out,
+    printf("%s: %s document%s, %s token%s, vocabulary %s", out,
            ui_count(r->info.num_documents, documents),
-           ui_count(r->info.num_tokens, tokens), ui_count(r->info.vocab_size, size));
+           amg_plural(r->info.num_documents), ui_count(r->info.num_tokens, tokens),
+           amg_plural(r->info.num_tokens), ui_count(r->info.vocab_size, size));
     if (r->info.num_classes > 0)
-        printf(", %lld classes", (long long)r->info.num_classes);
+        printf(", %lld class%s", (long long)r->info.num_classes,
+               r->info.num_classes == 1 ? "" : "es");
     printf("\nunknown %.2f %% (%s), %s of text at %.1f MB/s\n",
            100.0 * (double)r->unknown / (double)r->info.num_tokens,
            ui_count(r->unknown, tokens), ui_bytes((double)r->bytes, bytes),

@@ -23,9 +23,10 @@ static void print_result(const amg_verify_result *r, bool json)
         printf("\n");
         return;
     }
-    printf("verify: %s parameters, %lld bits differ (%lld steps, %d thread%s)\n",
+    printf("verify: %s parameters, %lld bit%s (%lld step%s, %d thread%s)\n",
            ui_count(r->num_scalars, count), (long long)r->bits_different,
-           (long long)r->steps, r->threads, r->threads == 1 ? "" : "s");
+           r->bits_different == 1 ? " differs" : "s differ", (long long)r->steps,
+           amg_plural(r->steps), r->threads, amg_plural(r->threads));
 }
 
 int verb_verify(int argc, char **argv)
@@ -83,7 +84,8 @@ int verb_verify(int argc, char **argv)
     print_result(&r, json);
     if (r.key_is_loose) cli_warn_loose(key);
     if (r.bits_different)
-        ui_note("error: %d of %d tensors differ, the first is %s", r.num_different,
-                r.num_tensors, r.first_different);
+        ui_note("error: different in %d of %d tensor%s, the first is %s",
+                r.num_different, r.num_tensors, amg_plural(r.num_tensors),
+                r.first_different);
     return ui_flush() && !r.bits_different ? CLI_OK : CLI_FAILURE;
 }

@@ -61,8 +61,9 @@ amg_status amg_emit_job(const char *dir, const amg_graph *g, const amg_manifest 
 {
     if (m->num_heads != g->num_outputs)
         return amg_fail(err, AMG_MISMATCH, -1, "job.json",
-                        "%d heads, but the graph has %d outputs", m->num_heads,
-                        g->num_outputs);
+                        "%d head%s, but the graph has %d output%s", m->num_heads,
+                        amg_plural(m->num_heads), g->num_outputs,
+                        amg_plural(g->num_outputs));
     const char **targets = amg_calloc((size_t)g->num_outputs + 1, sizeof *targets);
     if (!targets) return amg_fail(err, AMG_NO_MEMORY, -1, "model.py", "no memory");
     for (int i = 0; i < g->num_outputs; i++) targets[i] = m->heads[i].target;

@@ -67,7 +67,8 @@ amg_status amg_emit_binary(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
-amg_status amg_emit_unary(amg_emit *e, const amg_emit_step *s)
+/* Operators that are one function of PyTorch. */
+amg_status amg_emit_function(amg_emit *e, const amg_emit_step *s)
 {
     static const struct {
         amg_op op;
@@ -85,6 +86,15 @@ amg_status amg_emit_unary(amg_emit *e, const amg_emit_step *s)
         {AMG_OP_NEG, "-%0"},
         {AMG_OP_ABS, "torch.abs(%0)"},
         {AMG_OP_RECIPROCAL, "torch.reciprocal(%0)"},
+        {AMG_OP_WHERE, "torch.where(%0, %1, %2)"},
+        {AMG_OP_EQUAL, "torch.eq(%0, %1)"},
+        {AMG_OP_GREATER, "torch.gt(%0, %1)"},
+        {AMG_OP_LESS, "torch.lt(%0, %1)"},
+        {AMG_OP_GREATER_OR_EQUAL, "torch.ge(%0, %1)"},
+        {AMG_OP_LESS_OR_EQUAL, "torch.le(%0, %1)"},
+        {AMG_OP_NOT, "torch.logical_not(%0)"},
+        {AMG_OP_AND, "torch.logical_and(%0, %1)"},
+        {AMG_OP_OR, "torch.logical_or(%0, %1)"},
     };
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (functions[i].op == s->node->op) {

@@ -427,11 +427,11 @@ static amg_status make_room(writer *w)
 
 static void clear(writer *w)
 {
-    amg_emit_text_clear(&w->e.out);
-    amg_emit_text_clear(&w->file);
-    amg_emit_text_clear(&w->body);
-    amg_emit_text_clear(&w->line);
-    amg_emit_text_clear(&w->free);
+    amg_text_clear(&w->e.out);
+    amg_text_clear(&w->file);
+    amg_text_clear(&w->body);
+    amg_text_clear(&w->line);
+    amg_text_clear(&w->free);
     amg_free(w->steps);
     amg_free(w->order);
     amg_free(w->params);

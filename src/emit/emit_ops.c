@@ -22,28 +22,16 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
-static amg_status emit_where(amg_emit *e, const amg_emit_step *s)
-{
-    amg_emit_format(e, s, "torch.where(%0, %1, %2)");
-    return AMG_OK;
-}
-
-static amg_status emit_equal(amg_emit *e, const amg_emit_step *s)
-{
-    amg_emit_format(e, s, "torch.eq(%0, %1)");
-    return AMG_OK;
-}
-
 /* X(operator, form): a row for each operator, so that the assertion below counts them.
  */
 #define FORM_LIST(X)                                                                   \
     X(CONV, amg_emit_conv)                                                             \
     X(BATCH_NORM, amg_emit_batch_norm)                                                 \
-    X(RELU, amg_emit_unary)                                                            \
+    X(RELU, amg_emit_function)                                                         \
     X(LEAKY_RELU, amg_emit_activation)                                                 \
     X(CLIP, amg_emit_clip)                                                             \
-    X(SIGMOID, amg_emit_unary)                                                         \
-    X(TANH, amg_emit_unary)                                                            \
+    X(SIGMOID, amg_emit_function)                                                      \
+    X(TANH, amg_emit_function)                                                         \
     X(MAX_POOL, amg_emit_max_pool)                                                     \
     X(AVERAGE_POOL, amg_emit_average_pool)                                             \
     X(GLOBAL_AVERAGE_POOL, amg_emit_global_average_pool)                               \
@@ -68,9 +56,9 @@ static amg_status emit_equal(amg_emit *e, const amg_emit_step *s)
     X(GROUP_NORM, amg_emit_group_norm)                                                 \
     X(ELU, amg_emit_activation)                                                        \
     X(SELU, amg_emit_activation)                                                       \
-    X(SOFTPLUS, amg_emit_unary)                                                        \
+    X(SOFTPLUS, amg_emit_function)                                                     \
     X(HARD_SIGMOID, amg_emit_activation)                                               \
-    X(HARD_SWISH, amg_emit_unary)                                                      \
+    X(HARD_SWISH, amg_emit_function)                                                   \
     X(PRELU, amg_emit_prelu)                                                           \
     X(GATHER, amg_emit_gather)                                                         \
     X(CAST, amg_emit_cast)                                                             \
@@ -82,8 +70,8 @@ static amg_status emit_equal(amg_emit *e, const amg_emit_step *s)
     X(CONSTANT, emit_folded)                                                           \
     X(CONSTANT_OF_SHAPE, amg_emit_constant_of_shape)                                   \
     X(RANGE, emit_folded)                                                              \
-    X(WHERE, emit_where)                                                               \
-    X(EQUAL, emit_equal)                                                               \
+    X(WHERE, amg_emit_function)                                                        \
+    X(EQUAL, amg_emit_function)                                                        \
     X(MOD, emit_folded)                                                                \
     X(TRILU, emit_folded)                                                              \
     X(EXPAND, amg_emit_expand)                                                         \
@@ -91,17 +79,24 @@ static amg_status emit_equal(amg_emit *e, const amg_emit_step *s)
     X(SOFTMAX, amg_emit_softmax)                                                       \
     X(LOG_SOFTMAX, amg_emit_softmax)                                                   \
     X(GELU, amg_emit_activation)                                                       \
-    X(ERF, amg_emit_unary)                                                             \
-    X(EXP, amg_emit_unary)                                                             \
-    X(LOG, amg_emit_unary)                                                             \
-    X(SQRT, amg_emit_unary)                                                            \
-    X(NEG, amg_emit_unary)                                                             \
-    X(ABS, amg_emit_unary)                                                             \
-    X(RECIPROCAL, amg_emit_unary)                                                      \
+    X(ERF, amg_emit_function)                                                          \
+    X(EXP, amg_emit_function)                                                          \
+    X(LOG, amg_emit_function)                                                          \
+    X(SQRT, amg_emit_function)                                                         \
+    X(NEG, amg_emit_function)                                                          \
+    X(ABS, amg_emit_function)                                                          \
+    X(RECIPROCAL, amg_emit_function)                                                   \
     X(POW, amg_emit_pow)                                                               \
     X(SPLIT, amg_emit_split)                                                           \
     X(TILE, amg_emit_tile)                                                             \
-    X(REDUCE_SUM, amg_emit_reduce)
+    X(REDUCE_SUM, amg_emit_reduce)                                                     \
+    X(GREATER, amg_emit_function)                                                      \
+    X(LESS, amg_emit_function)                                                         \
+    X(GREATER_OR_EQUAL, amg_emit_function)                                             \
+    X(LESS_OR_EQUAL, amg_emit_function)                                                \
+    X(NOT, amg_emit_function)                                                          \
+    X(AND, amg_emit_function)                                                          \
+    X(OR, amg_emit_function)
 
 #define FORM_ROW(id, form) [AMG_OP_##id] = (form),
 #define FORM_NUMBER(id, form) FORM_##id,

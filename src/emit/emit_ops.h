@@ -90,7 +90,7 @@ amg_status amg_emit_dropout(amg_emit *e, const amg_emit_step *s);
 /* emit_math.c */
 amg_status amg_emit_gemm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_binary(amg_emit *e, const amg_emit_step *s);
-amg_status amg_emit_unary(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_function(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_pow(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_clip(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_activation(amg_emit *e, const amg_emit_step *s);

@@ -11,7 +11,7 @@
 
 enum { HANGING = 8 };
 
-void amg_emit_text_clear(amg_text *t)
+void amg_text_clear(amg_text *t)
 {
     amg_free(t->data);
     *t = (amg_text){0};

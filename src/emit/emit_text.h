@@ -19,7 +19,7 @@ typedef struct {
     bool no_memory;
 } amg_text;
 
-void amg_emit_text_clear(amg_text *t); /* frees */
+void amg_text_clear(amg_text *t); /* frees */
 void amg_text_reset(amg_text *t); /* empty, keeps its room */
 void amg_text_add(amg_text *t, const char *fmt, ...) AMG_PRINTF(2, 3);
 const char *amg_text_get(const amg_text *t); /* "" if empty */

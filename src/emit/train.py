@@ -914,8 +914,8 @@ class Run:
         self.val = Split(job, job.val) if job.val["num_samples"] else None
         self.steps_per_epoch = self.train.size // args.batch
         if not self.steps_per_epoch:
-            raise TrainError(f"{self.train.size} samples are less than one batch of "
-                             f"{args.batch}", "choose a smaller --batch")
+            raise TrainError(f"{self.train.size} sample{'s' * (self.train.size != 1)}, less than one "
+                             f"batch of {args.batch}", "choose a smaller --batch")
         self.total_steps = self.steps_per_epoch * args.epochs
         self.last_step = min(args.max_steps or self.total_steps, self.total_steps)
         module, nets = job.load_model()
@@ -1376,10 +1376,13 @@ def print_results(run, seconds):
     results = [with_perplexity(r) if head.reads_text else r
                for head, r in zip(run.heads, run.results)]
     titles = {k: title for k, title in titles.items() if k in results[0]}
-    print(f"{'head':<6}" + "".join(f" {title:>12}" for title in titles.values()))
+    text = run.heads[0].reads_text      # seven columns fit 80 characters only when narrow
+    width = {k: len(title) + 2 if text else 13 for k, title in titles.items()}
+    head = 4 if text else 6
+    print(f"{'head':<{head}}" + "".join(f"{title:>{width[k]}}" for k, title in titles.items()))
     for i, r in enumerate(results):
-        print(f"{i:<6}" + "".join(f" {show(k, r[k], 6):>12}" for k in titles))
-    print(f"{run.step} steps, {seconds:.1f} s")
+        print(f"{i:<{head}}" + "".join(f"{show(k, r[k], 6):>{width[k]}}" for k in titles))
+    print(f"{run.step} step{'s' * (run.step != 1)}, {seconds:.1f} s")
 
 
 def train(args):

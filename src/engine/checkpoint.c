@@ -150,9 +150,9 @@ static amg_status read_meta(const char *path, const amg_safetensors *st,
                         "checkpoint of version %lld, expected %d",
                         (long long)meta[META_VERSION], AMG_CHECKPOINT_VERSION);
     if (meta[META_HEADS] != c->num_heads)
-        return amg_fail(err, AMG_MISMATCH, -1, path,
-                        "the checkpoint has %lld heads, this run %d",
-                        (long long)meta[META_HEADS], c->num_heads);
+        return amg_fail(
+            err, AMG_MISMATCH, -1, path, "the checkpoint has %lld head%s, this run %d",
+            (long long)meta[META_HEADS], amg_plural(meta[META_HEADS]), c->num_heads);
     amg_identity saved;
     memcpy(saved.field, meta + META_IDENTITY, sizeof saved.field);
     c->step = meta[META_STEP];
@@ -177,8 +177,9 @@ amg_status amg_checkpoint_read(const char *path, amg_checkpoint *c, amg_error *e
     if (!status) status = for_each(c, &arena, read_entry, &reader, err);
     if (!status && reader.count != amg_safetensors_count(st))
         status = amg_fail(err, AMG_MISMATCH, -1, path,
-                          "the checkpoint holds %zu tensors, expected %zu",
-                          amg_safetensors_count(st), reader.count);
+                          "the checkpoint holds %zu tensor%s, expected %zu",
+                          amg_safetensors_count(st),
+                          amg_plural((int64_t)amg_safetensors_count(st)), reader.count);
     amg_safetensors_close(st);
     amg_arena_clear(&arena);
     return status;

@@ -20,8 +20,9 @@ static amg_status check_shape(const amg_graph *g, const char *name, int64_t *seq
 {
     if (g->num_inputs != 1 || g->num_outputs != 1)
         return amg_fail(err, AMG_UNSUPPORTED, -1, name,
-                        "found %d inputs and %d outputs, expected one of each",
-                        g->num_inputs, g->num_outputs);
+                        "found %d input%s and %d output%s, expected one of each",
+                        g->num_inputs, amg_plural(g->num_inputs), g->num_outputs,
+                        amg_plural(g->num_outputs));
     const amg_value *x = &g->values[g->inputs[0]], *y = &g->values[g->outputs[0]];
     const int last = y->rank - 1;
     const bool windows = x->dtype == AMG_I64 && x->rank == 2 && x->dims[0] == 1;

@@ -87,8 +87,9 @@ static amg_status read_model(const char *path, amg_job *job, amg_error *err)
     const amg_graph *g = job->graph;
     if (g->num_outputs != m->num_heads || g->num_outputs > AMG_MAX_HEADS)
         return amg_fail(err, AMG_MISMATCH, -1, path,
-                        "%d outputs, the manifest has %d heads (at most %d)",
-                        g->num_outputs, m->num_heads, AMG_MAX_HEADS);
+                        "%d output%s, the manifest has %d head%s (at most %d)",
+                        g->num_outputs, amg_plural(g->num_outputs), m->num_heads,
+                        amg_plural(m->num_heads), AMG_MAX_HEADS);
     job->objectives = amg_calloc((size_t)g->num_outputs, sizeof *job->objectives);
     job->params = amg_calloc((size_t)g->num_outputs, sizeof *job->params);
     if (!job->objectives || !job->params)

@@ -238,7 +238,8 @@ AMG_KERNEL(reduce)
 /* Whether a ReduceMean runs over exactly the last two of four dims. */
 bool amg_mean_over_image(amg_plan *p, int node);
 void amg_cast_forward(amg_plan *p, int node);
-void amg_equal_forward(amg_plan *p, int node);
+void amg_logic_forward(amg_plan *p, int node);
+void amg_where_backward(amg_plan *p, int node);
 #undef AMG_KERNEL
 
 /* The ints of an attribute, or `otherwise` in all places unless there are count.

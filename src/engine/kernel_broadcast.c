@@ -111,15 +111,8 @@ void amg_broadcast_forward(amg_plan *p, int node)
     assert(y->rank >= 0 && y->rank <= AMG_MAX_RANK);
     for (int k = 0; k < 2; k++) {
         const amg_value *v = amg_plan_value(p, n->inputs[k]);
-        int64_t stride = 1;
-        unsigned repeats = 0;
-        for (int d = y->rank - 1; d >= 0; d--) {
-            int from = d - (y->rank - v->rank);
-            int64_t dim = from < 0 ? 1 : v->dims[from];
-            b->stride[k][d] = dim == 1 ? 0 : stride;
-            if (dim != y->dims[d]) repeats |= 1u << d;
-            stride *= dim;
-        }
+        const unsigned repeats =
+            amg_walk_broadcast(v->rank, v->dims, y->rank, y->dims, b->stride[k]);
         amg_fold_init(&b->sum[k], y->rank, y->dims, repeats, 1);
     }
     int in[2];

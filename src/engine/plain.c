@@ -112,8 +112,9 @@ amg_status amg_plain_open(const amg_graph *model, const char *data,
 {
     if (model->num_outputs != 1 || model->num_inputs != 1)
         return amg_fail(err, AMG_UNSUPPORTED, -1, "model",
-                        "%d inputs and %d outputs, expected one each",
-                        model->num_inputs, model->num_outputs);
+                        "%d input%s and %d output%s, expected one each",
+                        model->num_inputs, amg_plural(model->num_inputs),
+                        model->num_outputs, amg_plural(model->num_outputs));
     const amg_window w = resolve_window(&model->values[model->inputs[0]], window);
     amg_task found = *task;
     int64_t classes;

@@ -36,12 +36,14 @@ static amg_status check_task(const amg_train_task *t, int64_t batch, amg_error *
         return amg_fail(err, AMG_INVALID, -1, "model", "%d heads, expected 1 to %d", n,
                         AMG_MAX_HEADS);
     if (t->num_params_sets != n)
-        return amg_fail(err, AMG_INVALID, -1, "model", "%d parameter sets for %d heads",
-                        t->num_params_sets, n);
+        return amg_fail(err, AMG_INVALID, -1, "model",
+                        "%d parameter set%s for %d head%s", t->num_params_sets,
+                        amg_plural(t->num_params_sets), n, amg_plural(n));
     if (t->train->num_samples < batch) {
         (void)amg_fail(err, AMG_INVALID, -1, "training data",
-                       "%lld samples are less than one batch of %lld",
-                       (long long)t->train->num_samples, (long long)batch);
+                       "%lld sample%s, less than one batch of %lld",
+                       (long long)t->train->num_samples,
+                       amg_plural(t->train->num_samples), (long long)batch);
         amg_hint(err, "choose a smaller batch");
         return AMG_INVALID;
     }
@@ -178,8 +180,10 @@ static amg_status restore(amg_run *run, amg_error *err)
         c.step > run->total_steps || c.step < c.epochs_done * per_epoch ||
         c.step > (c.epochs_done + 1) * per_epoch)
         return amg_fail(err, AMG_MALFORMED, -1, run->checkpoint_path,
-                        "step %lld after %lld epochs of %lld steps", (long long)c.step,
-                        (long long)c.epochs_done, (long long)per_epoch);
+                        "step %lld after %lld epoch%s of %lld step%s",
+                        (long long)c.step, (long long)c.epochs_done,
+                        amg_plural(c.epochs_done), (long long)per_epoch,
+                        amg_plural(per_epoch));
     for (int h = 0; h < run->num_heads && !status; h++) {
         for (int i = 0; i <= run->num_states; i++)
             amg_class_order_to_canonical(&run->orders[h], &run->sets[h][i]);

@@ -235,8 +235,9 @@ amg_status amg_source_open_job(const char *job_dir, const amg_manifest *m,
     status = open_shards(job_dir, m, split, &s, err);
     if (!status && s.num_samples != split->num_samples)
         status = amg_fail(err, AMG_MISMATCH, -1, job_dir,
-                          "shards hold %lld samples, the manifest says %lld",
-                          (long long)s.num_samples, (long long)split->num_samples);
+                          "shards hold %lld sample%s, the manifest says %lld",
+                          (long long)s.num_samples, amg_plural(s.num_samples),
+                          (long long)split->num_samples);
     if (status)
         job_close(&s);
     else

@@ -85,7 +85,7 @@ static amg_status train_step(amg_run *run, amg_error *err)
     return status;
 }
 
-/* Whether the job's speed is told in tokens. Heads share one task. */
+/* Heads share one task. */
 static bool predicts_tokens(const amg_run *run)
 {
     return amg_criterion_is_language_model(&run->criteria[0]);
@@ -241,6 +241,7 @@ static void fill_result(const amg_run *run, amg_train_result *out)
     const bool within_epoch = run->step > run->epochs_done * run->steps_per_epoch;
     memset(out, 0, sizeof *out);
     out->num_heads = run->num_heads;
+    out->predicts_tokens = predicts_tokens(run);
     out->steps = run->step;
     out->seconds = (double)(amg_now_ns() - run->begin_ns) * 1e-9;
     out->workspace_bytes = run->workspace_bytes;

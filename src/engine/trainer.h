@@ -65,6 +65,7 @@ typedef struct {
 typedef struct {
     int num_heads;
     amg_head_result heads[AMG_MAX_HEADS];
+    bool predicts_tokens; /* language models: a loss has a perplexity */
     int64_t steps;  /* done since the training's beginning, earlier runs included */
     double seconds; /* of this run */
     size_t workspace_bytes;

@@ -50,6 +50,21 @@ int64_t amg_walk_at(const amg_walk *w, int64_t i)
     return at + i * w->stride[0];
 }
 
+unsigned amg_walk_broadcast(int rank, const int64_t *dims, int y_rank,
+                            const int64_t *y_dims, int64_t *stride)
+{
+    unsigned repeats = 0;
+    int64_t next = 1;
+    for (int d = y_rank - 1; d >= 0; d--) {
+        const int from = d - (y_rank - rank);
+        const int64_t dim = from < 0 ? 1 : dims[from];
+        stride[d] = dim == 1 ? 0 : next;
+        if (dim != y_dims[d]) repeats |= 1u << d;
+        next *= dim;
+    }
+    return repeats;
+}
+
 /* ---- moving -----------------------------------------------------------------------
  */
 

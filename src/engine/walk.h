@@ -26,6 +26,10 @@ void amg_walk_init(amg_walk *w, int rank, const int64_t *dims, const int64_t *st
 /* Row-major strides of dims. */
 void amg_walk_strides(int rank, const int64_t *dims, int64_t *stride);
 int64_t amg_walk_at(const amg_walk *w, int64_t i);
+/* Strides for reading row-major memory of dims as if broadcast to y_dims, and the dims
+ * of those along which it repeats, a bit each. */
+unsigned amg_walk_broadcast(int rank, const int64_t *dims, int y_rank,
+                            const int64_t *y_dims, int64_t *stride);
 
 /* dst[i] = src[at(i)], elements of size bytes. */
 void amg_walk_gather(const amg_walk *w, size_t size, void *dst, const void *src);

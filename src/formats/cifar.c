@@ -75,7 +75,8 @@ amg_status amg_cifar_parse_names(char *text, size_t size_bytes, const char *name
     }
     if (count != expected)
         return amg_fail(err, AMG_MISMATCH, (int64_t)size_bytes, name,
-                        "%d class names, expected %d", count, expected);
+                        "%d class name%s, expected %d", count, amg_plural(count),
+                        expected);
     return AMG_OK;
 }
 

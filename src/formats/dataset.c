@@ -203,7 +203,18 @@ static int64_t row_of(const amg_dataset *ds, int64_t i)
 int64_t amg_dataset_source_row(const amg_dataset *ds, int64_t i)
 {
     const int64_t row = row_of(ds, i);
-    return ds->kind->source_row != NULL ? ds->kind->source_row(ds->set, row) : row;
+    return ds->info.stride > 0 ? row * ds->info.stride : row;
+}
+
+bool amg_dataset_continues(const amg_dataset *ds, int64_t i)
+{
+    return ds->info.stride > 0 && row_of(ds, i + 1) == row_of(ds, i) + 1;
+}
+
+bool amg_dataset_begins_document(const amg_dataset *ds, int64_t i)
+{
+    return ds->kind->begins_document != NULL &&
+           ds->kind->begins_document(ds->set, row_of(ds, i));
 }
 
 const char *amg_dataset_source(const amg_dataset *ds) { return ds->source; }

@@ -44,6 +44,9 @@ typedef struct {
      * otherwise. */
     int64_t vocab_size, pad;
     char vocabulary[65];
+    /* Rows are windows of one stream, each beginning so many tokens behind the one
+     * before; 0: they are not, or it is not known. */
+    int64_t stride;
 } amg_dataset_info;
 
 /* How a token set is cut into samples; other kinds have no use for it. seq: how many
@@ -94,9 +97,16 @@ bool amg_dataset_shape_fits(const amg_dataset_info *info, int rank,
                             const int64_t *dims);
 /* Class name, NULL where the set has none. Lives as long as ds. */
 const char *amg_dataset_class_name(const amg_dataset *ds, int64_t label);
-/* Row of the underlying file set that sample i is (of a window: its first token): equal
- * rows of equal sources are the same sample, where their dims are equal. */
+/* Row of the underlying file set that sample i is (of a window: its first token,
+ * whatever the stride): equal rows of equal sources are the same sample, where their
+ * dims are equal. */
 int64_t amg_dataset_source_row(const amg_dataset *ds, int64_t i);
+/* Whether sample i + 1 (there is one) is the window after sample i; false where samples
+ * are no windows. */
+bool amg_dataset_continues(const amg_dataset *ds, int64_t i);
+/* Whether sample i begins where a document of the stream does; false where documents
+ * are not known. */
+bool amg_dataset_begins_document(const amg_dataset *ds, int64_t i);
 /* Canonical name of the source (real path and split) without the part; for "same pool"
  * checks. */
 const char *amg_dataset_source(const amg_dataset *ds);

@@ -46,8 +46,8 @@ typedef struct {
     /* NULL where the kind has no names; else a name or NULL, label is in range. */
     const char *(*class_name)(const void *set, int64_t label);
 
-    /* What amg_dataset_source_row says of a row; NULL: the row itself. */
-    int64_t (*source_row)(const void *set, int64_t row);
+    /* What amg_dataset_begins_document says of a row; NULL: false. */
+    bool (*begins_document)(const void *set, int64_t row);
 
     /* PATH without links and dots, heap. NULL: realpath of PATH itself. */
     amg_status (*real_path)(const char *path, char **out, amg_error *err);

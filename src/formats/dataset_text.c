@@ -48,6 +48,7 @@ static amg_status describe_windows(const text_set *set, const char *path,
                         "them",
                         (long long)tokens, (long long)length, (long long)set->seq);
     info->num_samples = (tokens - length) / set->stride + 1;
+    info->stride = set->stride;
     info->target_dtype = AMG_DTYPE_NONE;
     return AMG_OK;
 }
@@ -136,11 +137,12 @@ static amg_status text_read(const void *opaque, int64_t row, void *x, void *y,
     return x == NULL ? AMG_OK : read_document(set, row, x, err);
 }
 
-/* A window is the tokens that it begins at, whatever the stride it was cut with. */
-static int64_t text_source_row(const void *opaque, int64_t row)
+static bool text_begins_document(const void *opaque, int64_t row)
 {
     const text_set *set = opaque;
-    return set->tokens.labels == NULL ? row * set->stride : row;
+    if (set->tokens.labels != NULL) return true;
+    const int64_t token = row * set->stride;
+    return set->tokens.documents[amg_token_set_document(&set->tokens, token)] == token;
 }
 
 static const char *text_class_name(const void *opaque, int64_t label)
@@ -158,5 +160,5 @@ const amg_dataset_kind amg_dataset_text = {
     .close = text_close,
     .read = text_read,
     .class_name = text_class_name,
-    .source_row = text_source_row,
+    .begins_document = text_begins_document,
 };

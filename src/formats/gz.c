@@ -80,7 +80,8 @@ static amg_status end_member(amg_gz *gz, amg_error *err)
     const size_t used = gz->z.total_in;
     if (used == gz->size) return AMG_OK;
     return amg_fail(err, AMG_MALFORMED, (int64_t)used, gz->name,
-                    "%zu bytes follow the gzip data", gz->size - used);
+                    "%zu byte%s behind the gzip data", gz->size - used,
+                    amg_plural((int64_t)(gz->size - used)));
 }
 
 amg_status amg_gz_read(amg_gz *gz, void *out, size_t n, size_t *got, amg_error *err)

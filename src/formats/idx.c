@@ -296,12 +296,13 @@ static amg_status check_pair(const idx_set *set, const split_files *files,
     const amg_idx *images = &set->images;
     if (images->rank < 3)
         return amg_fail(err, AMG_MISMATCH, 3, files->images,
-                        "images have %d dims, expected 3 [N,H,W] or 4 [N,C,H,W]",
-                        images->rank);
+                        "images have %d dim%s, expected 3 [N,H,W] or 4 [N,C,H,W]",
+                        images->rank, amg_plural(images->rank));
     if (images->dims[0] != set->labels.dims[0])
         return amg_fail(err, AMG_MISMATCH, 4, files->labels,
-                        "%lld labels, the image file has %lld samples",
-                        (long long)set->labels.dims[0], (long long)images->dims[0]);
+                        "%lld label%s, the image file has %lld sample%s",
+                        (long long)set->labels.dims[0], amg_plural(set->labels.dims[0]),
+                        (long long)images->dims[0], amg_plural(images->dims[0]));
     return AMG_OK;
 }
 

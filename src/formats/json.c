@@ -155,8 +155,8 @@ static size_t path_text(const amg_json_node *node, char buf[PATH_TEXT])
     return n < PATH_TEXT ? n : PATH_TEXT - 1;
 }
 
-amg_status amg_json_fail(const amg_json_node *node, amg_error *err, amg_status code,
-                         const char *fmt, ...)
+amg_status(amg_json_fail)(const amg_json_node *node, amg_error *err, amg_status code,
+                          const char *fmt, ...)
 {
     if (!err) return code;
     char path[PATH_TEXT], what[sizeof err->what];
@@ -222,7 +222,8 @@ amg_status amg_json_array(const amg_json_node *node, size_t min, size_t max,
     size_t n = json_array_size(node->value);
     if (n < min || n > max)
         return amg_json_fail(node, err, AMG_MALFORMED,
-                             "found %zu elements, expected %zu to %zu", n, min, max);
+                             "found %zu element%s, expected %zu to %zu", n,
+                             amg_plural((int64_t)n), min, max);
     *count = n;
     return AMG_OK;
 }

@@ -50,6 +50,7 @@ amg_json_node amg_json_element(const amg_json_node *array, size_t i);
  * message. O(size of the document). */
 amg_status amg_json_fail(const amg_json_node *node, amg_error *err, amg_status code,
                          const char *fmt, ...) AMG_PRINTF(4, 5);
+#define amg_json_fail(...) amg_not_ok(amg_json_fail(__VA_ARGS__))
 
 /* The value is an object with exactly the members keys[0..num_keys). */
 AMG_MUST_CHECK amg_status amg_json_object(const amg_json_node *node,

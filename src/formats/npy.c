@@ -225,7 +225,8 @@ static amg_status check_size(const literal *l, const npy_shape *shape, size_t st
                         "found %zu bytes of data, expected %zu", found, expected);
     if (found > expected)
         return amg_fail(err, AMG_MALFORMED, (int64_t)(start + expected), l->name,
-                        "found %zu bytes beyond the array", found - expected);
+                        "found %zu byte%s beyond the array", found - expected,
+                        amg_plural((int64_t)(found - expected)));
     return AMG_OK;
 }
 

@@ -156,7 +156,8 @@ static amg_status take_typed(const Onnx__TensorProto *p, amg_tensor *t,
                         amg_dtype_name(t->dtype));
     if ((uint64_t)count != f.count)
         return amg_fail(err, AMG_MISMATCH, -1, where,
-                        "it has %zu elements, its dims say %" PRId64, f.count, count);
+                        "it has %zu element%s, its dims say %" PRId64, f.count,
+                        amg_plural((int64_t)f.count), count);
     if (f.element_bytes == amg_dtype_size(t->dtype))
         return take_bytes(t, f.data, where, err);
     return take_narrowed(t, &f, where, err);

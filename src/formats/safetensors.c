@@ -235,8 +235,9 @@ static amg_status check_coverage(const amg_json *doc, const st_file *file,
     }
     if (at != file->data_size)
         return amg_fail(err, AMG_MALFORMED, (int64_t)(file->data_start + at),
-                        file->name, "found %" PRIu64 " bytes beyond the last tensor",
-                        file->data_size - at);
+                        file->name, "found %" PRIu64 " byte%s beyond the last tensor",
+                        file->data_size - at,
+                        amg_plural((int64_t)(file->data_size - at)));
     return AMG_OK;
 }
 

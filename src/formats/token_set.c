@@ -272,13 +272,14 @@ void amg_token_set_close(amg_token_set *set)
 
 /* ---- tokens ---- */
 
-/* The shard that holds token at. */
-static int find_shard(const amg_token_set *set, int64_t at)
+/* Which of num spans holds token; span i is begins[i] .. begins[i + 1] - 1 and may be
+ * empty. */
+static int64_t find_span(const int64_t *begins, int64_t num, int64_t token)
 {
-    int low = 0, high = set->num_shards;
+    int64_t low = 0, high = num;
     while (high - low > 1) {
-        const int middle = low + (high - low) / 2;
-        if (set->shard_begin[middle] <= at)
+        const int64_t middle = low + (high - low) / 2;
+        if (begins[middle] <= token)
             low = middle;
         else
             high = middle;
@@ -328,7 +329,8 @@ amg_status amg_token_set_read(const amg_token_set *set, int64_t begin, int64_t c
         return amg_fail(err, AMG_INVALID, -1, set->dir,
                         "%lld tokens from %lld on asked for, there are %lld",
                         (long long)count, (long long)begin, (long long)all);
-    for (int s = find_shard(set, begin); count > 0; s++) {
+    int s = (int)find_span(set->shard_begin, set->num_shards, begin);
+    for (; count > 0; s++) {
         const int64_t at = begin - set->shard_begin[s];
         const int64_t left = set->shard_begin[s + 1] - begin;
         const int64_t num = count < left ? count : left;
@@ -340,4 +342,9 @@ amg_status amg_token_set_read(const amg_token_set *set, int64_t begin, int64_t c
         out += num;
     }
     return AMG_OK;
+}
+
+int64_t amg_token_set_document(const amg_token_set *set, int64_t token)
+{
+    return find_span(set->documents, set->info.num_documents, token);
 }

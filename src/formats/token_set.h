@@ -50,6 +50,8 @@ void amg_token_set_close(amg_token_set *set); /* zeroed is fine */
 AMG_MUST_CHECK amg_status amg_token_set_read(const amg_token_set *set, int64_t begin,
                                              int64_t count, int32_t *out,
                                              amg_error *err);
+/* The document that holds a token of the stream, 0 <= token < num_tokens. */
+int64_t amg_token_set_document(const amg_token_set *set, int64_t token);
 
 /* Writing, document by document, in bounded memory: everything goes into a folder
  * beside DIR that becomes DIR in finish. abort leaves nothing. */

@@ -118,7 +118,8 @@ static bool is_weight(const amg_graph *g, const amg_node *node, int i,
     case AMG_OP_GATHER: return i == 0;
     case AMG_OP_ADD:
     case AMG_OP_MUL:
-    case AMG_OP_CONCAT: return is_downstream && is_tensor_of_weights(param);
+    case AMG_OP_CONCAT:
+    case AMG_OP_WHERE: return is_downstream && is_tensor_of_weights(param);
     default: return false;
     }
 }

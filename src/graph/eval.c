@@ -402,11 +402,25 @@ static bool compute(amg_op op, number a, number b, number *out)
     case AMG_OP_EQUAL:
         *out = (number){.i = a.is_float ? a.f == b.f : a.i == b.i};
         return true;
+    case AMG_OP_GREATER:
+        *out = (number){.i = a.is_float ? a.f > b.f : a.i > b.i};
+        return true;
+    case AMG_OP_LESS:
+        *out = (number){.i = a.is_float ? a.f < b.f : a.i < b.i};
+        return true;
+    case AMG_OP_GREATER_OR_EQUAL:
+        *out = (number){.i = a.is_float ? a.f >= b.f : a.i >= b.i};
+        return true;
+    case AMG_OP_LESS_OR_EQUAL:
+        *out = (number){.i = a.is_float ? a.f <= b.f : a.i <= b.i};
+        return true;
+    case AMG_OP_AND: out->i = a.i & b.i; return true;
+    case AMG_OP_OR: out->i = a.i | b.i; return true;
     default: return false;
     }
 }
 
-/* Exporters scale attention by the square root of a dim. */
+/* Exporters scale attention by the square root of a dim, and negate its mask. */
 static bool eval_unary(const eval *e)
 {
     for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
@@ -416,6 +430,8 @@ static bool eval_unary(const eval *e)
             if (v.i == INT64_MIN) return false;
             v.i = -v.i;
             v.f = -v.f;
+        } else if (e->node->op == AMG_OP_NOT) {
+            v.i = !v.i;
         } else {
             if (!v.is_float) return false;
             v.f = e->node->op == AMG_OP_SQRT ? sqrt(v.f) : 1 / v.f;
@@ -516,7 +532,14 @@ bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
     case AMG_OP_DIV:
     case AMG_OP_MOD:
     case AMG_OP_POW:
-    case AMG_OP_EQUAL: return eval_binary(&e);
+    case AMG_OP_EQUAL:
+    case AMG_OP_GREATER:
+    case AMG_OP_LESS:
+    case AMG_OP_GREATER_OR_EQUAL:
+    case AMG_OP_LESS_OR_EQUAL:
+    case AMG_OP_AND:
+    case AMG_OP_OR: return eval_binary(&e);
+    case AMG_OP_NOT:
     case AMG_OP_NEG:
     case AMG_OP_SQRT:
     case AMG_OP_RECIPROCAL: return eval_unary(&e);

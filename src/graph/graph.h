@@ -113,9 +113,9 @@ AMG_MUST_CHECK amg_status amg_graph_infer(amg_graph *g, amg_error *err);
  *   TRAINABLE  where an output is reached from it through differentiable operators and
  *              it is an operand of Conv, Gemm or MatMul, scale or bias of
  *              BatchNormalization or LayerNormalization, the table of a Gather
- *              (embeddings), or an operand of Add, Mul or Concat with more than one
- *              element, none infinite, and another trainable upstream (biases, a
- *              position embedding, a class token);
+ *              (embeddings), or an operand of Add, Mul, Concat or Where with more
+ *              than one element, none infinite, and another trainable upstream
+ *              (biases, a position embedding, a class token);
  *   BUFFER     as running mean or variance of a BatchNormalization;
  *   CONSTANT   otherwise: normalisation of the data ahead of every trainable, scalars,
  *              bounds, ratios, operands of Sub and Div, attention masks with their

@@ -185,18 +185,30 @@ static amg_status infer_binary(const amg_infer *c)
     return broadcast_inputs(c, 0, amg_infer_in(c, 0)->dtype);
 }
 
-static amg_status infer_equal(const amg_infer *c)
+static amg_status infer_comparison(const amg_infer *c)
 {
     return broadcast_inputs(c, 0, AMG_BOOL);
 }
 
+static amg_status expect_bool(const amg_infer *c, const char *what)
+{
+    const amg_dtype found = amg_infer_in(c, 0)->dtype;
+    if (found == AMG_BOOL) return AMG_OK;
+    return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%s is %s, expected BOOL", what,
+                         amg_dtype_name(found));
+}
+
+/* Not, And, Or. */
+static amg_status infer_logic(const amg_infer *c)
+{
+    amg_status s = expect_bool(c, "operand");
+    return s ? s : infer_binary(c);
+}
+
 static amg_status infer_where(const amg_infer *c)
 {
-    if (amg_infer_in(c, 0)->dtype != AMG_BOOL)
-        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
-                             "condition is %s, expected BOOL",
-                             amg_dtype_name(amg_infer_in(c, 0)->dtype));
-    return broadcast_inputs(c, 1, amg_infer_in(c, 1)->dtype);
+    amg_status s = expect_bool(c, "condition");
+    return s ? s : broadcast_inputs(c, 1, amg_infer_in(c, 1)->dtype);
 }
 
 static const amg_infer_fn rules[] = {
@@ -246,7 +258,7 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_CONSTANT_OF_SHAPE] = amg_infer_constant_of_shape,
     [AMG_OP_RANGE] = amg_infer_range,
     [AMG_OP_WHERE] = infer_where,
-    [AMG_OP_EQUAL] = infer_equal,
+    [AMG_OP_EQUAL] = infer_comparison,
     [AMG_OP_MOD] = infer_binary,
     [AMG_OP_TRILU] = infer_same,
     [AMG_OP_EXPAND] = amg_infer_expand,
@@ -265,6 +277,13 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_SPLIT] = amg_infer_split,
     [AMG_OP_TILE] = amg_infer_tile,
     [AMG_OP_REDUCE_SUM] = amg_infer_reduce,
+    [AMG_OP_GREATER] = infer_comparison,
+    [AMG_OP_LESS] = infer_comparison,
+    [AMG_OP_GREATER_OR_EQUAL] = infer_comparison,
+    [AMG_OP_LESS_OR_EQUAL] = infer_comparison,
+    [AMG_OP_NOT] = infer_logic,
+    [AMG_OP_AND] = infer_logic,
+    [AMG_OP_OR] = infer_logic,
 };
 _Static_assert(sizeof rules / sizeof rules[0] == AMG_OP_COUNT, "a rule per operator");
 
@@ -275,13 +294,15 @@ static amg_status check_arity(const amg_node *node, amg_error *err)
     if (node->num_inputs < op->min_inputs ||
         (op->max_inputs >= 0 && node->num_inputs > op->max_inputs))
         return amg_node_fail(node, AMG_MISMATCH, err,
-                             "has %d inputs, expected %d to %d (-1: any number)",
-                             node->num_inputs, op->min_inputs, op->max_inputs);
+                             "has %d input%s, expected %d to %d (-1: any number)",
+                             node->num_inputs, amg_plural(node->num_inputs),
+                             op->min_inputs, op->max_inputs);
     if (node->num_outputs < op->min_outputs ||
         (op->max_outputs >= 0 && node->num_outputs > op->max_outputs))
         return amg_node_fail(node, AMG_MISMATCH, err,
-                             "has %d outputs, expected %d to %d", node->num_outputs,
-                             op->min_outputs, op->max_outputs);
+                             "has %d output%s, expected %d to %d", node->num_outputs,
+                             amg_plural(node->num_outputs), op->min_outputs,
+                             op->max_outputs);
     for (int i = 0; i < node->num_inputs; i++)
         if (node->inputs[i] == AMG_NO_VALUE &&
             (i < op->min_inputs || op->max_inputs < 0))

@@ -21,8 +21,8 @@ static amg_status read_ints(const amg_infer *c, const char *name, int count,
     if (!a) return AMG_OK;
     if (a->kind != AMG_ATTR_INTS || a->count != count)
         return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                             "%s has %d numbers, expected %d (2-d)", name, a->count,
-                             count);
+                             "%s has %d number%s, expected %d (2-d)", name, a->count,
+                             amg_plural(a->count), count);
     for (int i = 0; i < count; i++) {
         if (a->ints[i] < least || a->ints[i] > INT32_MAX)
             return amg_node_fail(c->node, AMG_MISMATCH, c->err,
@@ -101,8 +101,9 @@ static amg_status expect_rank(const amg_infer *c, const char *what, const amg_va
 {
     char text[AMG_SHAPE_TEXT];
     if (v->rank == rank) return AMG_OK;
-    return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%s is %s, expected %d dims",
-                         what, amg_shape_text(v->dtype, v->rank, v->dims, text), rank);
+    return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%s is %s, expected %d dim%s",
+                         what, amg_shape_text(v->dtype, v->rank, v->dims, text), rank,
+                         amg_plural(rank));
 }
 
 /* x is [N,C,H,W] with a height and width that leave window arithmetic room. */
@@ -156,9 +157,10 @@ amg_status amg_infer_conv(const amg_infer *c)
         w->dims[1] != x->dims[1] / group || w->dims[0] % group != 0) {
         char a[AMG_SHAPE_TEXT], b[AMG_SHAPE_TEXT];
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
-                             "weight %s does not fit input %s with %lld groups",
+                             "weight %s does not fit input %s with %lld group%s",
                              amg_shape_text(w->dtype, 4, w->dims, a),
-                             amg_shape_text(x->dtype, 4, x->dims, b), (long long)group);
+                             amg_shape_text(x->dtype, 4, x->dims, b), (long long)group,
+                             amg_plural(group));
     }
     window win = {.kernel = {w->dims[2], w->dims[3]}};
     int64_t out[4] = {x->dims[0], w->dims[0], 0, 0};
@@ -192,9 +194,10 @@ amg_status amg_infer_conv_transpose(const amg_infer *c)
     if (!fits) {
         char a[AMG_SHAPE_TEXT], b[AMG_SHAPE_TEXT];
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
-                             "weight %s does not fit input %s with %lld groups",
+                             "weight %s does not fit input %s with %lld group%s",
                              amg_shape_text(w->dtype, 4, w->dims, a),
-                             amg_shape_text(x->dtype, 4, x->dims, b), (long long)group);
+                             amg_shape_text(x->dtype, 4, x->dims, b), (long long)group,
+                             amg_plural(group));
     }
     window win = {.kernel = {w->dims[2], w->dims[3]}};
     s = expect_vector(c, "bias", amg_infer_find_in(c, 2), out[1], x->dtype);

@@ -120,9 +120,10 @@ amg_status amg_infer_slice(const amg_infer *c)
          !amg_value_ints(amg_infer_find_in(c, 4), AMG_MAX_RANK, step, &num_steps)))
         return AMG_OK;
     if (count != n || num_axes != n || num_steps != n)
-        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
-                             "%d starts, %d ends, %d axes, %d steps", n, count,
-                             num_axes, num_steps);
+        return amg_node_fail(
+            c->node, AMG_MISMATCH, c->err,
+            "starts, ends, axes and steps have %d, %d, %d and %d entries", n, count,
+            num_axes, num_steps);
     memcpy(dims, x->dims, sizeof dims);
     unsigned seen = 0;
     for (int i = 0; i < n; i++) {
@@ -190,9 +191,9 @@ amg_status amg_infer_split(const amg_infer *c)
     int axis = amg_axis_find(amg_attr_int(c->node, "axis", 0), x->rank);
     if (axis < 0 || parts > AMG_MAX_SPLIT)
         return amg_node_fail(c->node, axis < 0 ? AMG_MISMATCH : AMG_UNSUPPORTED, c->err,
-                             "axis %lld of %d dims into %d parts, at most %d",
+                             "axis %lld of %d dim%s into %d parts, at most %d",
                              (long long)amg_attr_int(c->node, "axis", 0), x->rank,
-                             parts, AMG_MAX_SPLIT);
+                             amg_plural(x->rank), parts, AMG_MAX_SPLIT);
     int64_t total = 0, dim = x->dims[axis];
     if (dim < 0) return AMG_OK;
     if (given && !amg_value_ints(given, AMG_MAX_SPLIT, sizes, &count)) return AMG_OK;
@@ -203,8 +204,9 @@ amg_status amg_infer_split(const amg_infer *c)
     }
     if (count != parts || total != dim)
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
-                             "%d sizes that add up to %lld, expected %d parts of %lld",
-                             count, (long long)total, parts, (long long)dim);
+                             "%d size%s, %lld in all, expected %d part%s of %lld",
+                             count, amg_plural(count), (long long)total, parts,
+                             amg_plural(parts), (long long)dim);
     memcpy(dims, x->dims, sizeof dims);
     for (int i = 0; i < parts; i++) {
         dims[axis] = sizes[i];
@@ -223,8 +225,8 @@ amg_status amg_infer_tile(const amg_infer *c)
         !amg_value_ints(amg_infer_in(c, 1), AMG_MAX_RANK, repeats, &count))
         return AMG_OK;
     if (count != x->rank)
-        return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%d repeats for %d dims",
-                             count, x->rank);
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%d repeat%s for %d dim%s",
+                             count, amg_plural(count), x->rank, amg_plural(x->rank));
     for (int i = 0; i < x->rank; i++) {
         dims[i] = x->dims[i];
         if (repeats[i] == 1) continue;

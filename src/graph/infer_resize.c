@@ -27,7 +27,8 @@ static amg_status from_sizes(const amg_infer *c, const amg_value *sizes, int64_t
     if (!*known) return AMG_OK;
     if (count != rank)
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
-                             "sizes are %d numbers, expected %d", count, rank);
+                             "sizes are %d number%s, expected %d", count,
+                             amg_plural(count), rank);
     for (int i = 0; i < rank; i++) {
         /* An exporter baked its own batch in: the batch's size stays what it is. */
         if (i == 0) continue;
@@ -68,7 +69,8 @@ amg_status amg_infer_resize(const amg_infer *c)
     if (x->rank < 0) return AMG_OK;
     if (x->rank < 3)
         return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                             "input has %d dims, expected 3 or more", x->rank);
+                             "input has %d dim%s, expected 3 or more", x->rank,
+                             amg_plural(x->rank));
     memcpy(out, x->dims, sizeof out);
     amg_status s = AMG_OK;
     if (sizes && !is_empty(sizes))

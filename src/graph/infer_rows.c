@@ -62,7 +62,8 @@ amg_status amg_infer_pow(const amg_infer *c)
     for (int d = 0; d < e->rank; d++)
         if (e->dims[d] != 1 || e->rank > x->rank)
             return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                                 "exponent has %d dims, expected one number", e->rank);
+                                 "exponent has %d dim%s, expected one number", e->rank,
+                                 amg_plural(e->rank));
     amg_infer_set(c, 0, x->dtype, x->rank, x->dims);
     return AMG_OK;
 }

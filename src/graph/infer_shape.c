@@ -98,8 +98,8 @@ amg_status amg_infer_reshape(const amg_infer *c)
         if (target[i] == 0 && !allow_zero) {
             if (i >= x->rank)
                 return amg_node_fail(c->node, AMG_MISMATCH, c->err,
-                                     "shape[%d] is 0, but the input has %d dims", i,
-                                     x->rank);
+                                     "shape[%d] is 0, but the input has %d dim%s", i,
+                                     x->rank, amg_plural(x->rank));
             dims[i] = x->dims[i];
         } else if (target[i] == -1 && free_at < 0) {
             free_at = i;

@@ -301,9 +301,9 @@ static amg_status softmax(node *n)
     if (!x) return AMG_OK; /* the builder has failed; finish says how */
     if (axis != -1 && (x->rank < 0 || axis != x->rank - 1))
         return fail(n, AMG_UNSUPPORTED,
-                    "axis %" PRId64 " of %d dims in opset %" PRId64
+                    "axis %" PRId64 " of %d dim%s in opset %" PRId64
                     ", expected the last one",
-                    axis, x->rank, n->im->opset);
+                    axis, x->rank, amg_plural(x->rank), n->im->opset);
     if (a)
         a->i = -1;
     else
@@ -321,8 +321,9 @@ static amg_status new_split(node *n)
     drop_attr(n, "num_outputs");
     if (n->num_inputs > 1 || parts != (int64_t)n->proto->n_output)
         return fail(n, AMG_MALFORMED,
-                    "num_outputs is %" PRId64 " with %d inputs and %zu outputs", parts,
-                    n->num_inputs, n->proto->n_output);
+                    "num_outputs is %" PRId64 " with %d input%s and %zu output%s",
+                    parts, n->num_inputs, amg_plural(n->num_inputs), n->proto->n_output,
+                    amg_plural((int64_t)n->proto->n_output));
     const amg_value *x = n->num_inputs == 1 && n->inputs[0] >= 0
                              ? amg_builder_value(n->im->builder, n->inputs[0])
                              : NULL;
@@ -363,7 +364,8 @@ static amg_status cast_like(node *n)
                                 ? amg_builder_value(n->im->builder, n->inputs[1])
                                 : NULL;
     if (n->num_inputs != 2)
-        return fail(n, AMG_MALFORMED, "%d inputs, expected 2", n->num_inputs);
+        return fail(n, AMG_MALFORMED, "%d input%s, expected 2", n->num_inputs,
+                    amg_plural(n->num_inputs));
     n->num_inputs = 1;
     if (like) n->attrs[n->num_attrs++] = amg_int("to", amg_dtype_onnx(like->dtype));
     return AMG_OK;
@@ -424,8 +426,8 @@ static amg_status check_inputs(node *n)
         n->num_inputs--;
     if (n->num_inputs < info->min_inputs ||
         (info->max_inputs >= 0 && n->num_inputs > info->max_inputs))
-        return fail(n, AMG_MALFORMED, "%d inputs, expected %d to %d", n->num_inputs,
-                    info->min_inputs,
+        return fail(n, AMG_MALFORMED, "%d input%s, expected %d to %d", n->num_inputs,
+                    amg_plural(n->num_inputs), info->min_inputs,
                     info->max_inputs < 0 ? MAX_LIST_INPUTS : info->max_inputs);
     for (size_t i = 0; i < (size_t)info->min_inputs && i < n->proto->n_input; i++)
         if (!n->proto->input[i][0])

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 /* X(enum, ONNX name, min in, max in, min out, max out, flags, note)
- * flags: D differentiable in its first input, E elementwise (shape follows
+ * flags: D differentiable in some input, E elementwise (shape follows
  * broadcasting), F foldable on constants, T trains differently from how it infers. max
  * -1: any number. */
 #define AMG_OP_D 1u
@@ -65,8 +65,8 @@
     X(CONSTANT, "Constant", 0, 0, 1, 1, AMG_OP_F, "becomes an initializer")            \
     X(CONSTANT_OF_SHAPE, "ConstantOfShape", 1, 1, 1, 1, AMG_OP_F, "folded")            \
     X(RANGE, "Range", 3, 3, 1, 1, AMG_OP_F, "folded")                                  \
-    X(WHERE, "Where", 3, 3, 1, 1, AMG_OP_F, "folded")                                  \
-    X(EQUAL, "Equal", 2, 2, 1, 1, AMG_OP_F, "integers and a constant number")          \
+    X(WHERE, "Where", 3, 3, 1, 1, AMG_OP_D | AMG_OP_F, "trains through both values")   \
+    X(EQUAL, "Equal", 2, 2, 1, 1, AMG_OP_F, "")                                        \
     X(MOD, "Mod", 2, 2, 1, 1, AMG_OP_F, "folded")                                      \
     X(TRILU, "Trilu", 1, 2, 1, 1, AMG_OP_F, "folded")                                  \
     X(EXPAND, "Expand", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant shape")             \
@@ -85,7 +85,14 @@
       "constant exponent, one number")                                                 \
     X(SPLIT, "Split", 1, 2, 1, -1, AMG_OP_D | AMG_OP_F, "constant sizes")              \
     X(TILE, "Tile", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant repeats")               \
-    X(REDUCE_SUM, "ReduceSum", 1, 2, 1, 1, AMG_OP_D, "constant axes")
+    X(REDUCE_SUM, "ReduceSum", 1, 2, 1, 1, AMG_OP_D, "constant axes")                  \
+    X(GREATER, "Greater", 2, 2, 1, 1, AMG_OP_F, "")                                    \
+    X(LESS, "Less", 2, 2, 1, 1, AMG_OP_F, "")                                          \
+    X(GREATER_OR_EQUAL, "GreaterOrEqual", 2, 2, 1, 1, AMG_OP_F, "")                    \
+    X(LESS_OR_EQUAL, "LessOrEqual", 2, 2, 1, 1, AMG_OP_F, "")                          \
+    X(NOT, "Not", 1, 1, 1, 1, AMG_OP_F, "")                                            \
+    X(AND, "And", 2, 2, 1, 1, AMG_OP_F, "")                                            \
+    X(OR, "Or", 2, 2, 1, 1, AMG_OP_F, "")
 
 #define AMG_OP_ENUM(id, name, i0, i1, o0, o1, flags, note) AMG_OP_##id,
 typedef enum { AMG_OP_LIST(AMG_OP_ENUM) AMG_OP_COUNT } amg_op;

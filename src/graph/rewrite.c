@@ -162,7 +162,8 @@ static amg_status check_preprocess(const amg_value *input, const amg_preprocess 
         input->dims[1] != p->num_channels) {
         char text[AMG_SHAPE_TEXT];
         return amg_fail(err, AMG_MISMATCH, -1, input->name,
-                        "mean and std of %d channels for an input %s", p->num_channels,
+                        "mean and std of %d channel%s for an input %s", p->num_channels,
+                        amg_plural(p->num_channels),
                         amg_shape_text(input->dtype, input->rank, input->dims, text));
     }
     for (int i = 0; i < p->num_channels; i++)

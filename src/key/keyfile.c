@@ -206,8 +206,9 @@ static amg_status parse_header(const void *data, size_t file_size, const char *n
     if (rest - TAG_BYTES > out->payload_size)
         return amg_fail(err, AMG_MALFORMED,
                         (int64_t)(HEADER_BYTES + out->payload_size + TAG_BYTES), name,
-                        "%zu bytes after the key file's end",
-                        rest - TAG_BYTES - (size_t)out->payload_size);
+                        "%zu byte%s after the key file's end",
+                        rest - TAG_BYTES - (size_t)out->payload_size,
+                        amg_plural((int64_t)(rest - TAG_BYTES - out->payload_size)));
     return AMG_OK;
 }
 

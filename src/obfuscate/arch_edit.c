@@ -231,9 +231,11 @@ static amg_status check_nodes(const amg_graph *g, amg_error *err)
         if (n->num_inputs > MAX_INPUTS || n->num_outputs > MAX_OUTPUTS ||
             (n->op == AMG_OP_CONV && n->num_attrs > MAX_CONV_ATTRS))
             return amg_fail(err, AMG_UNSUPPORTED, -1, n->name,
-                            "a decoy cannot be made from a node with %d inputs, %d "
-                            "outputs and %d attributes",
-                            n->num_inputs, n->num_outputs, n->num_attrs);
+                            "a decoy cannot be made from a node with %d input%s, %d "
+                            "output%s and %d attribute%s",
+                            n->num_inputs, amg_plural(n->num_inputs), n->num_outputs,
+                            amg_plural(n->num_outputs), n->num_attrs,
+                            amg_plural(n->num_attrs));
     }
     return AMG_OK;
 }

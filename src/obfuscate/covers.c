@@ -1,6 +1,7 @@
 /* The choice of covers: pool and private data in, rows per decoy out (covers.h has the
- * law and its reasons). Samples are compared by a keyed 112-bit hash of their bytes, so
- * that nobody who fills a pool can make two samples collide. Targets play no part. */
+ * laws and their reasons). Samples are compared by a keyed 112-bit hash of their bytes,
+ * so that nobody who fills a pool can make two samples collide. Targets play no part.
+ */
 #include "obfuscate/covers.h"
 
 #include <sodium.h>
@@ -10,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/parallel.h"
+#include "obfuscate/cover_checks.h"
 #include "obfuscate/samples.h"
 
 #define PRIVATE_STREAM 0 /* decoy d is stream d + 1 */
@@ -33,19 +35,33 @@ static uint64_t le64(const uint8_t *p)
     return v;
 }
 
-/* Stream that holds these bytes already, or -1 and they are now held by stream. */
-static int find_or_add(stream_table *t, const uint8_t hash[AMG_SAMPLE_HASH_BYTES],
-                       int stream)
+/* The cell of these bytes, empty if they are new. */
+static cell *find_cell(const stream_table *t, const uint8_t hash[AMG_SAMPLE_HASH_BYTES])
 {
     const uint64_t high = le64(hash), low = le64(hash + 8) & ~UINT64_C(0xFFFF);
     size_t at = (size_t)high & t->mask;
-    while (t->cells[at].low & 0xFFFF) {
-        if (t->cells[at].high == high && (t->cells[at].low & ~UINT64_C(0xFFFF)) == low)
-            return (int)(t->cells[at].low & 0xFFFF) - 1;
+    while ((t->cells[at].low & 0xFFFF) &&
+           (t->cells[at].high != high || (t->cells[at].low & ~UINT64_C(0xFFFF)) != low))
         at = (at + 1) & t->mask;
-    }
-    t->cells[at] = (cell){high, low | (uint64_t)(stream + 1)};
-    return -1;
+    return &t->cells[at];
+}
+
+/* Stream that holds these bytes, or -1. */
+static int find(const stream_table *t, const uint8_t hash[AMG_SAMPLE_HASH_BYTES])
+{
+    return (int)(find_cell(t, hash)->low & 0xFFFF) - 1;
+}
+
+/* The same, and if there was none they are now held by stream. */
+static int find_or_add(stream_table *t, const uint8_t hash[AMG_SAMPLE_HASH_BYTES],
+                       int stream)
+{
+    cell *c = find_cell(t, hash);
+    const int held = (int)(c->low & 0xFFFF) - 1;
+    if (held < 0)
+        *c = (cell){le64(hash),
+                    (le64(hash + 8) & ~UINT64_C(0xFFFF)) | (uint64_t)(stream + 1)};
+    return held;
 }
 
 /* ---- state of one choice ---- */
@@ -62,14 +78,20 @@ typedef struct {
     int64_t *order;  /* keyed permutation of the current pool's samples … */
     int64_t pool_size;
     int64_t front, back; /* … of which [front, back) were not looked at yet */
+    bool in_runs[AMG_COVER_SPLITS];
+    uint8_t *run; /* [longest run][AMG_SAMPLE_HASH_BYTES], where a split is in runs */
+    bool crowded; /* runs found no room as they were placed */
 } chooser;
-
-static const char *const data_names[] = {"training data", "validation data"};
-static const char *const pool_names[] = {"cover pool", "validation cover pool"};
 
 static int64_t size_of(const amg_dataset *ds)
 {
     return amg_dataset_get_info(ds)->num_samples;
+}
+
+/* Whether the split draws on the first one's pool. */
+static bool shares_pool(const chooser *c, int split)
+{
+    return split > 0 && c->splits[split].pool == c->splits[0].pool;
 }
 
 static void hash_range(void *context, int64_t begin, int64_t end)
@@ -89,96 +111,22 @@ static amg_status hash_samples(chooser *c, const amg_dataset *ds, const int64_t 
     return st;
 }
 
-/* ---- rows in common ---- */
+/* ---- private data, and room for covers ---- */
 
-static int compare_rows(const void *a, const void *b)
+static amg_status add_private(chooser *c, const amg_dataset *data, amg_error *err)
 {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* Source rows of ds, ascending; NULL when out of memory. */
-static int64_t *sorted_rows(const amg_dataset *ds)
-{
-    const int64_t n = size_of(ds);
-    int64_t *rows = amg_malloc((size_t)n * sizeof *rows);
-    for (int64_t i = 0; rows && i < n; i++) rows[i] = amg_dataset_source_row(ds, i);
-    if (rows) qsort(rows, (size_t)n, sizeof *rows, compare_rows);
-    return rows;
-}
-
-static amg_status check_disjoint(const amg_dataset *a, const char *a_name,
-                                 const amg_dataset *b, const char *b_name,
-                                 amg_error *err)
-{
-    if (strcmp(amg_dataset_source(a), amg_dataset_source(b)) != 0) return AMG_OK;
-    amg_status st = AMG_OK;
-    int64_t *rows_a = sorted_rows(a), *rows_b = sorted_rows(b);
-    if (!rows_a || !rows_b) {
-        st = amg_fail(err, AMG_NO_MEMORY, -1, a_name, "no memory to compare rows");
-        goto done;
+    const int64_t n = size_of(data);
+    for (int64_t first = 0; first < n; first += c->chunk) {
+        int64_t num = n - first < c->chunk ? n - first : c->chunk;
+        amg_status st = hash_samples(c, data, NULL, first, num, err);
+        if (st != AMG_OK) return st;
+        for (int64_t i = 0; i < num; i++)
+            if (find_or_add(&c->table, c->hashes + i * AMG_SAMPLE_HASH_BYTES,
+                            PRIVATE_STREAM) >= 0)
+                c->plan.private_repeats++;
     }
-    for (int64_t i = 0, j = 0; i < size_of(a) && j < size_of(b);) {
-        if (rows_a[i] == rows_b[j]) {
-            st =
-                amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(a),
-                         "row %lld is in the %s and in the %s, expected no row in both",
-                         (long long)rows_a[i], a_name, b_name);
-            amg_hint(err, "take parts of one set that do not overlap, e.g. "
-                          "[0%%-50%%:seed=1] and [50%%-100%%:seed=1]");
-            break;
-        }
-        if (rows_a[i] < rows_b[j])
-            i++;
-        else
-            j++;
-    }
-done:
-    amg_free(rows_a);
-    amg_free(rows_b);
-    return st;
-}
-
-/* Every two of the private splits and pools. */
-static amg_status check_all_disjoint(const amg_cover_split *splits, int num_splits,
-                                     amg_error *err)
-{
-    const amg_dataset *sets[2 * AMG_COVER_SPLITS];
-    const char *names[2 * AMG_COVER_SPLITS];
-    int count = 0;
-    for (int s = 0; s < num_splits; s++) {
-        sets[count] = splits[s].data;
-        names[count++] = data_names[s];
-    }
-    for (int s = 0; s < num_splits; s++) {
-        if (s > 0 && splits[s].pool == splits[0].pool) continue;
-        sets[count] = splits[s].pool;
-        names[count++] = pool_names[s];
-    }
-    for (int i = 0; i < count; i++)
-        for (int j = i + 1; j < count; j++) {
-            amg_status st = check_disjoint(sets[i], names[i], sets[j], names[j], err);
-            if (st != AMG_OK) return st;
-        }
     return AMG_OK;
 }
-
-static amg_status check_shape(const amg_dataset *ds, const char *name,
-                              const amg_dataset *like, amg_error *err)
-{
-    const amg_dataset_info *a = amg_dataset_get_info(ds);
-    const amg_dataset_info *b = amg_dataset_get_info(like);
-    char found[AMG_SHAPE_TEXT], expected[AMG_SHAPE_TEXT];
-    if (a->dtype == b->dtype && a->rank == b->rank &&
-        memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0)
-        return AMG_OK;
-    return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
-                    "samples of the %s are %s, expected %s as in the training data",
-                    name, amg_shape_text(a->dtype, a->rank, a->dims, found),
-                    amg_shape_text(b->dtype, b->rank, b->dims, expected));
-}
-
-/* ---- the choice ---- */
 
 static amg_status too_small(const chooser *c, int split, int64_t missing,
                             amg_error *err)
@@ -187,10 +135,10 @@ static amg_status too_small(const chooser *c, int split, int64_t missing,
     amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(pool),
              "the %s has %lld samples (%lld equal to others were passed over), %lld "
              "more are needed for %d x %lld of %s",
-             pool_names[pool == c->splits[0].pool ? 0 : split],
+             amg_cover_pool_names[pool == c->splits[0].pool ? 0 : split],
              (long long)size_of(pool), (long long)c->plan.passed_over,
              (long long)missing, c->plan.num_decoys,
-             (long long)c->plan.num_samples[split], data_names[split]);
+             (long long)c->plan.num_samples[split], amg_cover_data_names[split]);
     amg_hint(err, "use fewer decoys, a larger pool, or a smaller part of the data");
     return AMG_MISMATCH;
 }
@@ -200,16 +148,18 @@ static amg_status check_pool_sizes(const chooser *c, amg_error *err)
 {
     int64_t left = 0;
     for (int s = 0; s < c->plan.num_splits; s++) {
-        const bool shared = s > 0 && c->splits[s].pool == c->splits[0].pool;
         int64_t need;
         if (!amg_mul_i64(c->plan.num_decoys, c->plan.num_samples[s], &need))
-            return amg_fail(err, AMG_OVERFLOW, -1, data_names[s], "too many samples");
-        if (!shared) left = size_of(c->splits[s].pool);
+            return amg_fail(err, AMG_OVERFLOW, -1, amg_cover_data_names[s],
+                            "too many samples");
+        if (!shares_pool(c, s)) left = size_of(c->splits[s].pool);
         if (left < need) return too_small(c, s, need - left, err);
         left -= need;
     }
     return AMG_OK;
 }
+
+/* ---- rows at random ---- */
 
 static void free_order(chooser *c)
 {
@@ -236,21 +186,6 @@ static amg_status draw_order(chooser *c, const amg_dataset *pool, uint64_t index
     return AMG_OK;
 }
 
-static amg_status add_private(chooser *c, const amg_dataset *data, amg_error *err)
-{
-    const int64_t n = size_of(data);
-    for (int64_t first = 0; first < n; first += c->chunk) {
-        int64_t num = n - first < c->chunk ? n - first : c->chunk;
-        amg_status st = hash_samples(c, data, NULL, first, num, err);
-        if (st != AMG_OK) return st;
-        for (int64_t i = 0; i < num; i++)
-            if (find_or_add(&c->table, c->hashes + i * AMG_SAMPLE_HASH_BYTES,
-                            PRIVATE_STREAM) >= 0)
-                c->plan.private_repeats++;
-    }
-    return AMG_OK;
-}
-
 /* Takes num candidates from the front (training) or the back (validation). */
 static void take_candidates(chooser *c, int split, int64_t num, int64_t *out)
 {
@@ -258,7 +193,7 @@ static void take_candidates(chooser *c, int split, int64_t num, int64_t *out)
         out[i] = split == 0 ? c->order[c->front++] : c->order[--c->back];
 }
 
-static amg_status choose_split(chooser *c, int split, amg_error *err)
+static amg_status choose_rows(chooser *c, int split, amg_error *err)
 {
     const int64_t n = c->plan.num_samples[split], k = c->plan.num_decoys;
     int64_t *rows = c->plan.rows[split];
@@ -289,22 +224,161 @@ static amg_status choose_split(chooser *c, int split, amg_error *err)
         }
     }
     for (int64_t d = 0; d < k; d++)
-        qsort(rows + d * n, (size_t)n, sizeof *rows, compare_rows);
+        qsort(rows + d * n, (size_t)n, sizeof *rows, amg_cover_compare_rows);
 done:
     sodium_memzero(candidates, (size_t)c->chunk * sizeof *candidates);
     amg_free(candidates);
     return st;
 }
 
+/* ---- runs ---- */
+
+/* A run that is to be: decoy's covers of a split. */
+typedef struct {
+    int split, decoy;
+} run;
+
+/* Rows between two windows that share no token. */
+static int64_t apart(const amg_dataset *pool)
+{
+    const amg_dataset_info *info = amg_dataset_get_info(pool);
+    return info->stride > 0 ? (info->dims[0] - 1) / info->stride : 0;
+}
+
+/* Rows left out at both ends of a pool, where the private data may be its neighbours.
+ */
+static int64_t margin(const chooser *c, const amg_dataset *pool)
+{
+    for (int s = 0; s < c->plan.num_splits; s++)
+        if (!strcmp(amg_dataset_source(c->splits[s].data), amg_dataset_source(pool)))
+            return apart(pool);
+    return 0;
+}
+
+static amg_status no_room(chooser *c, int split, bool at_document, amg_error *err)
+{
+    const amg_dataset *pool = c->splits[split].pool;
+    const int64_t n = c->plan.num_samples[split];
+    c->crowded = true;
+    amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(pool),
+             "the %s has %lld samples (%lld equal to others were met): no room for %d "
+             "stretches of %lld for the %s, %lld apart%s",
+             amg_cover_pool_names[shares_pool(c, split) ? 0 : split],
+             (long long)size_of(pool), (long long)c->plan.passed_over,
+             c->plan.num_decoys, (long long)n, amg_cover_data_names[split],
+             (long long)apart(pool),
+             at_document ? ", each from where a window and a document begin" : "");
+    amg_hint(err, "take a larger pool or fewer decoys%s",
+             at_document
+                 ? ", or leave out the first window of the data, DATA[1:]: they "
+                   "then begin anywhere, as covers may"
+                 : "");
+    return AMG_MISMATCH;
+}
+
+/* The first run of a split's length in rows *at .. end-1 of the pool without a sample
+ * of another stream, and from the beginning of a document where the private data are.
+ * A row is never left out of it: where the private windows have no gap, a gap would
+ * tell. *at is then the row behind the run. */
+static amg_status find_run(chooser *c, run r, int64_t *at, int64_t end, amg_error *err)
+{
+    const amg_cover_split *split = &c->splits[r.split];
+    const int64_t n = c->plan.num_samples[r.split];
+    const bool at_document = amg_dataset_begins_document(split->data, 0);
+    int64_t got = 0;
+    while (got < n) {
+        const int64_t first = *at, num = n - got < c->chunk ? n - got : c->chunk;
+        if (end - first < n - got) return no_room(c, r.split, at_document, err);
+        amg_status st = hash_samples(c, split->pool, NULL, first, num, err);
+        if (st != AMG_OK) return st;
+        for (; *at < first + num; ++*at) {
+            const uint8_t *hash = c->hashes + (*at - first) * AMG_SAMPLE_HASH_BYTES;
+            if (got == 0 && at_document &&
+                !amg_dataset_begins_document(split->pool, *at))
+                continue;
+            const int held = find(&c->table, hash);
+            if (held >= 0 && held != 1 + r.decoy) {
+                c->plan.passed_over++;
+                got = 0;
+                continue;
+            }
+            memcpy(c->run + got++ * AMG_SAMPLE_HASH_BYTES, hash, AMG_SAMPLE_HASH_BYTES);
+        }
+    }
+    return AMG_OK;
+}
+
+static void take_run(chooser *c, run r, int64_t first)
+{
+    const int64_t n = c->plan.num_samples[r.split];
+    int64_t *rows = c->plan.rows[r.split] + r.decoy * n;
+    for (int64_t i = 0; i < n; i++) {
+        rows[i] = first + i;
+        if (find_or_add(&c->table, c->run + i * AMG_SAMPLE_HASH_BYTES, 1 + r.decoy) >=
+            0)
+            c->plan.cover_repeats++;
+    }
+}
+
+/* Which decoy has the i-th run of a split: a keyed permutation for each of num splits.
+ */
+static amg_status draw_decoys(const chooser *c, int split, int num, int64_t *out,
+                              amg_error *err)
+{
+    amg_keystream *ks = NULL;
+    const int k = c->plan.num_decoys;
+    amg_status st =
+        amg_keystream_new(c->secret, AMG_PURPOSE_COVERS, (uint64_t)split, &ks, err);
+    if (st != AMG_OK) return st;
+    for (int i = 0; i < num; i++) amg_keystream_permutation(ks, k, out + i * k);
+    amg_keystream_free(ks);
+    return AMG_OK;
+}
+
+/* Runs of split and those behind it that share its pool: k places at equal distances, a
+ * validation run at each and behind it one for training, so that training data which
+ * grow move none. spread false: one behind the other. */
+static amg_status choose_runs(chooser *c, int split, bool spread, amg_error *err)
+{
+    const amg_dataset *pool = c->splits[split].pool;
+    const int64_t gap = apart(pool), begin = margin(c, pool);
+    const int64_t end = size_of(pool) - begin;
+    const int k = c->plan.num_decoys;
+    int last = split;
+    while (last + 1 < c->plan.num_splits && shares_pool(c, last + 1)) last++;
+    const int num = last - split + 1;
+    int64_t *decoys = amg_malloc((size_t)(num * k) * sizeof *decoys);
+    if (!decoys) return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory");
+    amg_status st = draw_decoys(c, split, num, decoys, err);
+    int64_t at = begin;
+    for (int i = 0; i < k && st == AMG_OK; i++) {
+        const int64_t place = begin + (end - begin) / k * i;
+        if (spread && at < place) at = place;
+        for (int s = last; s >= split && st == AMG_OK; s--) {
+            const run r = {s, (int)decoys[(s - split) * k + i]};
+            st = find_run(c, r, &at, end, err);
+            if (st == AMG_OK) take_run(c, r, at - c->plan.num_samples[s]);
+            at += gap;
+        }
+    }
+    sodium_memzero(decoys, (size_t)(num * k) * sizeof *decoys);
+    amg_free(decoys);
+    return st;
+}
+
+/* ---- all of it ---- */
+
 /* Buffers and the table for all samples of the job. */
 static amg_status make_room(chooser *c, amg_error *err)
 {
-    size_t cells = 64, samples = 0;
+    size_t cells = 64, samples = 0, longest = 0;
     for (int s = 0; s < c->plan.num_splits; s++) {
         size_t of_split = (size_t)c->plan.num_samples[s] * (size_t)c->plan.num_decoys;
         c->plan.rows[s] = amg_calloc(of_split, sizeof(int64_t));
         if (!c->plan.rows[s]) goto no_memory;
         samples += of_split + (size_t)c->plan.num_samples[s];
+        if (c->in_runs[s] && longest < (size_t)c->plan.num_samples[s])
+            longest = (size_t)c->plan.num_samples[s];
     }
     while (cells < 2 * samples) cells *= 2;
     c->table = (stream_table){amg_calloc(cells, sizeof(cell)), cells - 1};
@@ -312,25 +386,32 @@ static amg_status make_room(chooser *c, amg_error *err)
     c->chunk = amg_samples_chunk(c->sample_bytes);
     c->x = amg_malloc((size_t)c->chunk * c->sample_bytes);
     c->hashes = amg_malloc((size_t)c->chunk * AMG_SAMPLE_HASH_BYTES);
-    if (c->table.cells && c->x && c->hashes) return AMG_OK;
+    c->run = longest ? amg_malloc(longest * AMG_SAMPLE_HASH_BYTES) : NULL;
+    if (c->table.cells && c->x && c->hashes && (c->run || !longest)) return AMG_OK;
 no_memory:
     return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory to compare samples");
 }
 
-static amg_status check_inputs(const chooser *c, amg_error *err)
+/* All private samples first: no cover may equal one, of whatever split. */
+static amg_status choose_all(chooser *c, bool spread, amg_error *err)
 {
-    if (c->plan.num_splits < 1 || c->plan.num_splits > AMG_COVER_SPLITS)
-        return amg_fail(err, AMG_INVALID, -1, "covers",
-                        "found %d splits, expected 1-%d", c->plan.num_splits,
-                        AMG_COVER_SPLITS);
-    const amg_dataset *like = c->splits[0].data;
-    for (int s = 0; s < c->plan.num_splits; s++) {
-        amg_status st = check_shape(c->splits[s].data, data_names[s], like, err);
-        if (st == AMG_OK) st = check_shape(c->splits[s].pool, pool_names[s], like, err);
-        if (st != AMG_OK) return st;
+    amg_status st = AMG_OK;
+    const int num_splits = c->plan.num_splits;
+    memset(c->table.cells, 0, (c->table.mask + 1) * sizeof *c->table.cells);
+    c->plan.private_repeats = c->plan.cover_repeats = c->plan.passed_over = 0;
+    c->crowded = false;
+    for (int s = 0; s < num_splits && st == AMG_OK; s++)
+        st = add_private(c, c->splits[s].data, err);
+    for (int s = 0; s < num_splits && st == AMG_OK; s++) {
+        const bool shared = shares_pool(c, s);
+        if (c->in_runs[s]) {
+            if (!shared) st = choose_runs(c, s, spread, err);
+            continue;
+        }
+        if (!shared) st = draw_order(c, c->splits[s].pool, (uint64_t)s, err);
+        if (st == AMG_OK) st = choose_rows(c, s, err);
     }
-    amg_status st = check_all_disjoint(c->splits, c->plan.num_splits, err);
-    return st == AMG_OK ? check_pool_sizes(c, err) : st;
+    return st;
 }
 
 amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
@@ -338,22 +419,18 @@ amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
                                  amg_cover_plan *out, amg_error *err)
 {
     chooser c = {.secret = secret, .splits = splits};
+    amg_status st = amg_cover_check(splits, num_splits, c.in_runs, err);
+    if (st != AMG_OK) return st;
     c.plan.num_decoys = num_decoys;
     c.plan.num_splits = num_splits;
-    for (int s = 0; s < num_splits && s < AMG_COVER_SPLITS; s++)
+    for (int s = 0; s < num_splits; s++)
         c.plan.num_samples[s] = size_of(splits[s].data);
-    amg_status st = check_inputs(&c, err);
+    st = check_pool_sizes(&c, err);
     if (st != AMG_OK) return st;
     st = make_room(&c, err);
-    /* All private samples first: no cover may equal one, of whatever split. */
-    for (int s = 0; s < num_splits && st == AMG_OK; s++)
-        st = add_private(&c, splits[s].data, err);
-    for (int s = 0; s < num_splits && st == AMG_OK; s++) {
-        if (s == 0 || splits[s].pool != splits[0].pool) {
-            st = draw_order(&c, splits[s].pool, (uint64_t)s, err);
-        }
-        if (st == AMG_OK) st = choose_split(&c, s, err);
-    }
+    if (st == AMG_OK) st = choose_all(&c, true, err);
+    /* Free rows between places are lost to the last run: once more, without. */
+    if (c.crowded) st = choose_all(&c, false, err);
     if (st == AMG_OK)
         *out = c.plan;
     else
@@ -361,6 +438,7 @@ amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
     amg_free(c.table.cells);
     amg_free(c.x);
     amg_free(c.hashes);
+    amg_free(c.run);
     free_order(&c);
     return st;
 }

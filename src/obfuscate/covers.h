@@ -9,7 +9,21 @@
  *     own, so a decoy without any would be known by that.
  *
  * Training rows are taken from the front of the pool's keyed order and validation rows
- * from its back, decoys in turn, so that a set which grew a little keeps its covers. */
+ * from its back, decoys in turn, so that a set which grew a little keeps its covers.
+ *
+ * Windows of a token stream are chained: one begins where the one before ends, so the
+ * cloud sees how many of a stream's neighbours are neighbours in the text. A random
+ * part of a set is chained as often as random rows of its other parts; a whole set, or
+ * a range, is chained throughout, and a decoy must be a stretch of the pool. So what is
+ * nearer to the private data's share of chains is done, and refused where neither is
+ * near. Runs:
+ *
+ *   - k stretches at equal distances; which decoy has which is the key's choice
+ *   - windows that share tokens are in no two runs, nor in one and the private data: a
+ *     text that goes on from one stream into another would set the third apart
+ *   - where the private data begin with a document, so does every run
+ *   - a stretch with a sample of another stream is not taken: passing a row over in it
+ *     would leave a gap that the private data do not have */
 #ifndef AMG_OBFUSCATE_COVERS_H
 #define AMG_OBFUSCATE_COVERS_H
 
@@ -36,7 +50,9 @@ typedef struct {
 /* Chooses for all splits at once; reads every private sample and every chosen one once.
  * AMG_MISMATCH: the pool is too small (says how many samples are missing), has another
  * shape or dtype, or shares a row with private data or another pool (says which); or
- * the two private splits share a row. Memory: about 32 bytes per sample of the job. */
+ * the two private splits share a row; or windows would be chained more or less often
+ * than the private data's; or the pool has no room for the runs. Memory: about 32 bytes
+ * per sample of the job. */
 AMG_MUST_CHECK amg_status amg_cover_plan_derive(const amg_secret *secret,
                                                 int num_decoys,
                                                 const amg_cover_split *splits,

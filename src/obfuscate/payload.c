@@ -43,8 +43,8 @@ static amg_status check_preprocess(const amg_key_payload *p, amg_error *err)
         pre->num_channels == dims[0] || (dims[0] == 1 && pre->num_channels == dims[1]);
     if (pre->num_channels != 0 && (!fits || pre->num_channels > 16))
         return amg_fail(err, AMG_INVALID, -1, where,
-                        "preprocess has %d channels, the data %lld", pre->num_channels,
-                        (long long)dims[0]);
+                        "preprocess has %d channel%s, the data %lld", pre->num_channels,
+                        amg_plural(pre->num_channels), (long long)dims[0]);
     for (int c = 0; c < pre->num_channels; c++)
         if (!isfinite(pre->mean[c]) || !isfinite(pre->std[c]) || pre->std[c] <= 0)
             return amg_fail(err, AMG_INVALID, -1, where,

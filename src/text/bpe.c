@@ -21,7 +21,7 @@ void amg_bpe_free(amg_bpe *b)
     for (int i = 0; i < b->num_steps; i++) pcre2_code_free(b->steps[i].pattern);
     pcre2_general_context_free(b->memory);
     amg_spans_clear(&b->vocab);
-    amg_text_clear(&b->json);
+    amg_chars_clear(&b->json);
     amg_free(b->vocab_ids);
     amg_free(b->token_bytes);
     amg_free(b->begins);
@@ -30,7 +30,7 @@ void amg_bpe_free(amg_bpe *b)
     amg_free(b);
 }
 
-const amg_text *amg_bpe_json(const amg_bpe *b) { return &b->json; }
+const amg_chars *amg_bpe_json(const amg_bpe *b) { return &b->json; }
 int64_t amg_bpe_size(const amg_bpe *b) { return b->size; }
 int64_t amg_bpe_eos(const amg_bpe *b) { return b->eos; }
 int64_t amg_bpe_pad(const amg_bpe *b) { return b->pad; }
@@ -53,11 +53,11 @@ int amg_bpe_byte_of(uint32_t c)
     return n == 0x43 ? 0xad : -1;
 }
 
-bool amg_bpe_decode(const amg_bpe *b, const int32_t *ids, int64_t count, amg_text *out)
+bool amg_bpe_decode(const amg_bpe *b, const int32_t *ids, int64_t count, amg_chars *out)
 {
     for (int64_t i = 0; i < count; i++) {
         const uint64_t begin = b->begins[ids[i]], end = b->begins[ids[i] + 1];
-        if (!amg_text_append(out, b->token_bytes + begin, (size_t)(end - begin)))
+        if (!amg_chars_append(out, b->token_bytes + begin, (size_t)(end - begin)))
             return false;
     }
     return true;

@@ -16,12 +16,12 @@ AMG_MUST_CHECK amg_status amg_bpe_parse(const amg_json_node *tokenizer, amg_bpe 
 void amg_bpe_free(amg_bpe *b);
 
 /* Text of a tokenizer.json that equals DIR/vocab.json with DIR/merges.txt. */
-AMG_MUST_CHECK amg_status amg_bpe_read_gpt2(const char *dir, amg_text *out,
+AMG_MUST_CHECK amg_status amg_bpe_read_gpt2(const char *dir, amg_chars *out,
                                             amg_error *err);
 
 /* The tokenizer.json again, without what encoding and decoding do not read; borrowed.
  */
-const amg_text *amg_bpe_json(const amg_bpe *b);
+const amg_chars *amg_bpe_json(const amg_bpe *b);
 int64_t amg_bpe_size(const amg_bpe *b);
 int64_t amg_bpe_eos(const amg_bpe *b);
 int64_t amg_bpe_pad(const amg_bpe *b);
@@ -32,6 +32,7 @@ AMG_MUST_CHECK amg_status amg_bpe_encode(const amg_bpe *b, const char *text,
                                          size_t size, const char *name, int64_t offset,
                                          amg_tokens *out, amg_error *err);
 /* ids are below amg_bpe_size; false: out of memory. */
-bool amg_bpe_decode(const amg_bpe *b, const int32_t *ids, int64_t count, amg_text *out);
+bool amg_bpe_decode(const amg_bpe *b, const int32_t *ids, int64_t count,
+                    amg_chars *out);
 
 #endif

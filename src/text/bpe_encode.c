@@ -35,7 +35,7 @@ void amg_bpe_work_free(amg_bpe_work *w)
     pcre2_jit_stack_free(w->stack);
     amg_spans_clear(&w->cache);
     amg_tokens_clear(&w->cached);
-    for (int i = 0; i < AMG_BPE_MAX_STEPS; i++) amg_text_clear(&w->prefixed[i]);
+    for (int i = 0; i < AMG_BPE_MAX_STEPS; i++) amg_chars_clear(&w->prefixed[i]);
     amg_free(w->cached_pieces);
     amg_free(w->symbols);
     amg_free(w->heap);

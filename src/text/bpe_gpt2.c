@@ -15,7 +15,7 @@ typedef struct {
     const char *name; /* of merges.txt */
     const json_t *vocab;
     json_t *list; /* of merges */
-    amg_text token;
+    amg_chars token;
     amg_error *err;
 } merges_reader;
 
@@ -24,7 +24,7 @@ static amg_status check_token(merges_reader *r, const char *text, size_t size,
                               int64_t offset, int64_t line)
 {
     r->token.size = 0;
-    if (!amg_text_append(&r->token, text, size) || !amg_text_append(&r->token, "", 1))
+    if (!amg_chars_append(&r->token, text, size) || !amg_chars_append(&r->token, "", 1))
         return amg_bpe_no_memory(r->name, r->err);
     if (json_object_get(r->vocab, r->token.data) != NULL) return AMG_OK;
     return amg_fail(r->err, AMG_MALFORMED, offset, r->name,
@@ -86,18 +86,18 @@ static json_t *wrap(json_t *vocab, json_t *merges)
                      vocab, "merges", merges);
 }
 
-static amg_status print(json_t *vocab, json_t *merges, const char *dir, amg_text *out,
+static amg_status print(json_t *vocab, json_t *merges, const char *dir, amg_chars *out,
                         amg_error *err)
 {
     json_t *tokenizer = wrap(vocab, merges);
     char *text = tokenizer != NULL ? json_dumps(tokenizer, JSON_COMPACT) : NULL;
-    const bool done = text != NULL && amg_text_append(out, text, strlen(text));
+    const bool done = text != NULL && amg_chars_append(out, text, strlen(text));
     free(text);
     json_decref(tokenizer);
     return done ? AMG_OK : amg_bpe_no_memory(dir, err);
 }
 
-amg_status amg_bpe_read_gpt2(const char *dir, amg_text *out, amg_error *err)
+amg_status amg_bpe_read_gpt2(const char *dir, amg_chars *out, amg_error *err)
 {
     char *paths[2] = {amg_path_join(dir, "vocab.json"),
                       amg_path_join(dir, "merges.txt")};
@@ -119,7 +119,7 @@ amg_status amg_bpe_read_gpt2(const char *dir, amg_text *out, amg_error *err)
 done:
     amg_json_clear(&vocab);
     json_decref(r.list);
-    amg_text_clear(&r.token);
+    amg_chars_clear(&r.token);
     for (int i = 0; i < 2; i++) {
         amg_map_close(&maps[i]);
         amg_free(paths[i]);

@@ -241,7 +241,7 @@ static amg_status print_json(amg_bpe_parser *p)
                                 value != NULL ? json_incref(value) : json_null()) == 0;
     }
     char *text = done ? json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
-    done = text != NULL && amg_text_append(&p->bpe->json, text, strlen(text));
+    done = text != NULL && amg_chars_append(&p->bpe->json, text, strlen(text));
     free(text);
     json_decref(object);
     return done ? AMG_OK : amg_bpe_no_memory(p->root->doc->name, p->err);

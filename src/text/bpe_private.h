@@ -68,7 +68,7 @@ typedef struct {
 } amg_bpe_pool;
 
 struct amg_bpe {
-    amg_text json;
+    amg_chars json;
     int64_t size, eos, pad, unknown;
     bool byte_level;       /* symbols are bytes, else code points */
     bool byte_fallback;    /* code points without token become tokens of bytes */
@@ -113,7 +113,7 @@ struct amg_bpe_work {
     amg_spans cache; /* pieces seen before, */
     amg_cached_piece *cached_pieces;
     amg_tokens cached; /* and their tokens */
-    amg_text prefixed[AMG_BPE_MAX_STEPS];
+    amg_chars prefixed[AMG_BPE_MAX_STEPS];
     pcre2_match_data *match;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;

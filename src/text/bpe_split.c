@@ -23,9 +23,9 @@ static bool is_letter_or_digit(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-static bool put(amg_text *out, const char *text)
+static bool put(amg_chars *out, const char *text)
 {
-    return amg_text_append(out, text, strlen(text));
+    return amg_chars_append(out, text, strlen(text));
 }
 
 static amg_status refuse(const amg_json_node *node, const char *what, amg_error *err)
@@ -36,7 +36,7 @@ static amg_status refuse(const amg_json_node *node, const char *what, amg_error 
 
 /* Copies an escape p[0..1] and what belongs to it; *size: how much that was. */
 static amg_status copy_escape(const amg_json_node *node, const char *p, bool in_class,
-                              amg_text *out, size_t *size, amg_error *err)
+                              amg_chars *out, size_t *size, amg_error *err)
 {
     const char c = p[1], *braced = NULL;
     bool done;
@@ -49,7 +49,7 @@ static amg_status copy_escape(const amg_json_node *node, const char *p, bool in_
         done = put(out, "[^" WHITE "]");
     } else if (c != 0 && (braced != NULL || !is_letter_or_digit(c) ||
                           strchr(SAME_ESCAPES, c) != NULL)) {
-        done = amg_text_append(out, p, *size);
+        done = amg_chars_append(out, p, *size);
     } else {
         const char what[] = {'\\', c, 0};
         return refuse(node, what, err);
@@ -80,7 +80,7 @@ static const char *find_foreign(const char *p, bool in_class)
 }
 
 /* The pattern as PCRE2 has to see it. */
-static amg_status rewrite(const amg_json_node *node, const char *p, amg_text *out,
+static amg_status rewrite(const amg_json_node *node, const char *p, amg_chars *out,
                           amg_error *err)
 {
     bool in_class = false;
@@ -93,7 +93,7 @@ static amg_status rewrite(const amg_json_node *node, const char *p, amg_text *ou
             if (st != AMG_OK) return st;
         } else {
             if (*p == '[') size += p[1] == '^';
-            if (!amg_text_append(out, p, size))
+            if (!amg_chars_append(out, p, size))
                 return amg_bpe_no_memory(node->doc->name, err);
             in_class = in_class ? *p != ']' : *p == '[';
         }
@@ -107,7 +107,7 @@ amg_status amg_bpe_compile(const amg_json_node *pattern, bool literal,
                            amg_error *err)
 {
     const char *text;
-    amg_text rewritten = {0};
+    amg_chars rewritten = {0};
     amg_status st = amg_json_string(pattern, &text, err);
     if (st != AMG_OK) return st;
     if (*text == 0 || strlen(text) > MAX_PATTERN)
@@ -142,7 +142,7 @@ amg_status amg_bpe_compile(const amg_json_node *pattern, bool literal,
         *out = compiled;
     }
     pcre2_compile_context_free(context);
-    amg_text_clear(&rewritten);
+    amg_chars_clear(&rewritten);
     return st;
 }
 
@@ -238,10 +238,10 @@ amg_status amg_bpe_split(const amg_bpe *b, amg_bpe_work *w, int first, amg_piece
     if (first == b->num_steps) return amg_bpe_encode_piece(b, w, piece);
     const amg_bpe_step *step = &b->steps[first];
     if (step->prefix_space && piece.text[0] != ' ') {
-        amg_text *copy = &w->prefixed[first];
+        amg_chars *copy = &w->prefixed[first];
         copy->size = 0;
-        if (!amg_text_append(copy, " ", 1) ||
-            !amg_text_append(copy, piece.text, piece.size))
+        if (!amg_chars_append(copy, " ", 1) ||
+            !amg_chars_append(copy, piece.text, piece.size))
             return amg_bpe_no_memory(w->name, w->err);
         piece = (amg_piece){copy->data, copy->size, piece.at - 1};
     }

@@ -15,7 +15,7 @@ static amg_status no_memory(const amg_bpe_parser *p)
 
 /* Appends the bytes that text stands for, written as GPT-2 writes bytes; *all: text is
  * written so, else nothing is appended. */
-static bool append_bytes(const char *text, amg_text *out, bool *all)
+static bool append_bytes(const char *text, amg_chars *out, bool *all)
 {
     const size_t begin = out->size, size = strlen(text);
     *all = true;
@@ -29,7 +29,7 @@ static bool append_bytes(const char *text, amg_text *out, bool *all)
             out->size = begin;
             return true;
         }
-        if (!amg_text_append(out, &one, 1)) return false;
+        if (!amg_chars_append(out, &one, 1)) return false;
     }
     return true;
 }
@@ -46,20 +46,20 @@ static int fallback_byte(const amg_bpe *b, const char *text)
 }
 
 /* What a token decodes to. */
-static bool append_decoded(const amg_bpe *b, const amg_bpe_token *t, amg_text *out)
+static bool append_decoded(const amg_bpe *b, const amg_bpe_token *t, amg_chars *out)
 {
     bool all = false;
     const int byte = t->added ? -1 : fallback_byte(b, t->text);
     const char one = (char)byte;
-    if (byte >= 0) return amg_text_append(out, &one, 1);
+    if (byte >= 0) return amg_chars_append(out, &one, 1);
     if (b->byte_level && !t->added && !append_bytes(t->text, out, &all)) return false;
-    return all || amg_text_append(out, t->text, strlen(t->text));
+    return all || amg_chars_append(out, t->text, strlen(t->text));
 }
 
 static amg_status build_decoder(amg_bpe_parser *p)
 {
     amg_bpe *b = p->bpe;
-    amg_text bytes = {0};
+    amg_chars bytes = {0};
     b->begins = amg_calloc((size_t)b->size + 1, sizeof *b->begins);
     bool done = b->begins != NULL;
     for (int64_t id = 0; id < b->size && done; id++) {
@@ -76,7 +76,7 @@ static amg_status build_encoder(amg_bpe_parser *p)
 {
     amg_bpe *b = p->bpe;
     const size_t room = json_object_size(p->vocab.value);
-    amg_text bytes = {0};
+    amg_chars bytes = {0};
     const char *key;
     json_t *value;
     for (int i = 0; i < 256; i++) b->byte_ids[i] = -1;
@@ -89,7 +89,7 @@ static amg_status build_encoder(amg_bpe_parser *p)
         bytes.size = 0;
         if (done)
             done = b->byte_level ? append_bytes(key, &bytes, &all)
-                                 : amg_text_append(&bytes, key, strlen(key));
+                                 : amg_chars_append(&bytes, key, strlen(key));
         if (!done) break;
         if (!all || bytes.size == 0) continue;
         const int byte = b->byte_level ? -1 : fallback_byte(b, key);
@@ -100,7 +100,7 @@ static amg_status build_encoder(amg_bpe_parser *p)
         done = number >= 0;
         if (done) b->vocab_ids[number] = id;
     }
-    amg_text_clear(&bytes);
+    amg_chars_clear(&bytes);
     return done ? AMG_OK : no_memory(p);
 }
 
@@ -118,7 +118,7 @@ amg_status amg_bpe_find_token(const amg_bpe_parser *p, const amg_json_node *node
 
 /* A merge is "left right" or ["left", "right"]; both end up in joined, a 0 between. */
 static amg_status read_merge(const amg_bpe_parser *p, const amg_json_node *node,
-                             amg_text *joined, size_t *right)
+                             amg_chars *joined, size_t *right)
 {
     const char *text[2] = {NULL, NULL}, *space = NULL;
     size_t size[2] = {0}, count;
@@ -143,13 +143,13 @@ static amg_status read_merge(const amg_bpe_parser *p, const amg_json_node *node,
     size[0] = space != NULL ? (size_t)(space - text[0]) : strlen(text[0]);
     joined->size = 0;
     *right = size[0] + 1;
-    const bool done = amg_text_append(joined, text[0], size[0]) &&
-                      amg_text_append(joined, "", 1) &&
-                      amg_text_append(joined, text[1], size[1] + 1);
+    const bool done = amg_chars_append(joined, text[0], size[0]) &&
+                      amg_chars_append(joined, "", 1) &&
+                      amg_chars_append(joined, text[1], size[1] + 1);
     return done ? AMG_OK : no_memory(p);
 }
 
-static amg_status build_merge(amg_bpe_parser *p, size_t rank, amg_text *joined)
+static amg_status build_merge(amg_bpe_parser *p, size_t rank, amg_chars *joined)
 {
     const amg_json_node node = amg_json_element(&p->merges, rank);
     int32_t left = 0, right = 0, both = 0;
@@ -178,9 +178,9 @@ static amg_status build_merges(amg_bpe_parser *p)
     m->slots = amg_malloc(m->num_slots * sizeof *m->slots);
     if (m->slots == NULL) return no_memory(p);
     for (size_t i = 0; i < m->num_slots; i++) m->slots[i] = (amg_bpe_merge){.id = -1};
-    amg_text joined = {0};
+    amg_chars joined = {0};
     for (size_t i = 0; i < count && st == AMG_OK; i++) st = build_merge(p, i, &joined);
-    amg_text_clear(&joined);
+    amg_chars_clear(&joined);
     return st;
 }
 

@@ -23,13 +23,13 @@ bool amg_tokens_reserve(amg_tokens *t, int64_t count)
     return true;
 }
 
-void amg_text_clear(amg_text *t)
+void amg_chars_clear(amg_chars *t)
 {
     amg_free(t->data);
-    *t = (amg_text){0};
+    *t = (amg_chars){0};
 }
 
-bool amg_text_append(amg_text *t, const char *data, size_t size)
+bool amg_chars_append(amg_chars *t, const char *data, size_t size)
 {
     if (size > t->room - t->size) {
         size_t room = t->room ? 2 * t->room : 1024;

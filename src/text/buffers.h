@@ -1,4 +1,4 @@
-/* Growing amg_tokens and amg_text (text/tokenizer.h). */
+/* Growing amg_tokens and amg_chars (text/tokenizer.h). */
 #ifndef AMG_TEXT_BUFFERS_H
 #define AMG_TEXT_BUFFERS_H
 
@@ -9,6 +9,6 @@
 /* Room for count more; false: out of memory. */
 bool amg_tokens_reserve(amg_tokens *t, int64_t count);
 /* Appends; false: out of memory. */
-bool amg_text_append(amg_text *t, const char *data, size_t size);
+bool amg_chars_append(amg_chars *t, const char *data, size_t size);
 
 #endif

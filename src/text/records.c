@@ -186,8 +186,8 @@ void amg_records_close(amg_records *r)
     amg_text_source_close(&r->source);
     amg_free(r->names);
     amg_free(r->fields);
-    amg_text_clear(&r->text);
-    amg_text_clear(&r->label);
+    amg_chars_clear(&r->text);
+    amg_chars_clear(&r->label);
     amg_free(r);
 }
 

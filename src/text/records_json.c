@@ -35,8 +35,8 @@ static amg_status take_text(amg_records *r, const amg_json_node *object,
         amg_status st = find_member(object, r->text_names[i], &member, err);
         if (st == AMG_OK) st = amg_json_string(&member, &text, err);
         if (st != AMG_OK) return st;
-        if ((i > 0 && !amg_text_append(&r->text, " ", 1)) ||
-            !amg_text_append(&r->text, text, strlen(text)))
+        if ((i > 0 && !amg_chars_append(&r->text, " ", 1)) ||
+            !amg_chars_append(&r->text, text, strlen(text)))
             return amg_records_no_memory(r, err);
     }
     out->text = r->text.size > 0 ? r->text.data : "";
@@ -60,7 +60,7 @@ static amg_status take_label(amg_records *r, const amg_json_node *object,
         st = amg_json_string(&member, &label, err);
     if (st != AMG_OK) return st;
     r->label.size = 0;
-    if (!amg_text_append(&r->label, label, strlen(label) + 1))
+    if (!amg_chars_append(&r->label, label, strlen(label) + 1))
         return amg_records_no_memory(r, err);
     out->label = r->label.data;
     return AMG_OK;

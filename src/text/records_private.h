@@ -52,7 +52,7 @@ struct amg_records {
     amg_field *fields;                                    /* [field_room] */
     int field_room;
     /* What a record's views may point to. */
-    amg_text text, label;
+    amg_chars text, label;
 };
 
 /* amg_fail for the byte at of the record that begins at source.pos, "line L, column C:

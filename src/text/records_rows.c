@@ -161,14 +161,14 @@ static amg_status next_row(amg_records *r, row *w, size_t *whole, amg_error *err
 }
 
 /* Appends a field with its quotes undoubled. */
-static bool append_field(amg_text *to, const row *w, const amg_field *f)
+static bool append_field(amg_chars *to, const row *w, const amg_field *f)
 {
     const char *p = w->data + f->begin, *end = w->data + f->end, *quote;
     while (f->doubled && (quote = memchr(p, '"', (size_t)(end - p))) != NULL) {
-        if (!amg_text_append(to, p, (size_t)(quote + 1 - p))) return false;
+        if (!amg_chars_append(to, p, (size_t)(quote + 1 - p))) return false;
         p = quote + 2;
     }
-    return amg_text_append(to, p, (size_t)(end - p));
+    return amg_chars_append(to, p, (size_t)(end - p));
 }
 
 /* Column of a name that is a number from 1; LAST_COLUMN: it is none. */
@@ -246,7 +246,7 @@ static amg_status check_columns(amg_records *r, const row *w, amg_error *err)
     while (end > 0 && (w->data[end - 1] == '\n' || w->data[end - 1] == '\r')) end--;
     return amg_records_fail(r, AMG_MALFORMED, end, err,
                             "the row ends after %d column%s, expected %d",
-                            w->num_fields, w->num_fields == 1 ? "" : "s", expected);
+                            w->num_fields, amg_plural(w->num_fields), expected);
 }
 
 /* One column that holds no doubled quotes is a view; else a copy, joined by spaces. */
@@ -262,7 +262,7 @@ static bool take_text(amg_records *r, const row *w, amg_record *out)
             out->size = f->end - f->begin;
             return true;
         }
-        if ((i > 0 && !amg_text_append(&r->text, " ", 1)) ||
+        if ((i > 0 && !amg_chars_append(&r->text, " ", 1)) ||
             !append_field(&r->text, w, f))
             return false;
     }
@@ -281,7 +281,7 @@ amg_status amg_rows_next(amg_records *r, amg_record *out, size_t *whole, amg_err
     if (r->label_name == NULL) return AMG_OK;
     r->label.size = 0;
     if (!append_field(&r->label, &w, &r->fields[r->label_column]) ||
-        !amg_text_append(&r->label, "", 1))
+        !amg_chars_append(&r->label, "", 1))
         return amg_records_no_memory(r, err);
     out->label = r->label.data;
     return AMG_OK;

@@ -1,5 +1,9 @@
-/* One token set -> disjoint ones. Consumes a set, produces its pieces dealt out to
- * parts at random, and a copy of the vocabulary for each. Knows nothing of text. */
+/* One token set -> disjoint ones. Consumes a set, produces its pieces in random order,
+ * dealt out to parts, and a copy of the vocabulary for each. Knows nothing of text.
+ *
+ * The order is what makes any stretch of a part as good as another part: in the set's
+ * own order a stretch would be one region of the text, a whole part all of it, and
+ * covers that are stretches of a pool (obfuscate/covers.h) would be known by that. */
 #include <math.h>
 #include <string.h>
 
@@ -21,10 +25,11 @@ typedef struct {
     amg_token_set set;
     int64_t chunk;      /* 0: whole documents */
     int64_t num_pieces; /* documents, or runs of chunk tokens */
-    uint8_t *part_of;   /* [num_pieces] */
+    int64_t *order;     /* [num_pieces] the pieces of part 0, then of part 1, … */
+    int64_t *ends;      /* [num_parts] where a part ends in order */
     int32_t *buffer;    /* [BUFFER_TOKENS] */
     amg_token_writer **writers;
-    int64_t reported; /* tokens written at the last report */
+    int64_t written, reported; /* tokens, now and at the last report */
 } job;
 
 static amg_status no_memory(const job *j, amg_error *err)
@@ -51,33 +56,41 @@ static amg_status check_options(const amg_split_options *o, amg_error *err)
     return AMG_OK;
 }
 
+/* The last piece may be a short one: last in its part, it leaves the pieces there in
+ * step with windows of which a whole number makes a piece. */
+static void put_last(int64_t *pieces, int64_t num, int64_t piece)
+{
+    for (int64_t i = 0; i < num - 1; i++)
+        if (pieces[i] == piece) {
+            pieces[i] = pieces[num - 1];
+            pieces[num - 1] = piece;
+        }
+}
+
 /* Deals the pieces out: the keyed shuffle, cut where the shares say. */
 static amg_status deal(job *j, amg_error *err)
 {
     const amg_split_options *o = j->o;
     const int64_t n = j->num_pieces;
     double all = 0, sum = 0;
+    int64_t begin = 0;
     for (int i = 0; i < o->num_parts; i++) all += o->shares[i];
-    int64_t *order = amg_malloc((size_t)n * sizeof *order), at = 0;
-    j->part_of = amg_malloc((size_t)n);
-    amg_status st = order != NULL && j->part_of != NULL ? AMG_OK : no_memory(j, err);
-    if (st != AMG_OK) goto done;
     amg_rng rng = amg_rng_init(o->seed, SPLIT_STREAM);
-    amg_rng_permutation(&rng, n, order);
-    for (int i = 0; i < o->num_parts && st == AMG_OK; i++) {
+    amg_rng_permutation(&rng, n, j->order);
+    for (int i = 0; i < o->num_parts; i++) {
         sum += o->shares[i];
         const int64_t end =
             i == o->num_parts - 1 ? n : (int64_t)floor((double)n * (sum / all) + 0.5);
-        if (end <= at) {
-            st = amg_fail(err, AMG_INVALID, -1, o->outs[i],
-                          "its share of %lld pieces is none", (long long)n);
+        if (end <= begin) {
+            amg_fail(err, AMG_INVALID, -1, o->outs[i],
+                     "its share of %lld pieces is none", (long long)n);
             if (j->chunk > 0) amg_hint(err, "--chunk makes smaller pieces");
+            return AMG_INVALID;
         }
-        while (at < end && at < n) j->part_of[order[at++]] = (uint8_t)i;
+        if (j->chunk > 0) put_last(j->order + begin, end - begin, n - 1);
+        j->ends[i] = begin = end;
     }
-done:
-    amg_free(order);
-    return st;
+    return AMG_OK;
 }
 
 /* ---- writing ---- */
@@ -107,16 +120,17 @@ static amg_status open_writers(job *j, amg_error *err)
     return st;
 }
 
-static amg_status report(job *j, int64_t done, amg_error *err)
+static amg_status report(job *j, amg_error *err)
 {
     const amg_progress_event event = {.stage = "split",
-                                      .done = done,
+                                      .done = j->written,
                                       .total = j->set.info.num_tokens,
                                       .loss = NAN,
                                       .accuracy = NAN};
     if (j->progress == NULL || j->progress->report == NULL) return AMG_OK;
-    if (done - j->reported < REPORT_TOKENS && done < event.total) return AMG_OK;
-    j->reported = done;
+    if (j->written - j->reported < REPORT_TOKENS && j->written < event.total)
+        return AMG_OK;
+    j->reported = j->written;
     if (j->progress->report(j->progress->context, &event)) return AMG_OK;
     return amg_fail(err, AMG_INTERRUPTED, -1, j->o->input, "stopped, nothing written");
 }
@@ -128,6 +142,7 @@ static amg_status copy_document(job *j, int part, int64_t begin, int64_t end,
     amg_token_writer *w = j->writers[part];
     amg_status st = AMG_OK;
     int64_t num;
+    j->written += end - begin;
     for (;; begin += num) {
         num = end - begin < BUFFER_TOKENS ? end - begin : BUFFER_TOKENS;
         st = amg_token_set_read(&j->set, begin, num, j->buffer, err);
@@ -137,32 +152,37 @@ static amg_status copy_document(job *j, int part, int64_t begin, int64_t end,
         if (st != AMG_OK) return st;
     }
     st = amg_token_writer_add(w, j->buffer, num, label, err);
-    return st == AMG_OK ? report(j, end, err) : st;
+    return st == AMG_OK ? report(j, err) : st;
 }
 
-static amg_status copy_documents(job *j, amg_error *err)
+/* A run of tokens. It ends a document, and documents within it end where they did. */
+static amg_status copy_chunk(job *j, int part, int64_t piece, amg_error *err)
 {
-    const amg_token_set *set = &j->set;
+    const int64_t left = j->set.info.num_tokens - piece * j->chunk;
+    const int64_t begin = piece * j->chunk;
+    const int64_t end = begin + (left < j->chunk ? left : j->chunk);
     amg_status st = AMG_OK;
-    for (int64_t d = 0; d < j->num_pieces && st == AMG_OK; d++)
-        st = copy_document(j, j->part_of[d], set->documents[d], set->documents[d + 1],
-                           set->labels != NULL ? set->labels[d] : 0, err);
+    int64_t d = amg_token_set_document(&j->set, begin);
+    for (int64_t at = begin, stop; at < end && st == AMG_OK; at = stop) {
+        while (j->set.documents[d + 1] <= at) d++;
+        stop = j->set.documents[d + 1] < end ? j->set.documents[d + 1] : end;
+        st = copy_document(j, part, at, stop, 0, err);
+    }
     return st;
 }
 
-/* Pieces end documents, and documents within them end where they did. */
-static amg_status copy_chunks(job *j, amg_error *err)
+static amg_status copy_pieces(job *j, amg_error *err)
 {
-    const int64_t all = j->set.info.num_tokens;
+    const amg_token_set *set = &j->set;
     amg_status st = AMG_OK;
-    int64_t d = 0;
-    for (int64_t at = 0, end; at < all && st == AMG_OK; at = end) {
-        while (j->set.documents[d + 1] <= at) d++;
-        const int64_t piece = at / j->chunk;
-        const int64_t left = all - piece * j->chunk;
-        end = left > j->chunk ? (piece + 1) * j->chunk : all;
-        if (j->set.documents[d + 1] < end) end = j->set.documents[d + 1];
-        st = copy_document(j, j->part_of[piece], at, end, 0, err);
+    int part = 0;
+    for (int64_t i = 0; i < j->num_pieces && st == AMG_OK; i++) {
+        const int64_t d = j->order[i];
+        if (i == j->ends[part]) part++;
+        st = j->chunk > 0
+                 ? copy_chunk(j, part, d, err)
+                 : copy_document(j, part, set->documents[d], set->documents[d + 1],
+                                 set->labels != NULL ? set->labels[d] : 0, err);
     }
     return st;
 }
@@ -195,8 +215,10 @@ static amg_status open_input(job *j, amg_error *err)
     j->num_pieces = j->chunk > 0 ? (j->set.info.num_tokens - 1) / j->chunk + 1
                                  : j->set.info.num_documents;
     j->buffer = amg_malloc((size_t)BUFFER_TOKENS * sizeof *j->buffer);
+    j->order = amg_malloc((size_t)j->num_pieces * sizeof *j->order);
+    j->ends = amg_malloc((size_t)j->o->num_parts * sizeof *j->ends);
     j->writers = amg_calloc((size_t)j->o->num_parts, sizeof(amg_token_writer *));
-    return j->buffer != NULL && j->writers != NULL ? AMG_OK : no_memory(j, err);
+    return j->buffer && j->order && j->ends && j->writers ? AMG_OK : no_memory(j, err);
 }
 
 amg_status amg_split_tokens(const amg_split_options *options,
@@ -208,13 +230,14 @@ amg_status amg_split_tokens(const amg_split_options *options,
     if (st == AMG_OK) st = open_input(&j, err);
     if (st == AMG_OK) st = deal(&j, err);
     if (st == AMG_OK) st = open_writers(&j, err);
-    if (st == AMG_OK) st = j.chunk > 0 ? copy_chunks(&j, err) : copy_documents(&j, err);
+    if (st == AMG_OK) st = copy_pieces(&j, err);
     if (st == AMG_OK) st = finish(&j, parts, err);
     for (int i = 0; j.writers != NULL && i < options->num_parts; i++)
         amg_token_writer_abort(j.writers[i]);
     amg_token_set_close(&j.set);
     amg_free(j.writers);
     amg_free(j.buffer);
-    amg_free(j.part_of);
+    amg_free(j.order);
+    amg_free(j.ends);
     return st;
 }

@@ -39,9 +39,9 @@ AMG_MUST_CHECK amg_status amg_tokenize(const amg_tokenize_options *options,
 
 /* Cuts a token set into num_parts disjoint ones, drawn at random: chunk tokens at a
  * time (documents are cut too; 0: whole documents; labelled sets: always), as near to
- * shares as pieces allow. A piece goes to a part by a keyed shuffle under seed; pieces
- * keep their order. Contiguous parts of a corpus drift in topic and give a decoy away;
- * random ones do not. */
+ * shares as pieces allow. A piece goes to a part, and to its place there, by a keyed
+ * shuffle under seed. Contiguous parts of a corpus drift in topic and give a decoy
+ * away; random ones do not, nor does a stretch of one. */
 typedef struct {
     const char *input;
     int num_parts;

@@ -96,10 +96,10 @@ static amg_status open_folder(const char *dir, amg_tokenizer **out, amg_error *e
         return amg_fail(err, AMG_NOT_FOUND, -1, dir,
                         "the folder has no vocabulary.json, no tokenizer.json, and not "
                         "both vocab.json and merges.txt");
-    amg_text json = {0};
+    amg_chars json = {0};
     amg_status st = amg_bpe_read_gpt2(dir, &json, err);
     if (st == AMG_OK) st = open_text(json.data, json.size, dir, out, err);
-    amg_text_clear(&json);
+    amg_chars_clear(&json);
     return st;
 }
 
@@ -138,10 +138,10 @@ void amg_tokenizer_free(amg_tokenizer *t)
 
 amg_status amg_tokenizer_save(const amg_tokenizer *t, const char *path, amg_error *err)
 {
-    amg_text json = {0};
+    amg_chars json = {0};
     amg_status st = amg_vocabulary_print(t, &json, err);
     if (st == AMG_OK) st = amg_file_write(path, 0644, false, json.data, json.size, err);
-    amg_text_clear(&json);
+    amg_chars_clear(&json);
     return st;
 }
 
@@ -175,17 +175,17 @@ amg_status amg_tokenizer_encode(const amg_tokenizer *t, const char *text, size_t
     return amg_bpe_encode(t->bpe, text, size, name, offset, out, err);
 }
 
-static bool decode_bytes(const int32_t *ids, int64_t count, amg_text *out)
+static bool decode_bytes(const int32_t *ids, int64_t count, amg_chars *out)
 {
     for (int64_t i = 0; i < count; i++) {
         const char c = ids[i] == BYTE_EOS ? '\n' : (char)ids[i];
-        if (ids[i] != BYTE_PAD && !amg_text_append(out, &c, 1)) return false;
+        if (ids[i] != BYTE_PAD && !amg_chars_append(out, &c, 1)) return false;
     }
     return true;
 }
 
 amg_status amg_tokenizer_decode(const amg_tokenizer *t, const int32_t *ids,
-                                int64_t count, amg_text *out, amg_error *err)
+                                int64_t count, amg_chars *out, amg_error *err)
 {
     for (int64_t i = 0; i < count; i++)
         if (ids[i] < 0 || ids[i] >= t->size)

@@ -32,8 +32,8 @@ void amg_tokens_clear(amg_tokens *t);
 typedef struct {
     char *data;
     size_t size, room;
-} amg_text;
-void amg_text_clear(amg_text *t);
+} amg_chars;
+void amg_chars_clear(amg_chars *t);
 
 /* A vocabulary.json of ours, a tokenizer.json, or a folder that has vocabulary.json (a
  * token set), tokenizer.json, or vocab.json and merges.txt. AMG_UNSUPPORTED names what
@@ -67,7 +67,7 @@ AMG_MUST_CHECK amg_status amg_tokenizer_encode(const amg_tokenizer *t, const cha
  * AMG_INVALID: a token out of range. */
 AMG_MUST_CHECK amg_status amg_tokenizer_decode(const amg_tokenizer *t,
                                                const int32_t *ids, int64_t count,
-                                               amg_text *out, amg_error *err);
+                                               amg_chars *out, amg_error *err);
 
 /* Making a word-level vocabulary: counts first, then tokens by descending count, equal
  * ones by bytes. One per thread; merging is order-independent, so the result does not

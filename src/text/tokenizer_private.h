@@ -24,13 +24,13 @@ AMG_MUST_CHECK amg_status amg_word_encode(const amg_tokenizer *t, const char *te
                                           size_t size, const char *name, int64_t offset,
                                           amg_tokens *out, amg_error *err);
 bool amg_word_decode(const amg_tokenizer *t, const int32_t *ids, int64_t count,
-                     amg_text *out);
+                     amg_chars *out);
 
 /* vocabulary.json, whose root is an object: fills a zeroed tokenizer. */
 AMG_MUST_CHECK amg_status amg_vocabulary_parse(const amg_json_node *root,
                                                amg_tokenizer *t, amg_error *err);
 /* Its text. */
-AMG_MUST_CHECK amg_status amg_vocabulary_print(const amg_tokenizer *t, amg_text *out,
+AMG_MUST_CHECK amg_status amg_vocabulary_print(const amg_tokenizer *t, amg_chars *out,
                                                amg_error *err);
 
 #endif

@@ -73,13 +73,13 @@ amg_status amg_word_encode(const amg_tokenizer *t, const char *text, size_t size
         }
         st = encode_word(t, &w, out, &done, err);
     }
-    amg_text_clear(&w.lowered);
+    amg_chars_clear(&w.lowered);
     if (st != AMG_OK) out->count = before;
     return st;
 }
 
 bool amg_word_decode(const amg_tokenizer *t, const int32_t *ids, int64_t count,
-                     amg_text *out)
+                     amg_chars *out)
 {
     for (int64_t i = 0; i < count; i++) {
         if (ids[i] == t->pad) continue;
@@ -87,9 +87,9 @@ bool amg_word_decode(const amg_tokenizer *t, const int32_t *ids, int64_t count,
         const bool first = out->size == 0 || out->data[out->size - 1] == '\n';
         size_t size;
         const char *word = amg_spans_get(&t->words, ids[i], &size);
-        if (eos ? !amg_text_append(out, "\n", 1)
-                : (!first && !amg_text_append(out, " ", 1)) ||
-                      !amg_text_append(out, word, size))
+        if (eos ? !amg_chars_append(out, "\n", 1)
+                : (!first && !amg_chars_append(out, " ", 1)) ||
+                      !amg_chars_append(out, word, size))
             return false;
     }
     return true;

@@ -72,8 +72,8 @@ int64_t amg_utf8_count(const char *text, size_t size)
     return n;
 }
 
-amg_status amg_utf8_fail(const char *text, size_t at, const char *name, int64_t offset,
-                         amg_error *err)
+amg_status(amg_utf8_fail)(const char *text, size_t at, const char *name, int64_t offset,
+                          amg_error *err)
 {
     return amg_fail(err, AMG_MALFORMED, offset + (int64_t)at, name,
                     "invalid UTF-8: byte 0x%02x begins no valid sequence",

@@ -21,6 +21,7 @@ int64_t amg_utf8_count(const char *text, size_t size);
 /* AMG_MALFORMED for the byte text[at]; offset is that of text[0]. */
 amg_status amg_utf8_fail(const char *text, size_t at, const char *name, int64_t offset,
                          amg_error *err);
+#define amg_utf8_fail(...) amg_not_ok(amg_utf8_fail(__VA_ARGS__))
 
 /* What Python's str.split takes for space: White_Space and U+001C to U+001F. */
 bool amg_is_space(uint32_t c);

@@ -135,12 +135,12 @@ amg_status amg_vocabulary_parse(const amg_json_node *root, amg_tokenizer *t,
 
 /* Writing; false: out of memory. */
 
-static bool put(amg_text *out, const char *text)
+static bool put(amg_chars *out, const char *text)
 {
-    return amg_text_append(out, text, strlen(text));
+    return amg_chars_append(out, text, strlen(text));
 }
 
-static bool put_string(amg_text *out, const char *bytes, size_t size)
+static bool put_string(amg_chars *out, const char *bytes, size_t size)
 {
     if (!put(out, "\"")) return false;
     for (size_t i = 0; i < size; i++) {
@@ -155,7 +155,7 @@ static bool put_string(amg_text *out, const char *bytes, size_t size)
     return put(out, "\"");
 }
 
-static bool put_token(amg_text *out, const char *key, int64_t token)
+static bool put_token(amg_chars *out, const char *key, int64_t token)
 {
     char line[64];
     if (token == AMG_NO_TOKEN)
@@ -165,13 +165,13 @@ static bool put_token(amg_text *out, const char *key, int64_t token)
     return put(out, line);
 }
 
-static bool put_bool(amg_text *out, const char *key, bool value)
+static bool put_bool(amg_chars *out, const char *key, bool value)
 {
     return put(out, "\"") && put(out, key) &&
            put(out, value ? "\": true,\n" : "\": false,\n");
 }
 
-static bool put_word(const amg_tokenizer *t, amg_text *out)
+static bool put_word(const amg_tokenizer *t, amg_chars *out)
 {
     if (!put(out, "\"kind\": \"word\",\n") || !put_bool(out, "lower", t->lower) ||
         !put_bool(out, "punctuation", t->punctuation) ||
@@ -187,14 +187,14 @@ static bool put_word(const amg_tokenizer *t, amg_text *out)
     return put(out, "]}\n");
 }
 
-static bool put_bpe(const amg_bpe *bpe, amg_text *out)
+static bool put_bpe(const amg_bpe *bpe, amg_chars *out)
 {
-    const amg_text *json = amg_bpe_json(bpe);
+    const amg_chars *json = amg_bpe_json(bpe);
     return put(out, "\"kind\": \"bpe\",\n\"tokenizer\": ") &&
-           amg_text_append(out, json->data, json->size) && put(out, "}\n");
+           amg_chars_append(out, json->data, json->size) && put(out, "}\n");
 }
 
-amg_status amg_vocabulary_print(const amg_tokenizer *t, amg_text *out, amg_error *err)
+amg_status amg_vocabulary_print(const amg_tokenizer *t, amg_chars *out, amg_error *err)
 {
     bool done = put(out, "{\"format\": \"" FORMAT "\",\n\"version\": 1,\n");
     switch (t->kind) {
@@ -203,7 +203,7 @@ amg_status amg_vocabulary_print(const amg_tokenizer *t, amg_text *out, amg_error
     case AMG_TOKENIZER_BPE: done = done && put_bpe(t->bpe, out); break;
     }
     if (done) return AMG_OK;
-    amg_text_clear(out);
+    amg_chars_clear(out);
     return amg_fail(err, AMG_NO_MEMORY, -1, "vocabulary.json",
                     "no memory for its text");
 }

@@ -73,7 +73,7 @@ amg_status amg_word_counter_add(amg_word_counter *c, const amg_word_options *o,
         if (!count_word(c, word, length, 1))
             st = amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory to count its words");
     }
-    amg_text_clear(&w.lowered);
+    amg_chars_clear(&w.lowered);
     return st;
 }
 

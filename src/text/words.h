@@ -18,7 +18,7 @@ typedef struct {
     bool lower, punctuation;
     const char *name; /* for errors, with the offset of text[0] in it */
     int64_t offset;
-    amg_text lowered; /* scratch */
+    amg_chars lowered; /* scratch */
 } amg_words;
 
 /* The next word, valid until the next call; *size 0: there is none. Words are divided

@@ -1,6 +1,7 @@
 """Text through the programs: tokenize, split, and the whole cycle of a language model and of a classifier on a
 tiny language; generated text; and every refusal, with line and column, that leaves nothing behind."""
 import json
+import math
 import os
 import random
 import re
@@ -80,6 +81,9 @@ class Tokens(TextCase):
         self.ok("tokenize", "notes.txt", "-o", "again", "--threads", 1)
         self.assertEqual(cli.snapshot(self.path("notes")), cli.snapshot(self.path("again")))
 
+    def test_one_document_is_a_document(self):
+        self.assertRegex(self.ok("tokenize", "notes.txt", "-o", "whole", "--whole-file"), "^whole: 1 document, ")
+
     def test_split_parts_hold_every_token_once(self):
         said = self.ok("split", "notes", "-o", "own", "rest", "--shares", "25,75", "--seed", 7, "--documents")
         self.assertRegex(said, r"(?m)^own: 100 documents, 700 tokens \(25\.00 %\)$")
@@ -118,6 +122,30 @@ class TextCycle(TextCase):
         said = self.check("topics", "bag.onnx", self.LABELLED, train=("--task", "classify"))
         self.assertRegex(said, r"topics: 72 training and 0 validation samples, 16 -> 32")
         self.assertRegex(said, rf"{self.case_vocab} tokens are renumbered in the job, .*, and classes; extract")
+
+    def test_every_verb_counts_the_same_parameters(self):
+        # the embedding, an LSTM of two layers as PyTorch's, the linear layer
+        count = self.case_vocab * 6 + 4 * 5 * (6 + 5 + 2) + 4 * 5 * (5 + 5 + 2) + 3 * 5 + 3
+        said = self.ok("zoo", "lstm", "--vocab", self.case_vocab, "--seq", 16, "--d-model", 6, "--hidden", 5, "--layers",
+                       2, "--pad", 0, "--classes", 3, "--seed", 3, "-o", "lstm.onnx")
+        self.assertIn(f", {count} parameters", said)
+        seen = json.loads(self.ok("inspect", "lstm.onnx", "--json"))["graph"]
+        self.assertEqual((seen["trainable_parameters"], sum(seen["trained"].values())), (count, count))
+        said = self.ok("obfuscate", "--model", "lstm.onnx", "--train", self.LABELLED["train"], "--decoys-from",
+                       self.LABELLED["pool"], "--key", "lstm.key", "-o", "lstm", "--task", "classify")
+        self.assertIn(f" {count} of them yours", said)
+
+    def test_the_results_of_a_language_model_have_perplexities(self):
+        said = self.ok("train", "--model", "lm.onnx", "--train", "text:notes", "--val", "text:notes", "-o", "said.onnx",
+                       *self.LM, *TRAINING)
+        titles, row = said.splitlines()[:2]
+        self.assertEqual(re.split(r"\s{2,}", titles), ["head", "train loss", "train ppl", "train acc", "val loss",
+                                                       "val ppl", "val top-1", "val top-5"])
+        cells = row.split()
+        for loss, perplexity in (cells[1:3], cells[5:7]):
+            self.assertAlmostEqual(float(perplexity), math.exp(float(loss)), delta=0.006)
+        self.assertEqual(len(titles), len(row))
+        self.assertLessEqual(len(row), 80)
 
     def test_tokens_and_classes_can_keep_their_numbers(self):
         said = self.check("kept", "bag.onnx", self.LABELLED, ("--keep-tokens", "--keep-classes", "--decoys", 2),
@@ -263,6 +291,31 @@ class TextRefusals(TextCase, Refusals):
             (["obfuscate", "--model", "lm.onnx", "--train", self.STREAM["train"], "--decoys-from",
               "text:cases", "--key", "k", "-o", "j"], ".*cases"),
         ])
+
+    def test_covers_whose_windows_follow_each_other_otherwise(self):
+        r = random.Random(3)
+        lines = [" ".join(f"w{r.randrange(50)}" for _ in range(r.randrange(3, 13))) for _ in range(400)]
+        cli.write(self.path("varied.txt"), "".join(line + "\n" for line in lines).encode())
+        self.ok("tokenize", "varied.txt", "-o", "varied")
+        self.ok("split", "varied", "-o", "mine", "theirs", "--shares", "1,5", "--seed", 7, "--chunk", 60)
+        self.ok("zoo", "transformer_lm", "--vocab", 52, "--seq", 6, "--d-model", 8, "--layers", 1, "--heads", 2,
+                "--hidden", 8, "-o", "varied.onnx")
+        go = lambda own, pool: ["obfuscate", "--model", "varied.onnx", "--task", "lm", "--train", f"text:{own}",
+                                "--decoys-from", f"text:{pool}", "--decoys", 2, "--key", "chained.key", "-o", "chained"]
+        dealt = {"hint": r"deal out one set, text:SET\[0%-25%:seed=1\] and text:SET\[25%-100%:seed=1\], or take "
+                         "whole sets that amalgam split made"}
+        self.refuse_all([
+            (go("mine", "theirs[0%-60%:seed=1]"),
+             r".*mine: 100\.0 % of the windows of the training data go on where the one before ends; covers would "
+             r"[\d.]+ % of the time \(random rows of the cover pool\) or \d\d\.\d % \(stretches of it\), which tells "
+             "them apart", dealt),
+            (go("mine[0%-70%:seed=1]", "theirs"), r".*mine: \d\d\.\d % of the windows of the training data", dealt),
+            (go("varied[0:150]", "varied[150:450]"),
+             r".*varied: the cover pool has 300 samples \(0 equal to others were met\): no room for 2 stretches of 150 "
+             "for the training data, 1 apart, each from where a window and a document begin",
+             {"hint": r".*leave out the first window of the data, DATA\[1:\]"}),
+        ])
+        self.ok(*go("mine", "theirs"))
 
     def test_generate(self):
         go = lambda *more, model="lm.onnx": ["generate", "--model", model, "--vocab", "notes", *more]

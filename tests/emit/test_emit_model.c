@@ -269,7 +269,7 @@ static void test_floats_are_the_shortest_that_read_back(void **state)
         amg_text t = {0};
         amg_text_float(&t, cases[i].v);
         assert_string_equal(amg_text_get(&t), cases[i].text);
-        amg_emit_text_clear(&t);
+        amg_text_clear(&t);
     }
 }
 
@@ -287,7 +287,7 @@ static void test_long_statements_break_between_parentheses(void **state)
         line += length + 1;
     }
     assert_has(amg_text_get(&t), ",\n                v00000");
-    amg_emit_text_clear(&t);
+    amg_text_clear(&t);
 }
 
 static void test_failing_allocations_leave_no_model(void **state)

@@ -175,5 +175,29 @@ case("gelu_tanh_far", far, {}, lambda v, p: F.gelu(v, approximate="tanh"))
 case("tanh_far", far, {}, lambda v, p: torch.tanh(v))
 case("sigmoid_far", far, {}, lambda v, p: torch.sigmoid(v))
 
+# ---- bools: comparisons of numbers that are often equal, and what is chosen by them
+grid = torch.randint(-2, 3, (2, 3, 4)).float() / 2
+for name, fn in (("equal", torch.eq), ("greater", torch.gt), ("less", torch.lt),
+                 ("greater_or_equal", torch.ge), ("less_or_equal", torch.le)):
+    case(name, grid, {"o": torch.tensor([[-0.5], [0.0], [0.5]])},
+         lambda v, p, fn=fn: torch.where(fn(v, p["o"]), 3 * v, v - p["o"]))
+case("where_parameters", (2, 3, 4), {"a": (4,), "b": (3, 1)},
+     lambda v, p: torch.where(v > 0, p["a"], p["b"]) + v)
+case("where_samples", torch.tensor([[[1.0, 2, 3]], [[-1, 4, 5]]]), {"o": (3,)},
+     lambda v, p: torch.where(v[:, :, :1] > 0, v * p["o"], p["o"]))
+case("where_same", (2, 5), {}, lambda v, p: torch.where(v > 0, v, v))
+case("masked_fill", (2, 3, 4, 4), {},
+     lambda v, p: (v * v).masked_fill(torch.ones(4, 4).triu(1).bool(), -1.5))
+case("logic", grid, {},
+     lambda v, p: torch.where((v > -1) & torch.tensor([[True], [False], [True]])
+                              | ~(v <= 0.5), v * v, 3 * v))
+case("conv_where", (2, 3, 4, 4), {"w": (5, 3, 1, 1), "w2": (4, 5, 3, 3)},
+     lambda v, p: F.conv2d((lambda y: torch.where(y > 0, y, y * y))(F.conv2d(v, p["w"])),
+                           p["w2"]))
+case("padding_left_out", tokens, {"w": (7, 4)},
+     lambda v, p: F.embedding(v, p["w"]) * (v != 3).unsqueeze(-1))
+case("mask_token", tokens, {"w": (7, 4), "token": (4,)},
+     lambda v, p: torch.where((v == 3).unsqueeze(-1), p["token"], F.embedding(v, p["w"])))
+
 save_file({k: v.contiguous() for k, v in OUT.items()},
           "tests/engine/data/transformer.safetensors")

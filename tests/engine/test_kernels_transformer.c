@@ -359,11 +359,6 @@ static int block(const golden *g, int x)
 /* ---- tests ------------------------------------------------------------------------
  */
 
-typedef struct {
-    const char *name;
-    int (*build)(const golden *g, int x);
-} kernel_case;
-
 #define OF_BINARY(name, op)                                                            \
     {name "_samples", op}, {name "_positions", op}, {name "_vector", op},              \
         {name "_column", op}, {name "_scalar", op}, {name "_grows", op},               \
@@ -372,7 +367,7 @@ typedef struct {
         name "_left", op##_left                                                        \
     }
 
-static const kernel_case cases[] = {
+static const golden_case cases[] = {
     {"mat_mul", mat_mul},
     {"mat_mul_flat", mat_mul_flat},
     {"mat_mul_tall", mat_mul_w},
@@ -439,34 +434,9 @@ static const kernel_case cases[] = {
 };
 #define NUM_CASES (sizeof cases / sizeof *cases)
 
-/* Tokens go in as they are: what has no gradient needs no shift. */
-static int case_input(const golden *g)
-{
-    const amg_tensor *x = golden_get(g, "", "x");
-    if (x->dtype == AMG_F32) return golden_input(g);
-    return amg_builder_input(g->b, "x", x->dtype, x->rank, x->dims);
-}
-
-static amg_graph *build_case(golden *g, const kernel_case *c)
-{
-    g->b = amg_builder_new();
-    assert_non_null(g->b);
-    amg_builder_output(g->b, c->build(g, case_input(g)));
-    amg_graph *graph = golden_finish(g);
-    amg_builder_free(g->b);
-    return graph;
-}
-
 static void matches_pytorch(void **state)
 {
-    const kernel_case *c = *state;
-    amg_safetensors *st = open_goldens("transformer.safetensors");
-    golden g = {st, c->name, NULL};
-    amg_graph *graph = build_case(&g, c);
-    check_golden(&g, graph, (amg_plan_options){.training = true});
-    check_golden(&g, graph, (amg_plan_options){.training = false});
-    amg_graph_free(graph);
-    amg_safetensors_close(st);
+    check_golden_case("transformer.safetensors", *state);
 }
 
 static void gradients_of_a_block_match_finite_differences(void **state)
@@ -474,7 +444,7 @@ static void gradients_of_a_block_match_finite_differences(void **state)
     (void)state;
     amg_safetensors *st = open_goldens("transformer.safetensors");
     golden g = {st, "block", NULL};
-    amg_graph *graph = build_case(&g, &(kernel_case){"block", block});
+    amg_graph *graph = golden_case_graph(&g, &(golden_case){"block", block});
     check_finite_differences(&g, graph, 1);
     amg_graph_free(graph);
     amg_safetensors_close(st);
@@ -638,7 +608,7 @@ int main(void)
         cmocka_unit_test(rows_of_the_step_before_have_no_gradient),
         cmocka_unit_test(rows_in_another_order_give_the_same_bits),
         cmocka_unit_test(tokens_out_of_range_end_the_run)};
-    static kernel_case mutable_cases[NUM_CASES];
+    static golden_case mutable_cases[NUM_CASES];
     memcpy(mutable_cases, cases, sizeof cases);
     for (size_t i = 0; i < NUM_CASES; i++)
         tests[OTHERS + i] = (struct CMUnitTest){cases[i].name, matches_pytorch, NULL,

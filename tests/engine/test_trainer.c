@@ -327,13 +327,13 @@ static void options_and_data_out_of_range_are_refused(void **state)
         assert_non_null(strstr(s.err.what, text));                                     \
         s.options = good;                                                              \
     } while (0)
-    REFUSED(s.options.batch = 101, AMG_INVALID, "100 samples are less than one batch");
+    REFUSED(s.options.batch = 101, AMG_INVALID, "100 samples, less than one batch");
     REFUSED(s.options.batch = -1, AMG_INVALID, "negative");
     REFUSED(s.options.label_smoothing = 1.5f, AMG_INVALID, "label smoothing is 1.5");
     REFUSED(s.options.optimizer.lr = 0, AMG_INVALID, "learning rate");
     REFUSED(s.options.resume = true, AMG_INVALID, "resuming needs a folder");
     REFUSED(s.options.epochs = INT64_MAX, AMG_OVERFLOW, "too many epochs");
-    REFUSED(s.task.num_params_sets = 0, AMG_INVALID, "0 parameter sets for 1 heads");
+    REFUSED(s.task.num_params_sets = 0, AMG_INVALID, "0 parameter sets for 1 head");
     s.task.num_params_sets = 1;
     REFUSED(s.objectives[0].column = 1, AMG_MISMATCH,
             "target column is 1, the data have 1");

@@ -26,7 +26,8 @@
 enum { PATH = 512, VOCAB = 97, SEQ = 12, PAD = 5, CLASSES = 4, STEPS = 50 };
 
 typedef struct {
-    const char *model;
+    const char *model; /* of the zoo, or a file of data/ */
+    bool no_pad;       /* padding is a token like others */
     int num_decoys;
     double amount; /* > 0: paper mode … */
     amg_noise noise;
@@ -84,9 +85,23 @@ static void write_texts(const char *dir, const char *name, bool labels, int docu
     must(amg_token_writer_finish(w, &written, &err), &err);
 }
 
-static void write_model(const places *p, const char *name)
+static amg_graph *read_model(const char *path)
 {
-    const bool lm = amg_zoo_is_language_model(name);
+    amg_graph *g = NULL;
+    amg_error err = {0};
+    must(amg_graph_read_onnx(path, &g, &err), &err);
+    return g;
+}
+
+static bool is_language_model(const text_case *c)
+{
+    return amg_zoo_is_language_model(c->model) || !strcmp(c->model, "user_gpt");
+}
+
+static amg_graph *build_model(const text_case *c)
+{
+    const char *name = c->model;
+    const bool lm = is_language_model(c);
     const amg_zoo_options o = {.name = name,
                                .vocab = VOCAB,
                                .seq = SEQ,
@@ -96,11 +111,27 @@ static void write_model(const places *p, const char *name)
                                .heads = lm ? 2 : 0,
                                .width_hidden = strcmp(name, "embedding_bag") ? 24 : 0,
                                .dropout = NAN,
-                               .pad = lm ? -1 : PAD,
+                               .pad = lm || c->no_pad ? -1 : PAD,
                                .seed = 3};
     amg_graph *g = NULL;
     amg_error err = {0};
     must(amg_zoo_build(&o, &g, &err), &err);
+    return g;
+}
+
+static amg_graph *user_model(const text_case *c)
+{
+    char path[PATH];
+    const char *root = getenv("AMALGAM_SOURCE_ROOT");
+    snprintf(path, sizeof path, "%s/tests/extract/data/%s.onnx", root ? root : ".",
+             c->model);
+    return read_model(path);
+}
+
+static void write_model(const places *p, const text_case *c)
+{
+    amg_error err = {0};
+    amg_graph *g = strncmp(c->model, "user_", 5) ? build_model(c) : user_model(c);
     must(amg_graph_write_onnx(p->model, g, &err), &err);
     amg_graph_free(g);
 }
@@ -108,7 +139,7 @@ static void write_model(const places *p, const char *name)
 static void open_places(places *p, const text_case *c)
 {
     const char *tmp = getenv("TMPDIR");
-    const bool lm = amg_zoo_is_language_model(c->model);
+    const bool lm = is_language_model(c);
     memset(p, 0, sizeof *p);
     snprintf(p->dir, 128, "%s/amg-text-XXXXXX", tmp ? tmp : "/tmp");
     assert_non_null(mkdtemp(p->dir));
@@ -122,7 +153,7 @@ static void open_places(places *p, const text_case *c)
     snprintf(p->covers, sizeof p->covers, "text:%.128s/covers", p->dir);
     write_texts(p->dir, "train", !lm, 100, 1);
     write_texts(p->dir, "covers", !lm, 500, 2);
-    write_model(p, c->model);
+    write_model(p, c);
 }
 
 static void obfuscate(const places *p, const text_case *c)
@@ -193,14 +224,6 @@ static void train_alone(const places *p)
     assert_int_equal(r.steps, STEPS);
 }
 
-static amg_graph *read_model(const char *path)
-{
-    amg_graph *g = NULL;
-    amg_error err = {0};
-    must(amg_graph_read_onnx(path, &g, &err), &err);
-    return g;
-}
-
 /* Name of the first trainable that differs; NULL: all bits are equal. */
 static const char *first_difference(const amg_graph *a, const amg_graph *b)
 {
@@ -262,6 +285,26 @@ static void an_embedding_bag_is_exact(void **state)
     check_with_decoys("embedding_bag");
 }
 
+static void an_embedding_bag_without_padding_is_exact(void **state)
+{
+    (void)state;
+    for (int k = 1; k <= 3; k += 2)
+        check_exact(
+            (text_case){.model = "embedding_bag", .no_pad = true, .num_decoys = k});
+}
+
+static void positions_of_a_longer_text_are_exact(void **state)
+{
+    (void)state;
+    check_with_decoys("user_gpt");
+}
+
+static void a_classifier_that_masks_its_padding_is_exact(void **state)
+{
+    (void)state;
+    check_with_decoys("user_classifier");
+}
+
 static void a_convolutional_classifier_is_exact(void **state)
 {
     (void)state;
@@ -301,6 +344,9 @@ int main(void)
         cmocka_unit_test(an_untied_language_model_is_exact),
         cmocka_unit_test(a_tied_language_model_is_exact),
         cmocka_unit_test(an_embedding_bag_is_exact),
+        cmocka_unit_test(an_embedding_bag_without_padding_is_exact),
+        cmocka_unit_test(positions_of_a_longer_text_are_exact),
+        cmocka_unit_test(a_classifier_that_masks_its_padding_is_exact),
         cmocka_unit_test(a_convolutional_classifier_is_exact),
         cmocka_unit_test(a_recurrent_classifier_is_exact),
         cmocka_unit_test(tokens_that_keep_their_numbers_are_exact),

@@ -526,7 +526,11 @@ static void windows_run_over_the_whole_stream(void **state)
             for (int64_t t = 0; t <= w->seq; t++)
                 assert_int_equal(x[t], i * stride + t);
             assert_int_equal(amg_dataset_source_row(ds, i), i * stride);
+            if (i > 0) assert_true(amg_dataset_continues(ds, i - 1));
+            assert_int_equal(amg_dataset_begins_document(ds, i),
+                             i * stride == 0 || i * stride == 4);
         }
+        assert_int_equal(info->stride, stride);
         assert_ok(amg_dataset_read(ds, 0, NULL, NULL, &err));
         amg_dataset_close(ds);
     }
@@ -547,6 +551,13 @@ static void parts_of_one_set_have_its_source_whatever_the_window(void **state)
     assert_ok(amg_dataset_read_many(part, (const int64_t[]){1}, 1, x, NULL, &err));
     assert_memory_equal(x, ((const int32_t[]){6, 7, 8}), sizeof x);
     assert_int_equal(amg_dataset_source_row(part, 1), amg_dataset_source_row(all, 6));
+    amg_dataset_close(part);
+    snprintf(spec, sizeof spec, "text:%s[0%%-50%%:seed=1]", in_dir(state, "set/"));
+    assert_ok(amg_dataset_open_window(spec, &(amg_window){2, 1}, &part, &err));
+    for (int64_t i = 0; i < 3; i++)
+        assert_int_equal(amg_dataset_continues(part, i),
+                         amg_dataset_source_row(part, i + 1) ==
+                             amg_dataset_source_row(part, i) + 1);
     amg_dataset_close(part);
     amg_dataset_close(all);
 }

@@ -42,7 +42,7 @@ static amg_tokenizer *make_words(const char *text, size_t size)
 static void encode(const amg_tokenizer *t, const char *text, size_t size, bool exact)
 {
     amg_tokens tokens = {0};
-    amg_text out = {0};
+    amg_chars out = {0};
     amg_error err = {0};
     const amg_status st = amg_tokenizer_encode(t, text, size, "fuzz", 0, &tokens, &err);
     if (st != AMG_OK && (tokens.count != 0 || err.offset > (int64_t)size)) abort();
@@ -53,20 +53,20 @@ static void encode(const amg_tokenizer *t, const char *text, size_t size, bool e
     if (exact && (out.size != size || (size > 0 && memcmp(out.data, text, size) != 0)))
         abort();
     amg_tokens_clear(&tokens);
-    amg_text_clear(&out);
+    amg_chars_clear(&out);
 }
 
 static void print_and_read(const amg_tokenizer *t)
 {
-    amg_text first = {0}, second = {0};
+    amg_chars first = {0}, second = {0};
     if (amg_vocabulary_print(t, &first, NULL) != AMG_OK) abort();
     amg_tokenizer *again = open_bytes(first.data, first.size);
     if (again == NULL || amg_vocabulary_print(again, &second, NULL) != AMG_OK) abort();
     if (first.size != second.size || memcmp(first.data, second.data, first.size) != 0)
         abort();
     amg_tokenizer_free(again);
-    amg_text_clear(&first);
-    amg_text_clear(&second);
+    amg_chars_clear(&first);
+    amg_chars_clear(&second);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

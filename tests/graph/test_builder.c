@@ -84,6 +84,11 @@ static void roles_follow_the_rule(void **state)
     h = amg_builder_node(b, AMG_OP_MUL, "s", IDS(scalar, h), NO_ATTRS, NULL);
     h = amg_builder_node(b, AMG_OP_SUB, "d", IDS(h, gone), NO_ATTRS, NULL);
     h = amg_builder_node(b, AMG_OP_CLIP, "c", IDS(h, low), NO_ATTRS, NULL);
+    int positive = amg_builder_node(
+        b, AMG_OP_GREATER, "p", IDS(h, weight(b, "edge", 0, DIMS(2))), NO_ATTRS, NULL);
+    h = amg_builder_node(b, AMG_OP_WHERE, "where",
+                         IDS(positive, h, weight(b, "instead", 1, DIMS(2))), NO_ATTRS,
+                         NULL);
     amg_builder_output(b, h);
     /* This one reaches the output through Cast only, which has no gradient. */
     int lost = weight(b, "lost", 0, DIMS(2, 2));
@@ -94,6 +99,8 @@ static void roles_follow_the_rule(void **state)
     assert_int_equal(named(g, "w")->role, AMG_ROLE_TRAINABLE);
     assert_int_equal(named(g, "shared")->role, AMG_ROLE_TRAINABLE);
     assert_int_equal(named(g, "late")->role, AMG_ROLE_TRAINABLE);
+    assert_int_equal(named(g, "instead")->role, AMG_ROLE_TRAINABLE);
+    assert_int_equal(named(g, "edge")->role, AMG_ROLE_CONSTANT);
     assert_int_equal(named(g, "early")->role, AMG_ROLE_CONSTANT);
     assert_int_equal(named(g, "scalar")->role, AMG_ROLE_CONSTANT);
     assert_int_equal(named(g, "minus")->role, AMG_ROLE_CONSTANT);

@@ -102,6 +102,42 @@ static void elements_are_moved(void **state)
                DIMS(6, 5, 8));
 }
 
+static int to_ints(amg_builder *b, int x)
+{
+    return amg_builder_node(b, AMG_OP_CAST, "cast", &x, 1,
+                            ATTRS(amg_int("to", amg_dtype_onnx(AMG_I64))), NULL);
+}
+
+static void comparisons_and_logic_are_folded(void **state)
+{
+    (void)state;
+    static const struct {
+        amg_op op;
+        int64_t expected[3]; /* of 1, -1, 3 and -1 */
+    } rows[] = {{AMG_OP_GREATER, {1, 0, 1}},
+                {AMG_OP_LESS, {0, 0, 0}},
+                {AMG_OP_GREATER_OR_EQUAL, {1, 1, 1}},
+                {AMG_OP_LESS_OR_EQUAL, {0, 1, 0}},
+                {AMG_OP_EQUAL, {0, 1, 0}}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        amg_builder *b = fresh();
+        int c = op2(b, rows[i].op, INTS(b, "p", 1, -1, 3), SCALAR(b, "q", -1));
+        gives_ints(b, to_ints(b, c), 3, rows[i].expected);
+    }
+    static const struct {
+        amg_op op;
+        int64_t expected[4]; /* of 1 1 0 0 and 1 0 1 0 */
+    } of_bools[] = {{AMG_OP_AND, {1, 0, 0, 0}}, {AMG_OP_OR, {1, 1, 1, 0}}};
+    for (size_t i = 0; i < sizeof of_bools / sizeof of_bools[0]; i++) {
+        amg_builder *b = fresh();
+        int p = op2(b, AMG_OP_EQUAL, INTS(b, "p", 1, 1, 0, 0), SCALAR(b, "one", 1));
+        int q = op2(b, AMG_OP_EQUAL, INTS(b, "q", 1, 0, 1, 0), SCALAR(b, "zero", 0));
+        q = amg_builder_node(b, AMG_OP_NOT, "n", &q, 1, NO_ATTRS, NULL);
+        gives_ints(b, to_ints(b, op2(b, of_bools[i].op, p, q)), 4,
+                   of_bools[i].expected);
+    }
+}
+
 static void slices_take_the_elements_numpy_takes(void **state)
 {
     (void)state;
@@ -585,6 +621,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integers_are_computed),
         cmocka_unit_test(elements_are_moved),
+        cmocka_unit_test(comparisons_and_logic_are_folded),
         cmocka_unit_test(slices_take_the_elements_numpy_takes),
         cmocka_unit_test(constants_are_made),
         cmocka_unit_test(floats_keep_single_precision),

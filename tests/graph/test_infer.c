@@ -301,6 +301,16 @@ static void cast_equal_and_where_give_their_types(void **state)
     node(t, AMG_OP_WHERE, IDS(t.x, t.x, t.x), NO_ATTRS);
     must_refuse(t.b, AMG_MISMATCH, "(Where)", "condition is F32");
     t = input(DIMS(B, 3));
+    node(t, AMG_OP_NOT, IDS(t.x), NO_ATTRS);
+    must_refuse(t.b, AMG_MISMATCH, "(Not)", "operand is F32, expected BOOL");
+    t = input(DIMS(B, 3));
+    e = node(t, AMG_OP_LESS, IDS(t.x, t.x), NO_ATTRS);
+    assert_int_equal(
+        amg_builder_value(t.b, node(t, AMG_OP_OR, IDS(e, e), NO_ATTRS))->dtype,
+        AMG_BOOL);
+    node(t, AMG_OP_AND, IDS(e, t.x), NO_ATTRS);
+    must_refuse(t.b, AMG_MISMATCH, "(And)", "operands are BOOL and F32");
+    t = input(DIMS(B, 3));
     node(t, AMG_OP_CAST, IDS(t.x), ATTRS(amg_int("to", 8)));
     must_refuse(t.b, AMG_UNSUPPORTED, "(Cast)", "type 8");
 }
@@ -595,7 +605,7 @@ static void missing_and_surplus_inputs_are_refused(void **state)
     (void)state;
     one t = input(DIMS(B, 3, 4, 4));
     node(t, AMG_OP_CONV, IDS(t.x), NO_ATTRS);
-    must_refuse(t.b, AMG_MISMATCH, "(Conv)", "has 1 inputs, expected 2 to 3");
+    must_refuse(t.b, AMG_MISMATCH, "(Conv)", "has 1 input, expected 2 to 3");
     t = input(DIMS(B, 3));
     node(t, AMG_OP_RELU, IDS(t.x, t.x), NO_ATTRS);
     must_refuse(t.b, AMG_MISMATCH, "(Relu)", "has 2 inputs");

@@ -7,10 +7,10 @@
 
 static const amg_node *node_of(const amg_graph *g, amg_op op)
 {
-    for (int i = 0; i < g->num_nodes; i++)
-        if (g->nodes[i].op == op) return &g->nodes[i];
-    fail_msg("no %s", amg_op_get(op)->name);
-    return NULL;
+    int i = 0;
+    while (i < g->num_nodes && g->nodes[i].op != op) i++;
+    if (i == g->num_nodes) fail_msg("no %s", amg_op_get(op)->name);
+    return &g->nodes[i];
 }
 
 /* Input i of n is a constant with these elements. */
@@ -543,7 +543,7 @@ static void numbers_of_inputs_are_checked(void **state)
                    "2 inputs, expected 1 to 1");
     start(&m, 13);
     node(&m, "Add", "x", "y");
-    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Add)", "1 inputs, expected 2 to 2");
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Add)", "1 input, expected 2 to 2");
     start(&m, 13);
     node(&m, "Add", "- x", "y");
     expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Add)", "input 0 is absent");

@@ -130,7 +130,7 @@ static void preprocessing_that_does_not_fit_is_refused(void **state)
     (void)state;
     amg_preprocess p = imagenet;
     p.num_channels = 1;
-    refuses(AMG_F32, &p, AMG_MISMATCH, "1 channels");
+    refuses(AMG_F32, &p, AMG_MISMATCH, "1 channel for");
     p = imagenet;
     p.std[2] = 0;
     refuses(AMG_F32, &p, AMG_INVALID, "channel 2");

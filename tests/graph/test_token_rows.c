@@ -215,8 +215,14 @@ static void tokens_used_as_numbers_are_refused(void **state)
 {
     (void)state;
     int x;
-    amg_builder *b = fresh(&x);
+    amg_builder *b = fresh(&x); /* special ones come last */
     int e = weight(b, "embed", 0, DIMS(VOCAB, WIDTH));
+    int special = op2(b, AMG_OP_GREATER, x, SCALAR(b, "words", 4));
+    special = op2(b, AMG_OP_UNSQUEEZE, cast(b, special, AMG_F32), INTS(b, "axes", 2));
+    refuses(b, op2(b, AMG_OP_MUL, op2(b, AMG_OP_GATHER, e, x), special));
+
+    b = fresh(&x);
+    e = weight(b, "embed", 0, DIMS(VOCAB, WIDTH));
     int n = op2(b, AMG_OP_UNSQUEEZE, cast(b, x, AMG_F32), INTS(b, "axes", 2));
     refuses(b, op2(b, AMG_OP_ADD, op2(b, AMG_OP_GATHER, e, x), n));
 

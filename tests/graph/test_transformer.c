@@ -56,7 +56,7 @@ static void split_has_given_or_equal_sizes(void **state)
     amg_builder_node_multi(f.b, AMG_OP_SPLIT, "b", in, 1, &last, 1, NULL, 2, z);
     assert_dims(amg_builder_value(f.b, z[1]), DIMS(AMG_DIM_BATCH, 3, 2));
     amg_builder_node_multi(f.b, AMG_OP_SPLIT, "c", in, 1, &axis, 1, NULL, 2, z);
-    fails(&f, z[0], AMG_MISMATCH, "2 sizes that add up to 2, expected 2 parts of 3");
+    fails(&f, z[0], AMG_MISMATCH, "2 sizes, 2 in all, expected 2 parts of 3");
 }
 
 static void wrong_shapes_are_refused(void **state)
@@ -82,7 +82,7 @@ static void wrong_shapes_are_refused(void **state)
     int exponent = weight(f.b, "exponent", 1, DIMS(4));
     fails(&f,
           amg_builder_node(f.b, AMG_OP_POW, "p", IDS(f.x, exponent), NO_ATTRS, NULL),
-          AMG_UNSUPPORTED, "exponent has 1 dims, expected one number");
+          AMG_UNSUPPORTED, "exponent has 1 dim, expected one number");
 }
 
 static amg_param_role role_of(const amg_graph *g, const char *name)

@@ -324,4 +324,19 @@ CASES = [
     Case("Where and Equal", [
         ("Equal", "x,three", "m", {}), ("Where", "m,a,b", "y", {})], (2, 5),
         {"three": np.array(3, np.int64), "a": (1, 5), "b": (1, 5)}, "torch.where(", integers=6),
+    *(Case(f"{op} of numbers", [(op, "x,w", "m", {}), ("Where", "m,x,w", "y", {})], (2, 3, 5),
+           {"w": (3, 1)}, f"torch.{name}(x, self.c000)")
+      for op, name in (("Equal", "eq"), ("Greater", "gt"), ("Less", "lt"),
+                       ("GreaterOrEqual", "ge"), ("LessOrEqual", "le"))),
+    Case("Not, And and Or", [
+        ("Equal", "x,three", "m", {}), ("Not", "m", "n", {}), ("Less", "x,four", "l", {}),
+        ("And", "n,l", "p", {}), ("And", "p,even", "q", {}), ("Or", "q,m", "r", {}),
+        ("Where", "r,a,b", "y", {})], (2, 5),
+        {"three": np.array(3, np.int64), "four": np.array([4], np.int64),
+         "even": np.array([True, False, True, False, True]), "a": (1, 5), "b": (1, 5)},
+        "torch.logical_or(", integers=6),
+    Case("masked_fill", [
+        ("Greater", "x,zero", "m", {}), ("Not", "m", "n", {}), ("Where", "n,low,x", "f", {}),
+        ("Softmax", "f", "y", {"axis": -1})], (2, 3, 5), {"zero": number(0), "low": number(-1e9)},
+        "torch.logical_not("),
 ]

@@ -172,7 +172,7 @@ class Refusals(support.Case):
     def test_covers_that_share_rows_with_the_own_data_are_refused(self):
         base = Items(list(zip(X, Y)))
         own, pool = rows_of(Subset(base, [0, 1, 2])), rows_of(Subset(base, [4, 2]))
-        with self.refused(amalgam.DataError, "shares 1 samples with the data, e.g. its row 2"):
+        with self.refused(amalgam.DataError, "shares 1 sample with the data, e.g. its row 2"):
             _data.check_disjoint(own, pool)
         _data.check_disjoint(own, rows_of(Subset(base, [4, 3])))
 

@@ -97,7 +97,7 @@ class Library(support.Case):
                 ({"decoys_from": None, "noise": "pink"}, 'found "pink"', "INVALID"),
                 ({"model_amount": 0.5}, "paper mode", "INVALID"),
                 ({"preprocess": ([0.5], [0])}, "deviation 0 is 0", "INVALID"),
-                ({"preprocess": ([0.5, 0.5], [1])}, "2 means and 1 deviations", "INVALID"),
+                ({"preprocess": ([0.5, 0.5], [1])}, "2 means and 1 deviation", "INVALID"),
                 ({"preprocess": 3}, "expected \\(means, deviations\\)", "INVALID"),
                 ({"seed_hex": "xyz"}, "64", "INVALID"),
                 ({"key": "job/in.key"}, "must not lie in the job", "UNSAFE_PATH"),

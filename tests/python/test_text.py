@@ -16,12 +16,13 @@ from amalgam import _library as lib  # noqa: E402
 VOCAB, SEQ = 40, 8
 
 
-def stream(count, seed=0):
-    """A text whose next token mostly follows from the one before."""
+def stream(count, seed=0, follows=0.8):
+    """A text whose next token follows from the one before, mostly or rarely. Where it does
+    rarely, no window of two texts is the same: the stretches that covers are need that."""
     r = np.random.RandomState(seed)
     tokens = [0]
     for _ in range(count - 1):
-        tokens.append((3 * tokens[-1] + 1) % VOCAB if r.rand() < 0.8 else r.randint(VOCAB))
+        tokens.append((3 * tokens[-1] + 1) % VOCAB if r.rand() < follows else r.randint(VOCAB))
     return np.array(tokens)
 
 
@@ -157,8 +158,8 @@ class Modules(support.Case):
 
     def test_logits_by_sample_or_by_token_and_tied_weights(self):
         for i, model in enumerate(self.models):
-            job = amalgam.obfuscate(model, self.torch.from_numpy(stream(1000)), seq=SEQ, task="lm",
-                                    decoys_from=self.torch.from_numpy(stream(1400, 1)), key=f"{i}.key", out=f"{i}",
+            job = amalgam.obfuscate(model, self.torch.from_numpy(stream(1000, 0, 0.1)), seq=SEQ, task="lm",
+                                    decoys_from=self.torch.from_numpy(stream(1400, 1, 0.1)), key=f"{i}.key", out=f"{i}",
                                     progress=False)
             self.assertEqual(job.train_samples, (1000 - SEQ - 1) // SEQ + 1)
             trained = amalgam.train(job, batch=16, epochs=2, lr=0.1, progress=False)
@@ -167,13 +168,41 @@ class Modules(support.Case):
             self.assertFalse(self.torch.equal(state["head.weight"], model.embedding.weight))
             model.load_state_dict(state)
 
+    def test_a_classifier_that_masks_its_padding(self):
+        torch, nn = self.torch, self.torch.nn
+
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.embedding, self.head = nn.Embedding(VOCAB, 12), nn.Linear(12, 3)
+                self.instead = nn.Parameter(torch.randn(12))
+
+            def forward(self, x):
+                kept = (x != 0).unsqueeze(-1)
+                y = torch.where(kept, self.embedding(x), self.instead)
+                y = torch.tanh(y).masked_fill(~kept & (y < 0) | (y >= 2), -0.5)
+                return self.head((y * kept.float()).sum(1) + y.mean(1))
+
+        model, data = Model(), {}
+        for seed, name in enumerate(("own", "pool")):
+            x = windows(96 + 200 * seed, seed)
+            x[::2, 5:] = 0
+            data[name] = (x, x[:, 0] % 3)
+        job = amalgam.obfuscate(model, data["own"], decoys_from=data["pool"], task="classify", key="job.key", out="job",
+                                progress=False)
+        trained = amalgam.train(job, batch=16, epochs=3, lr=0.1, progress=False)
+        state = amalgam.extract("job.key", trained.weights)
+        for name, before in model.state_dict().items():
+            self.assertFalse(torch.equal(state[name], before), name)
+
     def test_a_token_set(self):
         program = os.path.join(os.path.dirname(lib._find()), "..", "cli", "amalgam")
         if not os.path.exists(program):
             self.skipTest("no amalgam beside the library")
         for seed, name in enumerate(("own", "pool")):
             with open(f"{name}.txt", "w", encoding="utf-8") as f:
-                f.write("\n".join(" ".join(f"w{t}" for t in row) for row in windows(200 + 300 * seed, seed)))
+                lines = stream((200 + 300 * seed) * 9, seed, 0.1).reshape(-1, 9)
+                f.write("\n".join(" ".join(f"w{t}" for t in line) for line in lines))
         subprocess.run([program, "tokenize", "own.txt", "-o", "own", "--quiet"], check=True,
                        stdout=subprocess.DEVNULL)
         subprocess.run([program, "tokenize", "pool.txt", "--vocab", "own", "-o", "pool", "--quiet"], check=True,

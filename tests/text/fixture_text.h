@@ -50,12 +50,12 @@ static inline amg_status encode_exact(const amg_tokenizer *t, const char *text,
 static inline void expect_text(const amg_tokenizer *t, const int32_t *ids,
                                int64_t count, const char *text, size_t size)
 {
-    amg_text out = {0};
+    amg_chars out = {0};
     assert_ok(amg_tokenizer_decode(t, ids, count, &out, &err));
     if (out.size != size || (size > 0 && memcmp(out.data, text, size) != 0))
         fail_msg("decoded \"%.*s\", expected \"%.*s\"", (int)out.size, out.data,
                  (int)size, text);
-    amg_text_clear(&out);
+    amg_chars_clear(&out);
 }
 
 #endif

@@ -60,7 +60,7 @@ def deal(seed, pieces, shares):
     for share in shares:
         total += share
         end = int(pieces * total / sum(shares) + 0.5)
-        parts.append(sorted(order[begin:end]))
+        parts.append(order[begin:end])
         begin = end
     print("deal", pieces, "pieces by seed", seed, parts)
 
@@ -70,3 +70,4 @@ if __name__ == "__main__":
     ag_news(sys.argv[1])
     deal(7, 10, [1, 1])
     deal(9, 7, [50, 25, 25])
+    deal(1, 8, [1, 1])

@@ -360,7 +360,7 @@ static amg_status cycle(const char *path, amg_tokens *expected)
     static const char text[] = "it's a 'test' of memory<|endoftext|>";
     amg_tokenizer *t = NULL;
     amg_tokens tokens = {0};
-    amg_text out = {0};
+    amg_chars out = {0};
     amg_status st = amg_tokenizer_open(path, &t, NULL);
     if (!st) st = amg_tokenizer_encode(t, text, sizeof text - 1, "x", 0, &tokens, NULL);
     if (!st && expected->count == 0) {
@@ -374,7 +374,7 @@ static amg_status cycle(const char *path, amg_tokens *expected)
     if (!st) st = amg_tokenizer_decode(t, expected->ids, expected->count, &out, NULL);
     amg_tokenizer_free(t);
     amg_tokens_clear(&tokens);
-    amg_text_clear(&out);
+    amg_chars_clear(&out);
     return st;
 }
 

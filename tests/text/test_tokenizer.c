@@ -215,7 +215,7 @@ static void token_out_of_range_is_refused(void **state)
     amg_tokenizer *t = NULL;
     assert_ok(amg_tokenizer_bytes(&t, &err));
     const int32_t ids[] = {65, 258}, negative[] = {-1};
-    amg_text out = {0};
+    amg_chars out = {0};
     assert_failed(amg_tokenizer_decode(t, ids, 2, &out, &err), AMG_INVALID, -1);
     assert_failed(amg_tokenizer_decode(t, negative, 1, &out, &err), AMG_INVALID, -1);
     assert_int_equal(out.size, 0);
@@ -322,7 +322,7 @@ static amg_status cycle(const char *path)
     const amg_word_options o = {.lower = true, .punctuation = true};
     amg_tokenizer *t = NULL, *again = NULL;
     amg_tokens tokens = {0};
-    amg_text out = {0};
+    amg_chars out = {0};
     amg_word_counter *c = amg_word_counter_new();
     amg_status st = c ? AMG_OK : AMG_NO_MEMORY;
     if (!st) st = amg_word_counter_add(c, &o, text, sizeof text - 1, "x", 0, NULL);
@@ -336,7 +336,7 @@ static amg_status cycle(const char *path)
     amg_tokenizer_free(t);
     amg_tokenizer_free(again);
     amg_tokens_clear(&tokens);
-    amg_text_clear(&out);
+    amg_chars_clear(&out);
     return st;
 }
 

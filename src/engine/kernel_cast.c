@@ -1,5 +1,5 @@
-/* Cast of what data hold (bytes, i32) to what networks read (f32, i64), and Equal, by
- * which a network knows its padding. They have no gradient: they stand on data. */
+/* Cast of what data hold (bytes, i32) to what networks read (f32, i64), and of bools to
+ * numbers. It has no gradient: it stands on data. */
 #include "base/parallel.h"
 #include "engine/kernel.h"
 
@@ -70,61 +70,4 @@ void amg_cast_forward(amg_plan *p, int node)
     *self = (cast){(int64_t)(amg_layout_bytes(layout) / sizeof(float)), range};
     int out = amg_plan_define(p, n->outputs[0], layout);
     amg_emit_kernel(p, node, "cast", run_cast, self, 2, (int[]){out, in});
-}
-
-/* ---- Equal ------------------------------------------------------------------------
- */
-
-typedef struct {
-    int64_t count, number;
-    amg_dtype dtype; /* I64 or I32 */
-} equal;
-
-typedef struct {
-    const equal *e;
-    const void *src;
-    uint8_t *dst;
-} equal_context;
-
-static void equal_range(void *arg, int64_t begin, int64_t end)
-{
-    const equal_context *c = arg;
-    const int64_t number = c->e->number;
-    if (c->e->dtype == AMG_I64)
-        for (int64_t i = begin; i < end; i++)
-            c->dst[i] = ((const int64_t *)c->src)[i] == number;
-    else
-        for (int64_t i = begin; i < end; i++)
-            c->dst[i] = ((const int32_t *)c->src)[i] == number;
-}
-
-static void run_equal(const amg_call *call)
-{
-    const equal *self = call->self;
-    equal_context c = {self, call->ptr[1], call->ptr[0]};
-    amg_parallel_for(self->count, 16384, equal_range, &c);
-}
-
-/* Integers and one constant number, on either side. */
-void amg_equal_forward(amg_plan *p, int node)
-{
-    const amg_node *n = amg_plan_node(p, node);
-    equal *self = amg_plan_alloc(p, 1, sizeof *self);
-    if (!self) return;
-    int side = amg_plan_ints(p, n->inputs[0], 1, &self->number) == 1 ? 1 : 0;
-    int count = amg_plan_ints(p, n->inputs[1 - side], 1, &self->number);
-    self->dtype = amg_plan_value(p, n->inputs[side])->dtype;
-    if (count != 1 || (self->dtype != AMG_I64 && self->dtype != AMG_I32) ||
-        amg_plan_value(p, n->inputs[side])->rank !=
-            amg_plan_value(p, n->outputs[0])->rank) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "only integers are compared, with one constant number");
-        return;
-    }
-    const amg_layout *layout = amg_plan_layout(p, n->inputs[side]);
-    int in = amg_plan_read(p, node, n->inputs[side], NULL);
-    if (p->status) return;
-    self->count = (int64_t)(amg_layout_bytes(layout) / sizeof(float));
-    int out = amg_plan_define(p, n->outputs[0], layout);
-    amg_emit_kernel(p, node, "equal", run_equal, self, 2, (int[]){out, in});
 }
