@@ -166,6 +166,37 @@ char *amg_path_join(const char *dir, const char *name)
     return path;
 }
 
+bool amg_path_resolve_parent(const char *path, char out[PATH_MAX])
+{
+    char *copy = amg_strdup(path);
+    if (!copy) {
+        errno = ENOMEM;
+        return false;
+    }
+    size_t n = strlen(copy);
+    while (n > 1 && copy[n - 1] == '/') copy[--n] = 0;
+    char *slash = strrchr(copy, '/');
+    const char *parent = !slash ? "." : slash == copy ? "/" : copy;
+    if (slash && slash != copy) *slash = 0;
+    bool ok = realpath(parent, out) != NULL;
+    amg_free(copy);
+    return ok;
+}
+
+amg_status amg_path_inside(const char *path, const char *dir, bool *inside,
+                           amg_error *err)
+{
+    char parent[PATH_MAX], folder[PATH_MAX];
+    if (!amg_path_resolve_parent(path, parent))
+        return amg_fail_errno(err, errno, path, "the folder it should be in");
+    if (!realpath(dir, folder))
+        return amg_fail_errno(err, errno, dir, "cannot open the folder");
+    const size_t n = strlen(folder);
+    *inside =
+        !strncmp(parent, folder, n) && (parent[n] == 0 || parent[n] == '/' || n == 1);
+    return AMG_OK;
+}
+
 amg_status amg_dir_make(const char *path, amg_error *err)
 {
     if (mkdir(path, 0755))

@@ -3,6 +3,7 @@
 #ifndef AMG_BASE_FILE_H
 #define AMG_BASE_FILE_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,6 +51,12 @@ bool amg_path_exists(const char *path);
 bool amg_path_is_dir(const char *path);
 /* DIR/NAME, heap; NULL when out of memory. */
 char *amg_path_join(const char *dir, const char *name);
+/* The folder that PATH is or will be in, links resolved; false (errno) if there is
+ * none. */
+bool amg_path_resolve_parent(const char *path, char out[PATH_MAX]);
+/* Whether PATH is, or would be, below the folder DIR, links resolved. */
+AMG_MUST_CHECK amg_status amg_path_inside(const char *path, const char *dir,
+                                          bool *inside, amg_error *err);
 /* Makes a folder (0755), not its parents; AMG_EXISTS if there. */
 AMG_MUST_CHECK amg_status amg_dir_make(const char *path, amg_error *err);
 /* Removes a folder and all below it without following links; missing is fine. */

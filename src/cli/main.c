@@ -19,6 +19,7 @@ static const struct {
     {"generate", verb_generate, "text from a language model"},
     {"verify", verb_verify, "prove that training inside a job equals training alone"},
     {"inspect", verb_inspect, "what a file or job shows to whoever holds it"},
+    {"audit", verb_audit, "what the cloud can learn from a job, measured"},
     {"tokenize", verb_tokenize, "text files -> a set of tokens"},
     {"split", verb_split, "a set of tokens -> disjoint ones, dealt out at random"},
     {"zoo", verb_zoo, "write a known model with fresh initial weights"},
@@ -39,6 +40,7 @@ static void print_help(FILE *to)
         "\nthe cycle:\n"
         "  amalgam obfuscate --model model.onnx --train DATA --decoys-from POOL \\\n"
         "                    --key job.key -o job/\n"
+        "  amalgam audit job/ --key job.key     (exit code 0: it passed)\n"
         "  (upload job/, train it there: python train.py --epochs 3 in it, or\n"
         "   amalgam-train job/ --epochs 3; bring job/out/ back)\n"
         "  amalgam extract --key job.key --weights job/out/weights.safetensors "

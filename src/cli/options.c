@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/ui.h"
 
@@ -60,6 +61,14 @@ int cli_usage_error(const cli_command *c, const char *hint, const char *fmt, ...
     else
         fprintf(stderr, "\namalgam: hint: %s --help explains every option\n", c->name);
     return CLI_USAGE;
+}
+
+bool cli_same_file(const char *a, const char *b)
+{
+    struct stat s, t;
+    if (!a || !b) return false;
+    if (!strcmp(a, b)) return true;
+    return !stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
 }
 
 static const cli_option *find_option(const cli_command *c, const char *name,
@@ -128,7 +137,8 @@ static int set_value(const cli_command *c, const cli_option *o, const char *valu
     case CLI_INT:
     case CLI_REAL: return set_number(c, o, value);
     case CLI_CHOICE: return set_choice(c, o, value);
-    case CLI_LIST: add_word(o->target, value); break;
+    case CLI_LIST:
+    case CLI_REPEAT: add_word(o->target, value); break;
     }
     return CLI_GO_ON;
 }
@@ -168,7 +178,7 @@ static int parse_option(const cli_command *c, int argc, char **argv, int *i, boo
         value = argv[++*i];
     }
     size_t index = (size_t)(o - c->options);
-    if (seen[index])
+    if (seen[index] && o->kind != CLI_REPEAT)
         return cli_usage_error(c, NULL, "%s%s is given twice", dashes(o), o->name);
     seen[index] = true;
     int code = set_value(c, o, value);

@@ -15,7 +15,8 @@ typedef enum {
     CLI_INT,    /* int64_t *, whole number within [min, max] */
     CLI_REAL,   /* double *, finite, within [min, max] */
     CLI_CHOICE, /* int *, index into choices */
-    CLI_LIST    /* cli_list *, the words up to the next option */
+    CLI_LIST,   /* cli_list *, the words up to the next option */
+    CLI_REPEAT  /* cli_list *, one word each time it is given */
 } cli_kind;
 
 /* Words of the command line; items: the caller's, with room for argc of them. */
@@ -61,5 +62,8 @@ int cli_parse(const cli_command *command, int argc, char **argv,
  * them); returns CLI_USAGE. For what the table cannot express. */
 int cli_usage_error(const cli_command *command, const char *hint, const char *fmt, ...)
     AMG_PRINTF(3, 4);
+
+/* Both name the same file, by name or behind links; false if one is NULL. */
+bool cli_same_file(const char *a, const char *b);
 
 #endif

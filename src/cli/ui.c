@@ -32,6 +32,17 @@ void ui_note(const char *fmt, ...)
     va_end(args);
 }
 
+void ui_print_text(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        const unsigned char next = i + 1 < length ? (unsigned char)text[i + 1] : 0;
+        const bool c1 = c == 0xc2 && next >= 0x80 && next < 0xa0; /* U+0080 to U+009F */
+        putchar(c1 || c < 0x20 || c == 0x7f ? '?' : c);
+        i += c1;
+    }
+}
+
 bool ui_flush(void)
 {
     if (!fflush(stdout) && !ferror(stdout)) return true;

@@ -4,6 +4,7 @@
 #define AMG_CLI_UI_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "amalgam/progress.h"
@@ -13,6 +14,9 @@
 int ui_error(const amg_error *err);
 /* One line on stderr, "amalgam: " before it. */
 void ui_note(const char *fmt, ...) AMG_PRINTF(1, 2);
+/* Text to stdout that others may have chosen: a byte that would move the cursor or
+ * change colours is printed as '?'. */
+void ui_print_text(const char *text, size_t length);
 /* Flushes stdout; false (and an error line) if it could not be written. */
 bool ui_flush(void);
 

@@ -1,7 +1,6 @@
 /* amalgam extract: trained weights + key -> the original, trained. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli/options.h"
 #include "cli/passphrase.h"
@@ -9,23 +8,15 @@
 #include "cli/verbs.h"
 #include "extract/extract.h"
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat s, t;
-    if (!a || !b) return false;
-    if (!strcmp(a, b)) return true;
-    return !stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
-}
-
 /* An output replaces what has its name: that must not be an input, least of all the
  * key, nor the other output. */
 static const char *find_clash(const amg_extract_options *o)
 {
     const char *const outputs[] = {o->out_onnx, o->out_safetensors};
     for (int i = 0; i < 2; i++)
-        if (same_file(outputs[i], o->key) || same_file(outputs[i], o->weights))
+        if (cli_same_file(outputs[i], o->key) || cli_same_file(outputs[i], o->weights))
             return outputs[i];
-    return same_file(o->out_onnx, o->out_safetensors) ? o->out_onnx : NULL;
+    return cli_same_file(o->out_onnx, o->out_safetensors) ? o->out_onnx : NULL;
 }
 
 int verb_extract(int argc, char **argv)
@@ -62,9 +53,9 @@ int verb_extract(int argc, char **argv)
     if (clash)
         return cli_usage_error(&command, NULL, "%s: would be written and is also %s",
                                clash,
-                               same_file(clash, o.key)       ? "the key"
-                               : same_file(clash, o.weights) ? "the weights file"
-                                                             : "the other output");
+                               cli_same_file(clash, o.key)       ? "the key"
+                               : cli_same_file(clash, o.weights) ? "the weights file"
+                                                                 : "the other output");
 
     amg_error err = {0};
     amg_passphrase pass;

@@ -9,15 +9,8 @@
 #include "cli/ui.h"
 #include "cli/verbs.h"
 
-/* Names come from files that others made: what would move the cursor is not printed. */
-static void print_safely(const char *text)
-{
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        bool c1 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0; /* U+0080 to U+009F */
-        putchar(c1 || *c < 0x20 || *c == 0x7f ? '?' : *c);
-        if (c1) c++;
-    }
-}
+/* Names come from files that others made. */
+static void print_safely(const char *text) { ui_print_text(text, strlen(text)); }
 
 /* "key: value" lines, nested ones indented; short leaves stay on one line as JSON. */
 static void print_plain(json_t *value, int indent)

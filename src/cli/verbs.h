@@ -13,6 +13,7 @@ int verb_split(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 int verb_verify(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
+int verb_audit(int argc, char **argv);
 int verb_demo(int argc, char **argv);
 
 #endif

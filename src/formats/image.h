@@ -18,5 +18,9 @@ AMG_MUST_CHECK amg_status amg_image_parse(const void *data, size_t size_bytes,
  */
 AMG_MUST_CHECK amg_status amg_image_write_png(const char *path, const amg_tensor *image,
                                               amg_error *err);
+/* The same bytes in memory: *png on the heap (amg_free). name is for errors. */
+AMG_MUST_CHECK amg_status amg_image_encode_png(const amg_tensor *image,
+                                               const char *name, uint8_t **png,
+                                               size_t *size_bytes, amg_error *err);
 
 #endif

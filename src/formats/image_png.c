@@ -1,11 +1,12 @@
-/* PNG through libpng, read from memory and written to a file. libpng reports by calling
- * back; the callback fills the amg_error and jumps to the setjmp of the job. All state
- * is in the caller's struct, so that no local variable is lost in the jump. Nothing is
- * printed. Knows nothing of planes wanted or of data sets. */
+/* PNG through libpng, read from memory and written to a file or to memory. libpng
+ * reports by calling back; the callback fills the amg_error and jumps to the setjmp of
+ * the job. All state is in the caller's struct, so that no local variable is lost in
+ * the jump. Nothing is printed. Knows nothing of planes wanted or of data sets. */
 #include "formats/image_codec.h"
 
 #include <png.h>
 #include <setjmp.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -229,23 +230,55 @@ static amg_status encode(const char *path, const amg_tensor *image, FILE *stream
     return job.status;
 }
 
+static amg_status check_image(const char *name, const amg_tensor *image, amg_error *err)
+{
+    const int64_t *dims = image->dims;
+    if (image->dtype == AMG_U8 && image->rank == 3 && (dims[0] == 1 || dims[0] == 3) &&
+        dims[1] >= 1 && dims[1] <= AMG_IMAGE_MAX_SIDE && dims[2] >= 1 &&
+        dims[2] <= AMG_IMAGE_MAX_SIDE)
+        return AMG_OK;
+    char shape[AMG_SHAPE_TEXT];
+    return amg_fail(err, AMG_INVALID, -1, name,
+                    "the image is %s, expected U8 [1 or 3,H,W] with sides up to %d",
+                    amg_shape_text(image->dtype, image->rank, dims, shape),
+                    AMG_IMAGE_MAX_SIDE);
+}
+
 amg_status amg_image_write_png(const char *path, const amg_tensor *image,
                                amg_error *err)
 {
-    const int64_t *dims = image->dims;
-    if (image->dtype != AMG_U8 || image->rank != 3 || (dims[0] != 1 && dims[0] != 3) ||
-        dims[1] < 1 || dims[1] > AMG_IMAGE_MAX_SIDE || dims[2] < 1 ||
-        dims[2] > AMG_IMAGE_MAX_SIDE) {
-        char shape[AMG_SHAPE_TEXT];
-        return amg_fail(err, AMG_INVALID, -1, path,
-                        "the image is %s, expected U8 [1 or 3,H,W] with sides up to %d",
-                        amg_shape_text(image->dtype, image->rank, dims, shape),
-                        AMG_IMAGE_MAX_SIDE);
-    }
     amg_outfile file = {0};
-    amg_status status = amg_outfile_open(path, 0644, false, &file, err);
+    amg_status status = check_image(path, image, err);
+    if (status == AMG_OK) status = amg_outfile_open(path, 0644, false, &file, err);
     if (status == AMG_OK) status = encode(path, image, file.stream, err);
     if (status == AMG_OK) status = amg_outfile_commit(&file, false, err);
     amg_outfile_abort(&file);
+    return status;
+}
+
+amg_status amg_image_encode_png(const amg_tensor *image, const char *name,
+                                uint8_t **png, size_t *size_bytes, amg_error *err)
+{
+    char *text = NULL; /* libc's, not of our allocator */
+    size_t size = 0;
+    uint8_t *copy = NULL;
+    amg_status status = check_image(name, image, err);
+    if (status != AMG_OK) return status;
+    FILE *stream = open_memstream(&text, &size);
+    if (stream != NULL) {
+        status = encode(name, image, stream, err);
+        const bool complete = ferror(stream) == 0;
+        if (fclose(stream) == 0 && complete) copy = amg_malloc(size);
+    }
+    if (status == AMG_OK && copy == NULL)
+        status = amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory for the PNG");
+    if (status == AMG_OK) {
+        memcpy(copy, text, size);
+        *png = copy;
+        *size_bytes = size;
+    } else {
+        amg_free(copy);
+    }
+    free(text);
     return status;
 }

@@ -112,6 +112,7 @@ static amg_status build_image(const amg_zoo_options *o, const image_row *row,
                        .small = max_i64(o->height, o->width) <= SMALL_SIDE,
                        .min_side = min_i64(o->height, o->width),
                        .num_classes = o->num_classes,
+                       .no_weights = o->no_weights,
                        .seed = o->seed};
     amg_status status = check_image_options(o, row, net.small, err);
     if (status) return status;
@@ -127,8 +128,11 @@ static amg_status build_text(const amg_zoo_options *options, const amg_zoo_text 
     amg_zoo_options o;
     amg_status status = amg_zoo_text_resolve(text, options, &o, err);
     if (status) return status;
-    amg_zoo_net net = {
-        .builder = b, .text = &o, .num_classes = o.num_classes, .seed = o.seed};
+    amg_zoo_net net = {.builder = b,
+                       .text = &o,
+                       .num_classes = o.num_classes,
+                       .no_weights = o.no_weights,
+                       .seed = o.seed};
     int64_t dims[2] = {AMG_DIM_BATCH, o.seq};
     int tokens = amg_builder_input(b, "input", AMG_I64, 2, dims);
     amg_builder_output(b, amg_zoo_text_build(text)(&net, tokens));

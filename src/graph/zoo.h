@@ -18,6 +18,7 @@ typedef struct {
     int64_t pad;   /* token that fills up short documents (classifiers), -1: none */
     uint64_t seed; /* of the initial weights; not secret by itself, but whoever guesses
                       it knows the initial weights: draw it at random for real jobs */
+    bool no_weights; /* parameters without data: the architecture alone, at once */
 } amg_zoo_options;
 
 /* Builds a model. 32x32 inputs (sides up to 64) get the CIFAR form (3x3 stem of stride

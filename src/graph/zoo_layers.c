@@ -24,6 +24,9 @@ int amg_zoo_param(amg_zoo_net *net, const char *name, const char *suffix,
     char text[AMG_ZOO_NAME];
     amg_tensor shape = {.dtype = AMG_F32, .rank = rank};
     memcpy(shape.dims, dims, (size_t)rank * sizeof *dims);
+    if (net->no_weights)
+        return amg_builder_param_absent(
+            net->builder, full_name(net, name, suffix, text), AMG_F32, rank, dims);
     int param =
         amg_builder_param(net->builder, full_name(net, name, suffix, text), &shape);
     amg_rng rng = amg_rng_init(net->seed, net->num_params++);

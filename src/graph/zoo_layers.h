@@ -25,6 +25,7 @@ typedef struct {
     int64_t min_side;  /* the smaller of height and width */
     int64_t num_classes;
     const amg_zoo_options *text; /* what amg_zoo_text_resolve made of the options */
+    bool no_weights;
     uint64_t seed;
     uint64_t num_params; /* state_dict entries so far: the next one's random stream */
     char scope[AMG_ZOO_NAME]; /* path of the module being built: "" or "layer1.0." */

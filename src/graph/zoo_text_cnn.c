@@ -20,7 +20,7 @@ static int embed(amg_zoo_net *net, int tokens)
     const amg_init_law normal = {.kind = AMG_INIT_NORMAL, .scale = 1};
     int table = amg_zoo_table(net, "embedding", normal);
     amg_tensor *t = amg_builder_data(net->builder, table);
-    if (t && o->pad >= 0)
+    if (t && t->data && o->pad >= 0)
         memset((float *)t->data + o->pad * o->width_model, 0,
                sizeof(float) * (size_t)o->width_model);
     int x = amg_zoo_lookup(net, "embedding", table, tokens);

@@ -169,7 +169,8 @@ static bool explains(const law *l, double scale, const moments *m)
 /* What is known of the original's weights. */
 typedef struct {
     const amg_graph *g;
-    moments *moments;                      /* per value; of trainables and buffers */
+    const uint8_t *mine; /* per value: whether to look at it; NULL: at all */
+    moments *moments;    /* per value; of trainables and buffers */
     int votes[AMG_MAX_RANK + 1][NUM_LAWS]; /* by rank: parameters that the law fits */
     law residual;                          /* gain 0: none; see find_residual */
     bool lattice;                          /* see count_lattice */
@@ -178,6 +179,11 @@ typedef struct {
 static bool has_weights(const amg_value *v)
 {
     return v->kind == AMG_VALUE_PARAM && v->role != AMG_ROLE_CONSTANT && v->data.data;
+}
+
+static bool is_studied(const study *s, int v)
+{
+    return has_weights(&s->g->values[v]) && (!s->mine || s->mine[v]);
 }
 
 /* The law of one parameter; false: none known, then *l is a normal law of its own mean
@@ -279,7 +285,7 @@ static bool on_lattice(const study *s)
         const amg_value *val = &s->g->values[v];
         law l;
         double mean;
-        if (!has_weights(val) || !find_law(s, v, &l, &mean) || l.kind != LAW_NORMAL)
+        if (!is_studied(s, v) || !find_law(s, v, &l, &mean) || l.kind != LAW_NORMAL)
             continue;
         count_lattice(&val->data, scale_of(&l, fans_of(s->g, v)), &pairs, &whole);
     }
@@ -296,11 +302,11 @@ static law find_residual(const study *s)
     for (int v = 0; v < s->g->num_values; v++) {
         law other;
         double mean;
-        if (has_weights(&s->g->values[v]) && s->g->values[v].rank == 2 &&
+        if (is_studied(s, v) && s->g->values[v].rank == 2 &&
             num_rest < MAX_PROJECTIONS && !find_law(s, v, &other, &mean))
             rest[num_rest++] = &s->moments[v];
     }
-    for (int m = 2; m <= num_rest; m += 2) {
+    for (int m = 2; m <= num_rest; m++) {
         const law l = {LAW_NORMAL, FAN_NONE, .02 / sqrt(m)};
         int count = 0;
         for (int i = 0; i < num_rest; i++) count += explains(&l, l.gain, rest[i]);
@@ -309,13 +315,20 @@ static law find_residual(const study *s)
     return (law){LAW_NORMAL, FAN_NONE, 0};
 }
 
-static amg_status study_weights(const amg_graph *g, study *s, amg_error *err)
+static bool is_residual(const study *s, const law *l)
 {
-    *s = (study){.g = g};
+    return l->kind == s->residual.kind && l->fan == s->residual.fan &&
+           l->gain == s->residual.gain;
+}
+
+static amg_status study_weights(const amg_graph *g, const uint8_t *mine, study *s,
+                                amg_error *err)
+{
+    *s = (study){.g = g, .mine = mine};
     s->moments = amg_calloc((size_t)g->num_values, sizeof *s->moments);
     if (!s->moments) return amg_fail(err, AMG_NO_MEMORY, -1, "decoy", "no memory");
     for (int v = 0; v < g->num_values; v++) {
-        if (!has_weights(&g->values[v])) continue;
+        if (!is_studied(s, v)) continue;
         s->moments[v] = measure(&g->values[v].data, is_table(g, v));
         fans f = fans_of(g, v);
         for (int i = 0; !s->moments[v].constant && i < NUM_LAWS; i++)
@@ -333,7 +346,7 @@ static int count_unknown(const study *s)
     for (int v = 0; v < s->g->num_values; v++) {
         law l;
         double mean;
-        count += has_weights(&s->g->values[v]) && !find_law(s, v, &l, &mean);
+        count += is_studied(s, v) && !find_law(s, v, &l, &mean);
     }
     return count;
 }
@@ -374,14 +387,33 @@ static const amg_tensor *get_drawn(void *context, const amg_value *param)
     return &d->tensors[param - d->skeleton->values];
 }
 
+/* The residual law of a decoy of another depth follows from how many of its own
+ * matrices it is for. */
+static void scale_residual(const study *s, const amg_graph *skeleton, double *gain)
+{
+    int count = 0;
+    for (int v = 0; s->residual.gain > 0 && v < skeleton->num_values; v++) {
+        law l;
+        double mean;
+        const amg_value *val = &skeleton->values[v];
+        if (val->kind != AMG_VALUE_PARAM || val->role == AMG_ROLE_CONSTANT) continue;
+        const int from = ancestor(s->g, val->name);
+        count += from >= 0 && has_weights(&s->g->values[from]) &&
+                 find_law(s, from, &l, &mean) && is_residual(s, &l);
+    }
+    *gain = count > 0 ? .02 / sqrt(count) : 0;
+}
+
 amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
                           const amg_graph *skeleton, amg_graph **out, int *num_unknown,
                           amg_error *err)
 {
     drawn d = {.skeleton = skeleton};
     study s;
-    amg_status st = study_weights(original, &s, err);
+    amg_status st = study_weights(original, NULL, &s, err);
     if (st) return st;
+    double residual_gain;
+    scale_residual(&s, skeleton, &residual_gain);
     d.tensors = amg_calloc((size_t)skeleton->num_values, sizeof *d.tensors);
     if (!d.tensors) st = amg_fail(err, AMG_NO_MEMORY, -1, "decoy", "no memory");
     for (int v = 0; !st && v < skeleton->num_values; v++) {
@@ -397,6 +429,7 @@ amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
         law l;
         double mean;
         bool known = find_law(&s, from, &l, &mean);
+        if (is_residual(&s, &l)) l.gain = residual_gain;
         st = amg_tensor_new(AMG_F32, val->rank, val->dims, &d.tensors[v], err);
         if (!st)
             draw(k, &l, scale_of(&l, fans_of(skeleton, v)), mean, known && s.lattice,
@@ -411,4 +444,40 @@ amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
     amg_free(d.tensors);
     amg_free(s.moments);
     return st;
+}
+
+/* All laws that fit parameter v, as bits: a small tensor is explained by several. */
+static uint32_t laws_of(const study *s, int v)
+{
+    uint32_t laws = 0;
+    const fans f = fans_of(s->g, v);
+    for (int i = 0; i < NUM_LAWS; i++)
+        if (explains(&known_laws[i], scale_of(&known_laws[i], f), &s->moments[v]))
+            laws |= UINT32_C(1) << i;
+    if (s->residual.gain > 0 &&
+        explains(&s->residual, s->residual.gain, &s->moments[v]))
+        laws |= UINT32_C(1) << NUM_LAWS;
+    return laws;
+}
+
+amg_status amg_init_fit_find(const amg_graph *g, const uint8_t *mine, amg_init_fit *out,
+                             amg_error *err)
+{
+    study s;
+    amg_status st = study_weights(g, mine, &s, err);
+    if (st) return st;
+    for (int v = 0; v < g->num_values; v++) {
+        if (!is_studied(&s, v)) continue;
+        law l;
+        double mean;
+        out[v] = (amg_init_fit){.constant = s.moments[v].constant,
+                                .value = s.moments[v].first};
+        if (out[v].constant) continue;
+        out[v].laws = laws_of(&s, v);
+        if (find_law(&s, v, &l, &mean) && l.kind == LAW_NORMAL)
+            count_lattice(&g->values[v].data, scale_of(&l, fans_of(g, v)),
+                          &out[v].pairs, &out[v].whole);
+    }
+    amg_free(s.moments);
+    return AMG_OK;
 }

@@ -15,4 +15,19 @@ AMG_MUST_CHECK amg_status amg_decoy_init(amg_keystream *k, const amg_graph *orig
                                          const amg_graph *skeleton, amg_graph **out,
                                          int *num_unknown, amg_error *err);
 
+/* What a parameter's initial values tell of the law that drew them. */
+typedef struct {
+    bool constant; /* all elements are value */
+    float value;   /* the first element */
+    uint32_t laws; /* which known laws explain it, a bit each; constants: none */
+    int64_t pairs; /* values of which PyTorch's normal generator leaves a legible */
+    int64_t whole; /* trace, and those that bear it (0 of 0 if the law is another) */
+} amg_init_fit;
+
+/* Fits the laws to those trainables and buffers of g that are mine (per value; NULL:
+ * all) and writes their out[value]; others' stay as they are. What the decoys' weights
+ * are drawn by, for those who look for differences. */
+AMG_MUST_CHECK amg_status amg_init_fit_find(const amg_graph *g, const uint8_t *mine,
+                                            amg_init_fit *out, amg_error *err);
+
 #endif

@@ -70,21 +70,6 @@ static void close_all(work *w)
     amg_graph_free(w->file);
 }
 
-/* The folder that path is or will be in, resolved. */
-static bool resolve_parent(const char *path, char out[PATH_MAX])
-{
-    char *copy = amg_strdup(path);
-    if (!copy) return false;
-    size_t n = strlen(copy);
-    while (n > 1 && copy[n - 1] == '/') copy[--n] = 0;
-    char *slash = strrchr(copy, '/');
-    const char *parent = !slash ? "." : slash == copy ? "/" : copy;
-    if (slash && slash != copy) *slash = 0;
-    bool ok = realpath(parent, out) != NULL;
-    amg_free(copy);
-    return ok;
-}
-
 static const char *last_part(const char *path, size_t *length)
 {
     size_t n = strlen(path);
@@ -121,7 +106,7 @@ static amg_status check_paths(const amg_obfuscate_options *o, amg_error *err)
         amg_hint(err, "choose another -o, or remove the old job");
         return AMG_EXISTS;
     }
-    if (!resolve_parent(o->out, out_dir))
+    if (!amg_path_resolve_parent(o->out, out_dir))
         return amg_fail_errno(err, errno, o->out, "the folder it should be in");
     const char *name = last_part(o->out, &length);
     /* The key's parent may be the job itself, which does not exist yet: compare names,
@@ -129,7 +114,7 @@ static amg_status check_paths(const amg_obfuscate_options *o, amg_error *err)
     char job[PATH_MAX + 256], key_parent[PATH_MAX];
     snprintf(job, sizeof job, "%s/%.*s", strcmp(out_dir, "/") ? out_dir : "",
              (int)length, name);
-    if (!resolve_parent(o->key, key_dir)) {
+    if (!amg_path_resolve_parent(o->key, key_dir)) {
         size_t key_length;
         const char *key_name = last_part(o->key, &key_length);
         snprintf(key_parent, sizeof key_parent, "%.*s", (int)(key_name - o->key),
@@ -137,7 +122,7 @@ static amg_status check_paths(const amg_obfuscate_options *o, amg_error *err)
         char parent_of_parent[PATH_MAX];
         size_t n;
         const char *last = last_part(key_parent, &n);
-        if (resolve_parent(key_parent, parent_of_parent) &&
+        if (amg_path_resolve_parent(key_parent, parent_of_parent) &&
             !strcmp(parent_of_parent, out_dir) && n == length &&
             !strncmp(last, name, n))
             return key_in_job(o->key, err);

@@ -156,6 +156,39 @@ static void names_are_listed_in_order(void **state)
     amg_free(joined);
 }
 
+static bool inside(const char *path, const char *folder)
+{
+    bool result;
+    assert_int_equal(amg_path_inside(path, folder, &result, NULL), AMG_OK);
+    return result;
+}
+
+static void a_path_is_inside_a_folder_whatever_it_is_called(void **state)
+{
+    (void)state;
+    char job[4096], file[4096], other[4096], alias[4096];
+    snprintf(job, sizeof job, "%s", in_dir("job"));
+    assert_int_equal(amg_dir_make(job, NULL), AMG_OK);
+    assert_int_equal(amg_dir_make(in_dir("job/out"), NULL), AMG_OK);
+    assert_int_equal(amg_dir_make(in_dir("job2"), NULL), AMG_OK);
+    snprintf(alias, sizeof alias, "%s", in_dir("link"));
+    assert_int_equal(symlink(job, alias), 0);
+    snprintf(file, sizeof file, "%s", in_dir("job/new.html"));
+    assert_true(inside(file, job));
+    assert_true(inside(file, alias));
+    assert_true(inside(file, "/"));
+    snprintf(file, sizeof file, "%s", in_dir("link/out/new.html"));
+    assert_true(inside(file, job));
+    snprintf(other, sizeof other, "%s", in_dir("job2/new.html"));
+    assert_false(inside(other, job));
+    snprintf(other, sizeof other, "%s", in_dir("job/../new.html"));
+    assert_false(inside(other, job));
+    bool unknown;
+    snprintf(other, sizeof other, "%s", in_dir("none/new.html"));
+    assert_int_equal(amg_path_inside(other, job, &unknown, NULL), AMG_NOT_FOUND);
+    assert_int_equal(amg_path_inside(file, other, &unknown, NULL), AMG_NOT_FOUND);
+}
+
 /* FIPS 180-2, appendix B.1. */
 static void hashes_are_sha256(void **state)
 {
@@ -180,6 +213,7 @@ int main(void)
         IN_DIR(mapping_tells_what_is_wrong),
         IN_DIR(removing_a_folder_does_not_follow_links),
         IN_DIR(names_are_listed_in_order),
+        IN_DIR(a_path_is_inside_a_folder_whatever_it_is_called),
         IN_DIR(hashes_are_sha256),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,8 @@ FLAGS = {
     "split": ("--shares", "--seed", "--chunk", "--documents", "-o"),
     "verify": ("--key", "--job", "--steps", "--json", "--passphrase-fd", "--lr"),
     "inspect": ("--json",),
+    "audit": ("--key", "--source", "--aux", "--other", "--attacks", "--secrets", "--json", "--html", "--max-id", "--rows",
+              "--seed", "--passphrase-fd", "--quiet"),
     "demo": ("--text", "--data", "--decoys", "-o"),
 }
 

@@ -228,6 +228,12 @@ static void written_png_reads_back_and_has_no_text_or_time(void **state)
         assert_memory_equal(a.data + 37, "IDAT", 4);
         const size_t idat = (size_t)a.data[35] << 8 | a.data[36];
         assert_int_equal(33 + 12 + idat + 12, a.size);
+        uint8_t *png;
+        size_t size;
+        assert_ok(amg_image_encode_png(&image, "x", &png, &size, &err));
+        assert_int_equal(size, a.size);
+        assert_memory_equal(png, a.data, size);
+        amg_free(png);
         amg_map_close(&a);
         amg_map_close(&b);
         amg_tensor_clear(&image);
@@ -245,6 +251,10 @@ static void writing_refuses_what_is_no_image_and_leaves_no_file(void **state)
     amg_tensor_clear(&image);
     assert_ok(amg_tensor_new(AMG_F32, 3, one, &image, &err));
     assert_failed(amg_image_write_png(path, &image, &err), AMG_INVALID, -1);
+    uint8_t *png;
+    size_t size;
+    assert_failed(amg_image_encode_png(&image, "x", &png, &size, &err), AMG_INVALID,
+                  -1);
     amg_tensor_clear(&image);
     assert_ok(amg_tensor_new(AMG_U8, 3, one, &image, &err));
     assert_failed(amg_image_write_png(in_dir(state, "no/x.png"), &image, &err),
@@ -289,6 +299,20 @@ static void every_failed_allocation_is_reported(void **state)
         if (st == AMG_OK) break;
         assert_int_equal(st, AMG_NO_MEMORY);
         assert_false(amg_path_exists(in_dir(state, "x.png")));
+        assert_true(n < 100);
+    }
+    st = AMG_NO_MEMORY;
+    for (long n = 1; st != AMG_OK; n++) {
+        uint8_t *png;
+        size_t size;
+        long countdown = n;
+        amg_alloc_fail_after(&countdown);
+        st = amg_image_encode_png(&image, "x", &png, &size, NULL);
+        amg_alloc_fail_after(NULL);
+        if (st == AMG_OK)
+            amg_free(png);
+        else
+            assert_int_equal(st, AMG_NO_MEMORY);
         assert_true(n < 100);
     }
     amg_tensor_clear(&image);

@@ -389,6 +389,50 @@ static void laws_of_networks_for_text_are_found(void **state)
     assert_int_equal(models, 5);
 }
 
+static double deviation_of(const amg_tensor *t)
+{
+    double squares = 0;
+    const int64_t n = amg_tensor_count(t);
+    for (int64_t i = 0; i < n; i++)
+        squares += (double)((float *)t->data)[i] * ((float *)t->data)[i];
+    return sqrt(squares / (double)n);
+}
+
+/* GPT-2's projections into the residual stream: .02 / sqrt(number of them). A decoy of
+ * another depth that kept the original's scale gave the original away. */
+static void a_decoys_residual_law_follows_its_own_depth(void **state)
+{
+    (void)state;
+    amg_graph *g = zoo("gpt");
+    int num_other = 0;
+    for (unsigned number = 1; number <= 12; number++) {
+        amg_secret *secret = numbered_secret(number);
+        amg_graph *decoy = NULL;
+        int unknown = -1, count = 0;
+        amg_error err = {0};
+        if (amg_decoy_make(secret, g, 1, 1, 0, &(amg_decoy_options){0}, &decoy,
+                           &unknown, &err))
+            fail_msg("%s: %s", err.where, err.what);
+        for (int pass = 0; pass < 2; pass++)
+            for (int v = 0; v < decoy->num_values; v++) {
+                const amg_value *val = &decoy->values[v];
+                if (val->role != AMG_ROLE_TRAINABLE || val->rank != 2) continue;
+                const double deviation = deviation_of(&val->data);
+                if (deviation > .015) continue; /* the other matrices' .02 */
+                if (pass == 0)
+                    count++;
+                else
+                    assert_true(fabs(log(deviation * sqrt(count) / .02)) <
+                                6 / sqrt(2.0 * (double)amg_tensor_count(&val->data)));
+            }
+        num_other += count != 12;
+        amg_graph_free(decoy);
+        amg_secret_free(secret);
+    }
+    assert_true(num_other > 0);
+    amg_graph_free(g);
+}
+
 static void a_padding_tokens_row_is_zero_in_decoys_too(void **state)
 {
     (void)state;
@@ -435,6 +479,7 @@ int main(void)
         cmocka_unit_test(draws_repeat_by_secret_and_differ_by_it),
         cmocka_unit_test(every_zoo_models_laws_are_found),
         cmocka_unit_test(laws_of_networks_for_text_are_found),
+        cmocka_unit_test(a_decoys_residual_law_follows_its_own_depth),
         cmocka_unit_test(a_padding_tokens_row_is_zero_in_decoys_too),
         cmocka_unit_test(a_skeleton_of_another_model_is_refused),
     };

@@ -1,0 +1,336 @@
+/* Evidence: opens a job as the cloud has it, finds each head's select by walking up
+ * from its output, reads rows of the training split, and takes the truth from the key.
+ * Knows nothing of attacks. The key gives three facts and is closed again: whose job it
+ * is, which output is the original's, and the mode. */
+#include "audit/evidence.h"
+
+#include <sodium.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "obfuscate/plan.h"
+#include "obfuscate/samples.h"
+
+#define DEFAULT_ROWS 10000
+#define MAX_BYTES ((int64_t)1 << 30) /* of x */
+#define ROWS_STREAM 0xE7             /* of the seed: which rows are read */
+
+static amg_status no_memory(amg_error *err, const char *where)
+{
+    return amg_fail(err, AMG_NO_MEMORY, -1, where, "no memory for the evidence");
+}
+
+/* ---- selects ---- */
+
+/* Whether a value is the job's input, at most reshaped. */
+static bool is_input(const amg_graph *g, int v)
+{
+    while (g->values[v].kind == AMG_VALUE_ACTIVATION) {
+        const amg_node *n = &g->nodes[g->values[v].producer];
+        if (n->op != AMG_OP_RESHAPE && n->op != AMG_OP_FLATTEN &&
+            n->op != AMG_OP_IDENTITY)
+            return false;
+        v = n->inputs[0];
+    }
+    return v == g->inputs[0];
+}
+
+/* Whether a node gathers fixed positions of flat samples [N, num_positions]. */
+static bool is_select(const amg_evidence *e, const amg_node *n)
+{
+    const amg_graph *g = e->job.graph;
+    if (n->op != AMG_OP_GATHER) return false;
+    const amg_value *data = &g->values[n->inputs[0]];
+    const amg_tensor *index = &g->values[n->inputs[1]].data;
+    const int64_t axis = amg_attr_int(n, "axis", 0);
+    return (axis == 1 || axis == -1) && data->rank == 2 &&
+           data->dims[1] == e->num_positions && is_input(g, n->inputs[0]) &&
+           g->values[n->inputs[1]].kind == AMG_VALUE_PARAM && index->data &&
+           index->rank == 1 && index->dims[0] > 0 &&
+           (index->dtype == AMG_I64 || index->dtype == AMG_I32);
+}
+
+/* heads[node] receives how many heads each select leads to. order: room for all nodes.
+ */
+static void count_heads(const amg_evidence *e, int *order, int *heads)
+{
+    const amg_graph *g = e->job.graph;
+    memset(heads, 0, (size_t)g->num_nodes * sizeof *heads);
+    for (int h = 0; h < g->num_outputs; h++) {
+        const int count = amg_graph_canonical_order(g, h, order);
+        for (int i = 0; i < count; i++)
+            heads[order[i]] += is_select(e, &g->nodes[order[i]]);
+    }
+}
+
+/* The select of a head: of those on the way to it the one that leads to the fewest
+ * heads (where sub-networks are joined, the others' lead to it, too). -1: none. */
+static int find_select(const amg_evidence *e, int head, int *order, const int *heads)
+{
+    int best = -1;
+    const int count = amg_graph_canonical_order(e->job.graph, head, order);
+    for (int i = 0; i < count; i++) {
+        const int node = order[i];
+        if (heads[node] > 0 && (best < 0 || heads[node] < heads[best])) best = node;
+    }
+    return best;
+}
+
+static amg_status copy_select(const amg_evidence *e, const amg_tensor *index,
+                              const char *where, amg_stream *s, amg_error *err)
+{
+    s->num_values = index->dims[0];
+    s->select = amg_calloc((size_t)s->num_values, sizeof *s->select);
+    if (!s->select) return no_memory(err, where);
+    for (int64_t i = 0; i < s->num_values; i++) {
+        const int64_t at = index->dtype == AMG_I64 ? ((const int64_t *)index->data)[i]
+                                                   : ((const int32_t *)index->data)[i];
+        if (at < 0 || at >= e->num_positions)
+            return amg_fail(err, AMG_MISMATCH, -1, where,
+                            "index %lld of its select is %lld, expected 0 to %lld",
+                            (long long)i, (long long)at,
+                            (long long)e->num_positions - 1);
+        s->select[i] = (uint32_t)at;
+    }
+    return AMG_OK;
+}
+
+/* The sample behind a select, as the Reshape after it shapes it; a row of values
+ * without one. */
+static amg_dataset_info sample_shape(const amg_graph *g, int select, int64_t num_values)
+{
+    amg_dataset_info shape = {.rank = 1, .dims = {num_values}};
+    const int selected = g->nodes[select].outputs[0];
+    for (int i = 0; i < g->num_nodes; i++) {
+        const amg_node *n = &g->nodes[i];
+        if (n->op != AMG_OP_RESHAPE || n->inputs[0] != selected) continue;
+        const amg_value *v = &g->values[n->outputs[0]];
+        int64_t count = 1;
+        for (int j = 1; j < v->rank; j++) count *= v->dims[j];
+        if (v->rank < 2 || v->rank - 1 > AMG_MAX_SAMPLE_RANK || count != num_values)
+            continue;
+        shape.rank = v->rank - 1;
+        memcpy(shape.dims, v->dims + 1, (size_t)shape.rank * sizeof *shape.dims);
+        break;
+    }
+    return shape;
+}
+
+static amg_status open_stream(amg_evidence *e, int head, int select, amg_error *err)
+{
+    const amg_graph *g = e->job.graph;
+    const amg_manifest *m = &e->job.manifest;
+    const char *name = g->values[g->outputs[head]].name;
+    amg_stream *s = &e->streams[head];
+    if (select < 0) {
+        amg_fail(err, AMG_MISMATCH, -1, name,
+                 "no select on the way from the input to this head");
+        amg_hint(err, "a job as amalgam obfuscate makes it has a Gather there; this "
+                      "model was changed");
+        return AMG_MISMATCH;
+    }
+    const amg_status st =
+        copy_select(e, &g->values[g->nodes[select].inputs[1]].data, name, s, err);
+    if (st) return st;
+    const amg_dataset_info shape = sample_shape(g, select, s->num_values);
+    amg_samples_dims(&shape, s->dims);
+    e->is_image =
+        e->is_image && shape.rank == 3 && (s->dims[0] == 1 || s->dims[0] == 3);
+    s->column = e->job.objectives[head].column;
+    for (int i = 0; i < m->num_heads && m->task == AMG_TASK_CLASSIFICATION; i++)
+        if (!strcmp(m->heads[i].output, name)) s->num_classes = m->heads[i].num_classes;
+    return AMG_OK;
+}
+
+static amg_status open_streams(amg_evidence *e, amg_error *err)
+{
+    const amg_graph *g = e->job.graph;
+    int *order = amg_calloc((size_t)g->num_nodes, sizeof *order);
+    int *heads = amg_calloc((size_t)g->num_nodes, sizeof *heads);
+    amg_status st = AMG_OK;
+    e->streams = amg_calloc((size_t)g->num_outputs, sizeof *e->streams);
+    if (!order || !heads || !e->streams) {
+        st = no_memory(err, "model.onnx");
+        goto done;
+    }
+    e->num_streams = g->num_outputs;
+    e->is_image = !e->is_tokens;
+    count_heads(e, order, heads);
+    for (int h = 0; h < g->num_outputs && !st; h++)
+        st = open_stream(e, h, find_select(e, h, order, heads), err);
+done:
+    amg_free(order);
+    amg_free(heads);
+    return st;
+}
+
+/* ---- rows ---- */
+
+static amg_status describe_samples(amg_evidence *e, const char *job, amg_error *err)
+{
+    const amg_source *train = &e->job.train;
+    amg_dataset_info shape = {.rank = train->rank};
+    if (train->dtype != AMG_U8 && train->dtype != AMG_F32 && train->dtype != AMG_I32)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, job,
+                        "samples are %s, expected U8, F32 or I32",
+                        amg_dtype_name(train->dtype));
+    memcpy(shape.dims, train->dims, (size_t)shape.rank * sizeof *shape.dims);
+    amg_samples_dims(&shape, e->dims);
+    e->dtype = train->dtype;
+    e->elem = amg_dtype_size(train->dtype);
+    e->is_tokens = train->dtype == AMG_I32;
+    e->num_positions = (int64_t)(train->sample_bytes / e->elem);
+    e->total_rows = train->num_samples;
+    return AMG_OK;
+}
+
+/* So many of total rows, all subsets alike, ascending: each row is taken with the share
+ * of those still wanted among those still to come (Knuth, vol. 2, 3.4.2, algorithm S).
+ */
+static void choose_rows(int64_t total, int64_t wanted, uint64_t seed, int64_t *rows)
+{
+    amg_rng rng = amg_rng_init(seed, ROWS_STREAM);
+    for (int64_t i = 0, n = 0; n < wanted; i++)
+        if ((int64_t)amg_rng_below(&rng, (uint64_t)(total - i)) < wanted - n)
+            rows[n++] = i;
+}
+
+/* Of one row the label of each head; targets: [num_columns], of one number each. */
+static void keep_labels(amg_evidence *e, int64_t row, const int32_t *targets)
+{
+    for (int s = 0; s < e->num_streams; s++)
+        e->labels[row * e->num_streams + s] = targets[e->streams[s].column];
+}
+
+static amg_status read_rows(amg_evidence *e, const amg_evidence_options *o,
+                            amg_error *err)
+{
+    const amg_source *train = &e->job.train;
+    const bool labels = train->target_dtype == AMG_I32 && train->target_count == 1;
+    const int64_t fitting = MAX_BYTES / (int64_t)train->sample_bytes;
+    int64_t n = o->max_rows > 0 ? o->max_rows : DEFAULT_ROWS;
+    if (n > fitting) n = fitting > 0 ? fitting : 1;
+    if (n > e->total_rows) n = e->total_rows;
+    e->rows = amg_calloc((size_t)n, sizeof *e->rows);
+    e->x = amg_calloc((size_t)n, train->sample_bytes);
+    if (labels)
+        e->labels = amg_calloc((size_t)n, (size_t)e->num_streams * sizeof *e->labels);
+    int32_t *targets = amg_calloc(
+        (size_t)train->num_columns * (size_t)train->target_count + 1, sizeof *targets);
+    amg_status st = AMG_OK;
+    if (!e->rows || !e->x || !targets || (labels && !e->labels)) {
+        st = no_memory(err, o->job);
+        goto done;
+    }
+    e->num_rows = n;
+    choose_rows(e->total_rows, n, o->seed, e->rows);
+    for (int64_t i = 0; i < n && !st; i++) {
+        st = train->read(train, e->rows[i], e->x + (size_t)i * train->sample_bytes,
+                         targets, err);
+        if (!st && labels) keep_labels(e, i, targets);
+    }
+done:
+    amg_free(targets);
+    return st;
+}
+
+/* ---- truth ---- */
+
+static amg_status mark_own(amg_evidence *e, const amg_key_payload *payload,
+                           const char *job, amg_error *err)
+{
+    const amg_graph *g = e->job.graph;
+    int own = 0;
+    while (own < g->num_outputs &&
+           strcmp(g->values[g->outputs[own]].name, payload->original_output) != 0)
+        own++;
+    if (strcmp(e->job.sha256, payload->job_sha256) != 0 || own == g->num_outputs) {
+        amg_fail(err, AMG_MISMATCH, -1, job, "is not the job of this key");
+        amg_hint(err,
+                 "key and job are made together by one amalgam obfuscate; job.json "
+                 "must be as it was made");
+        return AMG_MISMATCH;
+    }
+    e->is_own = amg_calloc((size_t)e->num_positions, 1);
+    if (!e->is_own) return no_memory(err, job);
+    const amg_stream *s = &e->streams[own];
+    for (int64_t i = 0; i < s->num_values; i++) e->is_own[s->select[i]] = 1;
+    e->original = own;
+    e->paper_mode = payload->shape.mode == AMG_MODE_PAPER;
+    e->has_truth = true;
+    return AMG_OK;
+}
+
+static amg_status read_truth(amg_evidence *e, const amg_evidence_options *o,
+                             amg_error *err)
+{
+    amg_secret *secret = NULL;
+    amg_key_payload payload = {0};
+    uint8_t *bytes = NULL;
+    size_t size;
+    bool loose; /* the programs that write with a key speak of it */
+    amg_status st =
+        amg_keyfile_open(o->key, o->passphrase, &secret, &bytes, &size, &loose, err);
+    if (!st) st = amg_key_payload_parse(bytes, size, &payload, err);
+    if (!st) st = mark_own(e, &payload, o->job, err);
+    amg_payload_free(bytes);
+    amg_key_payload_clear(&payload);
+    amg_secret_free(secret);
+    return st;
+}
+
+/* ---- the whole ---- */
+
+amg_status amg_evidence_open(const amg_evidence_options *options, amg_evidence *out,
+                             amg_error *err)
+{
+    amg_evidence e = {.original = -1};
+    amg_status st = amg_job_open(options->job, true, &e.job, err);
+    if (st) return st;
+    st = describe_samples(&e, options->job, err);
+    if (!st) st = open_streams(&e, err);
+    if (!st && options->key) st = read_truth(&e, options, err);
+    if (!st) st = read_rows(&e, options, err);
+    if (st)
+        amg_evidence_close(&e);
+    else
+        *out = e;
+    return st;
+}
+
+void amg_evidence_close(amg_evidence *e)
+{
+    if (e->is_own) sodium_memzero(e->is_own, (size_t)e->num_positions);
+    amg_free(e->is_own);
+    for (int s = 0; e->streams && s < e->num_streams; s++)
+        amg_free(e->streams[s].select);
+    amg_free(e->streams);
+    amg_free(e->rows);
+    amg_free(e->x);
+    amg_free(e->labels);
+    amg_job_close(&e->job);
+    sodium_memzero(e, sizeof *e);
+}
+
+float amg_evidence_value(const amg_evidence *e, int64_t row, int64_t position)
+{
+    const int64_t at = row * e->num_positions + position;
+    if (e->dtype == AMG_U8) return e->x[at];
+    if (e->dtype == AMG_I32) return (float)((const int32_t *)e->x)[at];
+    return ((const float *)e->x)[at];
+}
+
+void amg_evidence_sample(const amg_evidence *e, int stream, int64_t row, float *out)
+{
+    const amg_stream *s = &e->streams[stream];
+    for (int64_t i = 0; i < s->num_values; i++)
+        out[i] = amg_evidence_value(e, row, s->select[i]);
+}
+
+void amg_evidence_tokens(const amg_evidence *e, int stream, int64_t row, int32_t *out)
+{
+    const amg_stream *s = &e->streams[stream];
+    const int32_t *x = (const int32_t *)e->x + row * e->num_positions;
+    for (int64_t i = 0; i < s->num_values; i++) out[i] = x[s->select[i]];
+}

@@ -1,0 +1,185 @@
+/* The lookup attack: samples that are known from elsewhere, or stand in the job twice.
+ *
+ *   within a stream   equal samples: rates that differ tell streams apart
+ *   across streams    an equal sample is a cover that serves twice, or a cover that is
+ *                     the owner's: never in a sound job
+ *   --aux DATA     each stream's share of samples found there, equal or nearly
+ *
+ * Near: images of another compression, size or brightness, texts that share half of
+ * their runs of five (signature.h). Tokens of another numbering are found by how they
+ * repeat. Samples count as independent where shares are compared.
+ *
+ * Costs a signature (100 bytes) for each sample of the job's rows that were read and of
+ * each set, and 64 bits of comparison for each pair: 40,000 samples against 60,000 take
+ * two to three seconds on two cores. */
+#include <stdlib.h>
+
+#include "audit/lookup_finder.h"
+#include "base/alloc.h"
+
+static const char attack[] = "lookup";
+
+/* ---- repeats ---- */
+
+typedef struct {
+    uint64_t hash;
+    int64_t sample;
+} hashed;
+
+static int compare_hashed(const void *a, const void *b)
+{
+    const hashed *x = a, *y = b;
+    if (x->hash != y->hash) return x->hash > y->hash ? 1 : -1;
+    return (x->sample > y->sample) - (x->sample < y->sample);
+}
+
+/* In a run of equal samples: repeats [num_streams] counts those that have an earlier
+ * one in their stream, shared [num_streams] those that have one in another stream. */
+static void count_run(const amg_finder *f, const hashed *run, int64_t n,
+                      bool across_only, int64_t *repeats, int64_t *shared)
+{
+    const int64_t rows = f->e->num_rows;
+    const bool several = run[0].sample / rows != run[n - 1].sample / rows;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t s = run[i].sample / rows;
+        if (!across_only && i > 0 && run[i - 1].sample / rows == s) repeats[s]++;
+        if (several) shared[s]++;
+    }
+}
+
+static void count_runs(const amg_finder *f, hashed *list, int64_t n, bool across_only,
+                       int64_t *repeats, int64_t *shared)
+{
+    qsort(list, (size_t)n, sizeof *list, compare_hashed);
+    for (int64_t i = 0, j; i < n; i = j) {
+        for (j = i + 1; j < n && list[j].hash == list[i].hash; j++) {
+        }
+        count_run(f, list + i, j - i, across_only, repeats, shared);
+    }
+}
+
+/* Tokens: streams have vocabularies of their own, so equal texts are equal patterns. */
+static amg_status count_repeats(const amg_finder *f, int64_t *repeats, int64_t *shared,
+                                amg_error *err)
+{
+    hashed *list = amg_calloc((size_t)f->total, sizeof *list);
+    int64_t n = 0;
+    if (!list) return amg_finder_no_memory(err);
+    for (int64_t i = 0; i < f->total; i++) list[i] = (hashed){f->own.exact[i], i};
+    count_runs(f, list, f->total, false, repeats, shared);
+    for (int64_t i = 0; i < f->total; i++)
+        if (f->own.pattern[i]) list[n++] = (hashed){f->own.pattern[i], i};
+    if (n > 0) {
+        int64_t *also = amg_calloc((size_t)f->e->num_streams, sizeof *also);
+        if (also) count_runs(f, list, n, true, repeats, also);
+        for (int s = 0; also && s < f->e->num_streams; s++)
+            if (also[s] > shared[s]) shared[s] = also[s];
+        amg_free(also);
+        if (!also) {
+            amg_free(list);
+            return amg_finder_no_memory(err);
+        }
+    }
+    amg_free(list);
+    return AMG_OK;
+}
+
+/* Covers that serve twice are in decoys' streams: the one stream without is the guess.
+ */
+static amg_status tell_shared(const amg_finder *f, const int64_t *shared,
+                              amg_error *err)
+{
+    amg_finding finding = amg_finding_new(attack, "samples equal in two streams");
+    int without = 0, last = -1;
+    finding.value = 0;
+    finding.pass_low = finding.pass_high = 0;
+    for (int s = 0; s < f->e->num_streams; s++) {
+        finding.value += (double)shared[s];
+        if (shared[s] == 0) without++, last = s;
+    }
+    if (finding.value > 0 && without == 1) finding.guess = last;
+    if (finding.value == 0)
+        return amg_findings_add(f->task->findings, &finding, err,
+                                "No sample stands in two streams.");
+    return amg_findings_add(
+        f->task->findings, &finding, err,
+        "%.0f samples stand in two or more streams: only covers are used twice, so "
+        "whatever repeats is none of the owner's, or the pool holds private samples. "
+        "Take a larger pool that is disjoint from the data.",
+        finding.value);
+}
+
+/* Adds a finding about shares: value p, FAIL below AMG_LOOKUP_ALPHA. */
+static amg_status tell_shares(const amg_finder *f, const char *metric,
+                              const int64_t *hits, const char *what, const char *remedy,
+                              amg_error *err)
+{
+    char list[400];
+    int which;
+    amg_finding finding = amg_finding_new(attack, metric);
+    finding.value = amg_finder_compare(f, hits, &which);
+    finding.pass_low = AMG_LOOKUP_ALPHA;
+    finding.pass_high = 1;
+    amg_finder_shares(f, hits, list, sizeof list);
+    if (finding.value >= AMG_LOOKUP_ALPHA)
+        return amg_findings_add(f->task->findings, &finding, err,
+                                "%s, stream by stream: %s; no more than chance apart.",
+                                what, list);
+    finding.guess = which;
+    return amg_findings_add(f->task->findings, &finding, err,
+                            "%s, stream by stream: %s. Stream %d%s stands apart (p = "
+                            "%.1g). %s",
+                            what, list, which, amg_finder_whose(f, which),
+                            finding.value, remedy);
+}
+
+/* hits [num_streams]: samples with a near one in their own stream. */
+static amg_status count_near(const amg_finder *f, int64_t *hits, amg_error *err)
+{
+    uint8_t *near = amg_calloc((size_t)f->total, 1);
+    amg_status st =
+        near ? amg_finder_near(f, NULL, NULL, near, err) : amg_finder_no_memory(err);
+    for (int64_t i = 0; i < f->total && !st; i++) hits[i / f->e->num_rows] += near[i];
+    amg_free(near);
+    return st;
+}
+
+static amg_status look_inside(const amg_finder *f, amg_error *err)
+{
+    const size_t num = (size_t)f->e->num_streams;
+    int64_t *counts = amg_calloc(3 * num, sizeof *counts);
+    if (!counts) return amg_finder_no_memory(err);
+    int64_t *repeats = counts, *shared = counts + num, *near = counts + 2 * num;
+    amg_status st = count_repeats(f, repeats, shared, err);
+    if (!st) st = tell_shared(f, shared, err);
+    if (!st)
+        st = tell_shares(f, "p that streams repeat samples equally often", repeats,
+                         "Samples that repeat an earlier one of their stream",
+                         "Remove repeated samples from data and pool alike, then deal "
+                         "both from one source.",
+                         err);
+    if (!st && f->kind != AMG_SAMPLES_NUMBERS) st = count_near(f, near, err);
+    if (!st && f->kind != AMG_SAMPLES_NUMBERS)
+        st = tell_shares(f, "p that near repeats are equally frequent", near,
+                         "Samples with a near repeat in their stream",
+                         "Deal private samples and covers from one source, copies of a "
+                         "sample to the same side.",
+                         err);
+    amg_free(counts);
+    return st;
+}
+
+amg_status amg_attack_lookup(const amg_attack_task *task, amg_error *err)
+{
+    const amg_audit_options *o = task->options;
+    amg_finder f = {0};
+    if (task->evidence->num_streams < 2 || task->evidence->num_rows < 1)
+        return amg_findings_skip(task->findings, attack, err,
+                                 "The job has one network, nothing hides it.");
+    amg_status st = amg_finder_open(task, &f, err);
+    if (!st) st = look_inside(&f, err);
+    for (int i = 0; i < o->num_lookup && !st; i++)
+        st = amg_lookup_set(&f, o->lookup[i], err);
+    amg_finder_close(&f);
+    return st;
+}
