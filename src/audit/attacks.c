@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "audit/pictures.h"
+#include "base/progress.h"
 #include "base/rng.h"
 #include "engine/meter.h"
 
@@ -106,17 +107,6 @@ static bool tell(void *context, const amg_progress_event *event)
            t->progress->report(t->progress->context, &own);
 }
 
-/* Says that it begins, and runs it. */
-static amg_status run_attack(amg_attack_fn run, teller *t, amg_attack_task *task,
-                             amg_error *err)
-{
-    const amg_progress progress = {.report = tell, .context = t};
-    task->progress = &progress;
-    if (!tell(t, &(amg_progress_event){0}))
-        return amg_fail(err, AMG_INTERRUPTED, -1, t->name, "stopped on request");
-    return run(task, err);
-}
-
 static double seconds_since(int64_t start_ns)
 {
     return 1e-9 * (double)(amg_now_ns() - start_ns);
@@ -135,13 +125,16 @@ static amg_status run_attacks(const amg_evidence *e, const amg_audit_options *o,
          * others run. */
         amg_rng rng = amg_rng_init(o->seed, (uint64_t)i);
         teller t = {.progress = progress, .name = table[i].name};
+        const amg_progress told = {.report = tell, .context = &t};
         amg_attack_task task = {.evidence = e,
                                 .options = o,
+                                .progress = &told,
                                 .findings = &report->findings,
                                 .neighbours = &neighbours,
                                 .seed = amg_rng_u64(&rng)};
         const int64_t start = amg_now_ns();
-        st = run_attack(table[i].run, &t, &task, err);
+        st = amg_tick(&told, t.name, 0, 0, err); /* it begins */
+        if (!st) st = table[i].run(&task, err);
         report->times[report->num_times++] =
             (amg_audit_time){.attack = table[i].name, .seconds = seconds_since(start)};
     }

@@ -21,6 +21,7 @@
 #include "audit/stats.h"
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "base/progress.h"
 
 enum {
     MAX_SAMPLES = 16384, /* over all streams */
@@ -223,14 +224,8 @@ static amg_status compare_all(const amg_attack_task *task, samples *s,
     comparing c = {.samples = s, .items = items, .seed = task->seed};
     const int group = amg_threads();
     for (c.first = 0; c.first < count; c.first += group) {
-        const amg_progress_event event = {.stage = name,
-                                          .done = c.first,
-                                          .total = count,
-                                          .loss = NAN,
-                                          .accuracy = NAN};
-        if (task->progress && task->progress->report &&
-            !task->progress->report(task->progress->context, &event))
-            return amg_fail(err, AMG_INTERRUPTED, -1, name, "stopped on request");
+        const amg_status st = amg_tick(task->progress, name, c.first, count, err);
+        if (st) return st;
         amg_parallel_for(at_most(group, count - c.first), 1, compare_range, &c);
     }
     for (int i = 0; i < count; i++)

@@ -19,6 +19,7 @@
 #include "audit/spectral.h"
 #include "audit/stats.h"
 #include "base/alloc.h"
+#include "base/progress.h"
 
 enum {
     MAX_GROUPS = 64,    /* the eigenvectors' cost grows with the square */
@@ -225,7 +226,7 @@ static amg_status find_clusters(clustering *c, amg_error *err)
             c->streams || (c->node[p] < 0 && !is_blank(c, p)) ? c->groups : 0;
     if (!c->streams || c->num_nodes <= c->groups) return AMG_OK;
     amg_status st = make_graph(c, num_links, &g, err);
-    if (!st) st = amg_attack_tick(c->task, "cluster", 1, 2, err);
+    if (!st) st = amg_tick(c->task->progress, "cluster", 1, 2, err);
     if (!st) st = cut(c, &g, err);
     if (!st) join_left_over(c, c->part);
     links_clear(&g);
@@ -372,7 +373,7 @@ static amg_status run(clustering *c, amg_error *err)
                                  "the job has %d candidates, more than the %d that are "
                                  "sorted",
                                  c->groups, MAX_GROUPS);
-    amg_status st = amg_attack_tick(c->task, "cluster", 0, 2, err);
+    amg_status st = amg_tick(c->task->progress, "cluster", 0, 2, err);
     if (!st) st = find_clusters(c, err);
     if (st) return st;
     const bool known = c->streams || c->e->has_truth;

@@ -19,6 +19,7 @@
 
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "base/progress.h"
 #include "engine/dnnl.h"
 
 #define DEFAULT_ROWS 4096
@@ -172,19 +173,6 @@ static void scan_columns(void *context, int64_t begin, int64_t end)
             offer(b->out, b->first + j, b->first + i, b->corr[i * width + j]);
 }
 
-static amg_status report(int64_t done, int64_t total, const amg_progress *progress,
-                         amg_error *err)
-{
-    const amg_progress_event event = {.stage = "correlation",
-                                      .done = done,
-                                      .total = total,
-                                      .loss = NAN,
-                                      .accuracy = NAN};
-    if (!progress || !progress->report || progress->report(progress->context, &event))
-        return AMG_OK;
-    return amg_fail(err, AMG_INTERRUPTED, -1, "correlation", "stopped on request");
-}
-
 /* The matrix, block by block, into lists that are there. z: normalised columns. */
 static amg_status scan_matrix(const float *z, int64_t num_rows, int64_t block_rows,
                               float *corr, const amg_progress *progress,
@@ -194,7 +182,7 @@ static amg_status scan_matrix(const float *z, int64_t num_rows, int64_t block_ro
     for (int64_t first = 0; first < n; first += block_rows) {
         const int64_t rows = n - first < block_rows ? n - first : block_rows;
         const int64_t width = n - first;
-        const amg_status st = report(first, n, progress, err);
+        const amg_status st = amg_tick(progress, "correlation", first, n, err);
         if (st) return st;
         amg_dnnl_gemm(true, false, rows, width, num_rows, z + first, n, z + first, n, 0,
                       corr, width);

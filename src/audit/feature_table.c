@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "base/alloc.h"
+#include "base/progress.h"
 
 enum { CHUNK = 1024 }; /* rows between two reports */
 
@@ -15,17 +16,12 @@ static amg_status fill(const amg_features *f, const amg_evidence *e, const char 
     const int64_t total = t->num_streams * t->num_rows;
     for (int s = 0; s < t->num_streams; s++)
         for (int64_t row = 0; row < t->num_rows; row += CHUNK) {
-            const amg_progress_event event = {.stage = stage,
-                                              .done = s * t->num_rows + row,
-                                              .total = total,
-                                              .loss = NAN,
-                                              .accuracy = NAN};
-            if (progress && progress->report &&
-                !progress->report(progress->context, &event))
-                return amg_fail(err, AMG_INTERRUPTED, -1, stage, "stopped on request");
+            amg_status st =
+                amg_tick(progress, stage, s * t->num_rows + row, total, err);
+            if (st) return st;
             const int64_t left = t->num_rows - row, num = left < CHUNK ? left : CHUNK;
             double *out = t->x + (s * t->num_rows + row) * t->count;
-            const amg_status st = amg_features_of(f, e, s, row, num, out, err);
+            st = amg_features_of(f, e, s, row, num, out, err);
             if (st != AMG_OK) return st;
         }
     return AMG_OK;

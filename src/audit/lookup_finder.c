@@ -9,6 +9,7 @@
 #include "audit/contingency.h"
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "base/progress.h"
 
 static const char attack[] = "lookup";
 
@@ -17,15 +18,6 @@ enum { CHUNK = 1024 };
 amg_status amg_finder_no_memory(amg_error *err)
 {
     return amg_fail(err, AMG_NO_MEMORY, -1, attack, "no memory for its samples");
-}
-
-amg_status amg_finder_report(const amg_finder *f, int64_t done, int64_t total,
-                             amg_error *err)
-{
-    const amg_progress *p = f->task->progress;
-    const amg_progress_event event = {.stage = attack, .done = done, .total = total};
-    if (!p || !p->report || p->report(p->context, &event)) return AMG_OK;
-    return amg_fail(err, AMG_INTERRUPTED, -1, attack, "stopped on request");
 }
 
 /* ---- the job's own samples ---- */
@@ -222,7 +214,7 @@ amg_status amg_finder_near(const amg_finder *f, const amg_near_pool *pool,
     amg_status st = make_pair(f, pool, &p, err);
     for (; w.begin < f->total && !st; w.begin += CHUNK) {
         const int64_t left = f->total - w.begin, n = left < CHUNK ? left : CHUNK;
-        st = amg_finder_report(f, w.begin, f->total, err);
+        st = amg_tick(f->task->progress, attack, w.begin, f->total, err);
         if (!st) amg_parallel_for(n, 16, search_range, &w);
         for (int64_t i = 0; i < n && !st; i++) {
             bool found = false;

@@ -25,9 +25,6 @@ void amg_finder_close(amg_finder *f); /* zeroed is fine */
 
 /* Sample i as its network sees it, elements of the evidence's type. */
 void amg_finder_gather(const amg_finder *f, int64_t i, void *out);
-/* Asks whether to go on. */
-AMG_MUST_CHECK amg_status amg_finder_report(const amg_finder *f, int64_t done,
-                                            int64_t total, amg_error *err);
 amg_status amg_finder_no_memory(amg_error *err);
 
 /* For each of the job's samples the nearest of pool, verified: near [total] receives 1

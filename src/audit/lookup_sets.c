@@ -7,6 +7,7 @@
 #include "audit/lookup_finder.h"
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "base/progress.h"
 #include "formats/dataset.h"
 
 static const char attack[] = "lookup";
@@ -52,7 +53,7 @@ static amg_status sign_set(const amg_finder *f, const amg_dataset *ds,
     for (; w.first < info->num_samples && !st; w.first += ROWS) {
         const int64_t left = info->num_samples - w.first, n = left < ROWS ? left : ROWS;
         for (int64_t i = 0; i < n; i++) ids[i] = w.first + i;
-        st = amg_finder_report(f, w.first, info->num_samples, err);
+        st = amg_tick(f->task->progress, attack, w.first, info->num_samples, err);
         if (!st) st = amg_dataset_read_many(ds, ids, n, x, NULL, err);
         if (!st) amg_parallel_for(n, 16, sign_set_range, &w);
     }

@@ -9,6 +9,7 @@
 #include "audit/stats.h"
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "base/progress.h"
 
 amg_status amg_position_scores_new(const amg_evidence *e, int num_rules,
                                    const char *const *names, amg_position_scores *out,
@@ -16,7 +17,7 @@ amg_status amg_position_scores_new(const amg_evidence *e, int num_rules,
 {
     amg_position_scores s = {.num_rules = num_rules, .names = names};
     s.n = e->num_positions < AMG_MAX_SCORED ? e->num_positions : AMG_MAX_SCORED;
-    s.score = amg_calloc((size_t)(num_rules * (1 + AMG_ROW_GROUPS)),
+    s.score = amg_calloc((size_t)num_rules * (1 + AMG_ROW_GROUPS),
                          (size_t)s.n * sizeof *s.score);
     if (!s.score)
         return amg_fail(err, AMG_NO_MEMORY, -1, "audit",
@@ -201,17 +202,6 @@ amg_status amg_attack_neighbours(const amg_attack_task *task, amg_error *err)
 
 /* ---- walking ---- */
 
-amg_status amg_attack_tick(const amg_attack_task *task, const char *attack,
-                           int64_t done, int64_t total, amg_error *err)
-{
-    const amg_progress *progress = task->progress;
-    const amg_progress_event event = {
-        .stage = attack, .done = done, .total = total, .loss = NAN, .accuracy = NAN};
-    if (!progress || !progress->report || progress->report(progress->context, &event))
-        return AMG_OK;
-    return amg_fail(err, AMG_INTERRUPTED, -1, attack, "stopped on request");
-}
-
 typedef struct {
     void (*fn)(void *context, int64_t begin, int64_t end);
     void *context;
@@ -236,7 +226,7 @@ amg_status amg_positions_walk(const amg_attack_task *task, const char *attack,
 {
     enum { PIECE = 64 * AMG_POSITION_BLOCK };
     for (int64_t first = 0; first < n; first += PIECE) {
-        const amg_status st = amg_attack_tick(task, attack, first, n, err);
+        const amg_status st = amg_tick(task->progress, attack, first, n, err);
         if (st) return st;
         piece p = {.fn = fn, .context = context, .first = first};
         p.last = n - first < PIECE ? n : first + PIECE;

@@ -73,9 +73,5 @@ AMG_MUST_CHECK amg_status amg_positions_walk(const amg_attack_task *task,
                                              void (*fn)(void *context, int64_t begin,
                                                         int64_t end),
                                              void *context, amg_error *err);
-/* Reports progress; AMG_INTERRUPTED if the user has had enough. */
-AMG_MUST_CHECK amg_status amg_attack_tick(const amg_attack_task *task,
-                                          const char *attack, int64_t done,
-                                          int64_t total, amg_error *err);
 
 #endif

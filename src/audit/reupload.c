@@ -20,6 +20,7 @@
 #include "audit/print.h"
 #include "audit/stats.h"
 #include "base/alloc.h"
+#include "base/progress.h"
 
 static const char attack[] = "reupload";
 
@@ -38,14 +39,6 @@ typedef struct {
 static amg_status no_memory(amg_error *err)
 {
     return amg_fail(err, AMG_NO_MEMORY, -1, attack, "no memory to compare uploads");
-}
-
-static amg_status go_on(const comparison *c, int64_t done, amg_error *err)
-{
-    const amg_progress *p = c->task->progress;
-    const amg_progress_event event = {.stage = attack, .done = done, .total = 3};
-    if (!p || !p->report || p->report(p->context, &event)) return AMG_OK;
-    return amg_fail(err, AMG_INTERRUPTED, -1, attack, "stopped on request");
 }
 
 /* ---- files ---- */
@@ -331,9 +324,9 @@ static amg_status compare_uploads(comparison *c, amg_error *err)
     c->found = amg_calloc((size_t)c->e->num_positions, sizeof *c->found);
     c->shares = amg_calloc((size_t)c->e->num_streams, sizeof *c->shares);
     if (!c->found || !c->shares) return no_memory(err);
-    st = go_on(c, 1, err);
+    st = amg_tick(c->task->progress, attack, 1, 3, err);
     if (!st) st = compare_data(c, err);
-    if (!st) st = go_on(c, 2, err);
+    if (!st) st = amg_tick(c->task->progress, attack, 2, 3, err);
     if (!st) st = share_weights(c, err);
     if (!st)
         st = tell_streams(c, "the original told by its initial weights in both",

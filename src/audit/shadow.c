@@ -26,6 +26,7 @@
 #include "audit/shadow_deal.h"
 #include "audit/stats.h"
 #include "base/alloc.h"
+#include "base/progress.h"
 
 enum {
     SECRETS = 60, /* fewer scatter widely */
@@ -117,15 +118,6 @@ static amg_status describe(const amg_evidence *e, double *out, amg_error *err)
     return st;
 }
 
-/* False: stop. */
-static bool report(const amg_attack_task *task, int done, int total)
-{
-    const amg_progress_event event = {
-        .stage = "shadow", .done = done, .total = total, .loss = NAN, .accuracy = NAN};
-    return !task->progress || !task->progress->report ||
-           task->progress->report(task->progress->context, &event);
-}
-
 /* Rows are read and features found in parallel within a job: one job's memory, whatever
  * the number of threads. */
 static amg_status describe_jobs(shadow *sh, const amg_deal *deal, amg_error *err)
@@ -137,8 +129,7 @@ static amg_status describe_jobs(shadow *sh, const amg_deal *deal, amg_error *err
         if (!st)
             st = describe(&dealt, sh->x + (size_t)j * sh->num_streams * VALUES, err);
         amg_deal_clear_job(&dealt);
-        if (!st && !report(sh->task, j + 1, sh->num_jobs))
-            st = amg_fail(err, AMG_INTERRUPTED, -1, "shadow", "stopped on request");
+        if (!st) st = amg_tick(sh->task->progress, "shadow", j + 1, sh->num_jobs, err);
     }
     return st;
 }

@@ -117,7 +117,8 @@ static bool descend(const problem *p, double *w, double *value)
     double slope = 0;
     for (int64_t j = 0; j < p->m; j++) slope += p->step[j] * p->gradient[j];
     const bool last = slope <= 1e-14 * (1 + *value);
-    for (double t = 1; t > 1e-10; t /= 2) {
+    double t = 1;
+    for (int halving = 0; halving < 34; halving++, t /= 2) {
         for (int64_t j = 0; j < p->m; j++) p->trial[j] = w[j] - t * p->step[j];
         const double trial = objective(p, p->trial);
         if (!last && trial > *value - 1e-4 * t * slope) continue;

@@ -51,9 +51,9 @@ typedef struct {
         if (stride[0] && stride[1])                                                    \
             EACH(a[i] sign b[i]);                                                      \
         else if (stride[0])                                                            \
-            EACH(a[i] sign *b);                                                        \
+            EACH(a[i] sign b[0]);                                                      \
         else                                                                           \
-            EACH(*a sign b[i]);                                                        \
+            EACH(a[0] sign b[i]);                                                      \
     }
 #define COMPARISONS(name, type)                                                        \
     ROW(equal_##name, type, ==)                                                        \
