@@ -1,5 +1,7 @@
 /* cluster and its eigenvectors: streams of natural data fall apart into the candidates,
  * noise falls off the original; graphs whose spectrum is known. */
+#include <stdlib.h>
+
 #include "audit/spectral.h"
 #include "audit/stats.h"
 #include "fixture_samples.h"
