@@ -138,6 +138,19 @@ AMG_API AMG_MUST_CHECK amg_status amalgam_train_job(const char *job,
                                                     const amg_progress *progress,
                                                     char **result, amg_error *err);
 
+/* Plays the curious cloud against a job (docs/audit.md): attacks all that is uploaded
+ * and says how far each attack comes beside a blind guess. The job is not changed.
+ * options: "key" (to score the guesses), "attacks" names with commas or "all" (those
+ *   that have what they need, but not shadow), "aux" an array of DATA that the cloud
+ * may have, "source" DATA and "secrets" (60): shadow, "other" an earlier job of the
+ * same data, "rows" (10000), "seed" (0), "max_id" an identification rate that may pass,
+ *   "html" a page to write. passphrase: of the key, NULL: none. *result: the JSON of
+ *   docs/audit.md; a failed audit is AMG_OK with "verdict" "FAIL". */
+AMG_API AMG_MUST_CHECK amg_status amalgam_audit(const char *job, const char *options,
+                                                const char *passphrase,
+                                                const amg_progress *progress,
+                                                char **result, amg_error *err);
+
 /* Forward pass of an ONNX model in inference form (running statistics, no dropout) on
  * one batch, the way that trained models are measured. input: in the model's own dtype,
  * dims[0] samples. *output: F32; its data are freed with amalgam_free, its dtype is

@@ -1,4 +1,4 @@
-"""What users call: obfuscate, extract, train, inspect. Consumes models, data sets and paths; leaves the work to
+"""What users call: obfuscate, audit, extract, train, inspect. Consumes models, data sets and paths; leaves the work to
 the other modules and the C library, and nothing behind when it fails or is stopped.
 """
 from __future__ import annotations
@@ -310,17 +310,21 @@ def extract(key: Path, weights: Path, model: Any = None, *, passphrase: Optional
         except Exception as e:
             return lib.fill(error, lib.INVALID, name.decode("utf-8", "replace"), str(e))
 
-    if passphrase is None and lib.needs_passphrase(key):
-        raise AmalgamError("is protected by a passphrase", code="INVALID", where=os.fspath(key),
-                           hint="extract(key, weights, passphrase=…)")
     options = {"key": os.fspath(key), "weights": os.fspath(weights), "onnx": os.fspath(onnx) if onnx else None}
-    found = lib.call("amalgam_extract", lib.options(options),
-                     passphrase.encode() if passphrase is not None else None, lib.TensorFunction(each), None)
+    found = lib.call("amalgam_extract", lib.options(options), _passphrase(key, passphrase),
+                     lib.TensorFunction(each), None)
     if found["key_is_loose"]:
         warnings.warn(f"{os.fspath(key)} may be read by others: chmod 600", stacklevel=2)
     note = json.loads(found["note"]) if found["note"] else None
     state = _state(tensors, note, found["steps"])
     return _as_torch(state if model is None else _like_model(state, model, found["steps"]))
+
+
+def _passphrase(key: Path, given: Optional[str]) -> Optional[bytes]:
+    if given is None and lib.needs_passphrase(key):
+        raise AmalgamError("is protected by a passphrase", code="INVALID", where=os.fspath(key),
+                           hint="give passphrase=…")
+    return given.encode() if given is not None else None
 
 
 def _state(tensors: Dict[str, Any], note: Any, steps: Optional[int]) -> Dict[str, Tuple[Any, str]]:
@@ -393,6 +397,70 @@ def train(job: Union[Job, Path], *, progress: bool = True, **options: Any) -> Tr
                              lib.byref(watch.progress))
     watch.check()
     return Training(made["weights"], made["steps"], made["seconds"], made["heads"])
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found. verdict: "pass", "FAIL", "report" (nothing could pass or fail) or "skipped" (nothing
+    was measured). findings: docs/audit.md has their members. A passing audit is no proof."""
+    verdict: str
+    sentence: str
+    candidates: int
+    rows: int
+    seconds: float
+    findings: List[Dict[str, Any]]
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "pass"
+
+    @property
+    def failed(self) -> List[Dict[str, Any]]:
+        return [f for f in self.findings if f["verdict"] == "FAIL"]
+
+    def __str__(self) -> str:
+        lines = [f"{self.rows:,} samples, {self.candidates} candidates, {self.seconds:.1f} s"]
+        for f in self.findings:
+            if "value" not in f or f["value"] == 0 and f["verdict"] == "pass":
+                continue  # skipped, or one of many checks that found nothing
+            interval = f" [{f['low']:.3f}, {f['high']:.3f}]" if "low" in f and "high" in f else ""
+            chance = f"{f['chance']:.3f}" if "chance" in f else ""
+            lines.append(f"{f['attack']:11} {f['value']:<6.3g}{interval:16} {chance:6} {f['verdict']:7} "
+                         f"{f.get('metric', '')}")
+        lines += [f"FAIL {f['attack']}: {f['text']}" for f in self.failed]
+        return "\n".join([*lines, self.sentence])
+
+
+def audit(job: Union[Job, Path], *, key: Optional[Path] = None, attacks: Optional[str] = None,
+          aux: Sequence[Path] = (), source: Optional[Path] = None, other: Union[Job, Path, None] = None,
+          secrets: Optional[int] = None, rows: Optional[int] = None, seed: Optional[int] = None,
+          max_id: Optional[float] = None, html: Optional[Path] = None, passphrase: Optional[str] = None,
+          progress: bool = True) -> Audit:
+    """Plays the curious cloud against a job and says how far each attack comes beside a blind guess.
+
+    key: scores the guesses; a Job brings its own. Without one you see what an attacker would guess.
+    attacks: names with commas, or "all"; without it those that have what they need, but not "shadow".
+    aux: DATA specs of what the cloud may have: public sets, your pool. other: an earlier job of the same data.
+    source, secrets: of "shadow": the DATA spec that private samples and covers were parts of, jobs to make (60).
+    rows: samples to look at (10,000). max_id: an identification rate that may pass.
+    html: a page to write; it shows your data.
+    """
+    key = job.key if key is None and isinstance(job, Job) else key
+    options = {"key": _as_text(key), "attacks": attacks, "aux": [_as_text(a) for a in aux], "source": _as_text(source),
+               "other": _as_text(other), "secrets": secrets, "rows": rows, "seed": seed, "max_id": max_id,
+               "html": _as_text(html)}
+    secret = _passphrase(key, passphrase) if key is not None else None
+    watch = Watch(progress)
+    with watch:
+        found = _call_watched(watch, "amalgam_audit", lib.encode(job), lib.options(options), secret,
+                              lib.byref(watch.progress))
+    watch.check()
+    return Audit(found["verdict"], found["sentence"], found["candidates"], found["rows"], found["seconds"],
+                 found["findings"])
+
+
+def _as_text(path: Any) -> Optional[str]:
+    return None if path is None else os.fspath(path)
 
 
 def inspect(path: Union[Job, Path]) -> Dict[str, Any]:

@@ -80,6 +80,7 @@ _SIGNATURES = {
                                 POINTER(Error)]),
     "amalgam_key_needs_passphrase": (c_int, [c_char_p, POINTER(c_bool), POINTER(Error)]),
     "amalgam_train_job": (c_int, [c_char_p, c_char_p, POINTER(Progress), POINTER(c_void_p), POINTER(Error)]),
+    "amalgam_audit": (c_int, [c_char_p, c_char_p, c_char_p, POINTER(Progress), POINTER(c_void_p), POINTER(Error)]),
     "amalgam_run": (c_int, [c_char_p, POINTER(Tensor), POINTER(Tensor), POINTER(Error)]),
     "amalgam_inspect": (c_int, [c_char_p, POINTER(c_void_p), POINTER(Error)]),
     "amalgam_operators": (c_int, [c_char_p, POINTER(c_void_p), POINTER(Error)]),

@@ -108,6 +108,10 @@ static amg_status read_array(const api_option *o, const amg_json_node *node,
             st = read_int(o, &item, (int64_t *)o->value + i, err);
             continue;
         }
+        if (o->kind == API_STRINGS) {
+            st = amg_json_string(&item, (const char **)o->value + i, err);
+            continue;
+        }
         st = read_real(o, &item, &v, err);
         if (!st && !isfinite((float)v))
             st = amg_json_fail(&item, err, AMG_INVALID, "%g does not fit a float", v);
@@ -130,6 +134,7 @@ static amg_status read_one(const api_option *o, const amg_json_node *node,
     case API_INT: return read_int(o, node, o->value, err);
     case API_REAL: return read_real(o, node, o->value, err);
     case API_CHOICE: return read_choice(o, node, err);
+    case API_STRINGS:
     case API_REALS:
     case API_INTS: return read_array(o, node, err);
     }

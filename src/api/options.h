@@ -8,13 +8,14 @@
 #include "formats/json.h"
 
 typedef enum {
-    API_STRING, /* const char *, borrowed from the document */
-    API_BOOL,   /* bool */
-    API_INT,    /* int64_t in [min, max] */
-    API_REAL,   /* double in [min, max] */
-    API_CHOICE, /* int: index into choices */
-    API_REALS,  /* float[max_count], how many in *count */
-    API_INTS    /* int64_t[max_count] in [min, max], how many in *count */
+    API_STRING,  /* const char *, borrowed from the document */
+    API_BOOL,    /* bool */
+    API_INT,     /* int64_t in [min, max] */
+    API_REAL,    /* double in [min, max] */
+    API_CHOICE,  /* int: index into choices */
+    API_STRINGS, /* const char *[max_count], borrowed, how many in *count */
+    API_REALS,   /* float[max_count], how many in *count */
+    API_INTS     /* int64_t[max_count] in [min, max], how many in *count */
 } api_kind;
 
 /* A null in the JSON is as if the option were left out: value stays what it was. */

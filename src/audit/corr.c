@@ -127,29 +127,34 @@ static amg_status score(corr *c, amg_error *err)
 
 /* ---- findings ---- */
 
+static const char advice[] =
+    " No noise of independent values survives this: take covers from the source of "
+    "your data (--decoys-from).";
+
 static amg_status report_auc(const amg_attack_task *task, const corr *c, amg_error *err)
 {
     int rule;
-    amg_finding f = amg_finding_new("corr", "AUC of the original's positions");
+    amg_finding f = amg_position_finding(&c->scores, "corr", 0.1, 2);
     amg_status st = amg_position_scores_judge(c->e, &c->scores, false, &f, &rule, err);
     if (st) return st;
-    f.pass_low = 0.4;
-    f.pass_high = 0.6;
     if (!c->e->has_truth)
         return amg_findings_add(task->findings, &f, err,
                                 "Natural data go together from position to position. "
                                 "From %lld samples, candidate %d does so most.",
                                 (long long)c->num_rows, f.guess);
+    if (c->scores.by_stream)
+        return amg_findings_add(
+            task->findings, &f, err,
+            "Natural text goes together from position to position, noise does not. "
+            "From %lld samples the positions of your stream do so %.2f times as much "
+            "as the decoys'.%s",
+            (long long)c->num_rows, f.value, amg_finding_missed(&f) ? advice : "");
     return amg_findings_add(
         task->findings, &f, err,
         "Natural data go together from position to position, noise does not. From %lld "
         "samples a position of yours scores higher than one of the others %.1f %% of "
         "the time (chance 50 %%).%s",
-        (long long)c->num_rows, 100 * f.value,
-        amg_finding_missed(&f)
-            ? " No noise of independent values survives this: take covers from the "
-              "source of your data (--decoys-from)."
-            : "");
+        (long long)c->num_rows, 100 * f.value, amg_finding_missed(&f) ? advice : "");
 }
 
 typedef struct {
@@ -231,6 +236,7 @@ amg_status amg_attack_corr(const amg_attack_task *task, amg_error *err)
     amg_status st = amg_attack_neighbours(task, err);
     if (!st) st = amg_position_scores_new(e, 1, rule_names, &c.scores, err);
     if (st) return st;
+    c.scores.by_stream = e->is_tokens && !e->paper_mode && e->num_streams > 1;
     if (c.scores.n > c.near->n) c.scores.n = c.near->n;
     c.num_rows = amg_attack_neighbour_rows(e);
     st = score(&c, err);

@@ -291,11 +291,9 @@ static amg_status report_rules(const amg_attack_task *task, const lattice *l,
                                amg_error *err)
 {
     int rule;
-    amg_finding f = amg_finding_new("lattice", "AUC of the original's positions");
+    amg_finding f = amg_position_finding(&l->scores, "lattice", 0.05, NAN);
     amg_status st = amg_position_scores_judge(l->e, &l->scores, true, &f, &rule, err);
     if (st) return st;
-    f.pass_low = 0.45;
-    f.pass_high = 0.55;
     const char *name = l->scores.names[rule];
     if (!l->e->has_truth)
         return amg_findings_add(task->findings, &f, err,

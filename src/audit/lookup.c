@@ -2,7 +2,8 @@
  *
  *   within a stream   equal samples: rates that differ tell streams apart
  *   across streams    an equal sample is a cover that serves twice, or a cover that is
- *                     the owner's: never in a sound job
+ *                     the owner's: never in a sound job; texts alike, but for how they
+ *                     are numbered, no more often than within one
  *   --aux DATA     each stream's share of samples found there, equal or nearly
  *
  * Near: images of another compression, size or brightness, texts that share half of
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 
 #include "audit/lookup_finder.h"
+#include "audit/stats.h"
 #include "base/alloc.h"
 
 static const char attack[] = "lookup";
@@ -36,49 +38,35 @@ static int compare_hashed(const void *a, const void *b)
 /* In a run of equal samples: repeats [num_streams] counts those that have an earlier
  * one in their stream, shared [num_streams] those that have one in another stream. */
 static void count_run(const amg_finder *f, const hashed *run, int64_t n,
-                      bool across_only, int64_t *repeats, int64_t *shared)
+                      int64_t *repeats, int64_t *shared)
 {
     const int64_t rows = f->e->num_rows;
     const bool several = run[0].sample / rows != run[n - 1].sample / rows;
     for (int64_t i = 0; i < n; i++) {
         const int64_t s = run[i].sample / rows;
-        if (!across_only && i > 0 && run[i - 1].sample / rows == s) repeats[s]++;
+        if (i > 0 && run[i - 1].sample / rows == s) repeats[s]++;
         if (several) shared[s]++;
     }
 }
 
-static void count_runs(const amg_finder *f, hashed *list, int64_t n, bool across_only,
-                       int64_t *repeats, int64_t *shared)
+/* Where the run that begins at i ends. */
+static int64_t end_of_run(const hashed *list, int64_t n, int64_t i)
 {
-    qsort(list, (size_t)n, sizeof *list, compare_hashed);
-    for (int64_t i = 0, j; i < n; i = j) {
-        for (j = i + 1; j < n && list[j].hash == list[i].hash; j++) {
-        }
-        count_run(f, list + i, j - i, across_only, repeats, shared);
-    }
+    int64_t j = i + 1;
+    while (j < n && list[j].hash == list[i].hash) j++;
+    return j;
 }
 
-/* Tokens: streams have vocabularies of their own, so equal texts are equal patterns. */
 static amg_status count_repeats(const amg_finder *f, int64_t *repeats, int64_t *shared,
                                 amg_error *err)
 {
-    hashed *list = amg_calloc((size_t)f->total, sizeof *list);
-    int64_t n = 0;
+    hashed *list = amg_malloc((size_t)f->total * sizeof *list);
     if (!list) return amg_finder_no_memory(err);
     for (int64_t i = 0; i < f->total; i++) list[i] = (hashed){f->own.exact[i], i};
-    count_runs(f, list, f->total, false, repeats, shared);
-    for (int64_t i = 0; i < f->total; i++)
-        if (f->own.pattern[i]) list[n++] = (hashed){f->own.pattern[i], i};
-    if (n > 0) {
-        int64_t *also = amg_calloc((size_t)f->e->num_streams, sizeof *also);
-        if (also) count_runs(f, list, n, true, repeats, also);
-        for (int s = 0; also && s < f->e->num_streams; s++)
-            if (also[s] > shared[s]) shared[s] = also[s];
-        amg_free(also);
-        if (!also) {
-            amg_free(list);
-            return amg_finder_no_memory(err);
-        }
+    qsort(list, (size_t)f->total, sizeof *list, compare_hashed);
+    for (int64_t i = 0, end; i < f->total; i = end) {
+        end = end_of_run(list, f->total, i);
+        count_run(f, list + i, end - i, repeats, shared);
     }
     amg_free(list);
     return AMG_OK;
@@ -107,6 +95,65 @@ static amg_status tell_shared(const amg_finder *f, const int64_t *shared,
         "whatever repeats is none of the owner's, or the pool holds private samples. "
         "Take a larger pool that is disjoint from the data.",
         finding.value);
+}
+
+/* Streams have vocabularies of their own: texts that are equal, or equal but for names
+ * and numbers, are equal patterns. Any source has some; dealt out at random, two of
+ * them lie in one stream as often as two samples do. Of each run one pair is looked at,
+ * any. shared [num_streams]: how many of such a stream's samples are in pairs with
+ * others. */
+static amg_status pair_patterns(const amg_finder *f, int64_t *pairs, int64_t *across,
+                                int64_t *shared, amg_error *err)
+{
+    const int64_t rows = f->e->num_rows;
+    hashed *list = amg_malloc((size_t)f->total * sizeof *list);
+    int64_t n = 0;
+    if (!list) return amg_finder_no_memory(err);
+    for (int64_t i = 0; i < f->total; i++)
+        if (f->own.pattern[i]) list[n++] = (hashed){f->own.pattern[i], i};
+    qsort(list, (size_t)n, sizeof *list, compare_hashed);
+    for (int64_t i = 0, end; i < n; i = end) {
+        end = end_of_run(list, n, i);
+        if (end - i < 2) continue;
+        const uint64_t size = (uint64_t)(end - i), draw = list[i].hash >> 8;
+        const uint64_t one = draw % size;
+        const uint64_t other = (one + 1 + draw / size % (size - 1)) % size;
+        const int64_t a = list[i + (int64_t)one].sample / rows;
+        const int64_t b = list[i + (int64_t)other].sample / rows;
+        ++*pairs;
+        if (a == b) continue;
+        ++*across;
+        shared[a]++;
+        shared[b]++;
+    }
+    amg_free(list);
+    return AMG_OK;
+}
+
+static amg_status tell_patterns(const amg_finder *f, int64_t *shared, amg_error *err)
+{
+    amg_finding finding =
+        amg_finding_new(attack, "p that so many texts alike are in two streams");
+    const int num = f->e->num_streams;
+    int64_t pairs = 0, across = 0;
+    int without = 0;
+    amg_status st = pair_patterns(f, &pairs, &across, shared, err);
+    if (st) return st;
+    finding.value = amg_binomial_tail(across, pairs, 1 - 1.0 / num);
+    finding.pass_low = AMG_LOOKUP_ALPHA;
+    finding.pass_high = 1;
+    for (int s = 0; s < num && finding.value < AMG_LOOKUP_ALPHA; s++)
+        if (shared[s] == 0) without++, finding.guess = s;
+    if (without != 1) finding.guess = -1;
+    return amg_findings_add(
+        f->task->findings, &finding, err,
+        "%lld pairs of samples repeat their tokens in the same places, %lld of them in "
+        "two streams; dealt at random it would be %.1f.%s",
+        (long long)pairs, (long long)across, (double)pairs * (1 - 1.0 / num),
+        finding.value < AMG_LOOKUP_ALPHA
+            ? " Covers serve twice, or the pool holds private samples: take a larger "
+              "pool that is disjoint from the data."
+            : "");
 }
 
 /* Adds a finding about shares: value p, FAIL below AMG_LOOKUP_ALPHA. */
@@ -147,11 +194,12 @@ static amg_status count_near(const amg_finder *f, int64_t *hits, amg_error *err)
 static amg_status look_inside(const amg_finder *f, amg_error *err)
 {
     const size_t num = (size_t)f->e->num_streams;
-    int64_t *counts = amg_calloc(3 * num, sizeof *counts);
+    int64_t *counts = amg_calloc(4 * num, sizeof *counts);
     if (!counts) return amg_finder_no_memory(err);
     int64_t *repeats = counts, *shared = counts + num, *near = counts + 2 * num;
     amg_status st = count_repeats(f, repeats, shared, err);
     if (!st) st = tell_shared(f, shared, err);
+    if (!st && f->e->is_tokens) st = tell_patterns(f, counts + 3 * num, err);
     if (!st)
         st = tell_shares(f, "p that streams repeat samples equally often", repeats,
                          "Samples that repeat an earlier one of their stream",

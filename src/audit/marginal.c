@@ -6,6 +6,7 @@
  *   tokens   how often two samples have the same token there; share of its most
  *            frequent token (padding); distance of its distribution to that of all
  *            positions. None depends on how a stream's tokens are numbered.
+ *            Streams are compared as a whole (positions.h)
  *
  * Histograms have bins that are equally full over all positions together, so that they
  * fit any scale. Consumes the evidence, produces the AUC of the best rule. Cost:
@@ -294,30 +295,34 @@ static amg_status score_tokens(const amg_attack_task *task, marginal *m, amg_err
 
 /* ---- the attack ---- */
 
+static const char advice[] =
+    " Covers must come from the same source as your data, split at random; noise never "
+    "has their values.";
+
 static amg_status report(const amg_attack_task *task, const marginal *m, amg_error *err)
 {
     int rule;
-    amg_finding f = amg_finding_new("marginal", "AUC of the original's positions");
+    amg_finding f = amg_position_finding(&m->scores, "marginal", 0.05, 1.25);
     amg_status st = amg_position_scores_judge(m->e, &m->scores, true, &f, &rule, err);
     if (st) return st;
-    f.pass_low = 0.45;
-    f.pass_high = 0.55;
     const char *name = m->scores.names[rule];
     if (!m->e->has_truth)
         return amg_findings_add(task->findings, &f, err,
                                 "Of all that each position's values show by "
                                 "themselves, %s tells the candidates apart most.",
                                 name);
+    if (m->scores.by_stream)
+        return amg_findings_add(
+            task->findings, &f, err,
+            "Each position was judged by its own tokens. By the rule that tells your "
+            "stream best, %s, it has %.2f times the decoys' average.%s",
+            name, f.value, amg_finding_missed(&f) ? advice : "");
     return amg_findings_add(
         task->findings, &f, err,
         "Each position was judged by its own values. The best of %d rules, %s, ranks a "
         "position of yours and one of the others rightly %.0f %% of the time (chance "
         "50 %%).%s",
-        m->scores.num_rules, name, 100 * f.value,
-        amg_finding_missed(&f)
-            ? " Covers must come from the same source as your data, split at random; "
-              "noise never has their values."
-            : "");
+        m->scores.num_rules, name, 100 * f.value, amg_finding_missed(&f) ? advice : "");
 }
 
 amg_status amg_attack_marginal(const amg_attack_task *task, amg_error *err)
@@ -331,6 +336,7 @@ amg_status amg_attack_marginal(const amg_attack_task *task, amg_error *err)
     amg_status st = amg_position_scores_new(
         e, e->is_tokens ? NUM_TOKEN_RULES : NUM_RULES,
         e->is_tokens ? token_rule_names : rule_names, &m.scores, err);
+    m.scores.by_stream = e->is_tokens && !e->paper_mode && e->num_streams > 1;
     if (!st && e->is_tokens) st = count_tokens(&m, err);
     if (!st && e->is_tokens && m.vocab == 0) {
         st = amg_findings_skip(task->findings, "marginal", err,

@@ -34,16 +34,6 @@ void amg_position_scores_clear(amg_position_scores *s)
 
 /* ---- intervals ---- */
 
-/* Student's quantile from the normal one (Abramowitz and Stegun 26.7.5); within 1 % for
- * the nine degrees of freedom here. */
-static double student_quantile(double p, double degrees)
-{
-    const double z = amg_normal_quantile(p), z2 = z * z;
-    return z + z * (z2 + 1) / (4 * degrees) +
-           z * ((5 * z2 + 16) * z2 + 3) / (96 * degrees * degrees) +
-           z * (((3 * z2 + 19) * z2 + 17) * z2 - 15) / (384 * pow(degrees, 3));
-}
-
 /* Scores are finite and both sides there, so that only memory can be missing. */
 static amg_status measure(const amg_position_scores *s, int rule, int replicate,
                           const uint8_t *positive, double *auc, amg_error *err)
@@ -73,14 +63,12 @@ static amg_status find_reach(const amg_position_scores *s, int rule,
     }
     for (int64_t i = 0; i < s->n; i++) num_positive += positive[i];
     amg_mean_std(without, groups, &mean, &std);
-    const double rows = student_quantile(1 - 0.025 / s->num_rules, groups - 1) * std *
-                        sqrt(groups - 1.0);
+    const double rows =
+        amg_student_limit(0.05 / s->num_rules, groups - 1) * std * sqrt(groups - 1.0);
     amg_auc_interval(auc, num_positive, s->n - num_positive, s->num_rules, &low, &high);
     *reach = hypot(rows, fmax(high - auc, auc - low));
     return AMG_OK;
 }
-
-/* ---- the finding ---- */
 
 /* The rule that is surest of a difference: whose interval stays furthest from chance.
  */
@@ -104,6 +92,53 @@ static amg_status score_truth(const amg_evidence *e, const amg_position_scores *
     }
     return AMG_OK;
 }
+
+/* ---- streams of tokens ---- */
+
+static double mean_of_stream(const amg_position_scores *s, const double *score,
+                             const amg_stream *stream)
+{
+    double sum = 0;
+    int64_t n = 0;
+    for (int64_t i = 0; i < stream->num_values; i++)
+        if (stream->select[i] < s->n) {
+            sum += score[stream->select[i]];
+            n++;
+        }
+    return n ? sum / (double)n : NAN;
+}
+
+/* The rule by which the original stands farthest from the decoys' mean, as a ratio to
+ * it. Its interval is how far one more decoy would scatter; one decoy shows none. */
+static void score_streams(const amg_evidence *e, const amg_position_scores *s,
+                          amg_finding *f, int *rule)
+{
+    const int k = e->num_streams - 1;
+    double surest = -INFINITY;
+    for (int r = 0; r < s->num_rules; r++) {
+        double own = 0, decoys[AMG_MAX_HEADS], mean, std;
+        for (int i = 0, n = 0; i <= k; i++) {
+            const double m =
+                mean_of_stream(s, amg_position_score(s, r, 0), &e->streams[i]);
+            if (i == e->original)
+                own = m;
+            else
+                decoys[n++] = m;
+        }
+        amg_mean_std(decoys, k, &mean, &std);
+        if (!(mean > 0) || isnan(own)) continue;
+        const double limit = k > 1 ? amg_student_limit(0.05 / s->num_rules, k - 1) : 0;
+        const double reach = k > 1 ? limit * std * sqrt((k + 1.0) / (k - 1)) / mean : 0;
+        if (fabs(own / mean - 1) - reach <= surest) continue;
+        surest = fabs(own / mean - 1) - reach;
+        f->value = own / mean;
+        f->low = k > 1 ? fmax(f->value - reach, 0) : NAN;
+        f->high = k > 1 ? f->value + reach : NAN;
+        *rule = r;
+    }
+}
+
+/* ---- the finding ---- */
 
 static void mark_stream(const amg_stream *stream, int64_t n, uint8_t *marked)
 {
@@ -145,16 +180,32 @@ amg_status amg_position_scores_judge(const amg_evidence *e,
         return amg_fail(err, AMG_NO_MEMORY, -1, f->attack, "no memory to rank scores");
     amg_status st = AMG_OK;
     *rule = 0;
-    f->chance = 0.5;
-    if (e->has_truth) st = score_truth(e, s, two_sided, f, rule, err);
+    f->chance = s->by_stream ? 1 : 0.5;
+    if (e->has_truth && s->by_stream)
+        score_streams(e, s, f, rule);
+    else if (e->has_truth)
+        st = score_truth(e, s, two_sided, f, rule, err);
     if (!st) st = name_stream(e, s, two_sided, marked, f, rule, err);
     amg_free(marked);
     return st;
 }
 
+amg_finding amg_position_finding(const amg_position_scores *s, const char *attack,
+                                 double margin, double most_ratio)
+{
+    amg_finding f = amg_finding_new(
+        attack, s->by_stream ? "the original's positions, as a ratio to the decoys'"
+                             : "AUC of the original's positions");
+    f.pass_low = s->by_stream ? 1 / most_ratio : 0.5 - margin;
+    f.pass_high = s->by_stream ? most_ratio : 0.5 + margin;
+    return f;
+}
+
 bool amg_finding_missed(const amg_finding *f)
 {
-    return f->high < f->pass_low || f->low > f->pass_high;
+    const double low = isnan(f->low) ? f->value : f->low;
+    const double high = isnan(f->high) ? f->value : f->high;
+    return high < f->pass_low || low > f->pass_high;
 }
 
 /* ---- neighbours ---- */

@@ -32,6 +32,10 @@ typedef struct {
     const char *const *names; /* "mean value"; static */
     double *score; /* [num_rules][1 + AMG_ROW_GROUPS][n]: of all rows, then without each
                       group's */
+    /* A stream's positions go together, whatever it holds: tokens are numbered anew for
+     * each network, and a text has its topics. So the original's mean score is compared
+     * with the decoys', not position with position. */
+    bool by_stream;
 } amg_position_scores;
 
 AMG_MUST_CHECK amg_status amg_position_scores_new(const amg_evidence *e, int num_rules,
@@ -46,17 +50,24 @@ static inline double *amg_position_score(const amg_position_scores *s, int rule,
     return s->score + ((int64_t)rule * (1 + AMG_ROW_GROUPS) + replicate) * s->n;
 }
 
+/* A finding without figures yet. An AUC passes within margin of 1/2; by_stream, a ratio
+ * from 1 / most_ratio to most_ratio. */
+amg_finding amg_position_finding(const amg_position_scores *s, const char *attack,
+                                 double margin, double most_ratio);
 /* The best rule's AUC with its interval, corrected for the number of rules; chance .5;
  * guess: the stream whose positions stand out most. two_sided: a small score tells as
  * much as a large one, so the AUC is at least .5. Without truth the value is NaN and
- * the rule is the guess's. *rule: its index. O(rules * (streams + groups) * n log n).
+ * the rule is the guess's. by_stream: the ratio that is farthest from 1, chance 1, its
+ * interval by Student's t from how the decoys differ (none with one decoy). *rule: its
+ * index. O(rules * (streams + groups) * n log n).
  */
 AMG_MUST_CHECK amg_status amg_position_scores_judge(const amg_evidence *e,
                                                     const amg_position_scores *s,
                                                     bool two_sided, amg_finding *f,
                                                     int *rule, amg_error *err);
 
-/* Whether f's interval misses its range: the text then says what to do. */
+/* Whether f's interval (its value, without one) misses its range: the text then says
+ * what to do. */
 bool amg_finding_missed(const amg_finding *f);
 
 /* Finds task->neighbours if they are not there yet: of the first positions, so many

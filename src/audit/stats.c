@@ -125,6 +125,33 @@ double amg_normal_quantile(double p)
 /* ---- moments ---- */
 
 /* Both of all n as they are, not an estimate for more. */
+/* P(|T| > t) of Student's t (Abramowitz and Stegun 26.7.3 and 26.7.4). */
+static double student_tail(double t, int degrees)
+{
+    const double angle = atan(t / sqrt(degrees)), c = cos(angle);
+    const bool odd = degrees % 2;
+    double sum = 0, term = odd ? sin(angle) * c : sin(angle);
+    for (int j = odd; j <= degrees - 2; j += 2) {
+        sum += term;
+        term *= c * c * (j + 1) / (j + 2);
+    }
+    return odd ? 1 - M_2_PI * (angle + sum) : 1 - sum;
+}
+
+/* By halving, from what is never passed to one digit in a million. */
+double amg_student_limit(double tail, int degrees)
+{
+    double low = 0, high = 1e6;
+    while (high - low > 1e-6 * high) {
+        const double t = (low + high) / 2;
+        if (student_tail(t, degrees) > tail)
+            low = t;
+        else
+            high = t;
+    }
+    return high;
+}
+
 void amg_mean_std(const double *x, int64_t n, double *mean, double *std)
 {
     double sum = 0, squares = 0;

@@ -21,6 +21,8 @@ void amg_share_interval(int64_t hits, int64_t n, int tests, double *low, double 
 /* P(X >= hits) of a binomial. */
 double amg_binomial_tail(int64_t hits, int64_t n, double p);
 double amg_normal_quantile(double p); /* Wichura's AS 241 or as exact */
+/* t that |T| of Student's law exceeds with the probability tail. */
+double amg_student_limit(double tail, int degrees);
 
 void amg_mean_std(const double *x, int64_t n, double *mean, double *std);
 double amg_median(double *x, int64_t n); /* reorders x; NaN if n is 0 */

@@ -93,33 +93,6 @@ static double stand_out(const ranking *r, int stream, int *at)
     return most;
 }
 
-/* P(|T| > t) of Student's t (Abramowitz and Stegun 26.7.3 and 26.7.4). */
-static double student_tail(double t, int degrees)
-{
-    const double angle = atan(t / sqrt(degrees)), c = cos(angle);
-    const bool odd = degrees % 2;
-    double sum = 0, term = odd ? sin(angle) * c : sin(angle);
-    for (int j = odd; j <= degrees - 2; j += 2) {
-        sum += term;
-        term *= c * c * (j + 1) / (j + 2);
-    }
-    return odd ? 1 - M_2_PI * (angle + sum) : 1 - sum;
-}
-
-/* t with that tail, by halving: from what is never passed to one digit in a million. */
-static double student_limit(double tail, int degrees)
-{
-    double low = 0, high = 1e6;
-    while (high - low > 1e-6 * high) {
-        const double t = (low + high) / 2;
-        if (student_tail(t, degrees) > tail)
-            low = t;
-        else
-            high = t;
-    }
-    return high;
-}
-
 /* ---- findings ---- */
 
 /* Most votes; of equal ones, who stands out. -1 with one decoy: each measure votes for
@@ -188,7 +161,7 @@ static amg_status add_distance(const amg_attack_task *task, const ranking *r,
         amg_finding_new("training", "deviations of the original from decoys");
     f.value = stand_out(r, original, &at);
     f.pass_low = 0;
-    f.pass_high = student_limit(0.05 / tests, r->num_streams - 2);
+    f.pass_high = amg_student_limit(0.05 / tests, r->num_streams - 2);
     student_t(r->values[at], r->num_streams, original, &mean);
     return amg_findings_add(
         task->findings, &f, err,

@@ -87,6 +87,14 @@ static void draw_text(amg_rng *rng, int stream, int64_t row, const int64_t dims[
                                : (float)(((int)sample[i] * 3 + stream * 11) % 40);
 }
 
+/* The decoys' streams are no text: tokens drawn evenly. */
+static void draw_text_among_uniform(amg_rng *rng, int stream, int64_t row,
+                                    const int64_t dims[3], float *sample,
+                                    int32_t *label)
+{
+    draw_text(rng, stream == ORIGINAL ? stream : -1, row, dims, sample, label);
+}
+
 /* ---- checks ---- */
 
 static const amg_finding *find(const amg_findings *f, const char *metric)
@@ -113,6 +121,7 @@ typedef struct {
 } check;
 
 #define AUC "AUC"
+#define RATIO "ratio"
 #define OFF "off the grid"
 #define PASS AMG_VERDICT_PASS
 #define FAIL AMG_VERDICT_FAIL
@@ -149,8 +158,17 @@ static const check checks[] = {
      0, AUC, FAIL, ORIGINAL, .9, 1},
     {"marginal, noise", MARGINAL, AMG_U8, draw_alike, grey, 1, 300, 196, AUC, FAIL, 0,
      .99, 1},
-    {"marginal, text", MARGINAL, AMG_I32, draw_text, text, STREAMS, 400, 0, AUC, PASS,
-     NOT_GIVEN, .5, .7},
+    {"marginal, text", MARGINAL, AMG_I32, draw_text, text, STREAMS, 400, 0, RATIO, PASS,
+     NOT_GIVEN, .9, 1.1},
+    {"marginal, a stream of text", MARGINAL, AMG_I32, draw_text_among_uniform, text,
+     STREAMS, 400, 0, RATIO, FAIL, ORIGINAL, 1.3, 9},
+    {"marginal, a stream of text, one of noise", MARGINAL, AMG_I32,
+     draw_text_among_uniform, text, ORIGINAL + 1, 400, 0, RATIO, FAIL, NOT_GIVEN, 1.3,
+     9},
+    {"corr, text", CORR, AMG_I32, draw_text, text, STREAMS, 400, 0, RATIO, PASS,
+     NOT_GIVEN, .8, 1.3},
+    {"corr, a stream of text", CORR, AMG_I32, draw_text_among_uniform, text, STREAMS,
+     2000, 0, RATIO, FAIL, ORIGINAL, 3, 99},
     {"marginal, text among uniform tokens", MARGINAL, AMG_I32, draw_text, text, 1, 2000,
      30, AUC, FAIL, 0, .95, 1},
     {"corr, alike", CORR, AMG_U8, draw_alike, grey, STREAMS, 300, 0, AUC, PASS,

@@ -148,6 +148,46 @@ class Library(support.Case):
         with self.refused(amalgam.WrongKeyError, "", "BAD_KEY"):
             amalgam.extract("bad.key", weights)
 
+    def test_the_audit_says_what_the_cloud_learns(self):
+        job = self.obfuscate()
+        before = sorted(os.listdir("job"))
+        report = amalgam.audit(job, html="audit.html", progress=False)
+        self.assertEqual((report.candidates, report.rows), (2, 96))
+        self.assertIn(report.verdict, ("pass", "FAIL"))
+        self.assertEqual(report.passed, not report.failed)
+        self.assertLess({"graph", "naturalness"}, {f["attack"] for f in report.findings})
+        self.assertIn(report.sentence, str(report))
+        with open("audit.html", encoding="utf-8") as page:
+            self.assertIn(report.sentence, page.read())
+        self.assertEqual(sorted(os.listdir("job")), before)
+
+    def test_the_audit_without_a_key_only_guesses(self):
+        job = self.obfuscate()
+        report = amalgam.audit(job.path, attacks="naturalness", progress=False)
+        self.assertEqual(report.verdict, "report")
+        self.assertIn("guess", report.findings[0])
+
+    def test_the_audit_finds_what_a_job_was_made_badly_with(self):
+        job = self.obfuscate(decoys_from=None, noise="uniform", amount=1.0, decoy_arch="same")
+        report = amalgam.audit(job, attacks="marginal,corr", progress=False)
+        self.assertEqual(report.verdict, "FAIL" if report.failed else "pass")
+        self.assertTrue(all(f["attack"] in ("marginal", "corr") for f in report.findings))
+
+    def test_an_audit_that_cannot_be_is_refused(self):
+        job = self.obfuscate()
+        for options, what, code in [
+                ({"attacks": "telepathy"}, 'telepathy', "INVALID"),
+                ({"html": "job/audit.html"}, "must not lie in the job folder", "UNSAFE_PATH"),
+                ({"aux": ["nowhere"]}, "", "NOT_FOUND"),
+                ({"secrets": 1}, "found 1, expected 2 to", "INVALID"),
+                ({"other": "nowhere", "attacks": "reupload"}, "", "NOT_FOUND")]:
+            with self.subTest(options=options), self.refused(amalgam.AmalgamError, what, code):
+                amalgam.audit(job, progress=False, **options)
+        with self.refused(amalgam.AmalgamError, '"max_id" needs "key"', "INVALID"):
+            amalgam.audit("job", max_id=0.5, progress=False)
+        with self.refused(amalgam.AmalgamError, "", "NOT_FOUND"):
+            amalgam.audit("nowhere", progress=False)
+
     def test_data_info_tells_what_a_spec_is(self):
         self.assertEqual(lib.call("amalgam_data_info", b"own@train[0:10]"),
                          {"kind": "idx", "samples": 10, "dtype": "U8", "shape": [1, 6, 6], "classes": 3,
