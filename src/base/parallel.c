@@ -9,9 +9,11 @@
 #define WITH_OPENMP 1
 #else
 #include <pthread.h>
-/* libgomp, for oneDNN's number of threads. */
+/* libgomp, for oneDNN's threads. */
 int omp_get_num_procs(void);
 void omp_set_num_threads(int num_threads);
+void GOMP_parallel(void (*fn)(void *context), void *context, unsigned num_threads,
+                   unsigned flags);
 #endif
 
 static int num_threads; /* 0: not set yet, all cores */
@@ -33,6 +35,13 @@ static int num_parts(int64_t n, int64_t grain)
 }
 
 #ifndef WITH_OPENMP
+
+static void call(void *fn) { (*(void (**)(void))fn)(); }
+
+void amg_on_each_thread(void (*fn)(void))
+{
+    GOMP_parallel(call, &fn, (unsigned)amg_threads(), 0);
+}
 
 typedef struct {
     amg_range_fn fn;
@@ -71,6 +80,12 @@ void amg_parallel_for(int64_t n, int64_t grain, amg_range_fn fn, void *context)
         if (started & UINT32_C(1) << i) pthread_join(parts[i].thread, NULL);
 }
 #else
+void amg_on_each_thread(void (*fn)(void))
+{
+#pragma omp parallel num_threads(amg_threads())
+    fn();
+}
+
 void amg_parallel_for(int64_t n, int64_t grain, amg_range_fn fn, void *context)
 {
     if (n <= 0) return;

@@ -17,4 +17,8 @@ void amg_parallel_for(int64_t n, int64_t grain, amg_range_fn fn, void *context);
 void amg_set_threads(int num_threads);
 int amg_threads(void);
 
+/* Calls fn once on each of the threads that oneDNN works with, the calling one among
+ * them. */
+void amg_on_each_thread(void (*fn)(void));
+
 #endif

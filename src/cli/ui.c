@@ -83,8 +83,8 @@ static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int sig)
 {
+    (void)sig;
     interrupted = 1;
-    signal(sig, SIG_DFL);
 }
 
 static const char *duration(double seconds, char buf[32])
@@ -212,9 +212,11 @@ static bool report_quietly(void *context, const amg_progress_event *e)
 amg_progress ui_progress_init(ui_progress *p, bool quiet)
 {
     *p = (ui_progress){.terminal = isatty(STDERR_FILENO) != 0, .last = ui_now()};
-    signal(SIGINT, on_interrupt);
-    signal(SIGTERM, on_interrupt);
-    signal(SIGHUP, on_interrupt);
+    const struct sigaction stop = {.sa_handler = on_interrupt,
+                                   .sa_flags = SA_ONSTACK | SA_RESETHAND | SA_RESTART};
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGHUP, &stop, NULL);
     return (amg_progress){.report = quiet ? report_quietly : report, .context = p};
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/signal_stack.h"
 #include "base/tensor.h"
 
 #if DNNL_VERSION_MAJOR >= 3
@@ -423,6 +424,7 @@ amg_status amg_primitive_bind(amg_primitive *p, amg_arg arg, void *data, amg_err
 
 amg_status amg_primitive_run(const amg_primitive *p, amg_error *err)
 {
+    amg_signal_stacks();
     dnnl_status_t s =
         dnnl_primitive_execute(p->handle, p->stream, p->num_args, p->args);
     return s ? fail_backend(err, s, p->name) : AMG_OK;
@@ -715,6 +717,7 @@ void amg_dnnl_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int
                    const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
                    float *c, int64_t ldc)
 {
+    amg_signal_stacks();
     dnnl_status_t s = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n,
                                  k, 1, a, lda, b, ldb, beta, c, ldc);
     for (int64_t i = 0; s && i < m; i++)
