@@ -85,7 +85,8 @@ typedef struct {
  * stop (AMG_INTERRUPTED), nothing stays behind.
  * options: "model" (ONNX), "out", "key" required; "task" "classification" |
  *   "classify" | "regression" | "reconstruction" | "language_model" | "lm" (told from
- *   the targets); "decoys" 1..63; "decoy_arch" "walk" | "same"; "walk_steps";
+ *   the targets); "decoys" 1..63; "decoy_arch" "auto" | "walk" | "same";
+ *   "walk_steps";
  * "keep_classes"; "keep_tokens"; "seq" and "stride", how token sets are cut (as many
  * tokens as the model takes; "seq"); "mean" and "std", arrays of a number per channel
  * (bytes are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace" |
@@ -95,7 +96,8 @@ typedef struct {
  * and wiped. progress may be NULL. *result: {"task", "decoys", "train_samples",
  * "val_samples", "sample", "job_sample", "compute_factor", "upload_factor",
  * "own_parameters", "job_parameters", "classes_permuted", "tokens_permuted",
- * "tokens_kept" (why they are not, or null), "unknown_init", "passed_over",
+ * "tokens_kept" (why they are not, or null), "same_arch", "textbook" (the catalogue's
+ * name of the model, or null), "unknown_init", "passed_over",
  * "job_bytes", "seconds"}. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     const char *passphrase,

@@ -70,7 +70,7 @@ class Training:
 def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoys_from: Any = None,
               val_decoys_from: Any = None, key: Path, out: Path, task: Optional[str] = None,
               preprocess: Any = None, columns: Optional[Sequence[str]] = None,
-              passphrase: Optional[str] = None, keep_classes: bool = False, decoy_arch: str = "walk",
+              passphrase: Optional[str] = None, keep_classes: bool = False, decoy_arch: str = "auto",
               walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
               model_amount: Optional[float] = None, seq: Optional[int] = None, stride: Optional[int] = None,
               pad: Optional[int] = None, keep_tokens: bool = False, progress: bool = True,
@@ -283,7 +283,14 @@ def _notes(options: Dict[str, Any], made: Dict[str, Any]) -> List[str]:
                      "distinct rows")
     if made["tokens_kept"] and not options["keep_tokens"]:
         notes.append(f"note: tokens keep their numbers: {made['tokens_kept']}")
-    if made["same_arch"]:
+    asked = options["decoy_arch"]
+    if made["textbook"] and not made["same_arch"]:
+        notes.append(f"warning: the model is the catalogue's {made['textbook']}: whoever knows it names it among "
+                     "walked decoys; decoy_arch=\"same\" hides which one it is")
+    elif made["textbook"] and asked == "auto":
+        notes.append(f"note: decoy_arch same: the model is the catalogue's {made['textbook']}, which would stand "
+                     "out among others; the job shows what it is, not which")
+    elif made["same_arch"] and asked != "same":
         notes.append("note: decoy_arch same: a walk finds nothing to change in this model")
     if made["passed_over"]:
         notes.append(f"note: {made['passed_over']} covers were passed over: equal to a sample of another stream")

@@ -19,7 +19,7 @@ static const char *const tasks[] = {"classification",
 /* In the order of amg_noise. */
 static const char *const noises[] = {"uniform", "gaussian", "laplace", "values",
                                      "unigram", "bigram",   NULL};
-static const char *const archs[] = {"walk", "same", NULL};
+static const char *const archs[] = {"auto", "walk", "same", NULL};
 
 /* As they stand in the JSON, before they are put together. */
 typedef struct {
@@ -87,8 +87,9 @@ static amg_status check_request(const request *r, bool covers, bool paper,
         return AMG_INVALID;
     }
     if (r->model_amount > 0 && (!paper || r->arch == AMG_DECOY_SAME))
-        return amg_fail(err, AMG_INVALID, -1, where,
-                        "model_amount goes with paper mode and decoy_arch walk only");
+        return amg_fail(
+            err, AMG_INVALID, -1, where,
+            "model_amount goes with paper mode only, not with decoy_arch same");
     if ((r->noise == AMG_NOISE_VALUES) != (r->o.noise_values != NULL))
         return amg_fail(err, AMG_INVALID, -1, where,
                         "noise \"values\" and noise_values go together");
@@ -115,7 +116,7 @@ static amg_status settle(request *r, const amalgam_datasets *data, amg_error *er
     if (paper) {
         r->o.noise = r->noise < 0 ? AMG_NOISE_UNIFORM : (amg_noise)r->noise;
         r->o.amount = r->amount > 0 ? r->amount : 0.5;
-        if (r->arch == AMG_DECOY_WALK)
+        if (r->arch != AMG_DECOY_SAME)
             r->o.decoys.model_amount = r->model_amount > 0 ? r->model_amount : 0.5;
     }
     r->o.train = data->train.spec;
@@ -156,7 +157,7 @@ static amg_status describe(const amg_obfuscate_result *r, char **out, amg_error 
     return api_result(
         json_pack(
             "{s:s, s:i, s:I, s:I, s:o, s:o, s:f, s:f, s:I, s:I, s:b, s:b, s:s?, s:b, "
-            "s:i, s:I, s:I, s:f}",
+            "s:s?, s:i, s:I, s:I, s:f}",
             "task", amg_task_name(r->task), "decoys", r->num_decoys, "train_samples",
             (json_int_t)r->num_train, "val_samples", (json_int_t)r->num_val, "sample",
             api_dims(3, r->dims), "job_sample", api_dims(3, r->out_dims),
@@ -164,9 +165,9 @@ static amg_status describe(const amg_obfuscate_result *r, char **out, amg_error 
             "own_parameters", (json_int_t)r->own_params, "job_parameters",
             (json_int_t)r->job_params, "classes_permuted", r->labels_permuted,
             "tokens_permuted", r->tokens_permuted, "tokens_kept", r->tokens_kept,
-            "same_arch", r->same_arch, "unknown_init", r->num_unknown_init,
-            "passed_over", (json_int_t)r->num_passed_over, "job_bytes",
-            (json_int_t)r->job_bytes, "seconds", r->seconds),
+            "same_arch", r->same_arch, "textbook", r->textbook, "unknown_init",
+            r->num_unknown_init, "passed_over", (json_int_t)r->num_passed_over,
+            "job_bytes", (json_int_t)r->job_bytes, "seconds", r->seconds),
         out, err);
 }
 

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "audit/print.h"
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "base/print.h"
 
 typedef struct {
     const amg_evidence *e;

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "audit/graph_bag.h"
 #include "audit/graph_parts.h"
 #include "base/alloc.h"
+#include "graph/bag.h"
 
 static const char attack[] = "graph";
 
@@ -175,7 +175,7 @@ amg_status amg_graph_check_sizes(const amg_graph_parts *p, amg_error *err)
                                  s ? ", " : "", amg_graph_head(p, s), (long long)count);
     }
     if (p->e->has_truth) {
-        f.value = rank;
+        f.value = rank + (equal - 1) / 2.0; /* amid those of its size */
         f.chance = (p->num + 1) / 2.0;
     }
     return amg_findings_add(p->task->findings, &f, err,

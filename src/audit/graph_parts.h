@@ -5,7 +5,7 @@
 #define AMG_AUDIT_GRAPH_PARTS_H
 
 #include "audit/attack.h"
-#include "audit/print.h"
+#include "base/print.h"
 
 /* Of one check a sound job fails one in a thousand: what these checks look for is gross
  * where it is at all. Divided by the number of looks. */

@@ -17,9 +17,9 @@
 
 #include "audit/attack.h"
 #include "audit/columns.h"
-#include "audit/print.h"
 #include "audit/stats.h"
 #include "base/alloc.h"
+#include "base/print.h"
 #include "base/progress.h"
 
 static const char attack[] = "reupload";

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "audit/print.h"
 #include "base/alloc.h"
+#include "base/print.h"
 #include "base/vector.h"
 
 enum {

@@ -122,6 +122,24 @@ static void note_kept(const amg_obfuscate_options *o, const amg_obfuscate_result
                 r->tokens_kept);
 }
 
+/* Whose architecture decoys have, where that was not asked for or is not wise. */
+static void note_arch(const amg_obfuscate_options *o, const amg_obfuscate_result *r)
+{
+    if (r->textbook && !r->same_arch)
+        ui_note("warning: your model is the catalogue's %s: whoever knows it names it "
+                "among walked decoys; --decoy-arch same hides which one it is",
+                r->textbook);
+    else if (o->decoys.arch == AMG_DECOY_SAME || !r->same_arch)
+        return;
+    else if (r->textbook && o->decoys.arch == AMG_DECOY_AUTO)
+        ui_note("note: --decoy-arch same: your model is the catalogue's %s, which "
+                "would stand out among others; the job shows what it is, not which",
+                r->textbook);
+    else
+        ui_note("note: --decoy-arch same: a walk finds nothing to change in this "
+                "model");
+}
+
 /* The measured truth about the choice; numbers from docs/threat-model.md. */
 static void print_warnings(const amg_obfuscate_options *o,
                            const amg_obfuscate_result *r)
@@ -132,9 +150,7 @@ static void print_warnings(const amg_obfuscate_options *o,
                 "pretrained model?): freshly drawn decoys beside them are recognisable",
                 r->num_unknown_init);
     note_kept(o, r);
-    if (r->same_arch)
-        ui_note(
-            "note: --decoy-arch same: a walk finds nothing to change in this model");
+    note_arch(o, r);
     if (r->num_passed_over)
         ui_note("note: %lld pool samples were passed over: byte-equal to a sample of "
                 "another stream",
@@ -160,7 +176,7 @@ static int check_choices(const cli_command *c, const amg_obfuscate_options *o,
             c,
             paper ? "--decoy-arch same makes the decoys as large as the original"
                   : "decoys of another size than the original would give it away",
-            "--model-amount goes with paper mode and --decoy-arch walk only");
+            "--model-amount goes with paper mode only, not with --decoy-arch same");
     if (o->val_covers && (paper || !o->val))
         return cli_usage_error(c, NULL,
                                "--val-decoys-from needs --decoys-from and --val");
@@ -176,7 +192,7 @@ int verb_obfuscate(int argc, char **argv)
     const char *noise = NULL, *normalize = NULL;
     int task = 0;
     bool passphrase = false, quiet = false;
-    static const char *const archs[] = {"walk", "same", NULL};
+    static const char *const archs[] = {"auto", "walk", "same", NULL};
     const cli_option table[] = {
         {"model", CLI_STRING, &o.model, "ONNX", "your model, with its initial weights",
          .required = true},
@@ -193,8 +209,9 @@ int verb_obfuscate(int argc, char **argv)
         {"val-decoys-from", CLI_STRING, &o.val_covers, "DATA",
          "pool for the validation data (unused rest of --decoys-from)"},
         {"decoy-arch", CLI_CHOICE, &arch, "ARCH",
-         "walk (the default): random ones around a hidden centre;\nsame: the "
-         "original's",
+         "walk: random ones around a hidden centre; same: the\noriginal's; auto (the "
+         "default): same if the original is one of\nthe catalogue (amalgam zoo), "
+         "which stands out among others,\nelse walk",
          0, 0, archs},
         {"walk-steps", CLI_INT, &walk, "N", "edits a walk makes (3)", 1, 1000},
         {"amount", CLI_REAL, &amount, "A",
@@ -256,15 +273,16 @@ int verb_obfuscate(int argc, char **argv)
                                "laplace, unigram, bigram or values:FILE",
                                noise);
     const bool paper = noise || amount > 0;
-    code = check_choices(&command, &o, paper, arch == 1, model_amount > 0);
+    code = check_choices(&command, &o, paper, arch == AMG_DECOY_SAME, model_amount > 0);
     if (code != CLI_GO_ON) return code;
     o.mode = paper ? AMG_MODE_PAPER : AMG_MODE_STREAMS;
     if (paper) o.amount = amount > 0 ? amount : 0.5;
     o.num_decoys = (int)decoys;
     o.task_by_data = !cli_task_find(task, &o.task);
-    o.decoys.arch = arch ? AMG_DECOY_SAME : AMG_DECOY_WALK;
+    o.decoys.arch = (amg_decoy_arch)arch;
     o.decoys.walk_steps = (int)walk;
-    if (paper && !arch) o.decoys.model_amount = model_amount > 0 ? model_amount : 0.5;
+    if (paper && o.decoys.arch != AMG_DECOY_SAME)
+        o.decoys.model_amount = model_amount > 0 ? model_amount : 0.5;
 
     amg_error err = {0};
     amg_passphrase pass = {0};

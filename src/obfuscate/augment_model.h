@@ -5,12 +5,16 @@
 
 #include "obfuscate/row_moves.h"
 
-typedef enum { AMG_DECOY_WALK, AMG_DECOY_SAME } amg_decoy_arch;
+typedef enum {
+    AMG_DECOY_AUTO, /* SAME for a textbook network (graph/catalogue.h) in streams mode,
+                       else WALK; amg_obfuscate settles it, elsewhere it is WALK */
+    AMG_DECOY_WALK, /* hidden centre = walk(original), decoy = walk(centre) */
+    AMG_DECOY_SAME
+} amg_decoy_arch;
 
 typedef struct {
-    amg_decoy_arch
-        arch;       /* WALK: hidden centre = walk(original), decoy = walk(centre) */
-    int walk_steps; /* 0: 3 */
+    amg_decoy_arch arch;
+    int walk_steps;      /* 0: 3 */
     double model_amount; /* > 0: decoys' trainables together = this x the original's
                             (paper mode) */
 } amg_decoy_options;

@@ -304,7 +304,7 @@ amg_status amg_decoy_arch_make(const amg_secret *secret, const amg_graph *origin
     amg_graph *g = NULL;
     amg_keystream *k = NULL;
     amg_status st = amg_arch_apply(original, &(amg_arch_edit){.serial = 1}, &g, err);
-    if (!st && options->arch == AMG_DECOY_WALK) {
+    if (!st && options->arch != AMG_DECOY_SAME) {
         st = amg_keystream_new(secret, AMG_PURPOSE_DECOY_ARCH, 0, &k, err);
         if (!st) st = walk(k, steps, 1, &g, err);
         if (!st) amg_keystream_seek(k, (uint64_t)index);

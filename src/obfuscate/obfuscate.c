@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "formats/npy.h"
 #include "formats/token_set.h"
+#include "graph/catalogue.h"
 #include "graph/onnx_graph.h"
 #include "graph/origin.h"
 #include "obfuscate/decoy_arch.h"
@@ -285,7 +286,24 @@ static amg_status check_decoy(const work *w, const amg_graph *decoy, int64_t cla
                               &ignored, err);
 }
 
-/* A decoy of the walk, or of the original's architecture where that leads nowhere. */
+/* Whose architecture decoys have, as far as that is known before they are made. */
+static amg_status choose_arch(const work *w, amg_obfuscate_result *r, amg_error *err)
+{
+    const amg_decoy_arch asked = w->o->decoys.arch;
+    const amg_plan_shape *shape = &w->plan.shape;
+    amg_catalogue_data data = {.num_classes = w->in.num_classes,
+                               .is_model = w->in.task == AMG_TASK_LANGUAGE_MODEL};
+    bool walks = asked != AMG_DECOY_SAME;
+    memcpy(data.dims, shape->dims, sizeof data.dims);
+    if (w->in.vocab > 0) data.seq = w->model->values[w->model->inputs[0]].dims[1];
+    amg_status st = amg_catalogue_find(w->model, NULL, 0, &data, &r->textbook, err);
+    if (asked == AMG_DECOY_AUTO && r->textbook && shape->mode == AMG_MODE_STREAMS)
+        walks = false;
+    if (!st && walks) st = amg_decoy_can_walk(w->model, &walks, err);
+    r->same_arch = !walks;
+    return st;
+}
+
 static amg_status make_decoy(work *w, int slot, int index, amg_obfuscate_result *r,
                              amg_error *err)
 {
@@ -293,39 +311,44 @@ static amg_status make_decoy(work *w, int slot, int index, amg_obfuscate_result 
     const int64_t classes = has_classes ? w->plan.subnets[slot].num_classes : 0;
     amg_decoy_options o = w->o->decoys;
     amg_graph **out = &w->subnets[slot];
-    if (o.arch == AMG_DECOY_WALK) {
-        amg_status st =
-            amg_decoy_make(w->secret, w->model, index, w->plan.shape.num_decoys,
-                           classes, &o, out, &r->num_unknown_init, err);
-        if (!st) st = check_decoy(w, *out, classes, err);
-        if (st != AMG_MISMATCH && st != AMG_UNSUPPORTED) return st;
-        amg_graph_free(*out);
-        *out = NULL;
-        r->same_arch = true;
-    }
-    o.arch = AMG_DECOY_SAME;
-    return amg_decoy_make(w->secret, w->model, index, w->plan.shape.num_decoys, classes,
-                          &o, out, &r->num_unknown_init, err);
+    o.arch = r->same_arch ? AMG_DECOY_SAME : AMG_DECOY_WALK;
+    const amg_status st =
+        amg_decoy_make(w->secret, w->model, index, w->plan.shape.num_decoys, classes,
+                       &o, out, &r->num_unknown_init, err);
+    return st || r->same_arch ? st : check_decoy(w, *out, classes, err);
 }
 
-/* Decoys in slot order around the original's slot; then the joined graph and the key's
- * payload. */
-static amg_status make_model(work *w, amg_obfuscate_result *r, amg_error *err)
+/* Decoys in slot order around the original's slot. If a walk led to what is no network
+ * of this job, all have the original's architecture: of several alike and one apart, an
+ * attacker knows where to look. */
+static amg_status make_decoys(work *w, amg_obfuscate_result *r, amg_error *err)
 {
     amg_status st = AMG_OK;
-    bool walks = true;
     int index = 0;
-    w->subnets = amg_calloc((size_t)w->plan.num_subnets, sizeof *w->subnets);
-    if (!w->subnets) return amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
-    if (w->o->decoys.arch == AMG_DECOY_WALK)
-        st = amg_decoy_can_walk(w->model, &walks, err);
-    r->same_arch = !walks;
     for (int s = 0; !st && s < w->plan.num_subnets; s++) {
         if (s == w->plan.original)
             w->subnets[s] = w->model;
         else
             st = make_decoy(w, s, ++index, r, err);
     }
+    if (r->same_arch || (st != AMG_MISMATCH && st != AMG_UNSUPPORTED)) return st;
+    for (int s = 0; s < w->plan.num_subnets; s++) {
+        if (w->subnets[s] != w->model) amg_graph_free(w->subnets[s]);
+        w->subnets[s] = NULL;
+    }
+    r->same_arch = true;
+    r->num_unknown_init = 0;
+    return make_decoys(w, r, err);
+}
+
+/* The networks; then the joined graph and the key's payload. */
+static amg_status make_model(work *w, amg_obfuscate_result *r, amg_error *err)
+{
+    amg_status st = choose_arch(w, r, err);
+    if (st) return st;
+    w->subnets = amg_calloc((size_t)w->plan.num_subnets, sizeof *w->subnets);
+    if (!w->subnets) return amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
+    st = make_decoys(w, r, err);
     if (st) return st;
     const amg_graph *const *subnets = (const amg_graph *const *)w->subnets;
     w->payload.shape = w->plan.shape;

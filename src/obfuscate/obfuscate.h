@@ -45,10 +45,11 @@ typedef struct {
     bool labels_permuted, tokens_permuted;
     const char *tokens_kept; /* samples are tokens that keep their numbers: why, for
                                 people; else NULL */
-    int64_t vocab;  /* samples are tokens of a set with so many; 0: they are not */
-    bool same_arch; /* a walk was asked for, but nothing of the model can change, or not
-                       so that a decoy remains a network of this job: decoys have its
-                       architecture */
+    int64_t vocab; /* samples are tokens of a set with so many; 0: they are not */
+    const char *textbook; /* the catalogue's name of the model; NULL: it has none */
+    bool same_arch; /* decoys have the model's architecture: as asked for, or because it
+                       is a textbook network, or a walk finds nothing to change, or not
+                       so that a decoy remains a network of this job */
     int num_unknown_init;    /* see amg_decoy_make */
     int64_t num_passed_over; /* see amg_cover_plan */
     int64_t job_bytes;

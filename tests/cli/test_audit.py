@@ -91,6 +91,24 @@ class Audit(cli.Case):
         self.assertEqual(cli.snapshot(self.path(name)), before, "the job was touched")
         return r
 
+    # --- architecture ------------------------------------------------------------------------------
+
+    def test_a_textbook_network_has_decoys_of_its_own_architecture(self):
+        self.ok("zoo", "mlp", "--input", f"1x{SIDE}x{SIDE}", "--classes", 3, "--seed", 1, "-o", "mlp.onnx")
+        said = {}
+        for arch in ("auto", "walk"):
+            r = cli.run("obfuscate", "--model", "mlp.onnx", "--train", TRAIN, "--decoys-from", POOL, "--key",
+                        f"book-{arch}.key", "-o", f"book-{arch}", "--seed-hex", SEED, "--decoys", 2, "--decoy-arch",
+                        arch, cwd=self.dir)
+            self.assertEqual(r.rc, 0, r.stderr)
+            said[arch] = r.stderr
+        self.assertIn("note: --decoy-arch same: your model is the catalogue's mlp", said["auto"])
+        self.assertIn("warning: your model is the catalogue's mlp", said["walk"])
+        self.assertIn("Every sub-network is a textbook mlp",
+                      self.audit("book-auto", "--attacks", "graph", "--json").stdout)
+        r = self.audit("book-walk", "--attacks", "graph", rc=3)
+        self.assertRegex(r.stdout, "graph +1[^\n]*FAIL +the original taken for a")
+
     # --- the table ---------------------------------------------------------------------------------
 
     def test_a_clean_job_passes(self):

@@ -249,7 +249,7 @@ class Forms(cli.Case):
         forms = collections.defaultdict(set)
         ops = set()
         for i in range(12):
-            self.obfuscate("walk", "--decoys", 3, "--walk-steps", 8, "--seed-hex", f"{i:064x}",
+            self.obfuscate("walk", "--decoys", 3, "--decoy-arch", "walk", "--walk-steps", 8, "--seed-hex", f"{i:064x}",
                            model="walk.onnx", train="w@train[0:32]", pool="w@train[32:128]")
             job = Job(self.path("walk"))
             for v in job.views:

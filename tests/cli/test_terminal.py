@@ -72,8 +72,8 @@ class Progress(cli.Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cli.write_idx(cls.path("long"), (1, 6, 6), 3, train=4000)
-        cls().obfuscate("job", train="long@train[0:2000]", pool="long@train[2000:4000]")
+        cli.write_idx(cls.path("long"), (1, 6, 6), 3, train=20000)
+        cls().obfuscate("job", train="long@train[0:10000]", pool="long@train[10000:20000]")
 
     def train(self, columns):
         t = Terminal("train", "job", *TRAINING, cwd=self.dir, columns=columns)
@@ -84,7 +84,7 @@ class Progress(cli.Case):
         text = self.train(120)
         bars = [s for s in screen(text) if s.startswith("[")]
         self.assertTrue(bars, text)
-        full = r"^\[#*\.*\] train  epoch \d/3  step (\d+)/6000  loss \d+\.\d{4}  accuracy [\d.]+ %  " \
+        full = r"^\[#*\.*\] train  epoch \d/3  step (\d+)/30000  loss \d+\.\d{4}  accuracy [\d.]+ %  " \
                r"\d+ samples/s(  ETA \d+m\d\ds)?$"
         for bar in bars:
             self.assertRegex(bar, full)
@@ -94,9 +94,9 @@ class Progress(cli.Case):
         self.assertEqual(steps, sorted(steps))
         last = re.match(r"\[(#*)(\.*)\]", bars[-1])
         self.assertGreater(len(last.group(1)), len(last.group(2)))
-        epochs = [s for s in screen(text) if re.match(r"train  epoch \d/3  step \d000/6000  loss", s)]
+        epochs = [s for s in screen(text) if re.match(r"train  epoch \d/3  step \d0000/30000  loss", s)]
         self.assertEqual(len(epochs), 3, "one line of each epoch stays")
-        self.assertNotIn("[#", text[text.rindex("epoch 3/3  step 6000/6000  loss"):],
+        self.assertNotIn("[#", text[text.rindex("epoch 3/3  step 30000/30000  loss"):],
                          "no bar is left behind the last epoch")
 
     def test_the_bar_never_wraps(self):
@@ -113,11 +113,11 @@ class Progress(cli.Case):
         t.read(until="loss")
         t.type("\x03")  # Ctrl-C at the keyboard
         self.assertEqual(t.end(), 1)
-        self.assertRegex(t.text, r"amalgam: error: training: stopped on request after step \d+ of 200000000")
+        self.assertRegex(t.text, r"amalgam: error: training: stopped on request after step \d+ of 1000000000")
         self.assertIn("amalgam: hint: resume to go on from here", t.text)
 
     def test_a_log_file_gets_plain_lines(self):
-        r = cli.run("train", "job", "--epochs", 3, "--batch", 1000, "--threads", 1, cwd=self.dir)
+        r = cli.run("train", "job", "--epochs", 3, "--batch", 5000, "--threads", 1, cwd=self.dir)
         self.assertEqual(r.rc, 0)
         self.assertNotRegex(r.stdout + r.stderr, "[\r\x1b]")
         self.assertEqual(len(r.stderr.splitlines()), 3)

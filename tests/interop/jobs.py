@@ -140,7 +140,7 @@ class Jobs:
             train, pool, val, val_pool = (f"{x},{y}" for x, y in self.data)
             h.program("amalgam", "obfuscate", "--model", onnx, "--train", train,
                       "--decoys-from", pool, "--val", val, "--val-decoys-from", val_pool,
-                      "--decoys", 1, "--key", key, "--quiet", "-o", job,
+                      "--decoys", 1, "--decoy-arch", "walk", "--key", key, "--quiet", "-o", job,
                       *(["--keep-classes"] if keep else []))
             initial = h.path(".safetensors")
             safetensors.numpy.save_file(harness.initializers(onnx), initial)
@@ -165,8 +165,9 @@ class Jobs:
             files = [self.store(*(a for a in pair if a is not None)) for pair in sets]
             train, pool, val, val_pool = (",".join(map(str, paths)) for paths in files)
             h.program("amalgam", "obfuscate", "--model", onnx, "--train", train, "--decoys-from",
-                      pool, "--val", val, "--val-decoys-from", val_pool, "--decoys", 1, "--task",
-                      "classify" if classes else "lm", "--key", key, "--quiet", "-o", job,
+                      pool, "--val", val, "--val-decoys-from", val_pool, "--decoys", 1, "--decoy-arch",
+                      "walk", "--task", "classify" if classes else "lm", "--key", key,
+                      "--quiet", "-o", job,
                       *(["--keep-classes", "--keep-tokens"] if keep else []))
             safetensors.numpy.save_file(harness.initializers(onnx), initial)
             built = {**options, **own, **(asked if name != "embedding_bag" else {})}
@@ -186,6 +187,7 @@ class Jobs:
             job, key, initial = (self.h.path(e) for e in (".job", ".key", ".safetensors"))
             windows = modules.KINDS[name].windows
             package.obfuscate(module, x if y is None else (x, y), key=key, out=job, decoys=1,
+                              decoy_arch="walk",
                               decoys_from=cover if y is None else (cover, cover_y),
                               keep_classes=True, keep_tokens=True, progress=False,
                               task="lm" if windows else None)

@@ -1,9 +1,9 @@
 /* Bags of tokens: sorted arrays, compared in one pass over both. */
-#include "audit/graph_bag.h"
+#include "graph/bag.h"
 
 #include <stdlib.h>
 
-#include "audit/print.h"
+#include "base/print.h"
 
 static int compare_tokens(const void *a, const void *b)
 {

@@ -1,7 +1,7 @@
 /* Fingerprints: 64 bits that are equal for equal things, and hardly ever for others.
  * Not for secrets. */
-#ifndef AMG_AUDIT_PRINT_H
-#define AMG_AUDIT_PRINT_H
+#ifndef AMG_BASE_PRINT_H
+#define AMG_BASE_PRINT_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,7 @@
-/* Bags of tokens, by which networks are compared. Private to graph*.c. */
-#ifndef AMG_AUDIT_GRAPH_BAG_H
-#define AMG_AUDIT_GRAPH_BAG_H
+/* Bags of tokens, by which networks are compared: 64-bit fingerprints of what they
+ * consist of, in no order. */
+#ifndef AMG_GRAPH_BAG_H
+#define AMG_GRAPH_BAG_H
 
 #include "graph/graph.h"
 
