@@ -142,7 +142,7 @@ amg_status amg_bpe_encode(const amg_bpe *b, const char *text, size_t size,
                           const char *name, int64_t offset, amg_tokens *out,
                           amg_error *err)
 {
-    const size_t valid = amg_utf8_valid(text, size);
+    const size_t valid = amg_utf8_valid(text, size, true);
     if (valid < size) return amg_utf8_fail(text, valid, name, offset, err);
     amg_bpe_work *w = take_work(b);
     if (w == NULL) return amg_bpe_no_memory(name, err);

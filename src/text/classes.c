@@ -101,20 +101,25 @@ static int by_value(const void *a, const void *b)
     return left != right ? (left > right) - (left < right) : strcmp(x, y);
 }
 
-amg_status amg_classes_seal(amg_classes *c, amg_error *err)
+amg_status amg_classes_seal(amg_classes *c, int32_t **class_of, amg_error *err)
 {
     const int64_t count = c->labels.count;
+    amg_spans collected = c->labels;
     const char **names = amg_classes_names(c);
     if (names == NULL) return no_memory(err);
+    c->labels = (amg_spans){0};
     if (count > 0)
         qsort(names, (size_t)count, sizeof *names,
-              are_numbers(&c->labels, true) ? by_value : by_bytes);
-    amg_spans_clear(&c->labels);
+              are_numbers(&collected, true) ? by_value : by_bytes);
     amg_status st = AMG_OK;
     for (int64_t i = 0; i < count && st == AMG_OK; i++)
         if (amg_spans_add(&c->labels, names[i], strlen(names[i])) < 0)
             st = no_memory(err);
     amg_free(names);
+    if (st == AMG_OK && class_of != NULL)
+        st = amg_spans_places(&collected, &c->labels, -1, class_of) ? AMG_OK
+                                                                    : no_memory(err);
+    amg_spans_clear(&collected);
     if (st == AMG_OK) seal(c);
     return st;
 }
@@ -148,11 +153,10 @@ amg_status amg_classes_find(amg_classes *c, const amg_record *record, const char
     const size_t size = strlen(record->label);
     int64_t id = amg_spans_find(&c->labels, record->label, size), number;
     if (!c->sealed) {
-        *out = 0;
-        if (id >= 0) return AMG_OK;
-        if (!is_name(record->label)) return refuse(c, record, path, err);
-        return amg_spans_add(&c->labels, record->label, size) >= 0 ? AMG_OK
-                                                                   : no_memory(err);
+        if (id < 0 && !is_name(record->label)) return refuse(c, record, path, err);
+        if (id < 0) id = amg_spans_add(&c->labels, record->label, size);
+        *out = (int32_t)id;
+        return id >= 0 ? AMG_OK : no_memory(err);
     }
     if (id < 0 && c->by_place && is_number(record->label, size, &number) &&
         number >= 1 && number <= c->labels.count)

@@ -17,10 +17,14 @@ void amg_classes_clear(amg_classes *c);
 /* Takes texts in class order and seals. AMG_INVALID: empty, too long or twice. */
 AMG_MUST_CHECK amg_status amg_classes_set(amg_classes *c, const char *const *texts,
                                           int64_t count, amg_error *err);
-/* Sorts what was collected, bytewise or, where all are whole numbers, by value. */
-AMG_MUST_CHECK amg_status amg_classes_seal(amg_classes *c, amg_error *err);
-/* The class of a record's label; before seal it is collected and *out is 0. path is the
- * record's file. AMG_MISMATCH: not in the list; AMG_MALFORMED: no name for a class. */
+/* Sorts what was collected, bytewise or, where all are whole numbers, by value.
+ * *class_of (heap; NULL: not wanted): the class of each label in the order in which
+ * they were collected. */
+AMG_MUST_CHECK amg_status amg_classes_seal(amg_classes *c, int32_t **class_of,
+                                           amg_error *err);
+/* The class of a record's label; before seal it is collected and *out is its place
+ * among those that were. path is the record's file. AMG_MISMATCH: not in the list;
+ * AMG_MALFORMED: no name for a class. */
 AMG_MUST_CHECK amg_status amg_classes_find(amg_classes *c, const amg_record *record,
                                            const char *path, int32_t *out,
                                            amg_error *err);

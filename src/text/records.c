@@ -44,10 +44,9 @@ amg_status amg_records_check(const amg_records *r, size_t size, amg_error *err)
 {
     if (size == 0) return AMG_OK;
     const char *data = r->source.data + r->source.pos;
-    const size_t valid = amg_utf8_valid(data, size);
-    const char *nul = memchr(data, 0, valid);
-    if (nul != NULL)
-        return amg_records_fail(r, AMG_MALFORMED, (size_t)(nul - data), err,
+    const size_t valid = amg_utf8_valid(data, size, false);
+    if (valid < size && data[valid] == 0)
+        return amg_records_fail(r, AMG_MALFORMED, valid, err,
                                 "a NUL byte, which no text has");
     if (valid < size)
         return amg_records_fail(r, AMG_MALFORMED, valid, err,
@@ -211,7 +210,12 @@ amg_status amg_records_next(amg_records *r, amg_record *out, bool *done, amg_err
     if (*done) return AMG_OK;
     record.line = r->line;
     record.offset = r->source.base + (int64_t)r->source.pos;
-    amg_records_advance(r, whole);
+    if (r->format == AMG_RECORDS_TEXT) { /* a line */
+        r->source.pos += whole;
+        r->line++;
+    } else {
+        amg_records_advance(r, whole);
+    }
     r->num_records++;
     *out = record;
     return AMG_OK;

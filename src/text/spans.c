@@ -101,7 +101,7 @@ void amg_spans_clear(amg_spans *s)
 int64_t amg_spans_add(amg_spans *s, const char *bytes, size_t size)
 {
     if (size == 0 || size > UINT32_MAX || s->count == INT32_MAX) return -1;
-    if (2 * (uint64_t)s->count >= s->num_slots && !grow_slots(s)) return -1;
+    if (5 * (uint64_t)s->count >= 3 * s->num_slots && !grow_slots(s)) return -1;
     const amg_span_key key = make_key(bytes, size);
     amg_span_slot *slot = find_slot(s, key, bytes, size);
     if (slot->size != 0) return slot->id;
@@ -121,4 +121,19 @@ int64_t amg_spans_find(const amg_spans *s, const char *bytes, size_t size)
     if (s->num_slots == 0 || size == 0 || size > UINT32_MAX) return -1;
     const amg_span_slot *slot = find_slot(s, make_key(bytes, size), bytes, size);
     return slot->size != 0 ? slot->id : -1;
+}
+
+bool amg_spans_places(const amg_spans *from, const amg_spans *to, int64_t none,
+                      int32_t **out)
+{
+    int32_t *places = amg_malloc(((size_t)from->count + 1) * sizeof *places);
+    if (places == NULL) return false;
+    for (int64_t i = 0; i < from->count; i++) {
+        size_t size;
+        const char *bytes = amg_spans_get(from, i, &size);
+        const int64_t place = amg_spans_find(to, bytes, size);
+        places[i] = (int32_t)(place >= 0 ? place : none);
+    }
+    *out = places;
+    return true;
 }

@@ -41,6 +41,10 @@ void amg_spans_clear(amg_spans *s);
 int64_t amg_spans_add(amg_spans *s, const char *bytes, size_t size);
 /* Its number, or -1. */
 int64_t amg_spans_find(const amg_spans *s, const char *bytes, size_t size);
+/* *out (heap [from->count]): the number in to of each of from's strings, none where it
+ * has none; false: out of memory. */
+bool amg_spans_places(const amg_spans *from, const amg_spans *to, int64_t none,
+                      int32_t **out);
 /* Number i, borrowed until the next add. */
 static inline const char *amg_spans_get(const amg_spans *s, int64_t i, size_t *size)
 {
@@ -55,14 +59,21 @@ static inline uint64_t amg_span_hash(uint64_t lo, uint64_t hi)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Finds a string of 1 to 16 bytes that is already in the table's form: callers that
- * scan text eight bytes at a time have it so. */
+/* For strings of 1 to 16 bytes that are already in the table's form, as callers have
+ * them that scan text eight bytes at a time. Large tables lie in far memory: callers
+ * fetch the slots of some words ahead, then find them. */
+static inline void amg_spans_fetch(const amg_spans *s, uint64_t hash)
+{
+    if (s->num_slots > 0) __builtin_prefetch(&s->slots[hash & (s->num_slots - 1)]);
+}
+
+/* Its number, or -1. */
 static inline int64_t amg_spans_find_short(const amg_spans *s, amg_span_key key,
-                                           size_t size)
+                                           uint64_t hash, size_t size)
 {
     if (s->num_slots == 0) return -1;
     const size_t mask = s->num_slots - 1;
-    for (size_t i = amg_span_hash(key.lo, key.hi) & mask;; i = (i + 1) & mask) {
+    for (size_t i = hash & mask;; i = (i + 1) & mask) {
         const amg_span_slot *slot = &s->slots[i];
         if (slot->lo == key.lo && slot->hi == key.hi && slot->size == size)
             return slot->id;

@@ -20,9 +20,11 @@ typedef struct {
     const char *const *classes; /* label texts in class order; NULL: those of the input,
                                    sorted (all numbers: by value) */
     int num_classes;
-    bool whole_file; /* plain text: one document a file, line ends kept (byte, BPE);
-                        else one a line, each with <eos> behind it where there is one */
-    const char *out; /* the token set to make */
+    bool whole_file;    /* plain text: one document a file, line ends kept (byte, BPE);
+                           else one a line, each with <eos> behind it where there is one */
+    int64_t keep_bytes; /* memory for the words of inputs whose vocabulary is made: if
+                           it holds them, files are read once, else twice; 0: 256 MiB */
+    const char *out;    /* the token set to make */
 } amg_tokenize_options;
 
 typedef struct {

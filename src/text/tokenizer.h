@@ -86,11 +86,17 @@ typedef struct {
     int64_t min_count; /* rarer words become <unk>; 0: 1 */
     bool pad;          /* with <pad>, as token 0 */
 } amg_word_options;
+/* words (NULL: not wanted) gets the counter's own number of each word behind what it
+ * has. */
 AMG_MUST_CHECK amg_status amg_word_counter_add(amg_word_counter *c,
                                                const amg_word_options *o,
                                                const char *text, size_t size,
                                                const char *name, int64_t offset,
-                                               amg_error *err);
+                                               amg_tokens *words, amg_error *err);
+/* *out (heap): the token of each of the counter's own numbers. */
+AMG_MUST_CHECK amg_status amg_word_counter_tokens(const amg_word_counter *c,
+                                                  const amg_tokenizer *t, int32_t **out,
+                                                  amg_error *err);
 /* from stays as it is. */
 AMG_MUST_CHECK amg_status amg_word_counter_merge(amg_word_counter *c,
                                                  const amg_word_counter *from,

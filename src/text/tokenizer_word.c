@@ -47,6 +47,15 @@ static amg_status encode_word(const amg_tokenizer *t, amg_words *w, amg_tokens *
     return AMG_OK;
 }
 
+/* False: the vocabulary lacks it, or no memory. */
+static inline bool append_short(const amg_tokenizer *t, const amg_short_word *s,
+                                amg_tokens *out)
+{
+    int64_t id = amg_spans_find_short(&t->words, s->key, s->hash, s->size);
+    if (id < 0) id = t->unknown;
+    return id >= 0 && append(out, id);
+}
+
 amg_status amg_word_encode(const amg_tokenizer *t, const char *text, size_t size,
                            const char *name, int64_t offset, amg_tokens *out,
                            amg_error *err)
@@ -58,20 +67,14 @@ amg_status amg_word_encode(const amg_tokenizer *t, const char *text, size_t size
                    .name = name,
                    .offset = offset};
     const int64_t before = out->count;
-    const bool plain = !t->lower && !t->punctuation;
     amg_status st = AMG_OK;
     for (bool done = false; !done && st == AMG_OK;) {
-        amg_span_key key;
-        const size_t begin = w.pos;
-        const size_t length = plain ? amg_words_next_short(&w, &key) : 0;
-        int64_t id = -1;
-        if (length > 0) {
-            id = amg_spans_find_short(&t->words, key, length);
-            if (id < 0) id = t->unknown;
-            if (id >= 0 && append(out, id)) continue;
-            w.pos = begin; /* the slow way says what is wrong */
-        }
-        st = encode_word(t, &w, out, &done, err);
+        amg_short_word run[AMG_SHORT_RUN];
+        const int n = amg_words_next_run(&w, &t->words, run);
+        int i = 0;
+        while (i < n && append_short(t, &run[i], out)) i++;
+        if (i < n) w.pos = run[i].begin; /* the slow way says what is wrong */
+        if (i < AMG_SHORT_RUN) st = encode_word(t, &w, out, &done, err);
     }
     amg_chars_clear(&w.lowered);
     if (st != AMG_OK) out->count = before;

@@ -45,21 +45,23 @@ int amg_utf8_put(uint32_t c, char out[4])
     return length;
 }
 
-size_t amg_utf8_valid(const char *text, size_t size)
+size_t amg_utf8_valid(const char *text, size_t size, bool nul)
 {
+    const uint64_t low_bits = nul ? 0 : 0x0101010101010101u;
     size_t at = 0;
     while (at < size) {
         uint64_t eight;
         if (size - at >= sizeof eight) {
             memcpy(&eight, text + at, sizeof eight);
-            if ((eight & HIGH_BITS) == 0) {
+            /* no high bit, nor one lent to a byte that is 0 */
+            if (((eight | (eight - low_bits)) & HIGH_BITS) == 0) {
                 at += sizeof eight;
                 continue;
             }
         }
         uint32_t c;
         const int length = amg_utf8_get(text + at, size - at, &c);
-        if (length == 0) return at;
+        if (length == 0 || (c == 0 && !nul)) return at;
         at += (size_t)length;
     }
     return size;

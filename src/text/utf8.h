@@ -14,8 +14,9 @@
 int amg_utf8_get(const char *text, size_t size, uint32_t *out);
 /* Writes a code point, 1 to 4 bytes. */
 int amg_utf8_put(uint32_t c, char out[4]);
-/* Bytes before the first sequence that is not valid; size: all of it is. */
-size_t amg_utf8_valid(const char *text, size_t size);
+/* Bytes before the first sequence that is not valid (nul: NUL is); size: all of it is.
+ */
+size_t amg_utf8_valid(const char *text, size_t size, bool nul);
 /* Code points in valid text. */
 int64_t amg_utf8_count(const char *text, size_t size);
 /* AMG_MALFORMED for the byte text[at]; offset is that of text[0]. */

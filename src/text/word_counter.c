@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "formats/token_set.h"
+#include "text/buffers.h"
 #include "text/tokenizer_private.h"
 #include "text/words.h"
 
@@ -26,27 +27,48 @@ void amg_word_counter_free(amg_word_counter *c)
     amg_free(c);
 }
 
-/* Counts a word times; false: out of memory. */
-static bool count_word(amg_word_counter *c, const char *word, size_t size,
-                       int64_t times)
+/* Counts a word times; its number, or -1: out of memory. */
+static int64_t count_word(amg_word_counter *c, const char *word, size_t size,
+                          int64_t times)
 {
     const int64_t known = c->words.count;
     if (known == c->room) {
         const int64_t room = c->room ? 2 * c->room : 1024;
         int64_t *counts = amg_realloc(c->counts, (size_t)room * sizeof *counts);
-        if (counts == NULL) return false;
+        if (counts == NULL) return -1;
         c->counts = counts;
         c->room = room;
     }
     const int64_t id = amg_spans_add(&c->words, word, size);
-    if (id < 0) return false;
+    if (id < 0) return -1;
     c->counts[id] = (id == known ? 0 : c->counts[id]) + times;
+    return id;
+}
+
+/* Appends a word's number to words, unless that is NULL; false: out of memory. */
+static inline bool note(amg_tokens *words, int64_t id)
+{
+    if (id < 0) return false;
+    if (words == NULL) return true;
+    if (words->count == words->room && !amg_tokens_reserve(words, 1)) return false;
+    words->ids[words->count++] = (int32_t)id;
     return true;
+}
+
+static inline bool count_short(amg_word_counter *c, const char *text,
+                               const amg_short_word *s, amg_tokens *words)
+{
+    int64_t id = amg_spans_find_short(&c->words, s->key, s->hash, s->size);
+    if (id >= 0)
+        c->counts[id]++;
+    else
+        id = count_word(c, text + s->begin, s->size, 1);
+    return note(words, id);
 }
 
 amg_status amg_word_counter_add(amg_word_counter *c, const amg_word_options *o,
                                 const char *text, size_t size, const char *name,
-                                int64_t offset, amg_error *err)
+                                int64_t offset, amg_tokens *words, amg_error *err)
 {
     amg_words w = {.text = text,
                    .size = size,
@@ -54,23 +76,20 @@ amg_status amg_word_counter_add(amg_word_counter *c, const amg_word_options *o,
                    .punctuation = o->punctuation,
                    .name = name,
                    .offset = offset};
-    const bool plain = !o->lower && !o->punctuation;
     amg_status st = AMG_OK;
-    while (st == AMG_OK) {
-        amg_span_key key;
-        size_t length = plain ? amg_words_next_short(&w, &key) : 0;
-        const char *word = text + w.pos - length;
-        if (length > 0) {
-            const int64_t id = amg_spans_find_short(&c->words, key, length);
-            if (id >= 0) {
-                c->counts[id]++;
-                continue;
-            }
-        } else {
+    for (bool memory = true, done = false; st == AMG_OK && !done;) {
+        amg_short_word run[AMG_SHORT_RUN];
+        const int n = amg_words_next_run(&w, &c->words, run);
+        for (int i = 0; i < n && memory; i++)
+            memory = count_short(c, text, &run[i], words);
+        if (memory && n < AMG_SHORT_RUN) {
+            const char *word;
+            size_t length;
             st = amg_words_next(&w, &word, &length, err);
-            if (st != AMG_OK || length == 0) break;
+            done = st != AMG_OK || length == 0;
+            if (!done) memory = note(words, count_word(c, word, length, 1));
         }
-        if (!count_word(c, word, length, 1))
+        if (!memory)
             st = amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory to count its words");
     }
     amg_chars_clear(&w.lowered);
@@ -83,11 +102,18 @@ amg_status amg_word_counter_merge(amg_word_counter *c, const amg_word_counter *f
     for (int64_t i = 0; i < from->words.count; i++) {
         size_t size;
         const char *word = amg_spans_get(&from->words, i, &size);
-        if (!count_word(c, word, size, from->counts[i]))
+        if (count_word(c, word, size, from->counts[i]) < 0)
             return amg_fail(err, AMG_NO_MEMORY, -1, "vocabulary",
                             "no memory to count words");
     }
     return AMG_OK;
+}
+
+amg_status amg_word_counter_tokens(const amg_word_counter *c, const amg_tokenizer *t,
+                                   int32_t **out, amg_error *err)
+{
+    if (amg_spans_places(&c->words, &t->words, t->unknown, out)) return AMG_OK;
+    return amg_fail(err, AMG_NO_MEMORY, -1, "vocabulary", "no memory for its words");
 }
 
 typedef struct {

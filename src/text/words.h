@@ -7,6 +7,10 @@
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #define AMG_PAD_WORD "<pad>"
 #define AMG_UNKNOWN_WORD "<unk>"
 #define AMG_EOS_WORD "<eos>"
@@ -27,61 +31,80 @@ typedef struct {
 AMG_MUST_CHECK amg_status amg_words_next(amg_words *w, const char **word, size_t *size,
                                          amg_error *err);
 
-/* The next word if it is one of 1 to 16 ASCII bytes with a space behind it and 16 bytes
- * of text left, and nothing is to be done to it: nearly all of English. Then pos is
- * behind the word, its size is returned and key is its form in amg_spans. Else 0, and
- * pos is where amg_words_next has to go on. */
-static inline size_t amg_words_next_short(amg_words *w, amg_span_key *key);
-
-/* 0x80 in each byte that is at most ' ' or beyond ASCII: a word may end there. */
-static inline uint64_t amg_word_stops(uint64_t eight)
+/* Bit i: byte i of 16 is at most ' ' or beyond ASCII: a word may end there. */
+static inline unsigned amg_word_stops_plain(const char *p)
 {
-    const uint64_t high = 0x8080808080808080u, above_space = 0x2121212121212121u;
-    return (~((eight | high) - above_space) | eight) & high;
+    unsigned stops = 0;
+    for (int i = 0; i < AMG_SHORT_SPAN; i++)
+        stops |= (unsigned)((signed char)p[i] <= ' ') << i;
+    return stops;
 }
 
-static inline uint64_t amg_load_le64(const char *p)
+static inline unsigned amg_word_stops(const char *p)
+{
+#ifdef __SSE2__
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    const __m128i inside = _mm_cmpgt_epi8(bytes, _mm_set1_epi8(' '));
+    return ~(unsigned)_mm_movemask_epi8(inside) & 0xffff;
+#else
+    return amg_word_stops_plain(p);
+#endif
+}
+
+/* The first n of 8 bytes in memory, n in 0 .. 8, zeros behind. */
+static inline uint64_t amg_first_bytes(const char *p, unsigned n)
 {
     uint64_t v;
     memcpy(&v, p, sizeof v);
+    if (n == 0) return 0;
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    v = __builtin_bswap64(v);
+    return v & ~UINT64_C(0) << (64 - 8 * n);
+#else
+    return v & ~UINT64_C(0) >> (64 - 8 * n);
 #endif
-    return v;
 }
 
-static inline uint64_t amg_store_le64(uint64_t v)
-{
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    v = __builtin_bswap64(v);
-#endif
-    return v;
-}
+/* A word of 1 to 16 ASCII bytes with a space or the end behind it, to which nothing is
+ * to be done: nearly all of English. */
+typedef struct {
+    amg_span_key key; /* its form in amg_spans */
+    uint64_t hash;
+    size_t begin, size; /* in the text */
+} amg_short_word;
 
-static inline size_t amg_words_next_short(amg_words *w, amg_span_key *key)
+/* How long a word is no processor can guess: no branch depends on it. */
+static inline bool amg_words_next_short(amg_words *w, amg_short_word *out)
 {
-    const char *text = w->text;
-    while (w->pos < w->size && amg_is_ascii_space((unsigned char)text[w->pos]))
+    while (w->pos < w->size && amg_is_ascii_space((unsigned char)w->text[w->pos]))
         w->pos++;
-    if (w->size - w->pos <= AMG_SHORT_SPAN) return 0;
-    const char *p = text + w->pos;
-    uint64_t lo = amg_load_le64(p), hi = 0, stops = amg_word_stops(lo);
-    size_t size;
-    if (stops != 0) {
-        const int bits = __builtin_ctzll(stops) - 7; /* of the word */
-        lo &= ((uint64_t)1 << bits) - 1;
-        size = (size_t)bits / 8;
-    } else {
-        hi = amg_load_le64(p + 8);
-        stops = amg_word_stops(hi);
-        const int bits = stops != 0 ? __builtin_ctzll(stops) - 7 : 0;
-        if (stops != 0) hi &= ((uint64_t)1 << bits) - 1;
-        size = 8 + (stops != 0 ? (size_t)bits / 8 : 8);
-    }
-    if (size == 0 || !amg_is_ascii_space((unsigned char)p[size])) return 0;
-    *key = (amg_span_key){amg_store_le64(lo), amg_store_le64(hi)};
-    w->pos += size;
-    return size;
+    const size_t left = w->size - w->pos;
+    const char *p = w->text + w->pos;
+    char last[AMG_SHORT_SPAN] = {0};
+    if (left < sizeof last) p = memcpy(last, p, left);
+    const unsigned stops = amg_word_stops(p) | 1u << AMG_SHORT_SPAN;
+    const unsigned size = (unsigned)__builtin_ctz(stops);
+    if (size == 0 ||
+        (size < left && !amg_is_ascii_space((unsigned char)w->text[w->pos + size])))
+        return false;
+    const uint64_t lo = amg_first_bytes(p, size < 8 ? size : 8),
+                   hi = amg_first_bytes(p + 8, size < 8 ? 0 : size - 8);
+    *out = (amg_short_word){{lo, hi}, amg_span_hash(lo, hi), w->pos, size};
+    w->pos += size + (size < left); /* and the space */
+    return true;
+}
+
+/* The short words that come next, at most AMG_SHORT_RUN, with their slots in spans
+ * fetched; returns how many. With 0, or after fewer, amg_words_next has to go on. None
+ * are short where words change. */
+enum { AMG_SHORT_RUN = 16 };
+static inline int amg_words_next_run(amg_words *w, const amg_spans *spans,
+                                     amg_short_word run[AMG_SHORT_RUN])
+{
+    int n = 0;
+    if (w->lower || w->punctuation) return 0;
+    while (n < AMG_SHORT_RUN && amg_words_next_short(w, &run[n]))
+        amg_spans_fetch(spans, run[n++].hash);
+    return n;
 }
 
 #endif

@@ -15,9 +15,9 @@ static void check_record(const amg_record *r, int64_t line, int64_t offset)
 {
     if (r->size > AMG_MAX_RECORD_BYTES) abort();
     if (r->line <= line || r->offset <= offset) abort();
-    if (amg_utf8_valid(r->text, r->size) != r->size) abort();
+    if (amg_utf8_valid(r->text, r->size, false) != r->size) abort();
     if (memchr(r->text, 0, r->size) != NULL) abort();
-    if (amg_utf8_valid(r->label, strlen(r->label)) != strlen(r->label)) abort();
+    if (amg_utf8_valid(r->label, strlen(r->label), false) != strlen(r->label)) abort();
 }
 
 static void read_all(const char *path, const amg_records_options *o)

@@ -32,7 +32,7 @@ static amg_tokenizer *make_words(const char *text, size_t size)
     amg_word_counter *c = amg_word_counter_new();
     if (c == NULL) abort();
     amg_tokenizer *t = NULL;
-    if (amg_word_counter_add(c, &o, text, size, "fuzz", 0, NULL) == AMG_OK &&
+    if (amg_word_counter_add(c, &o, text, size, "fuzz", 0, NULL, NULL) == AMG_OK &&
         amg_word_counter_finish(c, &o, &t, NULL) != AMG_OK)
         abort();
     amg_word_counter_free(c);

@@ -350,6 +350,30 @@ static void classes_are_those_of_the_input_in_order(void **state)
     assert_string_equal(spell(in_dir(state, "set0")), "a|b|c|d");
 }
 
+/* Kept words, words given up half-way, and none kept: the same set. */
+static void reading_twice_gives_the_same_set(void **state)
+{
+    static const int64_t keeps[] = {0, 6 << 20, 1};
+    char input[8192], csv[8192], name[32];
+    snprintf(input, sizeof input, "%s", put_large(state));
+    snprintf(csv, sizeof csv, "%s",
+             put_text(state, "a.csv",
+                      "\"2\",\"a b  c\"\n\"10\",\"c <unk> d\"\n2,\"\"\n1,e\n"));
+    for (int i = 0; i < 3; i++) {
+        recipe r = {.inputs = {input, input}, .o.words.max_size = 4000};
+        r.o.keep_bytes = keeps[i];
+        snprintf(name, sizeof name, "text%d", i);
+        assert_ok(make(&r, in_dir(state, name), NULL, &err));
+        if (i > 0) expect_equal_files(state, "text0", name);
+        recipe rows = {.inputs = {csv}, .o.records.label = "1"};
+        rows.o.keep_bytes = keeps[i];
+        snprintf(name, sizeof name, "rows%d", i);
+        assert_ok(make(&rows, in_dir(state, name), NULL, &err));
+        if (i > 0) expect_equal_files(state, "rows0", name);
+        expect_classes(in_dir(state, name), "1 2 10", "1210");
+    }
+}
+
 static void later_sets_have_the_vocabulary_and_classes_of_the_first(void **state)
 {
     put_text(state, "train.csv", "no,a b\nyes,c\n");
@@ -701,6 +725,7 @@ int main(void)
         TEST(wikitext_is_read_as_it_always_is),
         TEST(ag_news_has_its_documents_and_labels),
         TEST(threads_do_not_change_a_byte),
+        TEST(reading_twice_gives_the_same_set),
         TEST(errors_are_those_of_the_first_place_whatever_the_threads),
         TEST(lines_are_documents_with_an_end),
         TEST(words_are_made_as_asked),

@@ -3,13 +3,14 @@
 #include "fixture_text.h"
 
 #include "formats/token_set.h"
+#include "text/words.h"
 
 static amg_tokenizer *make_words(const amg_word_options *o, const char *text)
 {
     amg_word_counter *c = amg_word_counter_new();
     assert_non_null(c);
     amg_tokenizer *t = NULL;
-    assert_ok(amg_word_counter_add(c, o, text, strlen(text), "x", 0, &err));
+    assert_ok(amg_word_counter_add(c, o, text, strlen(text), "x", 0, NULL, &err));
     assert_ok(amg_word_counter_finish(c, o, &t, &err));
     amg_word_counter_free(c);
     return t;
@@ -75,7 +76,7 @@ static void vocabulary_is_ordered_by_count_then_bytes(void **state)
     {
         const char *text = json_string_value(json_object_get(one, "text"));
         assert_ok(amg_word_counter_add(counters[i % 2], &o, text, strlen(text), "x", 0,
-                                       &err));
+                                       NULL, &err));
     }
     for (int into = 0; into < 2; into++) {
         amg_word_counter *merged = amg_word_counter_new();
@@ -95,6 +96,24 @@ static void vocabulary_is_ordered_by_count_then_bytes(void **state)
     amg_word_counter_free(counters[0]);
     amg_word_counter_free(counters[1]);
     json_decref(golden);
+}
+
+/* One form is this processor's, the other every processor's. */
+static void stops_have_two_forms(void **state)
+{
+    (void)state;
+    uint32_t x = 1;
+    for (int i = 0; i < 10000; i++) {
+        char bytes[AMG_SHORT_SPAN];
+        for (int j = 0; j < AMG_SHORT_SPAN; j++) {
+            x = x * 1664525 + 1013904223;
+            bytes[j] = (char)(x >> (i % 2 ? 24 : 26));
+        }
+        assert_int_equal(amg_word_stops(bytes), amg_word_stops_plain(bytes));
+    }
+    const char *edges = "\x1f !\x7f\x80\xff\n\x01zzzzzzzz";
+    assert_int_equal(amg_word_stops(edges), 0xf3);
+    assert_int_equal(amg_word_stops_plain(edges), 0xf3);
 }
 
 static void invalid_utf8_is_refused_where_python_does(void **state)
@@ -120,7 +139,7 @@ static void invalid_utf8_is_refused_where_python_does(void **state)
             amg_tokenizer_free(t);
             amg_word_counter *c = amg_word_counter_new();
             assert_failed(
-                amg_word_counter_add(c, &options[k], bytes, size, "x", 7, &err),
+                amg_word_counter_add(c, &options[k], bytes, size, "x", 7, NULL, &err),
                 AMG_MALFORMED, 7 + at);
             amg_word_counter_free(c);
         }
@@ -325,7 +344,8 @@ static amg_status cycle(const char *path)
     amg_chars out = {0};
     amg_word_counter *c = amg_word_counter_new();
     amg_status st = c ? AMG_OK : AMG_NO_MEMORY;
-    if (!st) st = amg_word_counter_add(c, &o, text, sizeof text - 1, "x", 0, NULL);
+    if (!st)
+        st = amg_word_counter_add(c, &o, text, sizeof text - 1, "x", 0, NULL, NULL);
     if (!st) st = amg_word_counter_finish(c, &o, &t, NULL);
     if (!st) st = amg_tokenizer_save(t, path, NULL);
     if (!st) st = amg_tokenizer_open(path, &again, NULL);
@@ -369,6 +389,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         T(words_are_those_of_python),
         T(vocabulary_is_ordered_by_count_then_bytes),
+        T(stops_have_two_forms),
         T(invalid_utf8_is_refused_where_python_does),
         T(special_tokens_come_first_and_rare_words_are_unknown),
         T(punctuation_is_words_of_its_own),
