@@ -488,10 +488,21 @@ class World:
             if "MASTER_ADDR" not in env:
                 raise TrainError("MASTER_ADDR is not set", "start with torchrun")
             env.setdefault("MASTER_PORT", "29500")
-            dist.init_process_group("nccl" if device == "cuda" else "gloo",
+            dist.init_process_group("nccl" if device == "cuda" else "gloo", store=self.store(),
                                     rank=self.rank, world_size=self.size)
             if device == "cuda":    # what the hosts agree on need not wait for the GPUs
                 self.control = dist.new_group(backend="gloo")
+
+    def store(self):
+        """Where the processes find each other; None: PyTorch's own way. Plain torchrun keeps one
+        store for all restarts, and PyTorch 2.13 reads from it the addresses of the processes that
+        were killed: each restart needs keys of its own. Only on one machine do all count alike."""
+        env = os.environ
+        if env.get("TORCHELASTIC_USE_AGENT_STORE") != "True" \
+                or env.get("LOCAL_WORLD_SIZE") != env.get("WORLD_SIZE"):
+            return None
+        store = dist.TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), self.size, False)
+        return dist.PrefixStore("restart " + env.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
 
     def agree(self, *flags):
         """Each flag, true where any process says so."""
