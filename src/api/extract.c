@@ -78,7 +78,7 @@ static amg_status describe(const extraction *x, char **out, amg_error *err)
     json_t *steps = count < 0 ? json_null() : json_integer(count);
     json_t *note = x->payload.note ? json_string(x->payload.note) : json_null();
     return api_result(json_pack("{s:i, s:I, s:o, s:o, s:b}", "tensors",
-                                x->payload.num_names, "parameters",
+                                x->payload.names.count, "parameters",
                                 (json_int_t)amg_graph_num_trainable(x->trained),
                                 "steps", steps, "note", note, "key_is_loose", x->loose),
                       out, err);

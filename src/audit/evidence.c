@@ -243,7 +243,7 @@ static amg_status mark_own(amg_evidence *e, const amg_key_payload *payload,
     const amg_graph *g = e->job.graph;
     int own = 0;
     while (own < g->num_outputs &&
-           strcmp(g->values[g->outputs[own]].name, payload->original_output) != 0)
+           strcmp(g->values[g->outputs[own]].name, payload->names.output) != 0)
         own++;
     if (strcmp(e->job.sha256, payload->job_sha256) != 0 || own == g->num_outputs) {
         amg_fail(err, AMG_MISMATCH, -1, job, "is not the job of this key");

@@ -13,6 +13,7 @@ static const struct {
 } verbs[] = {
     {"obfuscate", verb_obfuscate,
      "model + data -> a job folder for the cloud and a key for you"},
+    {"pack", verb_pack, "several owners' models and data -> one job, a key for each"},
     {"train", verb_train, "train a job folder, or a plain model"},
     {"extract", verb_extract, "trained weights + key -> your model, trained"},
     {"eval", verb_eval, "loss and accuracy of a model on a data set"},

@@ -9,6 +9,7 @@ int verb_train_job(int argc, char **argv); /* amalgam-train: a job */
 int verb_extract(int argc, char **argv);
 int verb_eval(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
+int verb_pack(int argc, char **argv);
 int verb_split(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 int verb_verify(int argc, char **argv);

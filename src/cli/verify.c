@@ -181,13 +181,19 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
         amg_keyfile_open(key, pass, &b->secret, &bytes, &size, &b->loose, err);
     if (!st) st = amg_key_payload_parse(bytes, size, &b->payload, err);
     amg_payload_free(bytes);
+    if (!st && b->payload.shape.mode == AMG_MODE_PACK) {
+        st = amg_fail(err, AMG_UNSUPPORTED, -1, key, "is a key of a packed job");
+        amg_hint(err,
+                 "train the model alone with amalgam train, on the same data, seed "
+                 "and options, and compare the files");
+    }
     if (!st) st = amg_obf_plan_derive(b->secret, &b->payload.shape, &b->plan, err);
     if (!st) st = amg_job_open(job_dir, true, &b->job, err);
     if (st) return st;
     b->head = -1;
     for (int i = 0; i < b->job.graph->num_outputs; i++)
         if (!strcmp(b->job.graph->values[b->job.graph->outputs[i]].name,
-                    b->payload.original_output))
+                    b->payload.names.output))
             b->head = i;
     if (b->head < 0 || !fits_plan(&b->job, &b->plan)) {
         amg_fail(err, AMG_MISMATCH, -1, job_dir, "is not the job of this key");

@@ -41,8 +41,8 @@ static const char *checkpoint_name(const char *entry)
 static bool is_checkpoint(const extraction *x)
 {
     bool found = false;
-    for (int i = 0; i < x->payload->num_names; i++)
-        if (amg_safetensors_find(x->weights, x->payload->job_names[i])) return false;
+    for (int i = 0; i < x->payload->names.count; i++)
+        if (amg_safetensors_find(x->weights, x->payload->names.job[i])) return false;
     for (size_t i = 0; i < amg_safetensors_count(x->weights) && !found; i++)
         found = checkpoint_name(amg_safetensors_at(x->weights, i)->name) != NULL;
     return found;
@@ -102,13 +102,13 @@ static amg_status get_param(const extraction *x, const char *job_name,
 
 static amg_status find_all(extraction *x, amg_error *err)
 {
-    for (int i = 0; i < x->payload->num_names; i++) {
-        int v = amg_graph_find_value(x->g, x->payload->own_names[i]);
+    for (int i = 0; i < x->payload->names.count; i++) {
+        int v = amg_graph_find_value(x->g, x->payload->names.own[i]);
         if (v < 0 || x->g->values[v].kind != AMG_VALUE_PARAM)
             return amg_fail(err, AMG_BAD_KEY, -1, "key",
                             "names a parameter that its model lacks");
         amg_status st =
-            get_param(x, x->payload->job_names[i], &x->g->values[v], &x->found[v], err);
+            get_param(x, x->payload->names.job[i], &x->g->values[v], &x->found[v], err);
         if (st) return st;
     }
     for (int v = 0; v < x->g->num_values; v++)

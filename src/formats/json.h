@@ -1,7 +1,7 @@
 /* Checked reading of JSON, shared by the readers of safetensors, job.json, the key
- * file's payload and the library's options; not for others. jansson parses; this adds
- * what a strict reader needs: exact members, ranges, and the byte of the file where
- * each refused value stands. */
+ * file's payload, pack's parts and the library's options; not for others. jansson
+ * parses; this adds what a strict reader needs: exact members, ranges, and the byte of
+ * the file where each refused value stands. */
 #ifndef AMG_FORMATS_JSON_H
 #define AMG_FORMATS_JSON_H
 

@@ -33,7 +33,6 @@ typedef struct {
     void **streams;            /* [num_subnets], by slot: [chunk][num_values] or NULL */
     const int64_t **rows;      /* [num_subnets]: a decoy's pool rows; NULL: original */
     void *out;                 /* [chunk][num_positions] */
-    int64_t vocab;             /* tokens are below it; 0: not checked */
     size_t target_bytes;       /* of one sample; 0 in tasks without targets */
     uint8_t *targets;          /* [chunk][target_bytes], of one stream */
     uint8_t *columns;          /* [chunk][num_subnets][target_bytes] */
@@ -82,12 +81,27 @@ static amg_status check_set(const amg_obf_plan *plan, const amg_manifest *m,
                     amg_shape_text(plan->shape.dtype, 3, plan->shape.dims, expected));
 }
 
+static amg_status check_packed(const amg_augment_options *o, const amg_manifest *m,
+                               const amg_dataset *ds, amg_error *err)
+{
+    const int64_t expected = amg_dataset_get_info(o->data)->num_samples,
+                  found = amg_dataset_get_info(ds)->num_samples;
+    if (found == expected) return check_set(o->plan, m, ds, err);
+    amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
+             "%" PRId64 " samples, %s has %" PRId64 ": expected as many", found,
+             amg_dataset_source(o->data), expected);
+    amg_hint(err, "a part of a data set is written DATA[0:N]");
+    return AMG_MISMATCH;
+}
+
 static amg_status check_options(const amg_augment_options *o, const amg_manifest *m,
                                 amg_error *err)
 {
     const bool streams = o->plan->shape.mode == AMG_MODE_STREAMS;
     amg_status st = check_set(o->plan, m, o->data, err);
-    if (st == AMG_OK && streams) {
+    for (int s = 0; st == AMG_OK && o->sets && s < o->plan->num_subnets; s++)
+        st = check_packed(o, m, o->sets[s], err);
+    if (st == AMG_OK && streams && !o->sets) {
         if (!o->covers || !o->cover_rows)
             return amg_fail(err, AMG_INVALID, -1, o->split, "streams need covers");
         st = check_set(o->plan, m, o->covers, err);
@@ -146,6 +160,7 @@ typedef struct {
     const augmenter *a;
     const amg_subnet_plan *net;
     int32_t *x;
+    int64_t vocab;       /* tokens are below it */
     _Atomic int64_t bad; /* first value that is no token */
 } token_mapping;
 
@@ -153,7 +168,7 @@ static void map_range(void *context, int64_t begin, int64_t end)
 {
     token_mapping *m = context;
     const int32_t *map = m->net->token_map;
-    const int64_t vocab = m->a->vocab, n = m->a->plan->num_values;
+    const int64_t vocab = m->vocab, n = m->a->plan->num_values;
     for (int64_t i = begin * n; i < end * n; i++) {
         const int32_t token = m->x[i];
         if (token < 0 || token >= vocab) {
@@ -171,8 +186,10 @@ static amg_status map_tokens(augmenter *a, int slot, const amg_dataset *ds,
                              const int64_t *rows, int64_t first, int64_t num,
                              amg_error *err)
 {
-    token_mapping m = {a, &a->plan->subnets[slot], a->streams[slot], INT64_MAX};
-    if (a->vocab == 0 || a->plan->shape.dtype != AMG_I32) return AMG_OK;
+    const amg_subnet_plan *net = &a->plan->subnets[slot];
+    token_mapping m = {a, net, a->streams[slot], net->vocab ? net->vocab : a->o->vocab,
+                       INT64_MAX};
+    if (m.vocab == 0 || a->plan->shape.dtype != AMG_I32) return AMG_OK;
     amg_parallel_for(num, 16, map_range, &m);
     const int64_t bad = atomic_load(&m.bad);
     if (bad == INT64_MAX) return AMG_OK;
@@ -180,7 +197,20 @@ static amg_status map_tokens(augmenter *a, int slot, const amg_dataset *ds,
     return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
                     "sample %" PRId64 " has token %" PRId32
                     ", expected one of a vocabulary of %" PRId64,
-                    rows ? rows[i] : first + i, m.x[bad], a->vocab);
+                    rows ? rows[i] : first + i, m.x[bad], m.vocab);
+}
+
+/* Reads num samples of a slot, rows of ds or, with NULL, those from first on, and fills
+ * its column. */
+static amg_status read_stream(augmenter *a, int slot, const amg_dataset *ds,
+                              const int64_t *rows, int64_t first, int64_t num,
+                              amg_error *err)
+{
+    amg_status st = amg_samples_read(ds, rows, rows ? 0 : first, num, a->streams[slot],
+                                     a->targets, err);
+    if (st == AMG_OK) st = map_tokens(a, slot, ds, rows, first, num, err);
+    if (st == AMG_OK) st = fill_column(a, slot, ds, rows, first, num, err);
+    return st;
 }
 
 /* Reads what each slot shows of samples first .. first+num-1 and fills the columns. In
@@ -190,20 +220,15 @@ static amg_status read_streams(augmenter *a, int64_t first, int64_t num, amg_err
 {
     const amg_augment_options *o = a->o;
     const int original = a->plan->original;
-    amg_status st = amg_samples_read(o->data, NULL, first, num, a->streams[original],
-                                     a->targets, err);
-    if (st == AMG_OK) st = map_tokens(a, original, o->data, NULL, first, num, err);
-    if (st == AMG_OK) st = fill_column(a, original, o->data, NULL, first, num, err);
+    amg_status st = AMG_OK;
+    if (!o->sets) st = read_stream(a, original, o->data, NULL, first, num, err);
     for (int s = 0; st == AMG_OK && s < a->plan->num_subnets; s++) {
-        if (s == original) continue;
-        if (!a->rows[s]) {
+        if (o->sets)
+            st = read_stream(a, s, o->sets[s], NULL, first, num, err);
+        else if (s != original && a->rows[s])
+            st = read_stream(a, s, o->covers, a->rows[s] + first, first, num, err);
+        else if (s != original)
             st = fill_column(a, s, o->data, NULL, first, num, err);
-            continue;
-        }
-        const int64_t *rows = a->rows[s] + first;
-        st = amg_samples_read(o->covers, rows, 0, num, a->streams[s], a->targets, err);
-        if (st == AMG_OK) st = map_tokens(a, s, o->covers, rows, 0, num, err);
-        if (st == AMG_OK) st = fill_column(a, s, o->covers, rows, first, num, err);
     }
     return st;
 }
@@ -413,7 +438,7 @@ static amg_status make_room(augmenter *a, amg_error *err)
         if (s != plan->original && !covered) continue;
         a->streams[s] = amg_alloc_aligned(chunk * (size_t)plan->num_values * a->elem);
         ok = a->streams[s] != NULL;
-        if (s == plan->original) continue;
+        if (s == plan->original || a->o->sets) continue;
         a->rows[s] = next;
         next += a->total;
     }
@@ -454,7 +479,6 @@ amg_status amg_augment_data(const amg_augment_options *o, const char *job_dir,
     augmenter a = {.o = o, .plan = o->plan, .m = m, .job_dir = job_dir};
     a.elem = amg_dtype_size(o->plan->shape.dtype);
     a.total = amg_dataset_get_info(o->data)->num_samples;
-    a.vocab = o->plan->shape.vocab ? o->plan->shape.vocab : o->vocab;
     if (amg_task_has_targets(m->task))
         a.target_bytes = amg_dataset_get_info(o->data)->target_bytes;
     const size_t row = (size_t)o->plan->num_positions * a.elem;

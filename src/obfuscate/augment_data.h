@@ -25,8 +25,11 @@ typedef struct {
     const amg_dataset *covers;
     const int64_t *cover_rows;
     const amg_noise_law *noise; /* paper mode: fitted to the training split */
+    /* Packed: each slot's samples, in slot order, as many in each; data is one of them.
+     * Else NULL. */
+    const amg_dataset *const *sets;
     int64_t vocab; /* samples are tokens below this, also where they keep their numbers;
-                      0: not checked (the plan's own vocab always is) */
+                      0: not checked (a slot's own vocab always is) */
     const char *split;  /* "train" or "val": file names data/SPLIT-x-00000.npy */
     size_t shard_bytes; /* 0: 64 MiB */
 } amg_augment_options;

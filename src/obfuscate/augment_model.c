@@ -121,17 +121,18 @@ static int add_select(amg_builder *b, const amg_obf_plan *plan, int slot, int x,
 /* Adds slot's network behind its select. *target: what the network itself sees, or the
  * tokens that it should predict. */
 static amg_status add_subnet(amg_builder *b, const amg_obf_plan *plan,
-                             const amg_preprocess *pre, int slot,
-                             const amg_graph *subnet, int x, int *target,
-                             amg_error *err)
+                             const amg_job_network *network, int slot, int x,
+                             int *target, amg_error *err)
 {
+    const amg_plan_shape *shape = network->shape;
+    const amg_preprocess *pre = network->pre;
     amg_graph *permuted = NULL, *net = NULL;
     slot_names names = {.slot = slot};
     int *map = NULL;
-    const amg_graph *g = subnet;
+    const amg_graph *g = network->graph;
     amg_status st = AMG_OK;
-    if (plan->shape.permute_labels || plan->shape.vocab > 0) {
-        st = permute_rows(subnet, &plan->shape, &plan->subnets[slot], &permuted, err);
+    if (shape->permute_labels || shape->vocab > 0) {
+        st = permute_rows(g, shape, &plan->subnets[slot], &permuted, err);
         g = permuted;
     }
     if (!st) st = amg_graph_with_preprocess(g, pre, &net, err);
@@ -157,40 +158,33 @@ done:
     return st;
 }
 
-/* Lists the job's names of the original's trainables and buffers; those that its
- * network does not use have none. */
-static amg_status list_names(const amg_graph *original, int slot,
+/* Lists the names of a network's trainables and buffers; those that it does not use
+ * have none. */
+static amg_status list_names(const amg_graph *network, int slot,
                              const amg_graph *joined, const char *const *scrambled,
-                             int *num_names, char ***job_names, char ***own_names,
-                             amg_error *err)
+                             amg_job_names *out, amg_error *err)
 {
-    char **job = amg_calloc((size_t)original->num_values + 1, sizeof *job);
-    char **own = amg_calloc((size_t)original->num_values + 1, sizeof *own);
-    slot_names names = {.slot = slot, .no_memory = !job || !own};
-    int n = 0;
-    for (int v = 0; !names.no_memory && v < original->num_values; v++) {
-        const amg_value *val = &original->values[v];
+    amg_job_names list = {0};
+    list.job = amg_calloc((size_t)network->num_values + 1, sizeof(char *));
+    list.own = amg_calloc((size_t)network->num_values + 1, sizeof(char *));
+    slot_names names = {.slot = slot, .no_memory = !list.job || !list.own};
+    for (int v = 0; !names.no_memory && v < network->num_values; v++) {
+        const amg_value *val = &network->values[v];
         if (val->kind != AMG_VALUE_PARAM || val->role == AMG_ROLE_CONSTANT) continue;
-        int j = amg_graph_find_value(joined, slot_name(&names, val->name));
+        const int j = amg_graph_find_value(joined, slot_name(&names, val->name));
         if (j < 0 || !scrambled[j][0]) continue;
-        own[n] = amg_strdup(val->name);
-        job[n] = amg_strdup(scrambled[j]);
-        names.no_memory = names.no_memory || !own[n] || !job[n];
-        n++;
+        const int n = list.count++;
+        list.own[n] = amg_strdup(val->name);
+        list.job[n] = amg_strdup(scrambled[j]);
+        names.no_memory = names.no_memory || !list.own[n] || !list.job[n];
     }
     amg_free(names.text);
+    snprintf(list.output, sizeof list.output, "%s", scrambled[joined->outputs[slot]]);
     if (!names.no_memory) {
-        *num_names = n;
-        *job_names = job;
-        *own_names = own;
+        *out = list;
         return AMG_OK;
     }
-    for (int i = 0; i < n; i++) {
-        amg_free(job[i]);
-        amg_free(own[i]);
-    }
-    amg_free(job);
-    amg_free(own);
+    amg_job_names_clear(&list);
     return amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory for its names");
 }
 
@@ -212,44 +206,40 @@ static amg_status copy_names(const char *const *scrambled, const int *values, in
 }
 
 amg_status amg_augment_model(const amg_secret *secret, const amg_obf_plan *plan,
-                             const amg_preprocess *pre, const amg_graph *const *subnets,
-                             amg_graph **out, int *num_names, char ***job_names,
-                             char ***own_names, char original_output[256],
-                             char ***target_names, amg_error *err)
+                             const amg_job_network *networks, amg_graph **out,
+                             amg_job_names *names, char ***target_names, amg_error *err)
 {
     amg_builder *b = amg_builder_new();
     amg_graph *joined = NULL, *job = NULL;
     amg_keystream *k = NULL;
-    const char **names = NULL;
-    char **targets = NULL;
+    const char **scrambled = NULL;
     int target_of[AMG_MAX_DECOYS + 1]; /* each slot, as values of joined */
     int64_t dims[4] = {AMG_DIM_BATCH, plan->out_dims[0], plan->out_dims[1],
                        plan->out_dims[2]};
     amg_status st = AMG_OK;
+    int listed = 0;
     if (!b) st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
     int x = st ? AMG_NO_VALUE : amg_builder_input(b, "x", plan->shape.dtype, 4, dims);
     for (int s = 0; !st && s < plan->num_subnets; s++)
-        st = add_subnet(b, plan, pre, s, subnets[s], x, &target_of[s], err);
+        st = add_subnet(b, plan, &networks[s], s, x, &target_of[s], err);
     if (!st) st = amg_builder_finish(b, &joined, err);
     if (!st) st = amg_keystream_new(secret, AMG_PURPOSE_NAMES, 0, &k, err);
-    if (!st && !(names = amg_calloc((size_t)joined->num_values, sizeof *names)))
+    if (!st && !(scrambled = amg_calloc((size_t)joined->num_values, sizeof *scrambled)))
         st = amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");
-    if (!st) st = amg_scramble(k, joined, &job, names, err);
+    if (!st) st = amg_scramble(k, joined, &job, scrambled, err);
+    while (!st && listed < plan->num_subnets) {
+        st = list_names(networks[listed].graph, listed, joined, scrambled,
+                        &names[listed], err);
+        if (!st) listed++;
+    }
     if (!st && target_names)
-        st = copy_names(names, target_of, plan->num_subnets, &targets, err);
-    if (!st)
-        st = list_names(subnets[plan->original], plan->original, joined, names,
-                        num_names, job_names, own_names, err);
+        st = copy_names(scrambled, target_of, plan->num_subnets, target_names, err);
     if (!st) {
-        snprintf(original_output, 256, "%s", names[joined->outputs[plan->original]]);
-        if (target_names) *target_names = targets;
-        targets = NULL;
         *out = job;
         job = NULL;
     }
-    for (int s = 0; targets && s < plan->num_subnets; s++) amg_free(targets[s]);
-    amg_free(targets);
-    amg_free(names);
+    for (int s = 0; st && s < listed; s++) amg_job_names_clear(&names[s]);
+    amg_free(scrambled);
     amg_keystream_free(k);
     amg_graph_free(job);
     amg_graph_free(joined);

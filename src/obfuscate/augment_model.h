@@ -30,17 +30,25 @@ AMG_MUST_CHECK amg_status amg_decoy_make(const amg_secret *secret,
                                          amg_graph **out, int *num_unknown,
                                          amg_error *err);
 
-/* Joins them: subnets[plan slot] is the original (at plan->original) or a decoy. Each
- * becomes Reshape -> Gather(select) -> Reshape -> preprocess -> its network, whose
- * class rows and embedding tables are permuted by the slot's maps. job_names[i]
- * receives (heap, amg_free each and the array) the job's name of the original's i-th
- * trainable or buffer in value order, own_names its own name. target_names (NULL: not
- * wanted) receives, per slot, the job's name of the value that the slot's head is
- * trained for (heap likewise): with pre->windows the next tokens, else what the slot's
- * network itself sees, its input after select and preprocess. */
-AMG_MUST_CHECK amg_status amg_augment_model(
-    const amg_secret *secret, const amg_obf_plan *plan, const amg_preprocess *pre,
-    const amg_graph *const *subnets, amg_graph **out, int *num_names, char ***job_names,
-    char ***own_names, char original_output[256], char ***target_names, amg_error *err);
+/* What one slot of a job holds. All borrowed. */
+typedef struct {
+    const amg_graph *graph;
+    const amg_preprocess *pre;
+    const amg_plan_shape *shape; /* what the slot's maps permute */
+} amg_job_network;
+
+/* Joins them: networks[plan slot] is the original, a decoy or, in a packed job, an
+ * owner's. Each becomes Reshape -> Gather(select) -> Reshape -> preprocess -> its
+ * network, whose class rows and embedding tables are permuted by the slot's maps. names
+ * [num_subnets] receives (heap) those of each slot. target_names (NULL: not wanted)
+ * receives, per slot, the job's name of the value that the slot's head is trained for
+ * (heap, amg_free each and the array): with pre->windows the next tokens, else what the
+ * slot's network itself sees, its input after select and preprocess. On failure there
+ * is nothing to free. */
+AMG_MUST_CHECK amg_status amg_augment_model(const amg_secret *secret,
+                                            const amg_obf_plan *plan,
+                                            const amg_job_network *networks,
+                                            amg_graph **out, amg_job_names *names,
+                                            char ***target_names, amg_error *err);
 
 #endif

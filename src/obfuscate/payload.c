@@ -76,13 +76,13 @@ static amg_status check_names(const amg_key_payload *p, const amg_graph *folded,
         if (folded->values[v].kind == AMG_VALUE_PARAM &&
             folded->values[v].role != AMG_ROLE_CONSTANT)
             st = add_name(&params, folded->values[v].name, v, err);
-    for (int i = 0; st == AMG_OK && i < p->num_names; i++) {
-        st = add_name(&job, p->job_names[i], i, err);
-        if (st == AMG_OK) st = add_name(&own, p->own_names[i], i, err);
-        if (st == AMG_OK && amg_name_map_find(&params, p->own_names[i]) < 0)
+    for (int i = 0; st == AMG_OK && i < p->names.count; i++) {
+        st = add_name(&job, p->names.job[i], i, err);
+        if (st == AMG_OK) st = add_name(&own, p->names.own[i], i, err);
+        if (st == AMG_OK && amg_name_map_find(&params, p->names.own[i]) < 0)
             st = amg_fail(err, AMG_INVALID, -1, where,
                           "name \"%s\" is no parameter of the original",
-                          p->own_names[i]);
+                          p->names.own[i]);
     }
     amg_name_map_clear(&job);
     amg_name_map_clear(&own);
@@ -95,7 +95,7 @@ static amg_status check_payload(const amg_key_payload *p, const amg_origin *orig
 {
     amg_status st = amg_plan_shape_check(&p->shape, err);
     if (st == AMG_OK) st = check_preprocess(p, err);
-    if (st == AMG_OK && p->original_output[0] == '\0')
+    if (st == AMG_OK && p->names.output[0] == '\0')
         st = amg_fail(err, AMG_INVALID, -1, where, "original_output is empty");
     if (st == AMG_OK && (strspn(p->job_sha256, "0123456789abcdef") != 64 ||
                          strlen(p->job_sha256) != 64))
@@ -119,8 +119,8 @@ static json_t *floats_json(const float *v, int count)
 static json_t *names_json(const amg_key_payload *p)
 {
     json_t *array = json_array();
-    for (int i = 0; i < p->num_names; i++) {
-        json_t *pair = json_pack("[s, s]", p->job_names[i], p->own_names[i]);
+    for (int i = 0; i < p->names.count; i++) {
+        json_t *pair = json_pack("[s, s]", p->names.job[i], p->names.own[i]);
         if (!pair || json_array_append_new(array, pair)) {
             json_decref(array);
             return NULL;
@@ -146,7 +146,7 @@ static char *head_text(const amg_key_payload *p)
     json_t *head =
         json_pack("{s:i, s:o, s:o, s:s, s:s}", "version", PAYLOAD_VERSION, "preprocess",
                   preprocess_json(&p->preprocess), "names", names, "original_output",
-                  p->original_output, "job_sha256", p->job_sha256);
+                  p->names.output, "job_sha256", p->job_sha256);
     json_t *shape = head ? amg_payload_shape_json(&p->shape) : NULL;
     char *text = NULL;
     if (shape && !json_object_update(head, shape) &&
@@ -269,14 +269,14 @@ static amg_status parse_names(const amg_json_node *node, amg_key_payload *out,
     size_t count = 0;
     amg_status st = amg_json_array(node, 0, MAX_NAMES, &count, err);
     if (st != AMG_OK) return st;
-    out->job_names = amg_calloc(count, sizeof(char *));
-    out->own_names = amg_calloc(count, sizeof(char *));
-    if (!out->job_names || !out->own_names)
+    out->names.job = amg_calloc(count, sizeof(char *));
+    out->names.own = amg_calloc(count, sizeof(char *));
+    if (!out->names.job || !out->names.own)
         return amg_fail(err, AMG_NO_MEMORY, -1, where, "no memory for names");
-    out->num_names = (int)count;
+    out->names.count = (int)count;
     for (size_t i = 0; st == AMG_OK && i < count; i++) {
         amg_json_node pair = amg_json_element(node, i);
-        st = parse_pair(&pair, &out->job_names[i], &out->own_names[i], err);
+        st = parse_pair(&pair, &out->names.job[i], &out->names.own[i], err);
     }
     return st;
 }
@@ -347,7 +347,7 @@ static amg_status parse_head(const amg_json *doc, amg_key_payload *out, amg_erro
     if (st == AMG_OK) st = amg_payload_shape_parse(&root, &out->shape, err);
     if (st == AMG_OK) st = parse_preprocess(&preprocess, &out->preprocess, err);
     if (st == AMG_OK) st = parse_names(&names, out, err);
-    if (st == AMG_OK) st = parse_output(&output, out->original_output, err);
+    if (st == AMG_OK) st = parse_output(&output, out->names.output, err);
     if (st == AMG_OK) st = parse_sha256(&job, out->job_sha256, err);
     if (st == AMG_OK && json_object_get(doc->root, "note")) {
         const amg_json_node note = amg_json_member(&root, "note");
@@ -399,17 +399,23 @@ amg_status amg_key_payload_parse(const uint8_t *data, size_t size_bytes,
     return st;
 }
 
-void amg_key_payload_clear(amg_key_payload *p)
+void amg_job_names_clear(amg_job_names *names)
 {
-    for (int i = 0; i < p->num_names; i++) {
-        char *pair[2] = {p->job_names[i], p->own_names[i]};
+    for (int i = 0; i < names->count; i++) {
+        char *pair[2] = {names->job[i], names->own[i]};
         for (int column = 0; column < 2; column++) {
             if (pair[column]) sodium_memzero(pair[column], strlen(pair[column]));
             amg_free(pair[column]);
         }
     }
-    amg_free(p->job_names);
-    amg_free(p->own_names);
+    amg_free(names->job);
+    amg_free(names->own);
+    *names = (amg_job_names){0};
+}
+
+void amg_key_payload_clear(amg_key_payload *p)
+{
+    amg_job_names_clear(&p->names);
     if (p->note) sodium_memzero(p->note, strlen(p->note));
     amg_free(p->note);
     amg_graph_free(p->original);

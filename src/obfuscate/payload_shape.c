@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static const char *const mode_names[] = {"streams", "paper"};
+static const char *const mode_names[] = {"streams", "paper", "pack"};
 
 /* ---- out ---- */
 
@@ -82,13 +82,13 @@ static amg_status parse_mode(const amg_json_node *node, amg_mode *out, amg_error
     const char *name = NULL;
     amg_status st = amg_json_string(node, &name, err);
     if (st != AMG_OK) return st;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (strcmp(name, mode_names[i]) == 0) {
             *out = (amg_mode)i;
             return AMG_OK;
         }
     return amg_json_fail(node, err, AMG_MALFORMED,
-                         "found \"%s\", expected streams or paper", name);
+                         "found \"%s\", expected streams, paper or pack", name);
 }
 
 static amg_status parse_tokens(const amg_json_node *node, amg_plan_shape *out,

@@ -27,7 +27,7 @@ static bool out_shape(const amg_plan_shape *s, int64_t out[3], int64_t *count)
     for (int i = 0; i < 3; i++)
         if (s->dims[i] > limit) return false;
     out[0] = s->dims[0];
-    if (s->mode == AMG_MODE_STREAMS) {
+    if (s->mode != AMG_MODE_PAPER) {
         out[1] = s->dims[1] * (s->num_decoys + 1);
         out[2] = s->dims[2];
     } else {
@@ -86,10 +86,10 @@ static amg_status check_tokens(const amg_plan_shape *s, amg_error *err)
 
 static amg_status check_amount(const amg_plan_shape *s, amg_error *err)
 {
-    if (s->mode == AMG_MODE_STREAMS) {
+    if (s->mode != AMG_MODE_PAPER) {
         if (s->amount == 0.0) return AMG_OK;
         return amg_fail(err, AMG_INVALID, -1, "amount",
-                        "found %g, expected 0 in streams mode", s->amount);
+                        "found %g, expected 0 outside of paper mode", s->amount);
     }
     if (!(s->amount > 0.0 && s->amount <= MAX_AMOUNT)) /* NaN too */
         return amg_fail(err, AMG_INVALID, -1, "amount",
@@ -100,8 +100,9 @@ static amg_status check_amount(const amg_plan_shape *s, amg_error *err)
 
 amg_status amg_plan_shape_check(const amg_plan_shape *s, amg_error *err)
 {
-    if (s->mode != AMG_MODE_STREAMS && s->mode != AMG_MODE_PAPER)
-        return amg_fail(err, AMG_INVALID, -1, "mode", "found %d, expected 0 or 1",
+    if (s->mode != AMG_MODE_STREAMS && s->mode != AMG_MODE_PAPER &&
+        s->mode != AMG_MODE_PACK)
+        return amg_fail(err, AMG_INVALID, -1, "mode", "found %d, expected 0 to 2",
                         (int)s->mode);
     if (s->num_decoys < 1 || s->num_decoys > AMG_MAX_DECOYS)
         return amg_fail(err, AMG_INVALID, -1, "num_decoys",
@@ -285,11 +286,14 @@ static amg_status make_slots(const amg_secret *secret, amg_obf_plan *plan,
         amg_subnet_plan *net = &plan->subnets[s];
         net->num_classes =
             s == plan->original ? plan->shape.num_classes : plan->shape.cover_classes;
-        net->select = amg_calloc((size_t)plan->num_values, sizeof *net->select);
+        const bool selects = plan->shape.mode != AMG_MODE_PACK;
+        if (selects)
+            net->select = amg_calloc((size_t)plan->num_values, sizeof *net->select);
         net->label_map = amg_calloc((size_t)net->num_classes, sizeof *net->label_map);
-        if (!net->select || !net->label_map) return no_memory(err);
-        if (plan->shape.vocab == 0) continue;
-        net->token_map = amg_calloc((size_t)plan->shape.vocab, sizeof *net->token_map);
+        if ((selects && !net->select) || !net->label_map) return no_memory(err);
+        net->vocab = plan->shape.vocab;
+        if (net->vocab == 0) continue;
+        net->token_map = amg_calloc((size_t)net->vocab, sizeof *net->token_map);
         if (!net->token_map) return no_memory(err);
     }
     return AMG_OK;
@@ -300,19 +304,64 @@ amg_status amg_obf_plan_derive(const amg_secret *secret, const amg_plan_shape *s
 {
     amg_status st = amg_plan_shape_check(shape, err);
     if (st != AMG_OK) return st;
-    amg_obf_plan plan = {.shape = *shape, .num_subnets = shape->num_decoys + 1};
+    const bool pack = shape->mode == AMG_MODE_PACK;
+    amg_obf_plan plan = {.shape = *shape,
+                         .num_subnets = pack ? 1 : shape->num_decoys + 1};
     plan.num_values = shape->dims[0] * shape->dims[1] * shape->dims[2];
     if (!out_shape(shape, plan.out_dims, &plan.num_positions))
         return amg_fail(err, AMG_INVALID, -1, "dims",
                         "the augmented sample is too big");
     st = make_slots(secret, &plan, err);
-    if (st == AMG_OK) st = draw_positions(secret, &plan, err);
+    if (st == AMG_OK && !pack) st = draw_positions(secret, &plan, err);
     if (st == AMG_OK) st = draw_tokens(secret, &plan, err);
     if (st == AMG_OK) st = draw_labels(secret, &plan, err);
     if (st != AMG_OK)
         amg_obf_plan_clear(&plan);
     else
         *out = plan;
+    return st;
+}
+
+/* Which slot each owner has. */
+static amg_status draw_slots(const amg_secret *secret, int num, int *slot_of,
+                             amg_error *err)
+{
+    int64_t slots[AMG_MAX_DECOYS + 1];
+    amg_keystream *ks = NULL;
+    amg_status st = amg_keystream_new(secret, AMG_PURPOSE_NETWORK_ORDER, 0, &ks, err);
+    if (st != AMG_OK) return st;
+    amg_keystream_permutation(ks, num, slots);
+    amg_keystream_free(ks);
+    for (int i = 0; i < num; i++) slot_of[i] = (int)slots[i];
+    sodium_memzero(slots, sizeof slots);
+    return AMG_OK;
+}
+
+amg_status amg_obf_plan_join(const amg_secret *secret, amg_obf_plan *owners, int num,
+                             int *slot_of, amg_obf_plan *out, amg_error *err)
+{
+    amg_plan_shape shape = {.mode = AMG_MODE_STREAMS,
+                            .num_decoys = num - 1,
+                            .dtype = owners[0].shape.dtype,
+                            .num_classes = 1,
+                            .cover_classes = 1};
+    memcpy(shape.dims, owners[0].shape.dims, sizeof shape.dims);
+    amg_obf_plan plan = {0};
+    amg_status st = amg_obf_plan_derive(secret, &shape, &plan, err);
+    if (st == AMG_OK) st = draw_slots(secret, num, slot_of, err);
+    for (int i = 0; st == AMG_OK && i < num; i++) {
+        amg_subnet_plan *own = &owners[i].subnets[0], *net = &plan.subnets[slot_of[i]];
+        amg_free(net->label_map);
+        net->label_map = own->label_map;
+        net->token_map = own->token_map;
+        net->num_classes = own->num_classes;
+        net->vocab = own->vocab;
+        own->label_map = own->token_map = NULL;
+    }
+    if (st == AMG_OK)
+        *out = plan;
+    else
+        amg_obf_plan_clear(&plan);
     return st;
 }
 
@@ -326,8 +375,7 @@ void amg_obf_plan_clear(amg_obf_plan *plan)
             sodium_memzero(net->label_map,
                            (size_t)net->num_classes * sizeof *net->label_map);
         if (net->token_map)
-            sodium_memzero(net->token_map,
-                           (size_t)plan->shape.vocab * sizeof *net->token_map);
+            sodium_memzero(net->token_map, (size_t)net->vocab * sizeof *net->token_map);
         amg_free(net->select);
         amg_free(net->label_map);
         amg_free(net->token_map);

@@ -9,7 +9,11 @@
 #include "graph/token_rows.h"
 #include "key/secret.h"
 
-typedef enum { AMG_MODE_STREAMS, AMG_MODE_PAPER } amg_mode;
+typedef enum {
+    AMG_MODE_STREAMS,
+    AMG_MODE_PAPER,
+    AMG_MODE_PACK /* one of num_decoys + 1 owners, whose streams cover each other */
+} amg_mode;
 typedef enum {
     AMG_NOISE_UNIFORM,
     AMG_NOISE_GAUSSIAN,
@@ -53,6 +57,7 @@ typedef struct {
     int64_t num_classes;
     int32_t *label_map; /* [num_classes] true class -> class in the job */
     int32_t *token_map; /* [vocab] true token -> token in the job; NULL: as they are */
+    int64_t vocab;
 } amg_subnet_plan;
 
 typedef struct {
@@ -67,11 +72,27 @@ typedef struct {
 
 /* Streams: the k+1 select sets are disjoint and cover all positions, H' = (k+1)*H.
  * Paper: independent subsets, the original's and each decoy's drawn alike. Order within
- * a stream is secret. */
+ * a stream is secret. Pack: the owner's maps alone, as the only slot, without select:
+ * positions are no one owner's choice (amg_obf_plan_join). */
 AMG_MUST_CHECK amg_status amg_obf_plan_derive(const amg_secret *secret,
                                               const amg_plan_shape *shape,
                                               amg_obf_plan *out, amg_error *err);
+/* The plan of a packed job from those of its owners, [num] of mode pack, of one dtype
+ * and dims, whose maps it takes over. Slots and positions are drawn from secret, which
+ * nobody keeps; owner i has slot_of[i]. */
+AMG_MUST_CHECK amg_status amg_obf_plan_join(const amg_secret *secret,
+                                            amg_obf_plan *owners, int num, int *slot_of,
+                                            amg_obf_plan *out, amg_error *err);
 void amg_obf_plan_clear(amg_obf_plan *plan);
+
+/* Names in the job of one network's trainables and buffers, in value order. */
+typedef struct {
+    int count;
+    char **job;       /* [count] name in the job's weights … */
+    char **own;       /* … of this parameter or buffer */
+    char output[256]; /* of its head */
+} amg_job_names;
+void amg_job_names_clear(amg_job_names *names);
 
 /* What the key file holds besides the secret. */
 typedef struct {
@@ -79,13 +100,9 @@ typedef struct {
     amg_preprocess preprocess;
     amg_graph *original; /* as read, not folded; own names; weights may be there when
                             packed and are absent when parsed */
-    int num_names;
-    char **job_names;          /* name in the job's weights … */
-    char **own_names;          /* … of this parameter or buffer of the original,
-                                  folded */
-    char original_output[256]; /* name of the original's head in the job */
-    char job_sha256[65];       /* of the job's job.json: trained weights carry it */
-    char *note; /* a front end's own words, kept as they are; NULL: none */
+    amg_job_names names; /* of the original, folded */
+    char job_sha256[65]; /* of the job's job.json: trained weights carry it */
+    char *note;          /* a front end's own words, kept as they are; NULL: none */
 } amg_key_payload;
 
 /* Payload <-> bytes (a JSON head and the packed ONNX; docs/key.md). Everything read is

@@ -16,6 +16,7 @@ FLAGS = {
     "obfuscate": ("--model", "--train", "--val", "--decoys", "--decoys-from", "--amount", "--model-amount",
                   "--noise", "--key", "-o", "--passphrase", "--passphrase-fd", "--seed-hex", "--decoy-arch",
                   "--normalize", "--task", "--seq", "--stride", "--keep-classes", "--keep-tokens"),
+    "pack": ("-o", "--seed-hex", "--quiet"),
     "train": ("--model", "--train", "--val", "-o", "--epochs", "--batch", "--optimizer", "--lr", "--momentum",
               "--weight-decay", "--schedule", "--threads", "--seed", "--resume", "--label-smoothing",
               "--nesterov", "--warmup", "--clip"),

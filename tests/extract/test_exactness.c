@@ -363,8 +363,8 @@ static void perturb(const places *p, bool own)
     for (size_t i = 0; i < count; i++) {
         entries[i] = *amg_safetensors_at(st, i);
         bool is_own = false;
-        for (int n = 0; n < payload.num_names; n++)
-            is_own = is_own || !strcmp(payload.job_names[n], entries[i].name);
+        for (int n = 0; n < payload.names.count; n++)
+            is_own = is_own || !strcmp(payload.names.job[n], entries[i].name);
         if (done || is_own != own || entries[i].tensor.rank < 2) continue;
         const amg_tensor *t = &entries[i].tensor;
         must(amg_tensor_new(t->dtype, t->rank, t->dims, &copy, &err), &err);

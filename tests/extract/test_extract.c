@@ -61,8 +61,8 @@ static amg_st_entry *entry_of(fixture *f, const char *own)
     size_t i = 0;
     for (; i < f->count; i++) {
         const char *name = NULL;
-        for (int n = 0; n < p->num_names; n++)
-            if (!strcmp(p->job_names[n], f->entries[i].name)) name = p->own_names[n];
+        for (int n = 0; n < p->names.count; n++)
+            if (!strcmp(p->names.job[n], f->entries[i].name)) name = p->names.own[n];
         if (own ? name && !strcmp(name, own) : !name) break;
     }
     if (i == f->count) fail_msg("no entry of %s", own ? own : "a decoy");
@@ -385,7 +385,7 @@ static void a_payload_that_lacks_a_name_is_refused(void **state)
     write_weights(&f);
     assert_int_equal(amg_safetensors_open(f.weights, &st, NULL), AMG_OK);
     amg_key_payload p = f.job.payload;
-    p.num_names--;
+    p.names.count--;
     assert_int_equal(amg_extract_graph(f.job.secret, &p, st, &out, &err), AMG_BAD_KEY);
     assert_null(out);
     amg_safetensors_close(st);

@@ -14,14 +14,14 @@ static void try_payload(const uint8_t *data, size_t size)
     amg_key_payload p = {0}, q = {0};
     amg_error err = {0};
     if (amg_key_payload_parse(data, size, &p, &err)) {
-        if (p.original || p.job_names || p.own_names) abort();
+        if (p.original || p.names.job || p.names.own) abort();
         return;
     }
     uint8_t *packed = NULL;
     size_t packed_size = 0;
     if (amg_key_payload_pack(&p, &packed, &packed_size, NULL)) abort();
     if (amg_key_payload_parse(packed, packed_size, &q, NULL)) abort();
-    if (p.num_names != q.num_names) abort();
+    if (p.names.count != q.names.count) abort();
     amg_free(packed);
     amg_key_payload_clear(&p);
     amg_key_payload_clear(&q);

@@ -48,10 +48,17 @@ static inline void open_job(job_fixture *f, unsigned secret, const char *model,
                                         .std = {.2f, .2f, .3f}},
                          .original = f->original};
     memset(p.job_sha256, '0', 64);
-    if (amg_augment_model(f->secret, &f->plan, &p.preprocess,
-                          (const amg_graph *const *)f->subnets, &f->job, &p.num_names,
-                          &p.job_names, &p.own_names, p.original_output, NULL, &err))
+    amg_job_network networks[JOB_DECOYS + 1];
+    amg_job_names names[JOB_DECOYS + 1];
+    for (int s = 0; s <= JOB_DECOYS; s++)
+        networks[s] = (amg_job_network){f->subnets[s], &p.preprocess, &p.shape};
+    if (amg_augment_model(f->secret, &f->plan, networks, &f->job, names, NULL, &err))
         fail_msg("%s: %s", err.where, err.what);
+    for (int s = 0; s <= JOB_DECOYS; s++)
+        if (s == f->plan.original)
+            p.names = names[s];
+        else
+            amg_job_names_clear(&names[s]);
     uint8_t *bytes = NULL;
     size_t size;
     assert_int_equal(amg_key_payload_pack(&p, &bytes, &size, NULL), AMG_OK);

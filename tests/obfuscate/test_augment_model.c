@@ -70,10 +70,10 @@ static void the_key_names_every_parameter_of_the_original(void **state)
     for (int v = 0; v < g->num_values; v++)
         count += g->values[v].kind == AMG_VALUE_PARAM &&
                  g->values[v].role != AMG_ROLE_CONSTANT;
-    assert_int_equal(f.payload.num_names, count);
+    assert_int_equal(f.payload.names.count, count);
     for (int i = 0; i < count; i++) {
-        const amg_value *own = named(g, f.payload.own_names[i]);
-        const amg_value *job = named(f.job, f.payload.job_names[i]);
+        const amg_value *own = named(g, f.payload.names.own[i]);
+        const amg_value *job = named(f.job, f.payload.names.job[i]);
         int axis = -1;
         for (int r = 0; r < rows.num_params; r++)
             if (own == &g->values[rows.params[r]]) axis = rows.axis[r];
@@ -94,7 +94,7 @@ static void the_key_names_every_parameter_of_the_original(void **state)
     }
     assert_int_equal(permuted, 2);
     snprintf(head, sizeof head, "h%d", f.plan.original);
-    assert_string_equal(f.payload.original_output, head);
+    assert_string_equal(f.payload.names.output, head);
     close_job(&f);
 }
 
@@ -197,24 +197,27 @@ static void every_failing_allocation_is_reported(void **state)
     (void)state;
     job_fixture f;
     open_job(&f, 7, "lenet", AMG_DECOY_SAME);
+    amg_job_network networks[JOB_DECOYS + 1];
+    for (int s = 0; s <= JOB_DECOYS; s++)
+        networks[s] =
+            (amg_job_network){f.subnets[s], &f.payload.preprocess, &f.payload.shape};
     long n = 0;
     for (amg_status st = AMG_NO_MEMORY; st; n += 1 + n / 20) {
         amg_graph *out = NULL;
-        char **job = NULL, **own = NULL, **targets = NULL, output[256];
-        int count = 0;
+        amg_job_names names[JOB_DECOYS + 1] = {{0}};
+        char **targets = NULL;
         long countdown = n + 1;
         amg_alloc_fail_after(&countdown);
-        st = amg_augment_model(f.secret, &f.plan, &f.payload.preprocess,
-                               (const amg_graph *const *)f.subnets, &out, &count, &job,
-                               &own, output, &targets, NULL);
+        st =
+            amg_augment_model(f.secret, &f.plan, networks, &out, names, &targets, NULL);
         amg_alloc_fail_after(NULL);
-        assert_true(st == AMG_OK ||
-                    (st == AMG_NO_MEMORY && !out && !job && !own && !targets));
-        for (int i = 0; targets && i <= JOB_DECOYS; i++) amg_free(targets[i]);
+        assert_true(st == AMG_OK || (st == AMG_NO_MEMORY && !out && !targets));
+        for (int i = 0; i <= JOB_DECOYS; i++) {
+            if (targets) amg_free(targets[i]);
+            assert_true(st == AMG_OK || !names[i].job);
+            amg_job_names_clear(&names[i]);
+        }
         amg_free(targets);
-        for (int i = 0; i < count; i++) amg_free(job[i]), amg_free(own[i]);
-        amg_free(job);
-        amg_free(own);
         amg_graph_free(out);
     }
     assert_true(n > 50);

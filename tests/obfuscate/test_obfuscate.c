@@ -203,8 +203,7 @@ static void open_view(own_view *v, const bench *b)
         fail_msg("%s: %s", err.where, err.what);
     amg_payload_free(bytes);
     for (int i = 0; i < v->manifest.num_heads; i++)
-        if (!strcmp(v->manifest.heads[i].output, v->payload.original_output))
-            v->head = i;
+        if (!strcmp(v->manifest.heads[i].output, v->payload.names.output)) v->head = i;
     assert_in_range(v->head, 0, v->manifest.num_heads - 1);
 }
 

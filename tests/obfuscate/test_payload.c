@@ -56,19 +56,19 @@ static amg_key_payload make_payload(void)
                                         .num_channels = 1,
                                         .mean = {0.1f},
                                         .std = {0.3f}},
-                         .original_output = "o17",
+                         .names.output = "o17",
                          .job_sha256 = SHA256};
     p.original = small_graph();
-    p.job_names = amg_calloc((size_t)p.original->num_values, sizeof(char *));
-    p.own_names = amg_calloc((size_t)p.original->num_values, sizeof(char *));
+    p.names.job = amg_calloc((size_t)p.original->num_values, sizeof(char *));
+    p.names.own = amg_calloc((size_t)p.original->num_values, sizeof(char *));
     for (int v = 0; v < p.original->num_values; v++) {
         if (p.original->values[v].role != AMG_ROLE_TRAINABLE) continue;
         char job[32];
         snprintf(job, sizeof job, "p%d\"\\\xc3\xa4", v); /* needs escapes and UTF-8 */
-        p.job_names[p.num_names] = amg_strdup(job);
-        p.own_names[p.num_names++] = amg_strdup(p.original->values[v].name);
+        p.names.job[p.names.count] = amg_strdup(job);
+        p.names.own[p.names.count++] = amg_strdup(p.original->values[v].name);
     }
-    assert_true(p.num_names >= 4);
+    assert_true(p.names.count >= 4);
     return p;
 }
 
@@ -93,12 +93,12 @@ static void what_is_packed_parses_to_the_same(void **state)
     assert_int_equal(q.preprocess.data_dtype, AMG_F32);
     assert_int_equal(q.preprocess.num_channels, 1);
     assert_true(q.preprocess.mean[0] == 0.1f && q.preprocess.std[0] == 0.3f);
-    assert_string_equal(q.original_output, "o17");
+    assert_string_equal(q.names.output, "o17");
     assert_string_equal(q.job_sha256, SHA256);
-    assert_int_equal(q.num_names, p.num_names);
-    for (int i = 0; i < p.num_names; i++) {
-        assert_string_equal(q.job_names[i], p.job_names[i]);
-        assert_string_equal(q.own_names[i], p.own_names[i]);
+    assert_int_equal(q.names.count, p.names.count);
+    for (int i = 0; i < p.names.count; i++) {
+        assert_string_equal(q.names.job[i], p.names.job[i]);
+        assert_string_equal(q.names.own[i], p.names.own[i]);
     }
     assert_int_equal(q.original->num_nodes, p.original->num_nodes);
     assert_false(q.original->has_weights);
@@ -181,8 +181,8 @@ static void wrong_payloads_are_not_packed(void **state)
         if (i == 1) p.preprocess.num_channels = 3;
         if (i == 2) p.preprocess.std[0] = 0;
         if (i == 3) p.preprocess.mean[0] = NAN;
-        if (i == 4) p.original_output[0] = '\0';
-        if (i == 5) p.own_names[0][0] ^= 1; /* no longer a parameter */
+        if (i == 4) p.names.output[0] = '\0';
+        if (i == 5) p.names.own[0][0] ^= 1; /* no longer a parameter */
         assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_INVALID);
         assert_null(data);
         amg_key_payload_clear(&p);
@@ -217,7 +217,7 @@ static void assert_refused(const uint8_t *data, size_t size, amg_status code,
         fail_msg("found \"%s\" at %lld, expected \"%s\" at %lld", err.what,
                  (long long)err.offset, part, (long long)offset);
     assert_null(p.original);
-    assert_null(p.job_names);
+    assert_null(p.names.job);
 }
 
 /* HEAD itself parses: what follows fails for its change alone. */

@@ -322,7 +322,7 @@ static void shapes_out_of_range_are_refused_by_name(void **state)
     cases[11].shape.num_classes = 0;
     cases[12].shape.cover_classes = (1 << 24) + 1;
     cases[13].shape.cover_classes = 11;
-    cases[14].shape.mode = (amg_mode)2;
+    cases[14].shape.mode = (amg_mode)3;
     cases[15].shape.dtype = AMG_I32; /* tokens have one dim */
     cases[16].shape.vocab = -1;
     cases[17].shape.dtype = AMG_U8; /* no tokens */

@@ -63,8 +63,7 @@ static void open_view(own_view *v, const text_bench *b)
         amg_graph_read_onnx(b->model, &v->model, &err))
         fail_msg("%s: %s", err.where, err.what);
     for (int i = 0; i < v->manifest.num_heads; i++)
-        if (!strcmp(v->manifest.heads[i].output, v->payload.original_output))
-            v->head = i;
+        if (!strcmp(v->manifest.heads[i].output, v->payload.names.output)) v->head = i;
     assert_in_range(v->head, 0, v->manifest.num_heads - 1);
 }
 
@@ -149,9 +148,9 @@ static const amg_tensor *tensor(const amg_graph *g, const char *name)
 static void assert_rows(const own_view *v, const char *own_name, const int32_t *map)
 {
     const char *job_name = NULL;
-    for (int i = 0; i < v->payload.num_names; i++)
-        if (!strcmp(v->payload.own_names[i], own_name))
-            job_name = v->payload.job_names[i];
+    for (int i = 0; i < v->payload.names.count; i++)
+        if (!strcmp(v->payload.names.own[i], own_name))
+            job_name = v->payload.names.job[i];
     assert_non_null(job_name);
     const amg_tensor *own = tensor(v->model, own_name), *job = tensor(v->job, job_name);
     assert_true(amg_tensor_same_shape(own, job));

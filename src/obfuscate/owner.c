@@ -1,0 +1,116 @@
+/* One owner's side of a job. Consumes options, produces what is checked and chosen of
+ * the owner's own; other slots, covers and positions are not its business. */
+#include "obfuscate/owner.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "formats/token_set.h"
+#include "graph/onnx_graph.h"
+#include "graph/origin.h"
+#include "obfuscate/row_moves.h"
+#include "obfuscate/samples.h"
+
+static amg_status open_model(amg_owner *w, amg_error *err)
+{
+    amg_status st = amg_graph_read_onnx(w->o->model, &w->file, err);
+    if (!st) st = amg_graph_origin_check(w->file, err);
+    if (!st) st = amg_graph_plan_batch(w->file, AMG_DIM_BATCH, &w->model, err);
+    if (!st && w->model->num_outputs != 1)
+        st = amg_fail(err, AMG_UNSUPPORTED, -1, w->o->model,
+                      "has %d outputs, expected 1", w->model->num_outputs);
+    return st;
+}
+
+amg_status amg_owner_open(const amg_obfuscate_options *o, amg_owner *out,
+                          amg_error *err)
+{
+    amg_owner w = {.o = o, .pre = o->preprocess};
+    amg_status st = open_model(&w, err);
+    if (!st) st = amg_inputs_open(o, w.model, &w.in, err);
+    if (!st)
+        st = o->seed_hex ? amg_secret_from_hex(o->seed_hex, &w.secret, err)
+                         : amg_secret_new(&w.secret, err);
+    if (st) {
+        amg_owner_close(&w);
+        return st;
+    }
+    w.pre.data_dtype = amg_dataset_get_info(w.in.train)->dtype;
+    w.pre.windows = w.in.task == AMG_TASK_LANGUAGE_MODEL;
+    *out = w;
+    return AMG_OK;
+}
+
+void amg_owner_close(amg_owner *w)
+{
+    amg_secret_free(w->secret);
+    amg_inputs_close(&w->in);
+    amg_graph_free(w->model);
+    amg_graph_free(w->file);
+    *w = (amg_owner){0};
+}
+
+/* Whether the vocabulary moves, and which of it. */
+static void choose_tokens(amg_owner *w, amg_plan_shape *shape)
+{
+    const bool is_model = w->in.task == AMG_TASK_LANGUAGE_MODEL;
+    const bool keep = w->o->keep_tokens || (is_model && w->o->keep_classes);
+    if (w->in.vocab == 0) return;
+    w->tokens_kept = keep ? "the options say so"
+                          : amg_tokens_permute(w->model, is_model, w->in.pad, shape);
+}
+
+amg_plan_shape amg_owner_shape(amg_owner *w, int num_decoys)
+{
+    const amg_obfuscate_options *o = w->o;
+    const amg_dataset_info *info = amg_dataset_get_info(w->in.train);
+    const bool classes = w->in.task == AMG_TASK_CLASSIFICATION;
+    amg_plan_shape shape = {.mode = o->mode,
+                            .num_decoys = num_decoys,
+                            .dtype = info->dtype,
+                            .amount = o->amount,
+                            .num_classes = w->in.num_classes,
+                            .cover_classes = w->in.cover_classes,
+                            .permute_labels = classes && !o->keep_classes &&
+                                              amg_labels_permutable(w->model)};
+    amg_samples_dims(info, shape.dims);
+    choose_tokens(w, &shape);
+    return shape;
+}
+
+void amg_owner_describe_targets(const amg_owner *w, amg_manifest *m)
+{
+    const amg_dataset_info *info = amg_dataset_get_info(w->in.train);
+    m->task = w->in.task;
+    if (!amg_task_has_targets(m->task)) return;
+    m->target_dtype = info->target_dtype;
+    m->target_rank = info->target_rank;
+    memcpy(m->target_dims, info->target_dims, sizeof m->target_dims);
+}
+
+amg_status amg_owner_write_key(const amg_owner *w, const amg_plan_shape *shape,
+                               const amg_job_names *names, const char *temp,
+                               amg_error *err)
+{
+    /* All borrowed: never cleared. */
+    amg_key_payload p = {
+        .shape = *shape, .preprocess = w->pre, .original = w->file, .names = *names};
+    uint8_t *bytes = NULL;
+    size_t size;
+    int64_t manifest_bytes;
+    char *manifest = amg_path_join(temp, "job.json");
+    amg_status st = manifest
+                        ? amg_file_sha256(manifest, p.job_sha256, &manifest_bytes, err)
+                        : amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
+    amg_free(manifest);
+    if (!st && w->o->note && !(p.note = amg_strdup(w->o->note)))
+        st = amg_fail(err, AMG_NO_MEMORY, -1, "key", "no memory for the note");
+    if (!st) st = amg_key_payload_pack(&p, &bytes, &size, err);
+    if (!st)
+        st = amg_keyfile_create(w->o->key, w->secret, w->o->passphrase, bytes, size,
+                                err);
+    amg_free(p.note);
+    amg_free(bytes);
+    return st;
+}

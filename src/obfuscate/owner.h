@@ -1,0 +1,39 @@
+/* What is one owner's of a job: the model, the data, the secret, and what of the plan's
+ * shape follows from them. A job has one owner, a packed one several. */
+#ifndef AMG_OBFUSCATE_OWNER_H
+#define AMG_OBFUSCATE_OWNER_H
+
+#include "obfuscate/inputs.h"
+
+/* Zeroed is closed. */
+typedef struct {
+    const amg_obfuscate_options *o; /* borrowed */
+    amg_graph *file;                /* as read */
+    amg_graph
+        *model; /* constants folded, a view of file: its weights are what trains */
+    amg_inputs in;
+    amg_preprocess pre;
+    amg_secret *secret;
+    const char *tokens_kept; /* see amg_obfuscate_result */
+} amg_owner;
+
+/* Opens model and data and checks them against each other; makes the secret. On failure
+ * there is nothing to close. */
+AMG_MUST_CHECK amg_status amg_owner_open(const amg_obfuscate_options *options,
+                                         amg_owner *out, amg_error *err);
+void amg_owner_close(amg_owner *owner);
+
+/* The plan's shape, with the owner's options about classes and tokens. */
+amg_plan_shape amg_owner_shape(amg_owner *owner, int num_decoys);
+
+/* What y of the shards will hold: the manifest's task and target. */
+void amg_owner_describe_targets(const amg_owner *owner, amg_manifest *m);
+
+/* Writes the owner's key file: temp is the finished job's folder, names are those of
+ * the owner's network in it (borrowed). */
+AMG_MUST_CHECK amg_status amg_owner_write_key(const amg_owner *owner,
+                                              const amg_plan_shape *shape,
+                                              const amg_job_names *names,
+                                              const char *temp, amg_error *err);
+
+#endif
