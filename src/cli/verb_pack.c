@@ -24,8 +24,8 @@ static void print_result(const amg_pack_options *o, const amg_pack_result *r)
     for (int i = 0; i < r->num_owners; i++)
         printf("%s: the key of %s, %s parameters\n", o->owners[i].key,
                o->owners[i].model, ui_count(r->own_params[i], own));
-    printf("the cloud's guess of one owner's part is right 1 time in %d\n",
-           r->num_owners);
+    printf("among owners of alike data the cloud's guess of one is right 1 time in as "
+           "many\n");
 }
 
 static int run(amg_pack_options *o, const cli_list *specs, bool quiet)

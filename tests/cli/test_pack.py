@@ -51,7 +51,7 @@ class Pack(cli.Case):
                                     r"1x12x12 -> 1x48x12")
         self.assertIn("compute 1.00x that of the owners' own trainings together", self.said)
         self.assertRegex(self.said, r"ann.key: the key of mlp3.onnx, [\d,]+ parameters")
-        self.assertIn("right 1 time in 4", self.said)
+        self.assertIn("among owners of alike data", self.said)
 
     def test_the_job_is_a_job_like_any_other(self):
         heads = json.loads(cli.read(self.path("job/job.json")))["heads"]
