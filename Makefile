@@ -12,6 +12,7 @@ help:
 	@echo "make demo-text the same on real text"
 	@echo "make test      all tests (address and undefined-behaviour sanitizers on)"
 	@echo "make bench     speed against PyTorch on a quiet machine; appends to bench/LOG.md"
+	@echo "make bench-privacy  what the cloud learns; writes docs/privacy.md, about half an hour"
 	@echo "make           the programs, in $(BUILD)/src/cli"
 	@echo "make install   into $(PREFIX); make clean removes what was built"
 
@@ -44,6 +45,9 @@ test:
 bench: all
 	bench/run $(BUILD)
 
+bench-privacy: all
+	bench/privacy $(BUILD) -o docs/privacy.md
+
 install: all
 	$(MESON) configure $(BUILD) --prefix=$(PREFIX)
 	$(MESON) install -C $(BUILD)
@@ -51,5 +55,5 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-* demo demo-text
 
-.PHONY: help all demo demo-text test bench install clean
+.PHONY: help all demo demo-text test bench bench-privacy install clean
 .DEFAULT_GOAL := all

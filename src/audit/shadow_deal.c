@@ -57,6 +57,7 @@ static amg_status open_part(part *p, int64_t num, const char *name, amg_dataset 
                                .context = p,
                                .read = read_part};
     c.info.num_samples = num;
+    c.info.stride = 0; /* neighbours here are none in the text: no stretches */
     return amg_dataset_from_callbacks(&c, out, err);
 }
 

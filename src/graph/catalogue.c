@@ -10,7 +10,7 @@
 #include "graph/zoo.h"
 
 enum {
-    MAX_LAYERS = 48,    /* of a network for text: GPT-2 XL's */
+    MAX_LAYERS = 48, /* of a network for text: GPT-2 XL's */
     MAX_SIZES = 16,
     NUM_IMAGE_SIZES = 3 /* its own, and one of each of the zoo's forms */
 };

@@ -7,6 +7,7 @@
 #include "audit/attack.h"
 #include "audit/shadow_deal.h"
 #include "fixture_evidence.h"
+#include "formats/token_set.h"
 
 enum { STREAMS = 4, ORIGINAL = 2, SIDE = 8, VALUES = SIDE * SIDE, WORDS = 50 };
 static const int64_t image[3] = {1, SIDE, SIDE}, text[3] = {1, 12, 1};
@@ -294,6 +295,54 @@ static void a_job_is_dealt_by_the_law(void **state)
     amg_evidence_close(&e);
 }
 
+/* Token t of the source is the number t, windows of 11 and the next. A dealt part is no
+ * text of its own: its decoys are random windows as the private ones are, not stretches
+ * of what is left. */
+static void windows_are_dealt_one_by_one(void **state)
+{
+    enum { SEQ = 11, N = 400, ROWS = 60, TOKENS = SEQ * N + 1 };
+    const int64_t dims[3] = {1, SEQ + 1, 1};
+    const amg_token_info info = {
+        .vocab_size = TOKENS, .pad = AMG_NO_TOKEN, .eos = AMG_NO_TOKEN};
+    static int32_t tokens[TOKENS];
+    char dir[600], source[700], path[700];
+    amg_token_writer *writer;
+    amg_token_info made;
+    amg_evidence e;
+    amg_deal deal;
+    int chained = 0;
+    snprintf(dir, sizeof dir, "%s/set", (char *)*state);
+    snprintf(source, sizeof source, "text:%s", dir);
+    for (int t = 0; t < TOKENS; t++) tokens[t] = t;
+    assert_int_equal(amg_token_writer_new(dir, &info, &writer, NULL), AMG_OK);
+    assert_int_equal(amg_token_writer_add(writer, tokens, TOKENS, 0, NULL), AMG_OK);
+    snprintf(path, sizeof path, "%s/vocabulary.json", amg_token_writer_dir(writer));
+    FILE *vocabulary = fopen(path, "w");
+    assert_non_null(vocabulary);
+    assert_int_equal(fclose(vocabulary), 0);
+    assert_int_equal(amg_token_writer_finish(writer, &made, NULL), AMG_OK);
+    fixture_evidence(&e, AMG_I32, STREAMS, ORIGINAL, dims, ROWS, 0, draw_tokens, 1);
+    e.job.manifest.task = AMG_TASK_LANGUAGE_MODEL;
+    assert_int_equal(amg_deal_open_source(&e, source, 3, &deal, NULL), AMG_OK);
+    for (int job = 0; job < 10; job++) {
+        amg_evidence dealt;
+        assert_int_equal(amg_deal_job(&deal, job, &dealt, NULL), AMG_OK);
+        for (int s = 0; s < STREAMS; s++) {
+            int32_t last = -SEQ, sample[SEQ + 1];
+            for (int row = 0; row < ROWS; row++, last = sample[0]) {
+                amg_evidence_tokens(&dealt, s, row, sample);
+                assert_int_equal(sample[SEQ], sample[0] + SEQ);
+                chained += sample[0] == last + SEQ;
+            }
+        }
+        amg_deal_clear_job(&dealt);
+    }
+    /* 2400 rows, each with a chance of 60 / 400 that the next window is there, too. */
+    assert_in_range(chained, 280, 440);
+    amg_deal_close(&deal);
+    amg_evidence_close(&e);
+}
+
 /* ---- what does not apply ---- */
 
 static void another_source_is_refused(void **state)
@@ -363,6 +412,7 @@ int main(void)
         IN_FOLDER(a_source_split_at_random_is_at_chance),
         IN_FOLDER(repeats_in_the_source_are_learned),
         IN_FOLDER(a_job_is_dealt_by_the_law),
+        IN_FOLDER(windows_are_dealt_one_by_one),
         IN_FOLDER(another_source_is_refused),
         cmocka_unit_test(nothing_to_learn_from_is_skipped),
         cmocka_unit_test(it_stops_on_request),
