@@ -78,9 +78,26 @@ static void print_result(const amg_obfuscate_options *o, const amg_obfuscate_res
            o->key);
 }
 
+/* How many ways there are to choose the sample's positions, the paper's measure, beside
+ * what makes it say nothing. */
+static void print_search_space(const amg_obfuscate_result *r)
+{
+    double all = 1, own = 1;
+    for (int d = 0; d < 3; d++) {
+        all *= (double)r->out_dims[d];
+        own *= (double)r->dims[d];
+    }
+    const double ln = lgamma(all + 1) - lgamma(own + 1) - lgamma(all - own + 1);
+    ui_note(
+        "note: there are 10^%.0f ways to choose %.0f of %.0f positions, the paper's "
+        "search space; the attacks below try none of them (amalgam audit)",
+        floor(ln / log(10)), own, all);
+}
+
 /* What was measured of the paper's noise (docs/threat-model.md). */
 static void warn_of_noise(const amg_obfuscate_options *o, const amg_obfuscate_result *r)
 {
+    print_search_space(r);
     if (!r->vocab)
         ui_note(
             "warning: paper mode: noise of this kind was undone exactly from 64-256 "

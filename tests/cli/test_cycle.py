@@ -1,5 +1,6 @@
 """The whole cycle through the programs: obfuscate, train, extract equals training alone, byte for byte."""
 import json
+import math
 import os
 import unittest
 
@@ -61,6 +62,14 @@ class Cycle(cli.Case):
                 said = self.check(f"paper{i}", "--noise", noise, "--amount", 0.5, "--decoys", 2, pool=None)
                 self.assertIn("1x6x6 -> 1x9x9", said)
                 self.assertNotIn("1 time in", said)
+
+    def test_paper_mode_names_its_search_space_and_what_makes_it_irrelevant(self):
+        r = cli.run("obfuscate", "--model", "model.onnx", "--train", self.TRAIN, "--noise", "uniform", "--amount", 0.5,
+                    "--key", "space.key", "-o", "space", cwd=self.dir)
+        self.assertEqual(r.rc, 0, r.stderr)
+        ways = len(str(math.comb(81, 36))) - 1
+        self.assertIn(f"10^{ways} ways to choose 36 of 81 positions", r.stderr)
+        self.assertIn("undone exactly from 64-256 images without the model", r.stderr)
 
     def test_noise_values_are_the_only_noise(self):
         cli.write(self.path("v.txt"), b"7")
