@@ -12,7 +12,7 @@ help:
 	@echo "make demo-text the same on real text"
 	@echo "make test      all tests (address and undefined-behaviour sanitizers on)"
 	@echo "make bench     speed against PyTorch on a quiet machine; appends to bench/LOG.md"
-	@echo "make bench-privacy  what the cloud learns; writes docs/privacy.md, about half an hour"
+	@echo "make bench-privacy  what the cloud learns; writes docs/privacy.md, ten minutes"
 	@echo "make           the programs, in $(BUILD)/src/cli"
 	@echo "make install   into $(PREFIX); make clean removes what was built"
 
