@@ -11,7 +11,8 @@
 
 #include "base/alloc.h"
 
-enum { BUFFER_TOKENS = 1 << 14 };
+/* Documents are short: what goes to a file is collected to this much. */
+#define BUFFER_BYTES ((size_t)1 << 18)
 
 /* An array that is written element by element: how many are there is known at its end.
  */
@@ -19,6 +20,8 @@ typedef struct {
     amg_outfile file;
     amg_dtype dtype;
     int64_t count;
+    uint8_t *buffer; /* [BUFFER_BYTES] */
+    size_t used;     /* of the buffer, not yet in the file */
 } growing_array;
 
 struct amg_token_writer {
@@ -28,7 +31,6 @@ struct amg_token_writer {
     growing_array shard, documents, labels;
     int64_t *shard_tokens; /* [num_shards], those that are complete */
     int num_shards, room;
-    uint8_t buffer[BUFFER_TOKENS * sizeof(uint32_t)]; /* narrowed tokens */
 };
 
 static amg_status no_memory(const char *where, amg_error *err)
@@ -49,29 +51,56 @@ static amg_status begin_array(const char *dir, const char *name, amg_dtype dtype
 {
     char *path = amg_path_join(dir, name);
     if (path == NULL) return no_memory(dir, err);
-    *out = (growing_array){.dtype = dtype};
-    amg_status st = amg_outfile_open(path, 0644, true, &out->file, err);
+    *out = (growing_array){.dtype = dtype, .buffer = amg_malloc(BUFFER_BYTES)};
+    amg_status st = out->buffer != NULL
+                        ? amg_outfile_open(path, 0644, true, &out->file, err)
+                        : no_memory(dir, err);
     if (st == AMG_OK) st = put_header(out, err);
     amg_free(path);
     return st;
 }
 
-static amg_status append(growing_array *a, const void *elements, int64_t count,
-                         amg_error *err)
+static amg_status flush(growing_array *a, amg_error *err)
+{
+    const size_t used = a->used;
+    a->used = 0;
+    if (fwrite(a->buffer, 1, used, a->file.stream) == used) return AMG_OK;
+    return amg_fail_errno(err, errno, a->file.path, "cannot write it");
+}
+
+/* Room for one more element at least. */
+static amg_status make_room(growing_array *a, amg_error *err)
+{
+    return a->used + amg_dtype_size(a->dtype) > BUFFER_BYTES ? flush(a, err) : AMG_OK;
+}
+
+static amg_status append(growing_array *a, const void *element, amg_error *err)
 {
     const size_t size = amg_dtype_size(a->dtype);
-    if (fwrite(elements, size, (size_t)count, a->file.stream) != (size_t)count)
-        return amg_fail_errno(err, errno, a->file.path, "cannot write it");
-    a->count += count;
+    const amg_status st = make_room(a, err);
+    if (st != AMG_OK) return st;
+    memcpy(a->buffer + a->used, element, size);
+    a->used += size;
+    a->count++;
     return AMG_OK;
+}
+
+static void drop_array(growing_array *a)
+{
+    amg_outfile_abort(&a->file);
+    amg_free(a->buffer);
+    *a = (growing_array){0};
 }
 
 static amg_status end_array(growing_array *a, amg_error *err)
 {
-    if (fseeko(a->file.stream, 0, SEEK_SET) != 0)
-        return amg_fail_errno(err, errno, a->file.path, "cannot write it");
-    const amg_status st = put_header(a, err);
-    return st == AMG_OK ? amg_outfile_commit(&a->file, true, err) : st;
+    amg_status st = flush(a, err);
+    if (st == AMG_OK && fseeko(a->file.stream, 0, SEEK_SET) != 0)
+        st = amg_fail_errno(err, errno, a->file.path, "cannot write it");
+    if (st == AMG_OK) st = put_header(a, err);
+    if (st == AMG_OK) st = amg_outfile_commit(&a->file, true, err);
+    if (st == AMG_OK) drop_array(a);
+    return st;
 }
 
 /* ---- the stream ---- */
@@ -98,22 +127,27 @@ static amg_status end_shard(amg_token_writer *w, amg_error *err)
     return end_array(&w->shard, err);
 }
 
-/* Narrows count <= BUFFER_TOKENS tokens into the buffer; false: one is out of range. */
+/* Puts count tokens into the shard's buffer, which has room for them; false: one is out
+ * of range. */
 static bool narrow(amg_token_writer *w, const int32_t *tokens, int64_t count)
 {
+    growing_array *shard = &w->shard;
+    uint8_t *to = shard->buffer + shard->used;
     uint32_t largest = 0; /* a negative token is a large one */
     for (int64_t i = 0; i < count; i++) {
         const uint32_t token = (uint32_t)tokens[i];
         largest = token > largest ? token : largest;
     }
-    if (w->shard.dtype == AMG_U16) {
+    if (shard->dtype == AMG_U16) {
         for (int64_t i = 0; i < count; i++) {
             const uint16_t token = (uint16_t)tokens[i];
-            memcpy(w->buffer + (size_t)i * sizeof token, &token, sizeof token);
+            memcpy(to + (size_t)i * sizeof token, &token, sizeof token);
         }
     } else {
-        memcpy(w->buffer, tokens, (size_t)count * sizeof *tokens);
+        memcpy(to, tokens, (size_t)count * sizeof *tokens);
     }
+    shard->used += (size_t)count * amg_dtype_size(shard->dtype);
+    shard->count += count;
     return largest < (uint32_t)w->info.vocab_size;
 }
 
@@ -122,18 +156,21 @@ amg_status amg_token_writer_part(amg_token_writer *w, const int32_t *tokens,
 {
     amg_status st = AMG_OK;
     while (count > 0 && st == AMG_OK) {
-        const int64_t left = AMG_SHARD_TOKENS - w->shard.count;
-        int64_t num = count < BUFFER_TOKENS ? count : BUFFER_TOKENS;
-        if (num > left) num = left;
+        st = make_room(&w->shard, err);
+        if (st != AMG_OK) break;
+        const int64_t room =
+            (int64_t)((BUFFER_BYTES - w->shard.used) / amg_dtype_size(w->shard.dtype));
+        int64_t num = AMG_SHARD_TOKENS - w->shard.count;
+        if (num > room) num = room;
+        if (num > count) num = count;
         if (!narrow(w, tokens, num))
             return amg_fail(err, AMG_INVALID, -1, w->dir,
                             "a token is not in 0 to %lld, the vocabulary",
                             (long long)w->info.vocab_size - 1);
-        st = append(&w->shard, w->buffer, num, err);
         w->info.num_tokens += num;
         tokens += num;
         count -= num;
-        if (st != AMG_OK || w->shard.count < AMG_SHARD_TOKENS) continue;
+        if (w->shard.count < AMG_SHARD_TOKENS) continue;
         st = end_shard(w, err);
         if (st == AMG_OK) st = begin_shard(w, err);
     }
@@ -147,9 +184,8 @@ amg_status amg_token_writer_add(amg_token_writer *w, const int32_t *tokens,
         return amg_fail(err, AMG_INVALID, -1, w->dir, "label %ld, expected 0 to %lld",
                         (long)label, (long long)w->info.num_classes - 1);
     amg_status st = amg_token_writer_part(w, tokens, count, err);
-    if (st == AMG_OK) st = append(&w->documents, &w->info.num_tokens, 1, err);
-    if (st == AMG_OK && w->info.num_classes > 0)
-        st = append(&w->labels, &label, 1, err);
+    if (st == AMG_OK) st = append(&w->documents, &w->info.num_tokens, err);
+    if (st == AMG_OK && w->info.num_classes > 0) st = append(&w->labels, &label, err);
     w->info.num_documents++;
     return st;
 }
@@ -216,7 +252,7 @@ amg_status amg_token_writer_new(const char *dir, const amg_token_info *info,
     if (st == AMG_OK) st = begin_shard(w, err);
     if (st == AMG_OK)
         st = begin_array(w->temp, "documents.npy", AMG_I64, &w->documents, err);
-    if (st == AMG_OK) st = append(&w->documents, &zero, 1, err);
+    if (st == AMG_OK) st = append(&w->documents, &zero, err);
     if (st == AMG_OK && info->num_classes > 0)
         st = begin_array(w->temp, "labels.npy", AMG_I32, &w->labels, err);
     if (st == AMG_OK)
@@ -231,9 +267,9 @@ const char *amg_token_writer_dir(const amg_token_writer *w) { return w->temp; }
 void amg_token_writer_abort(amg_token_writer *w)
 {
     if (w == NULL) return;
-    amg_outfile_abort(&w->shard.file);
-    amg_outfile_abort(&w->documents.file);
-    amg_outfile_abort(&w->labels.file);
+    drop_array(&w->shard);
+    drop_array(&w->documents);
+    drop_array(&w->labels);
     if (w->temp != NULL) amg_dir_remove(w->temp);
     amg_arena_clear(&w->arena);
     amg_free(w->shard_tokens);
@@ -309,7 +345,7 @@ static amg_status end_arrays(amg_token_writer *w, amg_error *err)
     if (w->shard.count > 0)
         st = end_shard(w, err);
     else
-        amg_outfile_abort(&w->shard.file);
+        drop_array(&w->shard);
     if (st == AMG_OK) st = end_array(&w->documents, err);
     if (st == AMG_OK && w->info.num_classes > 0) st = end_array(&w->labels, err);
     return st;

@@ -52,7 +52,7 @@ static bool grow_slots(amg_spans *s)
 {
     amg_spans grown = *s;
     grown.num_slots = s->num_slots ? 2 * s->num_slots : FIRST_SLOTS;
-    grown.slots = amg_calloc(grown.num_slots, sizeof *grown.slots);
+    grown.slots = amg_alloc_aligned(grown.num_slots * sizeof *grown.slots);
     if (grown.slots == NULL) return false;
     for (size_t i = 0; i < s->num_slots; i++) {
         const amg_span_slot *old = &s->slots[i];
@@ -62,7 +62,7 @@ static bool grow_slots(amg_spans *s)
         while (grown.slots[at].size != 0) at = (at + 1) & (grown.num_slots - 1);
         grown.slots[at] = *old;
     }
-    amg_free(s->slots);
+    amg_free_aligned(s->slots);
     *s = grown;
     return true;
 }
@@ -92,20 +92,20 @@ static bool grow_strings(amg_spans *s, size_t size)
 
 void amg_spans_clear(amg_spans *s)
 {
-    amg_free(s->slots);
+    amg_free_aligned(s->slots);
     amg_free(s->begins);
     amg_free(s->bytes);
     *s = (amg_spans){0};
 }
 
-int64_t amg_spans_add(amg_spans *s, const char *bytes, size_t size)
+amg_span_slot *amg_spans_place(amg_spans *s, const char *bytes, size_t size)
 {
-    if (size == 0 || size > UINT32_MAX || s->count == INT32_MAX) return -1;
-    if (5 * (uint64_t)s->count >= 3 * s->num_slots && !grow_slots(s)) return -1;
+    if (size == 0 || size > UINT32_MAX || s->count == INT32_MAX) return NULL;
+    if (5 * (uint64_t)s->count >= 3 * s->num_slots && !grow_slots(s)) return NULL;
     const amg_span_key key = make_key(bytes, size);
     amg_span_slot *slot = find_slot(s, key, bytes, size);
-    if (slot->size != 0) return slot->id;
-    if (!grow_strings(s, size)) return -1;
+    if (slot->size != 0) return slot;
+    if (!grow_strings(s, size)) return NULL;
     const uint64_t begin = s->begins[s->count];
     memcpy(s->bytes + begin, bytes, size);
     *slot = (amg_span_slot){.lo = key.lo,
@@ -113,7 +113,13 @@ int64_t amg_spans_add(amg_spans *s, const char *bytes, size_t size)
                             .size = (uint32_t)size,
                             .id = (int32_t)s->count};
     s->begins[++s->count] = begin + size;
-    return slot->id;
+    return slot;
+}
+
+int64_t amg_spans_add(amg_spans *s, const char *bytes, size_t size)
+{
+    const amg_span_slot *slot = amg_spans_place(s, bytes, size);
+    return slot != NULL ? slot->id : -1;
 }
 
 int64_t amg_spans_find(const amg_spans *s, const char *bytes, size_t size)

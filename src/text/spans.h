@@ -15,10 +15,12 @@
 
 #define AMG_SHORT_SPAN 16
 
+/* Two to a line of cache. */
 typedef struct {
     uint64_t lo, hi;
     uint32_t size; /* 0: the slot is empty */
     int32_t id;
+    int64_t tally; /* the caller's, 0 at first: how often it came, say */
 } amg_span_slot;
 
 typedef struct {
@@ -27,8 +29,8 @@ typedef struct {
 
 /* Zeroed is empty. */
 typedef struct {
-    amg_span_slot *slots;
-    size_t num_slots; /* a power of 2, or 0 */
+    amg_span_slot *slots; /* aligned */
+    size_t num_slots;     /* a power of 2, or 0 */
     int64_t count, room;
     uint64_t *begins; /* [count + 1] */
     char *bytes;
@@ -36,8 +38,10 @@ typedef struct {
 } amg_spans;
 
 void amg_spans_clear(amg_spans *s);
-/* The number of bytes[0..size), which is added if it is not there; -1: out of memory,
- * or size is not in [1, 2^32 - 1]. */
+/* The slot of bytes[0..size), which is added if it is not there, valid until the next
+ * one is; NULL: out of memory, or size is not in [1, 2^32 - 1]. */
+amg_span_slot *amg_spans_place(amg_spans *s, const char *bytes, size_t size);
+/* Likewise its number, or -1. */
 int64_t amg_spans_add(amg_spans *s, const char *bytes, size_t size);
 /* Its number, or -1. */
 int64_t amg_spans_find(const amg_spans *s, const char *bytes, size_t size);
@@ -67,17 +71,16 @@ static inline void amg_spans_fetch(const amg_spans *s, uint64_t hash)
     if (s->num_slots > 0) __builtin_prefetch(&s->slots[hash & (s->num_slots - 1)]);
 }
 
-/* Its number, or -1. */
-static inline int64_t amg_spans_find_short(const amg_spans *s, amg_span_key key,
-                                           uint64_t hash, size_t size)
+/* Its slot, or NULL. */
+static inline amg_span_slot *amg_spans_find_short(const amg_spans *s, amg_span_key key,
+                                                  uint64_t hash, size_t size)
 {
-    if (s->num_slots == 0) return -1;
+    if (s->num_slots == 0) return NULL;
     const size_t mask = s->num_slots - 1;
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
-        const amg_span_slot *slot = &s->slots[i];
-        if (slot->lo == key.lo && slot->hi == key.hi && slot->size == size)
-            return slot->id;
-        if (slot->size == 0) return -1;
+        amg_span_slot *slot = &s->slots[i];
+        if (slot->lo == key.lo && slot->hi == key.hi && slot->size == size) return slot;
+        if (slot->size == 0) return NULL;
     }
 }
 

@@ -51,8 +51,9 @@ static amg_status encode_word(const amg_tokenizer *t, amg_words *w, amg_tokens *
 static inline bool append_short(const amg_tokenizer *t, const amg_short_word *s,
                                 amg_tokens *out)
 {
-    int64_t id = amg_spans_find_short(&t->words, s->key, s->hash, s->size);
-    if (id < 0) id = t->unknown;
+    const amg_span_slot *slot =
+        amg_spans_find_short(&t->words, s->key, s->hash, s->size);
+    const int64_t id = slot != NULL ? slot->id : t->unknown;
     return id >= 0 && append(out, id);
 }
 

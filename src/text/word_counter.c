@@ -9,9 +9,7 @@
 #include "text/words.h"
 
 struct amg_word_counter {
-    amg_spans words;
-    int64_t *counts; /* [room]; of words.count in use */
-    int64_t room;
+    amg_spans words; /* the tally of each: how often it came */
 };
 
 amg_word_counter *amg_word_counter_new(void)
@@ -23,47 +21,27 @@ void amg_word_counter_free(amg_word_counter *c)
 {
     if (c == NULL) return;
     amg_spans_clear(&c->words);
-    amg_free(c->counts);
     amg_free(c);
 }
 
-/* Counts a word times; its number, or -1: out of memory. */
-static int64_t count_word(amg_word_counter *c, const char *word, size_t size,
-                          int64_t times)
+/* Counts a word (NULL: there was no memory for it), appends its number to words, unless
+ * that is NULL; false: out of memory. */
+static inline bool count(amg_span_slot *word, amg_tokens *words)
 {
-    const int64_t known = c->words.count;
-    if (known == c->room) {
-        const int64_t room = c->room ? 2 * c->room : 1024;
-        int64_t *counts = amg_realloc(c->counts, (size_t)room * sizeof *counts);
-        if (counts == NULL) return -1;
-        c->counts = counts;
-        c->room = room;
-    }
-    const int64_t id = amg_spans_add(&c->words, word, size);
-    if (id < 0) return -1;
-    c->counts[id] = (id == known ? 0 : c->counts[id]) + times;
-    return id;
-}
-
-/* Appends a word's number to words, unless that is NULL; false: out of memory. */
-static inline bool note(amg_tokens *words, int64_t id)
-{
-    if (id < 0) return false;
+    if (word == NULL) return false;
+    word->tally++;
     if (words == NULL) return true;
     if (words->count == words->room && !amg_tokens_reserve(words, 1)) return false;
-    words->ids[words->count++] = (int32_t)id;
+    words->ids[words->count++] = word->id;
     return true;
 }
 
 static inline bool count_short(amg_word_counter *c, const char *text,
                                const amg_short_word *s, amg_tokens *words)
 {
-    int64_t id = amg_spans_find_short(&c->words, s->key, s->hash, s->size);
-    if (id >= 0)
-        c->counts[id]++;
-    else
-        id = count_word(c, text + s->begin, s->size, 1);
-    return note(words, id);
+    amg_span_slot *slot = amg_spans_find_short(&c->words, s->key, s->hash, s->size);
+    if (slot == NULL) slot = amg_spans_place(&c->words, text + s->begin, s->size);
+    return count(slot, words);
 }
 
 amg_status amg_word_counter_add(amg_word_counter *c, const amg_word_options *o,
@@ -87,7 +65,7 @@ amg_status amg_word_counter_add(amg_word_counter *c, const amg_word_options *o,
             size_t length;
             st = amg_words_next(&w, &word, &length, err);
             done = st != AMG_OK || length == 0;
-            if (!done) memory = note(words, count_word(c, word, length, 1));
+            if (!done) memory = count(amg_spans_place(&c->words, word, length), words);
         }
         if (!memory)
             st = amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory to count its words");
@@ -99,12 +77,16 @@ amg_status amg_word_counter_add(amg_word_counter *c, const amg_word_options *o,
 amg_status amg_word_counter_merge(amg_word_counter *c, const amg_word_counter *from,
                                   amg_error *err)
 {
-    for (int64_t i = 0; i < from->words.count; i++) {
+    for (size_t i = 0; i < from->words.num_slots; i++) {
+        const amg_span_slot *word = &from->words.slots[i];
+        if (word->size == 0) continue;
         size_t size;
-        const char *word = amg_spans_get(&from->words, i, &size);
-        if (count_word(c, word, size, from->counts[i]) < 0)
+        const char *bytes = amg_spans_get(&from->words, word->id, &size);
+        amg_span_slot *to = amg_spans_place(&c->words, bytes, size);
+        if (to == NULL)
             return amg_fail(err, AMG_NO_MEMORY, -1, "vocabulary",
                             "no memory to count words");
+        to->tally += word->tally;
     }
     return AMG_OK;
 }
@@ -118,12 +100,22 @@ amg_status amg_word_counter_tokens(const amg_word_counter *c, const amg_tokenize
 
 typedef struct {
     const char *word;
-    size_t size;
+    uint64_t first; /* its first 8 bytes as a number: mostly enough to order two */
+    uint32_t size;
     int64_t count;
 } counted;
 
+static uint64_t first_bytes(const char *word, size_t size)
+{
+    uint64_t first = 0;
+    for (size_t i = 0; i < sizeof first; i++)
+        first = first << 8 | (i < size ? (unsigned char)word[i] : 0);
+    return first;
+}
+
 static int by_bytes(const counted *a, const counted *b)
 {
+    if (a->first != b->first) return a->first < b->first ? -1 : 1;
     const int order = memcmp(a->word, b->word, a->size < b->size ? a->size : b->size);
     return order != 0 ? order : (a->size > b->size) - (a->size < b->size);
 }
@@ -140,12 +132,14 @@ static int64_t rank_words(const amg_word_counter *c, const amg_tokenizer *t,
                           int64_t min_count, counted *list)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < c->words.count; i++) {
-        counted word = {.count = c->counts[i]};
-        word.word = amg_spans_get(&c->words, i, &word.size);
-        if (word.count < min_count) continue;
-        if (amg_spans_find(&t->words, word.word, word.size) >= 0) continue;
-        list[n++] = word;
+    for (size_t i = 0; i < c->words.num_slots; i++) {
+        const amg_span_slot *slot = &c->words.slots[i];
+        if (slot->size == 0 || slot->tally < min_count) continue;
+        size_t size;
+        const char *word = amg_spans_get(&c->words, slot->id, &size);
+        if (amg_spans_find(&t->words, word, size) >= 0) continue;
+        list[n++] =
+            (counted){word, first_bytes(word, size), (uint32_t)size, slot->tally};
     }
     if (n > 0) qsort(list, (size_t)n, sizeof *list, by_count_then_bytes);
     return n;

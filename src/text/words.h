@@ -31,21 +31,27 @@ typedef struct {
 AMG_MUST_CHECK amg_status amg_words_next(amg_words *w, const char **word, size_t *size,
                                          amg_error *err);
 
-/* Bit i: byte i of 16 is at most ' ' or beyond ASCII: a word may end there. */
-static inline unsigned amg_word_stops_plain(const char *p)
+/* Bit i: byte i of 64 is at most ' ' or beyond ASCII: a word may end there. */
+#define AMG_WORD_BLOCK 64
+
+static inline uint64_t amg_word_stops_plain(const char *p)
 {
-    unsigned stops = 0;
-    for (int i = 0; i < AMG_SHORT_SPAN; i++)
-        stops |= (unsigned)((signed char)p[i] <= ' ') << i;
+    uint64_t stops = 0;
+    for (int i = 0; i < AMG_WORD_BLOCK; i++)
+        stops |= (uint64_t)((signed char)p[i] <= ' ') << i;
     return stops;
 }
 
-static inline unsigned amg_word_stops(const char *p)
+static inline uint64_t amg_word_stops(const char *p)
 {
 #ifdef __SSE2__
-    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
-    const __m128i inside = _mm_cmpgt_epi8(bytes, _mm_set1_epi8(' '));
-    return ~(unsigned)_mm_movemask_epi8(inside) & 0xffff;
+    uint64_t inside = 0;
+    for (int i = 0; i < AMG_WORD_BLOCK; i += 16) {
+        const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
+        const __m128i more = _mm_cmpgt_epi8(bytes, _mm_set1_epi8(' '));
+        inside |= (uint64_t)(unsigned)_mm_movemask_epi8(more) << i;
+    }
+    return ~inside;
 #else
     return amg_word_stops_plain(p);
 #endif
@@ -72,38 +78,50 @@ typedef struct {
     size_t begin, size; /* in the text */
 } amg_short_word;
 
-/* How long a word is no processor can guess: no branch depends on it. */
-static inline bool amg_words_next_short(amg_words *w, amg_short_word *out)
+enum { AMG_SHORT_RUN = 16 };
+
+/* Goes on with run[n..], as far as short words of the next block of text go; returns
+ * how many are in run then. How long a word is no processor can guess: no branch
+ * depends on it, and where the next begins waits for a shift alone. */
+static inline int amg_words_of_block(amg_words *w, const amg_spans *spans,
+                                     amg_short_word run[AMG_SHORT_RUN], int n)
 {
-    while (w->pos < w->size && amg_is_ascii_space((unsigned char)w->text[w->pos]))
-        w->pos++;
     const size_t left = w->size - w->pos;
     const char *p = w->text + w->pos;
-    char last[AMG_SHORT_SPAN] = {0};
+    char last[AMG_WORD_BLOCK + AMG_SHORT_SPAN] = {0};
     if (left < sizeof last) p = memcpy(last, p, left);
-    const unsigned stops = amg_word_stops(p) | 1u << AMG_SHORT_SPAN;
-    const unsigned size = (unsigned)__builtin_ctz(stops);
-    if (size == 0 ||
-        (size < left && !amg_is_ascii_space((unsigned char)w->text[w->pos + size])))
-        return false;
-    const uint64_t lo = amg_first_bytes(p, size < 8 ? size : 8),
-                   hi = amg_first_bytes(p + 8, size < 8 ? 0 : size - 8);
-    *out = (amg_short_word){{lo, hi}, amg_span_hash(lo, hi), w->pos, size};
-    w->pos += size + (size < left); /* and the space */
-    return true;
+    unsigned at = 0; /* stops begins there */
+    for (uint64_t stops = amg_word_stops(p); stops != 0 && n < AMG_SHORT_RUN;) {
+        const unsigned size = (unsigned)__builtin_ctzll(stops), end = at + size;
+        if (size > AMG_SHORT_SPAN) break;
+        if (end < left && !amg_is_ascii_space((unsigned char)p[end])) break;
+        if (size > 0) {
+            const uint64_t lo = amg_first_bytes(p + at, size < 8 ? size : 8),
+                           hi = amg_first_bytes(p + at + 8, size < 8 ? 0 : size - 8);
+            const uint64_t hash = amg_span_hash(lo, hi);
+            run[n++] = (amg_short_word){{lo, hi}, hash, w->pos + at, size};
+            amg_spans_fetch(spans, hash);
+        }
+        at = end < left ? end + 1 : end; /* behind the space */
+        if (end >= left) break;
+        stops = stops >> size >> 1;
+    }
+    w->pos += at;
+    return n;
 }
 
 /* The short words that come next, at most AMG_SHORT_RUN, with their slots in spans
  * fetched; returns how many. With 0, or after fewer, amg_words_next has to go on. None
  * are short where words change. */
-enum { AMG_SHORT_RUN = 16 };
 static inline int amg_words_next_run(amg_words *w, const amg_spans *spans,
                                      amg_short_word run[AMG_SHORT_RUN])
 {
     int n = 0;
     if (w->lower || w->punctuation) return 0;
-    while (n < AMG_SHORT_RUN && amg_words_next_short(w, &run[n]))
-        amg_spans_fetch(spans, run[n++].hash);
+    for (size_t before = w->size; n < AMG_SHORT_RUN && w->pos != before;) {
+        before = w->pos;
+        n = amg_words_of_block(w, spans, run, n);
+    }
     return n;
 }
 

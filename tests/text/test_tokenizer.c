@@ -104,16 +104,61 @@ static void stops_have_two_forms(void **state)
     (void)state;
     uint32_t x = 1;
     for (int i = 0; i < 10000; i++) {
-        char bytes[AMG_SHORT_SPAN];
-        for (int j = 0; j < AMG_SHORT_SPAN; j++) {
+        char bytes[AMG_WORD_BLOCK];
+        for (int j = 0; j < AMG_WORD_BLOCK; j++) {
             x = x * 1664525 + 1013904223;
             bytes[j] = (char)(x >> (i % 2 ? 24 : 26));
         }
-        assert_int_equal(amg_word_stops(bytes), amg_word_stops_plain(bytes));
+        assert_true(amg_word_stops(bytes) == amg_word_stops_plain(bytes));
     }
-    const char *edges = "\x1f !\x7f\x80\xff\n\x01zzzzzzzz";
-    assert_int_equal(amg_word_stops(edges), 0xf3);
-    assert_int_equal(amg_word_stops_plain(edges), 0xf3);
+    char edges[AMG_WORD_BLOCK];
+    memset(edges, 'z', sizeof edges);
+    memcpy(edges, "\x1f !\x7f\x80\xff\n\x01", 8);
+    edges[AMG_WORD_BLOCK - 1] = ' ';
+    assert_true(amg_word_stops(edges) == (UINT64_C(1) << 63 | 0xf3));
+    assert_true(amg_word_stops_plain(edges) == (UINT64_C(1) << 63 | 0xf3));
+}
+
+/* Runs of short words are the words that the slow way finds, up to the first that is
+ * not short, at every place of a block and at its end. */
+static void runs_are_the_words_one_by_one(void **state)
+{
+    (void)state;
+    static const char letters[] = "ab    c\nd\tefg<>.\xc3";
+    uint32_t x = 7;
+    int64_t words = 0;
+    for (int i = 0; i < 20000; i++) {
+        char text[200];
+        const size_t size = (size_t)i % sizeof text;
+        const uint32_t kinds = i % 3 ? 18 : 19; /* the last is not UTF-8 */
+        for (size_t j = 0; j < size; j++) {
+            x = x * 1664525 + 1013904223;
+            text[j] = letters[(x >> 16) % (i % 5 ? kinds : 4)];
+        }
+        amg_words fast = {.text = text, .size = size, .name = "t"}, slow = fast;
+        for (int n = AMG_SHORT_RUN; n == AMG_SHORT_RUN;) {
+            amg_short_word run[AMG_SHORT_RUN];
+            n = amg_words_next_run(&fast, &(amg_spans){0}, run);
+            for (int j = 0; j < n; j++, words++) {
+                const char *word = NULL;
+                size_t length = 0;
+                assert_ok(amg_words_next(&slow, &word, &length, &err));
+                assert_int_equal(run[j].size, length);
+                assert_ptr_equal(text + run[j].begin, word);
+                char key[AMG_SHORT_SPAN] = {0};
+                memcpy(key, word, length);
+                assert_memory_equal(&run[j].key, key, sizeof key);
+            }
+        }
+        /* What ends a run is the end, a longer word, or one not of ASCII. */
+        while (fast.pos < size && amg_is_ascii_space((unsigned char)text[fast.pos]))
+            fast.pos++;
+        size_t end = fast.pos;
+        while (end < size && text[end] > ' ') end++;
+        assert_true(fast.pos == size || end - fast.pos > AMG_SHORT_SPAN ||
+                    (end < size && !amg_is_ascii_space((unsigned char)text[end])));
+    }
+    assert_true(words > 100000);
 }
 
 static void invalid_utf8_is_refused_where_python_does(void **state)
@@ -390,6 +435,7 @@ int main(void)
         T(words_are_those_of_python),
         T(vocabulary_is_ordered_by_count_then_bytes),
         T(stops_have_two_forms),
+        T(runs_are_the_words_one_by_one),
         T(invalid_utf8_is_refused_where_python_does),
         T(special_tokens_come_first_and_rare_words_are_unknown),
         T(punctuation_is_words_of_its_own),
