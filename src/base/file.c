@@ -103,6 +103,15 @@ static void sync_parent(const char *path)
     amg_free(dir);
 }
 
+void amg_outfile_start_sync(const amg_outfile *f)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    (void)sync_file_range(fileno(f->stream), 0, 0, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)f;
+#endif
+}
+
 amg_status amg_outfile_commit(amg_outfile *f, bool exclusive, amg_error *err)
 {
     errno = 0;

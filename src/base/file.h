@@ -37,6 +37,9 @@ typedef struct {
 AMG_MUST_CHECK amg_status amg_outfile_open(const char *path, unsigned mode,
                                            bool exclusive, amg_outfile *out,
                                            amg_error *err);
+/* Lets the system begin to put on the disk what it has of the file, for which commit
+ * would wait otherwise; changes nothing else. */
+void amg_outfile_start_sync(const amg_outfile *f);
 AMG_MUST_CHECK amg_status amg_outfile_commit(amg_outfile *f, bool exclusive,
                                              amg_error *err);
 void amg_outfile_abort(

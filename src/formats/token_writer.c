@@ -13,6 +13,7 @@
 
 /* Documents are short: what goes to a file is collected to this much. */
 #define BUFFER_BYTES ((size_t)1 << 18)
+#define SYNC_BYTES ((size_t)4 << 20) /* after so many the disk is set to work */
 
 /* An array that is written element by element: how many are there is known at its end.
  */
@@ -22,6 +23,7 @@ typedef struct {
     int64_t count;
     uint8_t *buffer; /* [BUFFER_BYTES] */
     size_t used;     /* of the buffer, not yet in the file */
+    size_t unsynced;
 } growing_array;
 
 struct amg_token_writer {
@@ -64,8 +66,13 @@ static amg_status flush(growing_array *a, amg_error *err)
 {
     const size_t used = a->used;
     a->used = 0;
-    if (fwrite(a->buffer, 1, used, a->file.stream) == used) return AMG_OK;
-    return amg_fail_errno(err, errno, a->file.path, "cannot write it");
+    if (fwrite(a->buffer, 1, used, a->file.stream) != used)
+        return amg_fail_errno(err, errno, a->file.path, "cannot write it");
+    a->unsynced += used;
+    if (a->unsynced < SYNC_BYTES) return AMG_OK;
+    a->unsynced = 0;
+    amg_outfile_start_sync(&a->file);
+    return AMG_OK;
 }
 
 /* Room for one more element at least. */

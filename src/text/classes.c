@@ -116,9 +116,10 @@ amg_status amg_classes_seal(amg_classes *c, int32_t **class_of, amg_error *err)
         if (amg_spans_add(&c->labels, names[i], strlen(names[i])) < 0)
             st = no_memory(err);
     amg_free(names);
-    if (st == AMG_OK && class_of != NULL)
-        st = amg_spans_places(&collected, &c->labels, -1, class_of) ? AMG_OK
-                                                                    : no_memory(err);
+    if (st == AMG_OK && class_of != NULL) {
+        *class_of = amg_spans_places(&collected, &c->labels, -1);
+        if (*class_of == NULL) st = no_memory(err);
+    }
     amg_spans_clear(&collected);
     if (st == AMG_OK) seal(c);
     return st;

@@ -129,17 +129,14 @@ int64_t amg_spans_find(const amg_spans *s, const char *bytes, size_t size)
     return slot->size != 0 ? slot->id : -1;
 }
 
-bool amg_spans_places(const amg_spans *from, const amg_spans *to, int64_t none,
-                      int32_t **out)
+int32_t *amg_spans_places(const amg_spans *from, const amg_spans *to, int64_t none)
 {
     int32_t *places = amg_malloc(((size_t)from->count + 1) * sizeof *places);
-    if (places == NULL) return false;
-    for (int64_t i = 0; i < from->count; i++) {
+    for (int64_t i = 0; places != NULL && i < from->count; i++) {
         size_t size;
         const char *bytes = amg_spans_get(from, i, &size);
         const int64_t place = amg_spans_find(to, bytes, size);
         places[i] = (int32_t)(place >= 0 ? place : none);
     }
-    *out = places;
-    return true;
+    return places;
 }

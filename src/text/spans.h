@@ -45,10 +45,9 @@ amg_span_slot *amg_spans_place(amg_spans *s, const char *bytes, size_t size);
 int64_t amg_spans_add(amg_spans *s, const char *bytes, size_t size);
 /* Its number, or -1. */
 int64_t amg_spans_find(const amg_spans *s, const char *bytes, size_t size);
-/* *out (heap [from->count]): the number in to of each of from's strings, none where it
- * has none; false: out of memory. */
-bool amg_spans_places(const amg_spans *from, const amg_spans *to, int64_t none,
-                      int32_t **out);
+/* The number in to of each of from's strings (heap [from->count]), none where it has
+ * none; NULL: out of memory. */
+int32_t *amg_spans_places(const amg_spans *from, const amg_spans *to, int64_t none);
 /* Number i, borrowed until the next add. */
 static inline const char *amg_spans_get(const amg_spans *s, int64_t i, size_t *size)
 {

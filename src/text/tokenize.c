@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/parallel.h"
 #include "text/tokenize_pass.h"
 
 static amg_status no_memory(amg_error *err)
@@ -71,14 +72,20 @@ static amg_status prepare(amg_text_job *j, amg_error *err)
     return take_classes_of_set(j, err);
 }
 
-/* What the numbers of kept words and of collected labels are in the set. */
+static void number_words(void *context, int64_t begin, int64_t end)
+{
+    const amg_text_job *j = context;
+    for (int64_t i = begin; i < end; i++)
+        j->tokens_of[i] = amg_word_counter_tokens(j->counters[i], j->tokenizer);
+}
+
+/* What the numbers of kept words are in the set. */
 static amg_status number_kept(amg_text_job *j, amg_error *err)
 {
-    amg_status st = AMG_OK;
-    for (int i = 0; i < j->num_threads && st == AMG_OK; i++)
-        st = amg_word_counter_tokens(j->counters[i], j->tokenizer, &j->tokens_of[i],
-                                     err);
-    return st;
+    amg_parallel_for(j->num_threads, 1, number_words, j);
+    for (int i = 0; i < j->num_threads; i++)
+        if (j->tokens_of[i] == NULL) return no_memory(err);
+    return AMG_OK;
 }
 
 /* The first pass, if anything is to be learned from the inputs. */

@@ -93,10 +93,8 @@ AMG_MUST_CHECK amg_status amg_word_counter_add(amg_word_counter *c,
                                                const char *text, size_t size,
                                                const char *name, int64_t offset,
                                                amg_tokens *words, amg_error *err);
-/* *out (heap): the token of each of the counter's own numbers. */
-AMG_MUST_CHECK amg_status amg_word_counter_tokens(const amg_word_counter *c,
-                                                  const amg_tokenizer *t, int32_t **out,
-                                                  amg_error *err);
+/* The token of each of the counter's own numbers (heap), or NULL: no memory. */
+int32_t *amg_word_counter_tokens(const amg_word_counter *c, const amg_tokenizer *t);
 /* from stays as it is. */
 AMG_MUST_CHECK amg_status amg_word_counter_merge(amg_word_counter *c,
                                                  const amg_word_counter *from,

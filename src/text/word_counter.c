@@ -91,11 +91,9 @@ amg_status amg_word_counter_merge(amg_word_counter *c, const amg_word_counter *f
     return AMG_OK;
 }
 
-amg_status amg_word_counter_tokens(const amg_word_counter *c, const amg_tokenizer *t,
-                                   int32_t **out, amg_error *err)
+int32_t *amg_word_counter_tokens(const amg_word_counter *c, const amg_tokenizer *t)
 {
-    if (amg_spans_places(&c->words, &t->words, t->unknown, out)) return AMG_OK;
-    return amg_fail(err, AMG_NO_MEMORY, -1, "vocabulary", "no memory for its words");
+    return amg_spans_places(&c->words, &t->words, t->unknown);
 }
 
 typedef struct {

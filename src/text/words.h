@@ -78,7 +78,7 @@ typedef struct {
     size_t begin, size; /* in the text */
 } amg_short_word;
 
-enum { AMG_SHORT_RUN = 16 };
+enum { AMG_SHORT_RUN = 64 };
 
 /* Goes on with run[n..], as far as short words of the next block of text go; returns
  * how many are in run then. How long a word is no processor can guess: no branch
