@@ -45,19 +45,28 @@ int amg_utf8_put(uint32_t c, char out[4])
     return length;
 }
 
+/* Of eight bytes: the high bits of those beyond ASCII and, with low_bits, of those that
+ * are 0 (then perhaps of others too). */
+static inline uint64_t not_plain(const char *text, uint64_t low_bits)
+{
+    uint64_t eight;
+    memcpy(&eight, text, sizeof eight);
+    return (eight | (eight - low_bits)) & HIGH_BITS;
+}
+
 size_t amg_utf8_valid(const char *text, size_t size, bool nul)
 {
     const uint64_t low_bits = nul ? 0 : 0x0101010101010101u;
     size_t at = 0;
     while (at < size) {
-        uint64_t eight;
-        if (size - at >= sizeof eight) {
-            memcpy(&eight, text + at, sizeof eight);
-            /* no high bit, nor one lent to a byte that is 0 */
-            if (((eight | (eight - low_bits)) & HIGH_BITS) == 0) {
-                at += sizeof eight;
-                continue;
-            }
+        if (size - at >= 8 && not_plain(text + at, low_bits) == 0) {
+            at += 8;
+            while (size - at >= 32 && (not_plain(text + at, low_bits) |
+                                       not_plain(text + at + 8, low_bits) |
+                                       not_plain(text + at + 16, low_bits) |
+                                       not_plain(text + at + 24, low_bits)) == 0)
+                at += 32;
+            continue;
         }
         uint32_t c;
         const int length = amg_utf8_get(text + at, size - at, &c);
