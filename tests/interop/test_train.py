@@ -9,6 +9,8 @@ mse      regression and an autoencoder: within 1e-4 of amalgam-train
 resume   SIGKILL and SIGTERM at any step, --resume: the bits of the uninterrupted run
 world    two processes (gloo) with synchronised batch norm: what changed in all weights is
          within 1e-4 (relative L2) of one process; one of them killed: restarted by torchrun
+wrapped  DDP, FSDP (both) and torch.compile (one graph) around a network of model.py: the losses
+         of three steps are its own
 options  accumulation, augmentation, bf16, threads: each does what it says
 errors   one clear line, exit 1, nothing left behind
 """
@@ -225,6 +227,21 @@ def check_world(h, jobs):
              [x["step"] for x in lines(out)] == [x["step"] for x in lines(one)])
 
 
+def check_wrapped(h, jobs):
+    job, *_ = jobs.zoo("resnet18")
+    script = pathlib.Path(__file__).with_name("wrapped.py")
+    done = subprocess.run([sys.executable, *torchrun(), script, job], text=True,
+                          capture_output=True, check=False)
+    if not h.expect("wrapped: all of them train", done.returncode == 0):
+        print(done.stderr, flush=True)
+        return
+    losses = json.loads(done.stdout)
+    own = np.array(losses.pop("none"))
+    h.above("wrapped: what three steps change", abs(own[0] - own[-1]) / own[0], 100 * WORLD)
+    for name, found in losses.items():
+        h.check(f"wrapped: {name}, losses", np.abs(own - found).max() / own[0], WORLD)
+
+
 def check_options(h, jobs):
     job, *_ = jobs.zoo("lenet")
     common = flags(SGD, max_steps=6, deterministic=True, threads=1, quiet=True)
@@ -344,6 +361,8 @@ def main(h):
         check_resume(h, jobs)
     if h.wants("world"):
         check_world(h, jobs)
+    if h.wants("wrapped"):
+        check_wrapped(h, jobs)
     if h.wants("options"):
         check_augmentation(h)
         check_options(h, jobs)
