@@ -313,9 +313,15 @@ void amg_evidence_close(amg_evidence *e)
     sodium_memzero(e, sizeof *e);
 }
 
+/* Row number row of those that are not left out. */
+static int64_t row_at(const amg_evidence *e, int64_t row)
+{
+    return row < e->skip_at ? row : row + e->skip;
+}
+
 float amg_evidence_value(const amg_evidence *e, int64_t row, int64_t position)
 {
-    const int64_t at = row * e->num_positions + position;
+    const int64_t at = row_at(e, row) * e->num_positions + position;
     if (e->dtype == AMG_U8) return e->x[at];
     if (e->dtype == AMG_I32) return (float)((const int32_t *)e->x)[at];
     return ((const float *)e->x)[at];
@@ -331,6 +337,6 @@ void amg_evidence_sample(const amg_evidence *e, int stream, int64_t row, float *
 void amg_evidence_tokens(const amg_evidence *e, int stream, int64_t row, int32_t *out)
 {
     const amg_stream *s = &e->streams[stream];
-    const int32_t *x = (const int32_t *)e->x + row * e->num_positions;
+    const int32_t *x = (const int32_t *)e->x + row_at(e, row) * e->num_positions;
     for (int64_t i = 0; i < s->num_values; i++) out[i] = x[s->select[i]];
 }

@@ -35,8 +35,10 @@ typedef struct {
     int64_t dims[3];       /* of one augmented sample, as [C,H',W'] */
     int64_t total_rows;    /* of the training split; of these num_rows were read: */
     int64_t num_rows;
-    int64_t *rows;   /* [num_rows] ascending */
-    uint8_t *x;      /* [num_rows][num_positions] elements of elem bytes */
+    int64_t skip_at, skip; /* in a copy of the struct: rows that are left out. The
+                              functions below number what is behind them on */
+    int64_t *rows;         /* [num_rows] ascending */
+    uint8_t *x;            /* [num_rows][num_positions] elements of elem bytes */
     int32_t *labels; /* [num_rows][num_streams], by head; NULL where targets are no
                         class of a sample */
 
