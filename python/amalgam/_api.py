@@ -71,7 +71,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
               val_decoys_from: Any = None, key: Path, out: Path, task: Optional[str] = None,
               preprocess: Any = None, columns: Optional[Sequence[str]] = None,
               passphrase: Optional[str] = None, keep_classes: bool = False, decoy_arch: str = "auto",
-              walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
+              decoy_start: str = "auto", walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
               model_amount: Optional[float] = None, seq: Optional[int] = None, stride: Optional[int] = None,
               pad: Optional[int] = None, keep_tokens: bool = False, progress: bool = True,
               seed_hex: Optional[str] = None) -> Job:
@@ -104,7 +104,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
         path, note = _model_file(model, sets["train"], (mean, std), sets, text, folder)
         options = {"model": path, "out": out, "key": key, "task": "lm" if text.predicts else task,
                    "seq": seq, "stride": stride, "keep_tokens": keep_tokens,
-                   "decoys": decoys, "decoy_arch": decoy_arch, "walk_steps": walk_steps,
+                   "decoys": decoys, "decoy_arch": decoy_arch, "decoy_start": decoy_start, "walk_steps": walk_steps,
                    "keep_classes": keep_classes, "mean": mean, "std": std, "amount": amount,
                    "model_amount": model_amount, "note": note, "seed_hex": seed_hex}
         if noise is not None:
@@ -275,9 +275,14 @@ def _notes(options: Dict[str, Any], made: Dict[str, Any]) -> List[str]:
                      if made["tokens_permuted"] or made["tokens_kept"] else
                      "warning: paper mode: noise of this kind was undone exactly from 64-256 images without "
                      "the model")
-    if made["unknown_init"]:
+    if made["unknown_init"] and not made["same_start"]:
         notes.append(f"warning: no known initialisation law fits {made['unknown_init']} of the parameters (a "
-                     "pretrained model?): freshly drawn decoys beside them are recognisable")
+                     "pretrained model?): freshly drawn decoys beside them are recognisable; decoy_start=\"same\" "
+                     "hides which one it is")
+    elif made["unknown_init"] and options["decoy_start"] == "auto":
+        notes.append(f"note: decoy_start same: no known initialisation law fits {made['unknown_init']} of the "
+                     "parameters (a pretrained model?), so decoys start from the same weights; weights that have "
+                     "seen your data before still know it again")
     if made["task"] == "classification" and not made["classes_permuted"] and not options["keep_classes"]:
         notes.append("note: classes are not permuted: the model does not end in a plain linear layer with "
                      "distinct rows")
@@ -290,7 +295,7 @@ def _notes(options: Dict[str, Any], made: Dict[str, Any]) -> List[str]:
     elif made["textbook"] and asked == "auto":
         notes.append(f"note: decoy_arch same: the model is the catalogue's {made['textbook']}, which would stand "
                      "out among others; the job shows what it is, not which")
-    elif made["same_arch"] and asked != "same":
+    elif made["same_arch"] and asked != "same" and not made["same_start"]:
         notes.append("note: decoy_arch same: a walk finds nothing to change in this model")
     if made["passed_over"]:
         notes.append(f"note: {made['passed_over']} covers were passed over: equal to a sample of another stream")

@@ -20,12 +20,13 @@ static const char *const tasks[] = {"classification",
 static const char *const noises[] = {"uniform", "gaussian", "laplace", "values",
                                      "unigram", "bigram",   NULL};
 static const char *const archs[] = {"auto", "walk", "same", NULL};
+static const char *const starts[] = {"auto", "drawn", "same", NULL};
 
 /* As they stand in the JSON, before they are put together. */
 typedef struct {
     amg_obfuscate_options o;
     int64_t decoys, walk_steps, shard_bytes;
-    int task, noise, arch, num_mean, num_std;
+    int task, noise, arch, start, num_mean, num_std;
     double amount, model_amount;
 } request;
 
@@ -39,6 +40,7 @@ static amg_status read_request(const char *text, request *r, amg_json *doc,
         {"task", API_CHOICE, &r->task, .choices = tasks},
         {"decoys", API_INT, &r->decoys, 1, 63},
         {"decoy_arch", API_CHOICE, &r->arch, .choices = archs},
+        {"decoy_start", API_CHOICE, &r->start, .choices = starts},
         {"walk_steps", API_INT, &r->walk_steps, 1, 1000},
         {"keep_classes", API_BOOL, &r->o.keep_classes},
         {"keep_tokens", API_BOOL, &r->o.keep_tokens},
@@ -90,6 +92,11 @@ static amg_status check_request(const request *r, bool covers, bool paper,
         return amg_fail(
             err, AMG_INVALID, -1, where,
             "model_amount goes with paper mode only, not with decoy_arch same");
+    if (r->start == AMG_START_SAME &&
+        (r->arch == AMG_DECOY_WALK || (paper && r->arch != AMG_DECOY_SAME)))
+        return amg_fail(err, AMG_INVALID, -1, where,
+                        "decoy_start same needs decoys of the model's own architecture "
+                        "(decoy_arch same)");
     if ((r->noise == AMG_NOISE_VALUES) != (r->o.noise_values != NULL))
         return amg_fail(err, AMG_INVALID, -1, where,
                         "noise \"values\" and noise_values go together");
@@ -109,6 +116,7 @@ static amg_status settle(request *r, const amalgam_datasets *data, amg_error *er
                         tasks[r->task]);
     r->o.num_decoys = (int)r->decoys;
     r->o.decoys.arch = (amg_decoy_arch)r->arch;
+    r->o.decoys.start = (amg_decoy_start)r->start;
     r->o.decoys.walk_steps = (int)r->walk_steps;
     r->o.preprocess.num_channels = r->num_mean;
     r->o.shard_bytes = (size_t)r->shard_bytes;
@@ -157,7 +165,7 @@ static amg_status describe(const amg_obfuscate_result *r, char **out, amg_error 
     return api_result(
         json_pack(
             "{s:s, s:i, s:I, s:I, s:o, s:o, s:f, s:f, s:I, s:I, s:b, s:b, s:s?, s:b, "
-            "s:s?, s:i, s:I, s:I, s:f}",
+            "s:s?, s:i, s:b, s:I, s:I, s:f}",
             "task", amg_task_name(r->task), "decoys", r->num_decoys, "train_samples",
             (json_int_t)r->num_train, "val_samples", (json_int_t)r->num_val, "sample",
             api_dims(3, r->dims), "job_sample", api_dims(3, r->out_dims),
@@ -166,8 +174,9 @@ static amg_status describe(const amg_obfuscate_result *r, char **out, amg_error 
             (json_int_t)r->job_params, "classes_permuted", r->labels_permuted,
             "tokens_permuted", r->tokens_permuted, "tokens_kept", r->tokens_kept,
             "same_arch", r->same_arch, "textbook", r->textbook, "unknown_init",
-            r->num_unknown_init, "passed_over", (json_int_t)r->num_passed_over,
-            "job_bytes", (json_int_t)r->job_bytes, "seconds", r->seconds),
+            r->num_unknown_init, "same_start", r->same_start, "passed_over",
+            (json_int_t)r->num_passed_over, "job_bytes", (json_int_t)r->job_bytes,
+            "seconds", r->seconds),
         out, err);
 }
 

@@ -149,13 +149,24 @@ typedef struct {
 static int compare_bags(const void *a, const void *b)
 {
     const owned_bag *x = a, *y = b;
-    return (x->bag > y->bag) - (x->bag < y->bag);
+    if (x->bag != y->bag) return x->bag < y->bag ? -1 : 1;
+    return x->subnet - y->subnet;
+}
+
+/* Whether each of num sub-networks has as many of these equal tensors. */
+static bool is_shared_by_all(const owned_bag *equal, int count, int num)
+{
+    if (count % num != 0) return false;
+    for (int i = 0; i < count; i++)
+        if (equal[i].subnet != i / (count / num)) return false;
+    return true;
 }
 
 static amg_status tell_duplicates(const amg_graph_parts *p,
                                   const amg_subnet_weights *prints, amg_error *err)
 {
-    int n = 0, room = 1, duplicates = 0;
+    int n = 0, room = 1, uneven = 0, num;
+    bool shared = false;
     for (int s = 0; s < p->num; s++) room += prints[s].count;
     owned_bag *bags = amg_calloc((size_t)room, sizeof *bags);
     if (!bags) return amg_fail(err, AMG_NO_MEMORY, -1, attack, "no memory");
@@ -164,11 +175,18 @@ static amg_status tell_duplicates(const amg_graph_parts *p,
             if (prints[s].items[i].judged)
                 bags[n++] = (owned_bag){prints[s].items[i].bag, s};
     qsort(bags, (size_t)n, sizeof *bags, compare_bags);
-    for (int i = 1; i < n; i++) duplicates += bags[i].bag == bags[i - 1].bag;
+    for (int i = 0; i < n; i += num) {
+        num = 1;
+        while (i + num < n && bags[i + num].bag == bags[i].bag) num++;
+        if (num == 1) continue;
+        shared = true;
+        if (!is_shared_by_all(bags + i, num, p->num)) uneven += num - 1;
+    }
     amg_free(bags);
     return amg_graph_tell(
-        p, "equal initial weights", (amg_agreement){.differing = duplicates, .odd = -1},
-        "No two tensors of initial weights are equal.",
+        p, "equal initial weights", (amg_agreement){.differing = uneven, .odd = -1},
+        shared ? "All sub-networks start from the same weights."
+               : "No two tensors of initial weights are equal.",
         "Tensors of initial weights are equal: sub-networks with a common start are "
         "told from one that has its own.",
         err);

@@ -139,6 +139,22 @@ static void note_kept(const amg_obfuscate_options *o, const amg_obfuscate_result
                 r->tokens_kept);
 }
 
+/* Where decoys' weights begin, where that matters. */
+static void note_start(const amg_obfuscate_options *o, const amg_obfuscate_result *r)
+{
+    const int n = r->num_unknown_init;
+    if (n > 0 && !r->same_start)
+        ui_note("warning: no known initialisation law fits %d of the parameters (a "
+                "pretrained model?): freshly drawn decoys beside them are "
+                "recognisable; --decoy-start same hides which one it is",
+                n);
+    else if (n > 0 && o->decoys.start == AMG_START_AUTO)
+        ui_note("note: --decoy-start same: no known initialisation law fits %d of the "
+                "parameters (a pretrained model?), so decoys start from the same "
+                "weights; weights that have seen your data before still know it again",
+                n);
+}
+
 /* Whose architecture decoys have, where that was not asked for or is not wise. */
 static void note_arch(const amg_obfuscate_options *o, const amg_obfuscate_result *r)
 {
@@ -146,7 +162,7 @@ static void note_arch(const amg_obfuscate_options *o, const amg_obfuscate_result
         ui_note("warning: your model is the catalogue's %s: whoever knows it names it "
                 "among walked decoys; --decoy-arch same hides which one it is",
                 r->textbook);
-    else if (o->decoys.arch == AMG_DECOY_SAME || !r->same_arch)
+    else if (o->decoys.arch == AMG_DECOY_SAME || !r->same_arch || r->same_start)
         return;
     else if (r->textbook && o->decoys.arch == AMG_DECOY_AUTO)
         ui_note("note: --decoy-arch same: your model is the catalogue's %s, which "
@@ -162,10 +178,7 @@ static void print_warnings(const amg_obfuscate_options *o,
                            const amg_obfuscate_result *r)
 {
     if (o->mode == AMG_MODE_PAPER) warn_of_noise(o, r);
-    if (r->num_unknown_init)
-        ui_note("warning: no known initialisation law fits %d of the parameters (a "
-                "pretrained model?): freshly drawn decoys beside them are recognisable",
-                r->num_unknown_init);
+    note_start(o, r);
     note_kept(o, r);
     note_arch(o, r);
     if (r->num_passed_over)
@@ -176,8 +189,10 @@ static void print_warnings(const amg_obfuscate_options *o,
 
 /* Options that say nothing together, or too little. */
 static int check_choices(const cli_command *c, const amg_obfuscate_options *o,
-                         bool paper, bool same, bool has_model_amount)
+                         bool paper, bool has_model_amount)
 {
+    const bool same = o->decoys.arch == AMG_DECOY_SAME;
+    const bool walk = o->decoys.arch == AMG_DECOY_WALK;
     if (o->covers && paper)
         return cli_usage_error(c,
                                "covers hide which sub-network is yours, noise does not",
@@ -194,6 +209,11 @@ static int check_choices(const cli_command *c, const amg_obfuscate_options *o,
             paper ? "--decoy-arch same makes the decoys as large as the original"
                   : "decoys of another size than the original would give it away",
             "--model-amount goes with paper mode only, not with --decoy-arch same");
+    if (o->decoys.start == AMG_START_SAME && (walk || (paper && !same)))
+        return cli_usage_error(
+            c, NULL,
+            "--decoy-start same needs decoys of the model's own architecture "
+            "(--decoy-arch same)");
     if (o->val_covers && (paper || !o->val))
         return cli_usage_error(c, NULL,
                                "--val-decoys-from needs --decoys-from and --val");
@@ -204,12 +224,13 @@ int verb_obfuscate(int argc, char **argv)
 {
     amg_obfuscate_options o = {0};
     int64_t decoys = 1, fd = -1, walk = 0;
-    int arch = 0;
+    int arch = 0, start = 0;
     double amount = -1, model_amount = -1;
     const char *noise = NULL, *normalize = NULL;
     int task = 0;
     bool passphrase = false, quiet = false;
     static const char *const archs[] = {"auto", "walk", "same", NULL};
+    static const char *const starts[] = {"auto", "drawn", "same", NULL};
     const cli_option table[] = {
         {"model", CLI_STRING, &o.model, "ONNX", "your model, with its initial weights",
          .required = true},
@@ -230,6 +251,11 @@ int verb_obfuscate(int argc, char **argv)
          "default): same if the original is one of\nthe catalogue (amalgam zoo), "
          "which stands out among others,\nelse walk",
          0, 0, archs},
+        {"decoy-start", CLI_CHOICE, &start, "START",
+         "drawn: decoys' weights are drawn by the laws of the model's;\nsame: they "
+         "are the model's own; auto (the default): same for\na model whose weights "
+         "follow no known law (a pretrained one)",
+         0, 0, starts},
         {"walk-steps", CLI_INT, &walk, "N", "edits a walk makes (3)", 1, 1000},
         {"amount", CLI_REAL, &amount, "A",
          "paper mode: each side grows by A (0.5) instead of by covers", 0.01, 100},
@@ -290,13 +316,14 @@ int verb_obfuscate(int argc, char **argv)
                                "laplace, unigram, bigram or values:FILE",
                                noise);
     const bool paper = noise || amount > 0;
-    code = check_choices(&command, &o, paper, arch == AMG_DECOY_SAME, model_amount > 0);
+    o.decoys.arch = (amg_decoy_arch)arch;
+    o.decoys.start = (amg_decoy_start)start;
+    code = check_choices(&command, &o, paper, model_amount > 0);
     if (code != CLI_GO_ON) return code;
     o.mode = paper ? AMG_MODE_PAPER : AMG_MODE_STREAMS;
     if (paper) o.amount = amount > 0 ? amount : 0.5;
     o.num_decoys = (int)decoys;
     o.task_by_data = !cli_task_find(task, &o.task);
-    o.decoys.arch = (amg_decoy_arch)arch;
     o.decoys.walk_steps = (int)walk;
     if (paper && o.decoys.arch != AMG_DECOY_SAME)
         o.decoys.model_amount = model_amount > 0 ? model_amount : 0.5;

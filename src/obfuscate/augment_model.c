@@ -15,7 +15,7 @@
 amg_status amg_decoy_make(const amg_secret *secret, const amg_graph *original,
                           int index, int num_decoys, int64_t num_classes,
                           const amg_decoy_options *options, amg_graph **out,
-                          int *num_unknown, amg_error *err)
+                          amg_error *err)
 {
     amg_graph *skeleton = NULL;
     amg_keystream *k = NULL;
@@ -24,7 +24,9 @@ amg_status amg_decoy_make(const amg_secret *secret, const amg_graph *original,
     if (!st)
         st =
             amg_keystream_new(secret, AMG_PURPOSE_DECOY_INIT, (uint64_t)index, &k, err);
-    if (!st) st = amg_decoy_init(k, original, skeleton, out, num_unknown, err);
+    if (!st)
+        st = amg_decoy_init(k, original, skeleton, options->start == AMG_START_SAME,
+                            out, err);
     amg_keystream_free(k);
     amg_graph_free(skeleton);
     return st;

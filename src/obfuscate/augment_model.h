@@ -12,23 +12,30 @@ typedef enum {
     AMG_DECOY_SAME
 } amg_decoy_arch;
 
+/* Where decoys' weights begin. */
+typedef enum {
+    AMG_START_AUTO,  /* SAME in streams mode for weights that follow no known law
+                        (pretrained ones), unless arch is WALK; else DRAWN.
+                        amg_obfuscate settles it, elsewhere it is DRAWN */
+    AMG_START_DRAWN, /* by the laws of the original's */
+    AMG_START_SAME   /* the original's own, as far as shapes are equal */
+} amg_decoy_start;
+
 typedef struct {
     amg_decoy_arch arch;
+    amg_decoy_start start;
     int walk_steps;      /* 0: 3 */
     double model_amount; /* > 0: decoys' trainables together = this x the original's
                             (paper mode) */
 } amg_decoy_options;
 
-/* One decoy, with freshly drawn weights of the same laws as the original's and
- * num_classes outputs (0: an output of the original's shape). index 1..k. *num_unknown:
- * parameters of the original whose values follow no known initialisation law (a
- * pretrained model), see decoy_init.h. */
+/* One decoy with its weights (decoy_init.h) and num_classes outputs (0: an output of
+ * the original's shape). index 1..k. */
 AMG_MUST_CHECK amg_status amg_decoy_make(const amg_secret *secret,
                                          const amg_graph *original, int index,
                                          int num_decoys, int64_t num_classes,
                                          const amg_decoy_options *options,
-                                         amg_graph **out, int *num_unknown,
-                                         amg_error *err);
+                                         amg_graph **out, amg_error *err);
 
 /* What one slot of a job holds. All borrowed. */
 typedef struct {

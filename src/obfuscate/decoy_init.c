@@ -404,8 +404,15 @@ static void scale_residual(const study *s, const amg_graph *skeleton, double *ga
     *gain = count > 0 ? .02 / sqrt(count) : 0;
 }
 
+/* Whether a parameter may start as a copy of the one that it descends from. */
+static bool is_same_shape(const amg_value *a, const amg_value *b)
+{
+    return a->rank == b->rank &&
+           memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0;
+}
+
 amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
-                          const amg_graph *skeleton, amg_graph **out, int *num_unknown,
+                          const amg_graph *skeleton, bool same, amg_graph **out,
                           amg_error *err)
 {
     drawn d = {.skeleton = skeleton};
@@ -426,11 +433,16 @@ amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
                           "decoy");
             break;
         }
+        st = amg_tensor_new(AMG_F32, val->rank, val->dims, &d.tensors[v], err);
+        if (!st && same && is_same_shape(val, &original->values[from])) {
+            memcpy(d.tensors[v].data, original->values[from].data.data,
+                   d.tensors[v].size_bytes);
+            continue;
+        }
         law l;
         double mean;
         bool known = find_law(&s, from, &l, &mean);
         if (is_residual(&s, &l)) l.gain = residual_gain;
-        st = amg_tensor_new(AMG_F32, val->rank, val->dims, &d.tensors[v], err);
         if (!st)
             draw(k, &l, scale_of(&l, fans_of(skeleton, v)), mean, known && s.lattice,
                  &d.tensors[v]);
@@ -438,12 +450,21 @@ amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
             copy_zero_rows(&original->values[from].data, &d.tensors[v]);
     }
     if (!st) st = amg_graph_with_weights(skeleton, get_drawn, &d, out, err);
-    if (!st) *num_unknown = count_unknown(&s);
     for (int v = 0; d.tensors && v < skeleton->num_values; v++)
         amg_tensor_clear(&d.tensors[v]);
     amg_free(d.tensors);
     amg_free(s.moments);
     return st;
+}
+
+amg_status amg_init_count_unknown(const amg_graph *g, int *count, amg_error *err)
+{
+    study s;
+    const amg_status st = study_weights(g, NULL, &s, err);
+    if (st) return st;
+    *count = count_unknown(&s);
+    amg_free(s.moments);
+    return AMG_OK;
 }
 
 /* All laws that fit parameter v, as bits: a small tensor is explained by several. */

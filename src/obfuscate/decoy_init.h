@@ -1,5 +1,5 @@
-/* Initial weights of decoys, drawn by the laws that the original's own initial weights
- * follow. */
+/* Initial weights of decoys: drawn by the laws that the original's own follow, or equal
+ * to them. */
 #ifndef AMG_OBFUSCATE_DECOY_INIT_H
 #define AMG_OBFUSCATE_DECOY_INIT_H
 
@@ -7,13 +7,17 @@
 #include "key/secret.h"
 
 /* Fills skeleton's trainables and buffers: each takes the law of the original's
- * parameter of the same name (before any '~'). *num_unknown: trainables and buffers of
- * the original that follow no known initialisation law (a pretrained model): their
- * decoys get a normal law of equal mean and deviation, or a uniform one of equal bound,
- * which does not hide. */
+ * parameter of the same name (before any '~'). A parameter that follows no known law
+ * gets a normal one of equal mean and deviation, or a uniform one of equal bound, which
+ * does not hide. same: those of the original's shape are copies of its. */
 AMG_MUST_CHECK amg_status amg_decoy_init(amg_keystream *k, const amg_graph *original,
-                                         const amg_graph *skeleton, amg_graph **out,
-                                         int *num_unknown, amg_error *err);
+                                         const amg_graph *skeleton, bool same,
+                                         amg_graph **out, amg_error *err);
+
+/* How many of g's trainables and buffers follow no known initialisation law: 0, unless
+ * the model is pretrained, or drawn in a way that nobody else uses. */
+AMG_MUST_CHECK amg_status amg_init_count_unknown(const amg_graph *g, int *count,
+                                                 amg_error *err);
 
 /* What a parameter's initial values tell of the law that drew them. */
 typedef struct {

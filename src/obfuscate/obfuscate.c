@@ -14,6 +14,7 @@
 #include "formats/token_set.h"
 #include "graph/catalogue.h"
 #include "obfuscate/decoy_arch.h"
+#include "obfuscate/decoy_init.h"
 #include "obfuscate/job_paths.h"
 #include "obfuscate/job_writer.h"
 #include "obfuscate/owner.h"
@@ -148,10 +149,12 @@ static amg_status check_decoy(const work *w, const amg_graph *decoy, int64_t cla
                               &ignored, err);
 }
 
-/* Whose architecture decoys have, as far as that is known before they are made. */
-static amg_status choose_arch(const work *w, amg_obfuscate_result *r, amg_error *err)
+/* Whose architecture decoys have, and where their weights begin, as far as that is
+ * known before they are made. */
+static amg_status choose_decoys(const work *w, amg_obfuscate_result *r, amg_error *err)
 {
     const amg_decoy_arch asked = w->o->decoys.arch;
+    const amg_decoy_start start = w->o->decoys.start;
     const amg_plan_shape *shape = &w->plan.shape;
     amg_catalogue_data data = {.num_classes = w->own.in.num_classes,
                                .is_model = w->own.in.task == AMG_TASK_LANGUAGE_MODEL};
@@ -162,6 +165,11 @@ static amg_status choose_arch(const work *w, amg_obfuscate_result *r, amg_error 
     amg_status st = amg_catalogue_find(w->own.model, NULL, 0, &data, &r->textbook, err);
     if (asked == AMG_DECOY_AUTO && r->textbook && shape->mode == AMG_MODE_STREAMS)
         walks = false;
+    if (!st) st = amg_init_count_unknown(w->own.model, &r->num_unknown_init, err);
+    r->same_start = start == AMG_START_SAME ||
+                    (start == AMG_START_AUTO && asked != AMG_DECOY_WALK &&
+                     shape->mode == AMG_MODE_STREAMS && r->num_unknown_init > 0);
+    if (r->same_start) walks = false;
     if (!st && walks) st = amg_decoy_can_walk(w->own.model, &walks, err);
     r->same_arch = !walks;
     return st;
@@ -175,9 +183,10 @@ static amg_status make_decoy(work *w, int slot, int index, amg_obfuscate_result 
     amg_decoy_options o = w->o->decoys;
     amg_graph **out = &w->subnets[slot];
     o.arch = r->same_arch ? AMG_DECOY_SAME : AMG_DECOY_WALK;
+    o.start = r->same_start ? AMG_START_SAME : AMG_START_DRAWN;
     const amg_status st =
         amg_decoy_make(w->own.secret, w->own.model, index, w->plan.shape.num_decoys,
-                       classes, &o, out, &r->num_unknown_init, err);
+                       classes, &o, out, err);
     return st || r->same_arch ? st : check_decoy(w, *out, classes, err);
 }
 
@@ -200,7 +209,6 @@ static amg_status make_decoys(work *w, amg_obfuscate_result *r, amg_error *err)
         w->subnets[s] = NULL;
     }
     r->same_arch = true;
-    r->num_unknown_init = 0;
     return make_decoys(w, r, err);
 }
 
@@ -224,7 +232,7 @@ static amg_status join_networks(work *w, amg_error *err)
 /* The networks; then the joined graph and the key's payload. */
 static amg_status make_model(work *w, amg_obfuscate_result *r, amg_error *err)
 {
-    amg_status st = choose_arch(w, r, err);
+    amg_status st = choose_decoys(w, r, err);
     if (st) return st;
     w->subnets = amg_calloc((size_t)w->plan.num_subnets, sizeof *w->subnets);
     if (!w->subnets) return amg_fail(err, AMG_NO_MEMORY, -1, "job graph", "no memory");

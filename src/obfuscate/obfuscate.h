@@ -48,9 +48,11 @@ typedef struct {
     int64_t vocab; /* samples are tokens of a set with so many; 0: they are not */
     const char *textbook; /* the catalogue's name of the model; NULL: it has none */
     bool same_arch; /* decoys have the model's architecture: as asked for, or because it
-                       is a textbook network, or a walk finds nothing to change, or not
-                       so that a decoy remains a network of this job */
-    int num_unknown_init;    /* see amg_decoy_make */
+                       is a textbook network, or starts from weights of its own, or a
+                       walk finds nothing to change, or not so that a decoy remains a
+                       network of this job */
+    int num_unknown_init;    /* parameters of the model that follow no known law */
+    bool same_start;         /* decoys start from the model's own weights */
     int64_t num_passed_over; /* see amg_cover_plan */
     int64_t job_bytes;
     double seconds;

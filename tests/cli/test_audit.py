@@ -3,6 +3,7 @@ attacks measure rightly is tests/audit's matter."""
 import html.parser
 import json
 import os
+import pathlib
 import random
 import re
 import shutil
@@ -108,6 +109,38 @@ class Audit(cli.Case):
                       self.audit("book-auto", "--attacks", "graph", "--json").stdout)
         r = self.audit("book-walk", "--attacks", "graph", rc=3)
         self.assertRegex(r.stdout, "graph +1[^\n]*FAIL +the original taken for a")
+
+    # --- weights that were trained before ----------------------------------------------------------
+
+    def test_decoys_of_a_pretrained_model_start_where_it_does(self):
+        self.ok("zoo", "mlp", "--input", f"1x{SIDE}x{SIDE}", "--classes", 3, "--seed", 1, "-o", "drawn.onnx")
+        self.ok("train", "--model", "drawn.onnx", "--train", POOL, "--epochs", 8, "--batch", 8, "--lr", 0.1,
+                "--momentum", 0.9, "--quiet", "-o", "trained.onnx")
+        said = {}
+        for start in ("auto", "drawn"):
+            r = cli.run("obfuscate", "--model", "trained.onnx", "--train", TRAIN, "--decoys-from", POOL, "--key",
+                        f"start-{start}.key", "-o", f"start-{start}", "--seed-hex", SEED, "--decoys", 2,
+                        "--decoy-start", start, cwd=self.dir)
+            self.assertEqual(r.rc, 0, r.stderr)
+            said[start] = r.stderr
+        self.assertIn("so decoys start from the same weights", said["auto"])
+        self.assertIn("freshly drawn decoys beside them are recognisable", said["drawn"])
+        self.assertIn("All sub-networks start from the same weights.",
+                      self.audit("start-auto", "--attacks", "graph", "--json").stdout)
+        r = self.audit("start-drawn", "--attacks", "graph", rc=3)
+        self.assertRegex(r.stdout, "graph +1[^\n]*FAIL +(weights that look trained|laws of initial)")
+
+        self.ok("train", "start-auto", "--epochs", 1, "--batch", 8, "--quiet")
+        self.ok("extract", "--key", "start-auto.key", "--weights", "start-auto/out/weights.safetensors", "-o",
+                "tuned.onnx")
+        self.ok("train", "--model", "trained.onnx", "--train", TRAIN, "--epochs", 1, "--batch", 8, "--quiet", "-o",
+                "alone.onnx")
+        self.assertEqual(pathlib.Path(self.path("tuned.onnx")).read_bytes(),
+                         pathlib.Path(self.path("alone.onnx")).read_bytes())
+        r = cli.run("obfuscate", "--model", "trained.onnx", "--train", TRAIN, "--decoys-from", POOL, "--key", "no.key",
+                    "-o", "no", "--decoy-start", "same", "--decoy-arch", "walk", cwd=self.dir)
+        self.assertEqual(r.rc, 2)
+        self.assertIn("needs decoys of the model's own architecture", r.stderr)
 
     # --- the table ---------------------------------------------------------------------------------
 

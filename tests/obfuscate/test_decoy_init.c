@@ -108,7 +108,8 @@ static amg_graph *decoy(const amg_graph *g, unsigned secret, double amount,
     amg_graph *out = NULL;
     amg_error err = {0};
     amg_decoy_options o = {.arch = AMG_DECOY_SAME, .model_amount = amount};
-    if (amg_decoy_make(s, g, 1, 1, 10, &o, &out, unknown, &err))
+    if (amg_decoy_make(s, g, 1, 1, 10, &o, &out, &err) ||
+        amg_init_count_unknown(g, unknown, &err))
         fail_msg("%s: %s", err.where, err.what);
     amg_secret_free(s);
     return out;
@@ -268,6 +269,35 @@ static void a_trained_weight_is_counted_as_unknown(void **state)
     close_net(&f);
 }
 
+/* All but the layer whose shape follows from the number of classes. */
+static void a_decoy_may_start_from_the_originals_weights(void **state)
+{
+    (void)state;
+    amg_graph *g = zoo("resnet18"), *d = NULL;
+    amg_secret *s = numbered_secret(1);
+    const amg_decoy_options o = {.arch = AMG_DECOY_SAME, .start = AMG_START_SAME};
+    amg_error err = {0};
+    int equal = 0, drawn = 0;
+    if (amg_decoy_make(s, g, 1, 1, 7, &o, &d, &err)) fail_msg("%s", err.what);
+    for (int v = 0; v < g->num_values; v++) {
+        const amg_value *val = &g->values[v];
+        if (val->kind != AMG_VALUE_PARAM || val->role == AMG_ROLE_CONSTANT) continue;
+        const amg_tensor *t = weight(d, val->name);
+        if (t->size_bytes == val->data.size_bytes) {
+            assert_memory_equal(t->data, val->data.data, t->size_bytes);
+            equal++;
+        } else {
+            assert_int_equal(strncmp(val->name, "fc.", 3), 0);
+            drawn++;
+        }
+    }
+    assert_int_equal(drawn, 2);
+    assert_true(equal > 60);
+    amg_secret_free(s);
+    amg_graph_free(d);
+    amg_graph_free(g);
+}
+
 static void draws_repeat_by_secret_and_differ_by_it(void **state)
 {
     (void)state;
@@ -372,7 +402,8 @@ static void laws_of_networks_for_text_are_found(void **state)
         amg_secret *s = numbered_secret(5);
         amg_graph *d = NULL;
         if (amg_decoy_make(s, g, 1, 1, 0, &(amg_decoy_options){.arch = AMG_DECOY_SAME},
-                           &d, &unknown, &err))
+                           &d, &err) ||
+            amg_init_count_unknown(g, &unknown, &err))
             fail_msg("%s: %s: %s", names[m], err.where, err.what);
         if (unknown != 0) fail_msg("%s: %d unknown laws", names[m], unknown);
         for (int v = 0; v < d->num_values; v++)
@@ -408,10 +439,9 @@ static void a_decoys_residual_law_follows_its_own_depth(void **state)
     for (unsigned number = 1; number <= 12; number++) {
         amg_secret *secret = numbered_secret(number);
         amg_graph *decoy = NULL;
-        int unknown = -1, count = 0;
+        int count = 0;
         amg_error err = {0};
-        if (amg_decoy_make(secret, g, 1, 1, 0, &(amg_decoy_options){0}, &decoy,
-                           &unknown, &err))
+        if (amg_decoy_make(secret, g, 1, 1, 0, &(amg_decoy_options){0}, &decoy, &err))
             fail_msg("%s: %s", err.where, err.what);
         for (int pass = 0; pass < 2; pass++)
             for (int v = 0; v < decoy->num_values; v++) {
@@ -461,10 +491,8 @@ static void a_skeleton_of_another_model_is_refused(void **state)
     amg_graph *g = zoo("lenet"), *other = zoo("mobilenet_v2"), *out = NULL;
     amg_keystream *k = numbered_stream(1, AMG_PURPOSE_DECOY_INIT);
     amg_error err = {0};
-    int unknown = -7;
-    assert_int_equal(amg_decoy_init(k, g, other, &out, &unknown, &err), AMG_NOT_FOUND);
+    assert_int_equal(amg_decoy_init(k, g, other, false, &out, &err), AMG_NOT_FOUND);
     assert_null(out);
-    assert_int_equal(unknown, -7);
     amg_keystream_free(k);
     amg_graph_free(g);
     amg_graph_free(other);
@@ -476,6 +504,7 @@ int main(void)
         cmocka_unit_test(pytorchs_weights_are_recognised_and_drawn_alike),
         cmocka_unit_test(a_lattice_is_drawn_only_beside_a_lattice),
         cmocka_unit_test(a_trained_weight_is_counted_as_unknown),
+        cmocka_unit_test(a_decoy_may_start_from_the_originals_weights),
         cmocka_unit_test(draws_repeat_by_secret_and_differ_by_it),
         cmocka_unit_test(every_zoo_models_laws_are_found),
         cmocka_unit_test(laws_of_networks_for_text_are_found),

@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "obfuscate/augment_model.h"
+#include "obfuscate/decoy_init.h"
 
 typedef struct {
     amg_builder *b;
@@ -181,7 +182,8 @@ static amg_graph *decoy(const amg_graph *g, unsigned secret, int64_t classes,
     amg_graph *out = NULL;
     amg_error err = {0};
     int unknown = -1;
-    if (amg_decoy_make(s, g, 1, 1, classes, &o, &out, &unknown, &err))
+    if (amg_decoy_make(s, g, 1, 1, classes, &o, &out, &err) ||
+        amg_init_count_unknown(g, &unknown, &err))
         fail_msg("secret %u: %s: %s", secret, err.where, err.what);
     assert_int_equal(unknown, 0);
     assert_true(out->has_weights);
