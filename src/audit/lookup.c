@@ -180,14 +180,38 @@ static amg_status tell_shares(const amg_finder *f, const char *metric,
                             finding.value, remedy);
 }
 
-/* hits [num_streams]: samples with a near one in their own stream. */
+enum { COUNTED = -2 };
+
+/* The group of a sample, by one of it. groups [total]: of each sample another one of
+ * its group, or itself. */
+static int64_t group_of(int64_t *groups, int64_t i)
+{
+    while (groups[i] != i) i = groups[i] = groups[groups[i]];
+    return i;
+}
+
+/* hits [num_streams]: groups of samples that are near to each other. Groups, because
+ * samples come in them: two copies are one coincidence, not two. */
 static amg_status count_near(const amg_finder *f, int64_t *hits, amg_error *err)
 {
-    uint8_t *near = amg_calloc((size_t)f->total, 1);
-    amg_status st =
-        near ? amg_finder_near(f, NULL, NULL, near, err) : amg_finder_no_memory(err);
-    for (int64_t i = 0; i < f->total && !st; i++) hits[i / f->e->num_rows] += near[i];
+    int64_t *near = amg_malloc((size_t)f->total * sizeof *near);
+    int64_t *groups = amg_malloc((size_t)f->total * sizeof *groups);
+    amg_status st = near && groups ? amg_finder_near(f, NULL, NULL, near, err)
+                                   : amg_finder_no_memory(err);
+    for (int64_t i = 0; i < f->total && !st; i++) groups[i] = i;
+    for (int64_t i = 0; i < f->total && !st; i++) {
+        if (near[i] < 0) continue;
+        const int64_t a = group_of(groups, i), b = group_of(groups, near[i]);
+        groups[a] = b;
+    }
+    for (int64_t i = 0; i < f->total && !st; i++) {
+        if (near[i] < 0) continue;
+        const int64_t group = group_of(groups, i);
+        hits[i / f->e->num_rows] += near[group] != COUNTED;
+        near[group] = COUNTED;
+    }
     amg_free(near);
+    amg_free(groups);
     return st;
 }
 
@@ -209,7 +233,7 @@ static amg_status look_inside(const amg_finder *f, amg_error *err)
     if (!st && f->kind != AMG_SAMPLES_NUMBERS) st = count_near(f, near, err);
     if (!st && f->kind != AMG_SAMPLES_NUMBERS)
         st = tell_shares(f, "p that near repeats are equally frequent", near,
-                         "Samples with a near repeat in their stream",
+                         "Groups of near samples, to a hundred",
                          "Deal private samples and covers from one source, copies of a "
                          "sample to the same side.",
                          err);

@@ -206,7 +206,7 @@ static amg_status verify_candidate(const search *w, int64_t i, pair *p, bool *ne
 }
 
 amg_status amg_finder_near(const amg_finder *f, const amg_near_pool *pool,
-                           const uint8_t *skip, uint8_t *near, amg_error *err)
+                           const uint8_t *skip, int64_t *near, amg_error *err)
 {
     int64_t candidate[CHUNK];
     pair p = {0};
@@ -220,7 +220,7 @@ amg_status amg_finder_near(const amg_finder *f, const amg_near_pool *pool,
             bool found = false;
             if (candidate[i] >= 0)
                 st = verify_candidate(&w, w.begin + i, &p, &found, err);
-            near[w.begin + i] = found;
+            near[w.begin + i] = found ? candidate[i] : -1;
         }
     }
     clear_pair(&p);

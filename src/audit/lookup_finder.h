@@ -27,9 +27,10 @@ void amg_finder_close(amg_finder *f); /* zeroed is fine */
 void amg_finder_gather(const amg_finder *f, int64_t i, void *out);
 amg_status amg_finder_no_memory(amg_error *err);
 
-/* For each of the job's samples the nearest of pool, verified: near [total] receives 1
- * where there is one. read gives the pool's sample i in values of dtype, count of them;
- * pool NULL: the sample's own stream. skip [total] (NULL: none) leaves samples out. */
+/* For each of the job's samples the nearest of pool, verified: near [total] receives
+ * its number in the pool, or -1. read gives the pool's sample i in values of dtype,
+ * count of them; pool NULL: the sample's own stream, numbers are the job's. skip
+ * [total] (NULL: none) leaves samples out. */
 typedef struct {
     const amg_signatures *pool;
     amg_dtype dtype;
@@ -39,7 +40,7 @@ typedef struct {
 } amg_near_pool;
 AMG_MUST_CHECK amg_status amg_finder_near(const amg_finder *f,
                                           const amg_near_pool *pool,
-                                          const uint8_t *skip, uint8_t *near,
+                                          const uint8_t *skip, int64_t *near,
                                           amg_error *err);
 
 /* hits [num_streams] of num_rows each: the smallest p that a stream's share is that of

@@ -144,11 +144,11 @@ static amg_status find_near(const amg_finder *f, amg_dataset *ds,
         .count = (int64_t)(info->sample_bytes / amg_dtype_size(info->dtype)),
         .read = read_sample,
         .context = ds};
-    uint8_t *near = amg_calloc((size_t)f->total, 1);
+    int64_t *near = amg_malloc((size_t)f->total * sizeof *near);
     amg_status st =
         near ? amg_finder_near(f, &pool, found, near, err) : amg_finder_no_memory(err);
     for (int64_t i = 0; i < f->total && !st; i++)
-        if (near[i]) found[i] = FOUND_NEAR;
+        if (near[i] >= 0) found[i] = FOUND_NEAR;
     amg_free(near);
     return st;
 }
