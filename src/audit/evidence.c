@@ -1,5 +1,5 @@
-/* Evidence: opens a job as the cloud has it, finds each head's select by walking up
- * from its output, reads rows of the training split, and takes the truth from the key.
+/* Evidence: opens a job as the cloud has it, with each head's select (graph/select.h),
+ * reads rows of the training split, and takes the truth from the key.
  * Knows nothing of attacks. The key gives three facts and is closed again: whose job it
  * is, which output is the original's, and the mode. */
 #include "audit/evidence.h"
@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "graph/select.h"
 #include "obfuscate/plan.h"
 #include "obfuscate/samples.h"
 
@@ -22,79 +23,6 @@ static amg_status no_memory(amg_error *err, const char *where)
 }
 
 /* ---- selects ---- */
-
-/* Whether a value is the job's input, at most reshaped. */
-static bool is_input(const amg_graph *g, int v)
-{
-    while (g->values[v].kind == AMG_VALUE_ACTIVATION) {
-        const amg_node *n = &g->nodes[g->values[v].producer];
-        if (n->op != AMG_OP_RESHAPE && n->op != AMG_OP_FLATTEN &&
-            n->op != AMG_OP_IDENTITY)
-            return false;
-        v = n->inputs[0];
-    }
-    return v == g->inputs[0];
-}
-
-/* Whether a node gathers fixed positions of flat samples [N, num_positions]. */
-static bool is_select(const amg_evidence *e, const amg_node *n)
-{
-    const amg_graph *g = e->job.graph;
-    if (n->op != AMG_OP_GATHER) return false;
-    const amg_value *data = &g->values[n->inputs[0]];
-    const amg_tensor *index = &g->values[n->inputs[1]].data;
-    const int64_t axis = amg_attr_int(n, "axis", 0);
-    return (axis == 1 || axis == -1) && data->rank == 2 &&
-           data->dims[1] == e->num_positions && is_input(g, n->inputs[0]) &&
-           g->values[n->inputs[1]].kind == AMG_VALUE_PARAM && index->data &&
-           index->rank == 1 && index->dims[0] > 0 &&
-           (index->dtype == AMG_I64 || index->dtype == AMG_I32);
-}
-
-/* heads[node] receives how many heads each select leads to. order: room for all nodes.
- */
-static void count_heads(const amg_evidence *e, int *order, int *heads)
-{
-    const amg_graph *g = e->job.graph;
-    memset(heads, 0, (size_t)g->num_nodes * sizeof *heads);
-    for (int h = 0; h < g->num_outputs; h++) {
-        const int count = amg_graph_canonical_order(g, h, order);
-        for (int i = 0; i < count; i++)
-            heads[order[i]] += is_select(e, &g->nodes[order[i]]);
-    }
-}
-
-/* The select of a head: of those on the way to it the one that leads to the fewest
- * heads (where sub-networks are joined, the others' lead to it, too). -1: none. */
-static int find_select(const amg_evidence *e, int head, int *order, const int *heads)
-{
-    int best = -1;
-    const int count = amg_graph_canonical_order(e->job.graph, head, order);
-    for (int i = 0; i < count; i++) {
-        const int node = order[i];
-        if (heads[node] > 0 && (best < 0 || heads[node] < heads[best])) best = node;
-    }
-    return best;
-}
-
-static amg_status copy_select(const amg_evidence *e, const amg_tensor *index,
-                              const char *where, amg_stream *s, amg_error *err)
-{
-    s->num_values = index->dims[0];
-    s->select = amg_calloc((size_t)s->num_values, sizeof *s->select);
-    if (!s->select) return no_memory(err, where);
-    for (int64_t i = 0; i < s->num_values; i++) {
-        const int64_t at = index->dtype == AMG_I64 ? ((const int64_t *)index->data)[i]
-                                                   : ((const int32_t *)index->data)[i];
-        if (at < 0 || at >= e->num_positions)
-            return amg_fail(err, AMG_MISMATCH, -1, where,
-                            "index %lld of its select is %lld, expected 0 to %lld",
-                            (long long)i, (long long)at,
-                            (long long)e->num_positions - 1);
-        s->select[i] = (uint32_t)at;
-    }
-    return AMG_OK;
-}
 
 /* The sample behind a select, as the Reshape after it shapes it; a row of values
  * without one. */
@@ -131,7 +59,7 @@ static amg_status open_stream(amg_evidence *e, int head, int select, amg_error *
         return AMG_MISMATCH;
     }
     const amg_status st =
-        copy_select(e, &g->values[g->nodes[select].inputs[1]].data, name, s, err);
+        amg_graph_read_select(g, select, &s->select, &s->num_values, err);
     if (st) return st;
     const amg_dataset_info shape = sample_shape(g, select, s->num_values);
     amg_samples_dims(&shape, s->dims);
@@ -146,22 +74,15 @@ static amg_status open_stream(amg_evidence *e, int head, int select, amg_error *
 static amg_status open_streams(amg_evidence *e, amg_error *err)
 {
     const amg_graph *g = e->job.graph;
-    int *order = amg_calloc((size_t)g->num_nodes, sizeof *order);
-    int *heads = amg_calloc((size_t)g->num_nodes, sizeof *heads);
-    amg_status st = AMG_OK;
+    int *selects = amg_calloc((size_t)g->num_outputs, sizeof *selects);
     e->streams = amg_calloc((size_t)g->num_outputs, sizeof *e->streams);
-    if (!order || !heads || !e->streams) {
-        st = no_memory(err, "model.onnx");
-        goto done;
-    }
-    e->num_streams = g->num_outputs;
+    amg_status st = selects && e->streams ? amg_graph_find_selects(g, selects, err)
+                                          : no_memory(err, "model.onnx");
+    if (!st) e->num_streams = g->num_outputs;
     e->is_image = !e->is_tokens;
-    count_heads(e, order, heads);
     for (int h = 0; h < g->num_outputs && !st; h++)
-        st = open_stream(e, h, find_select(e, h, order, heads), err);
-done:
-    amg_free(order);
-    amg_free(heads);
+        st = open_stream(e, h, selects[h], err);
+    amg_free(selects);
     return st;
 }
 

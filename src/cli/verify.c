@@ -12,6 +12,7 @@
 #include "engine/job.h"
 #include "extract/extract.h"
 #include "formats/safetensors.h"
+#include "graph/select.h"
 #include "obfuscate/augment_data.h"
 
 /* The original's stream of the job as a source of its own samples and true targets. */
@@ -167,9 +168,37 @@ static amg_status extract_from(const bench *b, const char *path, model *out,
  * the cloud, whose manifest is not trusted. */
 static bool fits_plan(const amg_job *job, const amg_obf_plan *plan)
 {
-    return job->graph->num_outputs == plan->num_subnets && job->train.rank == 3 &&
-           job->train.dtype == plan->shape.dtype &&
+    return job->graph->num_outputs == plan->shape.num_decoys + 1 &&
+           job->train.rank == 3 && job->train.dtype == plan->shape.dtype &&
            !memcmp(job->train.dims, plan->out_dims, sizeof plan->out_dims);
+}
+
+/* Of a packed job no key holds positions: which are the owner's, the job's graph says.
+ */
+static amg_status take_select(bench *b, const char *job_dir, amg_error *err)
+{
+    const amg_graph *g = b->job.graph;
+    amg_subnet_plan *own = &b->plan.subnets[b->plan.original];
+    int64_t count = 0;
+    int *selects = amg_calloc((size_t)g->num_outputs, sizeof *selects);
+    amg_status st = selects ? amg_graph_find_selects(g, selects, err)
+                            : amg_fail(err, AMG_NO_MEMORY, -1, "verify", "no memory");
+    if (!st && selects[b->head] < 0)
+        st = amg_fail(err, AMG_MISMATCH, -1, job_dir,
+                      "no select on the way from the input to the head \"%s\"",
+                      b->payload.names.output);
+    if (!st) st = amg_graph_read_select(g, selects[b->head], &own->select, &count, err);
+    if (!st && count != b->plan.num_values) /* the plan wipes as many as it has */
+        st = amg_fail(err, AMG_MISMATCH, -1, job_dir,
+                      "the head \"%s\" selects %lld values, expected %lld",
+                      b->payload.names.output, (long long)count,
+                      (long long)b->plan.num_values);
+    if (st && own->select) {
+        amg_free(own->select);
+        own->select = NULL;
+    }
+    amg_free(selects);
+    return st;
 }
 
 static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass,
@@ -181,12 +210,6 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
         amg_keyfile_open(key, pass, &b->secret, &bytes, &size, &b->loose, err);
     if (!st) st = amg_key_payload_parse(bytes, size, &b->payload, err);
     amg_payload_free(bytes);
-    if (!st && b->payload.shape.mode == AMG_MODE_PACK) {
-        st = amg_fail(err, AMG_UNSUPPORTED, -1, key, "is a key of a packed job");
-        amg_hint(err,
-                 "train the model alone with amalgam train, on the same data, seed "
-                 "and options, and compare the files");
-    }
     if (!st) st = amg_obf_plan_derive(b->secret, &b->payload.shape, &b->plan, err);
     if (!st) st = amg_job_open(job_dir, true, &b->job, err);
     if (st) return st;
@@ -200,6 +223,8 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
         amg_hint(err, "key and job are made together by one amalgam obfuscate");
         return AMG_MISMATCH;
     }
+    if (b->payload.shape.mode == AMG_MODE_PACK) st = take_select(b, job_dir, err);
+    if (st) return st;
     snprintf(b->dir, sizeof b->dir, "%s/amalgam-verify-XXXXXX", temp_dir);
     if (!mkdtemp(b->dir)) {
         b->dir[0] = 0;

@@ -375,7 +375,7 @@ static void an_index_beyond_the_sample(void **state)
 
 static void an_index_before_the_sample(void **state)
 {
-    check_change(*state, point_before, "index 5 of its select is -");
+    check_change(*state, point_before, "index 5 of a select is -");
 }
 
 static void a_head_without_a_select(void **state)
