@@ -128,7 +128,8 @@ static double tolerance(double v, int64_t n)
 }
 
 /* Rows at random from a pool of which a share q is chained are so q * n / pool of the
- * time, stretches of it q. *runs: whether the latter is nearer to the private data. */
+ * time, stretches of it q. *runs: whether the latter is nearer to the private data, and
+ * those have no gap at all, or the former will not do: rows need less of a pool. */
 static amg_status choose_way(const amg_cover_split *split, const char *data_name,
                              const char *pool_name, bool *runs, amg_error *err)
 {
@@ -137,9 +138,9 @@ static amg_status choose_way(const amg_cover_split *split, const char *data_name
     if (amg_dataset_get_info(split->data)->stride == 0 || n < 2) return AMG_OK;
     const double own = chained(split->data), stretch = chained(split->pool);
     const double random = stretch * (double)n / (double)size_of(split->pool);
-    const bool nearer = fabs(own - stretch) < fabs(own - random);
-    const double covers = nearer ? stretch : random;
-    *runs = nearer;
+    *runs = fabs(own - stretch) < fabs(own - random) &&
+            (own >= 1 || fabs(own - random) > tolerance(random, n));
+    const double covers = *runs ? stretch : random;
     if (fabs(own - covers) <= tolerance(covers, n)) return AMG_OK;
     amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(split->data),
              "%.1f %% of the windows of the %s go on where the one before ends; covers "

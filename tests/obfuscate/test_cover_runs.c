@@ -242,6 +242,29 @@ static void random_parts_are_covered_by_rows_that_chain_as_often(void **state)
     close_sets(&s);
 }
 
+/* The pool is as large as what is taken of it: random rows are all of its rows, and
+ * chain as stretches do. */
+static void halves_of_a_set_cover_each_other(void **state)
+{
+    int halves = 0;
+    write_text(*state, "text", 1);
+    for (int seed = 0; seed < 60; seed++) {
+        char own[64], pool[64];
+        const int end = 10 + seed; /* 131 to 906 windows */
+        snprintf(own, sizeof own, "text[0%%-%d%%:seed=%d]", end / 2, seed);
+        snprintf(pool, sizeof pool, "text[%d%%-%d%%:seed=%d]", end / 2, end / 2 * 2,
+                 seed);
+        sets s = open_sets(*state, own, NULL, pool);
+        if (size_of(s.train) == size_of(s.pool)) {
+            amg_cover_plan p = must_derive(1, 1, &s);
+            amg_cover_plan_clear(&p);
+            halves++;
+        }
+        close_sets(&s);
+    }
+    assert_true(halves >= 20);
+}
+
 static void validation_data_get_runs_of_their_own(void **state)
 {
     write_text(*state, "all", 1);
@@ -507,6 +530,7 @@ int main(void)
         IN_FOLDER(ranges_are_covered_by_ranges_that_touch_nothing),
         IN_FOLDER(windows_that_overlap_stay_apart_as_far_as_they_reach),
         IN_FOLDER(random_parts_are_covered_by_rows_that_chain_as_often),
+        IN_FOLDER(halves_of_a_set_cover_each_other),
         IN_FOLDER(validation_data_get_runs_of_their_own),
         IN_FOLDER(the_key_deals_the_runs_out),
         IN_FOLDER(a_text_that_grew_keeps_its_runs),
