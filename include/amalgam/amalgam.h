@@ -86,7 +86,7 @@ typedef struct {
  * options: "model" (ONNX), "out", "key" required; "task" "classification" |
  *   "classify" | "regression" | "reconstruction" | "language_model" | "lm" (told from
  *   the targets); "decoys" 1..63; "decoy_arch" "auto" | "walk" | "same";
- *   "walk_steps";
+ *   "decoy_start" "auto" | "drawn" | "same"; "walk_steps";
  * "keep_classes"; "keep_tokens"; "seq" and "stride", how token sets are cut (as many
  * tokens as the model takes; "seq"); "mean" and "std", arrays of a number per channel
  * (bytes are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace" |
@@ -97,13 +97,31 @@ typedef struct {
  * "val_samples", "sample", "job_sample", "compute_factor", "upload_factor",
  * "own_parameters", "job_parameters", "classes_permuted", "tokens_permuted",
  * "tokens_kept" (why they are not, or null), "same_arch", "textbook" (the catalogue's
- * name of the model, or null), "unknown_init", "passed_over",
- * "job_bytes", "seconds"}. */
+ * name of the model, or null), "unknown_init" (parameters that follow no known law),
+ * "same_start", "passed_over", "job_bytes", "seconds"}. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     const char *passphrase,
                                                     const amalgam_datasets *data,
                                                     const amg_progress *progress,
                                                     char **result, amg_error *err);
+
+/* One owner of a packed job. options: as those of amalgam_obfuscate, "model" and "key"
+ * required; "task", "keep_classes", "keep_tokens", "seq", "stride", "mean", "std",
+ * "note", "seed_hex". data: without covers. */
+typedef struct {
+    const char *options, *passphrase;
+    amalgam_datasets data;
+} amalgam_owner;
+
+/* Several owners' trainings in one job, each the others' cover, and a key for each, or
+ * nothing (docs/pack.md). options: "out" required; "seed_hex", "shard_bytes". *result:
+ * {"task", "owners", "train_samples", "val_samples" (of each owner), "sample",
+ * "job_sample", "compute_factor" (of the owners' trainings together), "own_parameters"
+ * (an array), "job_parameters", "job_bytes", "seconds"}. */
+AMG_API AMG_MUST_CHECK amg_status amalgam_pack(const char *options, int num_owners,
+                                               const amalgam_owner *owners,
+                                               const amg_progress *progress,
+                                               char **result, amg_error *err);
 
 /* One tensor of the extracted original, valid during the call. role: "trainable",
  * "buffer" or "constant". A status other than AMG_OK ends the extraction with it. */

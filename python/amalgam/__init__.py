@@ -7,11 +7,11 @@
 
 docs/pytorch.md is the guide. Importing this imports neither torch nor numpy.
 """
-from ._api import Audit, Job, Training, audit, extract, inspect, obfuscate, train
+from ._api import Audit, Job, Owner, Packed, Training, audit, extract, inspect, obfuscate, pack, train
 from ._errors import AmalgamError, DataError, ExportError, WrongKeyError
 
-__all__ = ["AmalgamError", "Audit", "DataError", "ExportError", "Job", "Training", "WrongKeyError", "audit", "extract",
-           "inspect", "obfuscate", "train"]
+__all__ = ["AmalgamError", "Audit", "DataError", "ExportError", "Job", "Owner", "Packed", "Training", "WrongKeyError",
+           "audit", "extract", "inspect", "obfuscate", "pack", "train"]
 
 
 def __getattr__(name: str) -> str:

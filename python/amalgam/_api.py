@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from . import _export
 from . import _library as lib
@@ -111,6 +111,103 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
             kind, _, values = noise.partition(":")
             options.update(noise=kind, noise_values=values or None)
         return _make_job(options, sets, passphrase, progress)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """One owner's part of a packed job; what the fields mean, `obfuscate` says."""
+    model: Any
+    train: Any
+    key: Path
+    val: Any = None
+    task: Optional[str] = None
+    preprocess: Any = None
+    columns: Optional[Sequence[str]] = None
+    passphrase: Optional[str] = None
+    keep_classes: bool = False
+    keep_tokens: bool = False
+    seq: Optional[int] = None
+    stride: Optional[int] = None
+    pad: Optional[int] = None
+    seed_hex: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed job and its keys, in the order of the owners; compute: how many times as much as the owners'
+    trainings together."""
+    path: str
+    keys: List[str]
+    train_samples: int
+    val_samples: int
+    own_parameters: List[int]
+    job_parameters: int
+    compute: float
+    job_bytes: int
+    seconds: float
+
+    @property
+    def weights(self) -> str:
+        """Where training leaves what `extract` takes."""
+        return os.path.join(self.path, "out", "weights.safetensors")
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __repr__(self) -> str:
+        return (f"Packed({self.path!r}): {len(self.keys)} owners, each with {self.train_samples} training and "
+                f"{self.val_samples} validation samples, {self.job_bytes / 1e6:.1f} MB\n"
+                f"  compute {self.compute:.2f}x that of the owners' own trainings together")
+
+
+def pack(owners: Sequence[Owner], *, out: Path, progress: bool = True, seed_hex: Optional[str] = None) -> Packed:
+    """Several owners' trainings in one job, each the others' cover, and a key for each, or nothing (docs/pack.md).
+
+    Samples are of one shape and type, all owners have one task and as many samples. `extract` with an owner's key
+    gives that owner's model and no other. seed_hex: for tests.
+
+    Raises what `obfuscate` raises; then neither `out` nor any key is there.
+    """
+    lib.library()
+    out = os.path.abspath(out)
+    parts = (lib.Owner * len(owners))()
+    alive: List[Any] = []  # what parts point to
+    keys = [os.path.abspath(w.key) for w in owners]
+    there = [p for p in (out, *keys) if os.path.lexists(p)]
+    watch = Watch(progress)
+    with tempfile.TemporaryDirectory(prefix="amalgam-") as folder:
+        for i, w in enumerate(owners):
+            text = _Text(_predicts_tokens(w.task, w.train), w.seq, w.stride, w.pad)
+            sets = _open_sets(w.train, w.val, None, None, w.columns, text)
+            mean, std = _normalisation(w.preprocess)
+            own = os.path.join(folder, str(i))
+            os.mkdir(own)
+            path, note = _model_file(w.model, sets["train"], (mean, std), sets, text, own)
+            parts[i].options = lib.options({
+                "model": path, "key": keys[i], "task": "lm" if text.predicts else w.task, "seq": w.seq,
+                "stride": w.stride, "keep_tokens": w.keep_tokens, "keep_classes": w.keep_classes, "mean": mean,
+                "std": std, "note": note, "seed_hex": w.seed_hex})
+            parts[i].passphrase = w.passphrase.encode() if w.passphrase is not None else None
+            alive.append(_fill_datasets(parts[i].data, sets, watch))
+        try:
+            with watch:
+                made = _call_watched(watch, "amalgam_pack", lib.options({"out": out, "seed_hex": seed_hex}),
+                                     len(owners), parts, lib.byref(watch.progress))
+            watch.check()
+        except KeyboardInterrupt:
+            _remove_all(p for p in (out, *keys) if p not in there)
+            raise
+    return Packed(out, keys, made["train_samples"], made["val_samples"], made["own_parameters"],
+                  made["job_parameters"], made["compute_factor"], made["job_bytes"], made["seconds"])
+
+
+def _remove_all(paths: Iterable[str]) -> None:
+    """What a call that was stopped after the library's last look has made."""
+    for path in paths:
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        elif os.path.lexists(path):
+            os.unlink(path)
 
 
 @dataclass(frozen=True)
@@ -225,15 +322,10 @@ def _batch(train: Any, normalisation: Any, text: _Text, which: int) -> Any:
 
 def _make_job(options: Dict[str, Any], sets: Dict[str, Any], passphrase: Optional[str], progress: bool) -> Job:
     out, key = options["out"], options["key"]
-    there = os.path.lexists(out) or os.path.lexists(key)
+    there = [p for p in (out, key) if os.path.lexists(p)]
     watch = Watch(progress)
-    data, structs = lib.Datasets(), []
-    for name, rows in sets.items():
-        if isinstance(rows, Rows):
-            structs.append(rows.struct(watch))
-            getattr(data, name).dataset = lib.ctypes.pointer(structs[-1])
-        elif rows is not None:
-            getattr(data, name).spec = lib.encode(rows)
+    data = lib.Datasets()
+    structs = _fill_datasets(data, sets, watch)  # noqa: F841, keeps them alive
     try:
         with watch:
             made = _call_watched(watch, "amalgam_obfuscate", lib.options(options),
@@ -245,12 +337,21 @@ def _make_job(options: Dict[str, Any], sets: Dict[str, Any], passphrase: Optiona
         watch.check()
         return job
     except KeyboardInterrupt:
-        # It may have come after the library's last look: a stopped call leaves nothing all the same.
         if not there:
-            shutil.rmtree(out, ignore_errors=True)
-            if os.path.exists(key):
-                os.unlink(key)
+            _remove_all((out, key))
         raise
+
+
+def _fill_datasets(data: Any, sets: Dict[str, Any], watch: Watch) -> List[Any]:
+    """Points the struct's members to the sets; returns what must outlive them."""
+    structs = []
+    for name, rows in sets.items():
+        if isinstance(rows, Rows):
+            structs.append(rows.struct(watch))
+            getattr(data, name).dataset = lib.ctypes.pointer(structs[-1])
+        elif rows is not None:
+            getattr(data, name).spec = lib.encode(rows)
+    return structs
 
 
 def _call_watched(watch: Watch, function: str, *arguments: Any) -> Any:

@@ -68,6 +68,10 @@ class Datasets(Structure):
     _fields_ = [("train", Data), ("val", Data), ("covers", Data), ("val_covers", Data)]
 
 
+class Owner(Structure):
+    """amalgam_owner"""
+    _fields_ = [("options", c_char_p), ("passphrase", c_char_p), ("data", Datasets)]
+
 
 _SIGNATURES = {
     "amalgam_version": (c_char_p, []),
@@ -76,6 +80,7 @@ _SIGNATURES = {
     "amalgam_status_text": (c_char_p, [c_int]),
     "amalgam_obfuscate": (c_int, [c_char_p, c_char_p, POINTER(Datasets), POINTER(Progress), POINTER(c_void_p),
                                   POINTER(Error)]),
+    "amalgam_pack": (c_int, [c_char_p, c_int, POINTER(Owner), POINTER(Progress), POINTER(c_void_p), POINTER(Error)]),
     "amalgam_extract": (c_int, [c_char_p, c_char_p, TensorFunction, c_void_p, POINTER(c_void_p),
                                 POINTER(Error)]),
     "amalgam_key_needs_passphrase": (c_int, [c_char_p, POINTER(c_bool), POINTER(Error)]),

@@ -161,6 +161,29 @@ class Library(support.Case):
             self.assertIn(report.sentence, page.read())
         self.assertEqual(sorted(os.listdir("job")), before)
 
+    def test_several_owners_share_a_job(self):
+        owners = [amalgam.Owner("mlp.onnx", "own@train[0:64]", "ann.key", "own@test", preprocess=([0.4], [0.3])),
+                  amalgam.Owner("mlp.onnx", "pool@train[0:64]", "bob.key", "pool@test[0:24]", passphrase="two words")]
+        job = amalgam.pack(owners, out="job", progress=False)
+        self.assertEqual((job.train_samples, job.val_samples, len(job.keys), len(job.own_parameters)), (64, 24, 2, 2))
+        self.assertAlmostEqual(job.compute, 1.0, places=2)
+        self.assertIn("2 owners, each with 64 training", repr(job))
+        amalgam.train(job, epochs=1, batch=16, lr=0.01, progress=False)
+        ann = amalgam.extract("ann.key", job.weights)
+        bob = amalgam.extract("bob.key", job.weights, passphrase="two words")
+        self.assertEqual(sorted(ann), sorted(bob))
+        self.assertNotEqual(bytes(ann["fc1.weight"]), bytes(bob["fc1.weight"]))
+        for others, what, code in [(owners[:1], "1 owners, expected 2 to", "INVALID"),
+                                   (owners, "exists", "EXISTS"),
+                                   ([amalgam.Owner("mlp.onnx", "own@train", "cem.key")] * 2, "key of owner", "INVALID")]:
+            with self.subTest(what=what), self.refused(amalgam.AmalgamError, what, code):
+                amalgam.pack(others, out="job" if code == "EXISTS" else "other", progress=False)
+
+    def test_decoys_may_start_from_the_model_s_weights(self):
+        self.assertEqual(self.obfuscate(decoy_start="same", decoy_arch="same").decoys, 1)
+        with self.refused(amalgam.AmalgamError, "needs decoys of the model's own architecture", "INVALID"):
+            self.obfuscate(decoy_start="same", decoy_arch="walk", key="other.key", out="other")
+
     def test_the_audit_without_a_key_only_guesses(self):
         job = self.obfuscate()
         report = amalgam.audit(job.path, attacks="naturalness", progress=False)
