@@ -67,10 +67,11 @@ AMG_MUST_CHECK amg_status amg_keystream_sample(amg_keystream *k, int64_t n,
 /* Raw sub-key for sealing (32 bytes into caller's sodium_malloc memory). */
 void amg_secret_derive(const amg_secret *s, amg_purpose purpose, uint8_t out[32]);
 
-/* Keyed 128-bit hash (BLAKE2b under sub-key SAMPLE_HASH) of a sample's bytes: what
- * makes noise a function of (key, sample) and finds equal samples. Thread-safe. */
+/* Keyed 128-bit hashes (BLAKE2b under sub-key SAMPLE_HASH) of num samples of size_bytes
+ * each, one behind the other: what makes noise a function of (key, sample) and finds
+ * equal samples. out [num][AMG_SAMPLE_HASH_BYTES]. Thread-safe. */
 #define AMG_SAMPLE_HASH_BYTES 16
 void amg_secret_hash(const amg_secret *s, const void *data, size_t size_bytes,
-                     uint8_t out[AMG_SAMPLE_HASH_BYTES]);
+                     int64_t num, uint8_t *out);
 
 #endif

@@ -97,9 +97,8 @@ static bool shares_pool(const chooser *c, int split)
 static void hash_range(void *context, int64_t begin, int64_t end)
 {
     chooser *c = context;
-    for (int64_t i = begin; i < end; i++)
-        amg_secret_hash(c->secret, c->x + (size_t)i * c->sample_bytes, c->sample_bytes,
-                        c->hashes + i * AMG_SAMPLE_HASH_BYTES);
+    amg_secret_hash(c->secret, c->x + (size_t)begin * c->sample_bytes, c->sample_bytes,
+                    end - begin, c->hashes + begin * AMG_SAMPLE_HASH_BYTES);
 }
 
 /* Reads num <= chunk samples and leaves their hashes in c->hashes. */

@@ -57,11 +57,11 @@ static void sample_hash_is_keyed_blake2b(void **state)
 {
     (void)state;
     amg_secret *s = counting_secret();
-    uint8_t hash[AMG_SAMPLE_HASH_BYTES];
-    amg_secret_hash(s, "sample", 6, hash);
-    assert_memory_equal(hash, vector_hash, sizeof hash);
-    amg_secret_hash(s, "samplf", 6, hash);
-    assert_memory_not_equal(hash, vector_hash, sizeof hash);
+    uint8_t hash[3][AMG_SAMPLE_HASH_BYTES];
+    amg_secret_hash(s, "samplesamplfsample", 6, 3, hash[0]);
+    assert_memory_equal(hash[0], vector_hash, sizeof vector_hash);
+    assert_memory_not_equal(hash[1], vector_hash, sizeof vector_hash);
+    assert_memory_equal(hash[2], vector_hash, sizeof vector_hash);
     amg_secret_free(s);
 }
 
