@@ -2,12 +2,14 @@
  * graph and the manifest, and must not know the key or which head is whose. */
 #include "obfuscate/job_writer.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/parallel.h"
 #include "emit/emit.h"
 #include "formats/safetensors.h"
 #include "graph/onnx_graph.h"
@@ -71,26 +73,14 @@ static amg_status describe_graph(const amg_graph *g, const char *const *target_n
     return ok ? AMG_OK : amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
 }
 
-static amg_status add_file(const char *dir, const char *name, amg_manifest *m,
-                           int64_t *total, amg_error *err)
+static bool add_file(amg_manifest *m, const char *name)
 {
-    amg_job_file *f = &m->files[m->num_files];
-    char *path = amg_path_join(dir, name);
-    f->path = amg_arena_strdup(&m->arena, name);
-    amg_status st;
-    if (!path || !f->path)
-        st = amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
-    else
-        st = amg_file_sha256(path, f->sha256, &f->size_bytes, err);
-    amg_free(path);
-    if (st) return st;
-    m->num_files++;
-    *total += f->size_bytes;
-    return AMG_OK;
+    m->files[m->num_files].path = amg_arena_strdup(&m->arena, name);
+    return m->files[m->num_files++].path != NULL;
 }
 
-static amg_status list_files(const char *dir, amg_manifest *m, int64_t *total,
-                             amg_error *err)
+/* The names of all files, in the manifest's order. */
+static amg_status list_files(amg_manifest *m, amg_error *err)
 {
     static const char *const fixed[] = {"model.onnx", "weights.safetensors"};
     const amg_split *splits[] = {&m->train, &m->val};
@@ -99,17 +89,62 @@ static amg_status list_files(const char *dir, amg_manifest *m, int64_t *total,
     size_t count = texts + 2 + 2 * (size_t)(m->train.num_shards + m->val.num_shards);
     m->num_files = 0;
     m->files = amg_arena_array(&m->arena, count, sizeof *m->files);
-    if (!m->files) return amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
-    amg_status st = AMG_OK;
-    for (size_t i = 0; !st && i < texts; i++)
-        st = add_file(dir, amg_emit_job_file(i), m, total, err);
-    for (int i = 0; !st && i < 2; i++) st = add_file(dir, fixed[i], m, total, err);
+    bool ok = m->files != NULL;
+    for (size_t i = 0; ok && i < texts; i++) ok = add_file(m, amg_emit_job_file(i));
+    for (int i = 0; ok && i < 2; i++) ok = add_file(m, fixed[i]);
     for (int s = 0; s < 2; s++)
-        for (int i = 0; !st && i < splits[s]->num_shards; i++) {
-            st = add_file(dir, splits[s]->shards[i].x, m, total, err);
-            if (!st && splits[s]->shards[i].y)
-                st = add_file(dir, splits[s]->shards[i].y, m, total, err);
+        for (int i = 0; ok && i < splits[s]->num_shards; i++) {
+            ok = add_file(m, splits[s]->shards[i].x);
+            if (ok && splits[s]->shards[i].y) ok = add_file(m, splits[s]->shards[i].y);
         }
+    return ok ? AMG_OK : amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
+}
+
+/* How a file's hash came out; [num_files]. */
+typedef struct {
+    amg_status status;
+    amg_error err;
+} outcome;
+
+typedef struct {
+    const char *dir;
+    amg_manifest *manifest;
+    outcome *outcomes;
+    atomic_int next;
+} hashing;
+
+/* One thread's part: the next file until none is left, as they differ in size. */
+static void hash_some(void *context, int64_t begin, int64_t end)
+{
+    hashing *h = context;
+    (void)begin;
+    (void)end;
+    for (int i; (i = atomic_fetch_add(&h->next, 1)) < h->manifest->num_files;) {
+        amg_job_file *f = &h->manifest->files[i];
+        outcome *o = &h->outcomes[i];
+        char *path = amg_path_join(h->dir, f->path);
+        o->status = path ? amg_file_sha256(path, f->sha256, &f->size_bytes, &o->err)
+                         : amg_fail(&o->err, AMG_NO_MEMORY, -1, f->path, "no memory");
+        amg_free(path);
+    }
+}
+
+/* Sizes and hashes of the listed files; *total: bytes of all. */
+static amg_status hash_files(const char *dir, amg_manifest *m, int64_t *total,
+                             amg_error *err)
+{
+    hashing h = {.dir = dir,
+                 .manifest = m,
+                 .outcomes = amg_calloc((size_t)m->num_files, sizeof *h.outcomes)};
+    if (!h.outcomes) return amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
+    amg_parallel_for(amg_threads(), 1, hash_some, &h);
+    amg_status st = AMG_OK;
+    for (int i = 0; i < m->num_files && !st; i++) {
+        st = h.outcomes[i].status;
+        if (st && err) *err = h.outcomes[i].err;
+        *total += m->files[i].size_bytes;
+    }
+    amg_free(h.outcomes);
     return st;
 }
 
@@ -128,7 +163,8 @@ amg_status amg_job_write(const char *dir, const amg_graph *g,
     if (!st) st = write_weights(weights, g, err);
     if (!st) st = describe_graph(g, target_names, pad, m, err);
     if (!st) st = amg_emit_job(dir, g, m, err);
-    if (!st) st = list_files(dir, m, job_bytes, err);
+    if (!st) st = list_files(m, err);
+    if (!st) st = hash_files(dir, m, job_bytes, err);
     if (!st) st = amg_manifest_write(manifest, m, err);
     amg_free(model);
     amg_free(weights);
