@@ -68,13 +68,24 @@ void amg_secret_derive(const amg_secret *s, amg_purpose purpose, uint8_t out[32]
 }
 
 void amg_secret_hash(const amg_secret *s, const void *data, size_t size_bytes,
-                     int64_t num, uint8_t *out)
+                     uint8_t out[AMG_SAMPLE_HASH_BYTES])
 {
     uint8_t key[32];
     amg_secret_derive(s, AMG_PURPOSE_SAMPLE_HASH, key);
+    crypto_generichash(out, AMG_SAMPLE_HASH_BYTES, data, size_bytes, key, sizeof key);
+    sodium_memzero(key, sizeof key);
+}
+
+_Static_assert(AMG_SAMPLE_TAG_BYTES == crypto_shorthash_siphashx24_BYTES, "a tag");
+
+void amg_secret_tag(const amg_secret *s, const void *data, size_t size_bytes,
+                    int64_t num, uint8_t *out)
+{
+    uint8_t key[32]; /* of which SipHash takes the first half */
+    amg_secret_derive(s, AMG_PURPOSE_SAMPLE_TAG, key);
     for (int64_t i = 0; i < num; i++)
-        crypto_generichash(out + i * AMG_SAMPLE_HASH_BYTES, AMG_SAMPLE_HASH_BYTES,
-                           (const uint8_t *)data + (size_t)i * size_bytes, size_bytes,
-                           key, sizeof key);
+        crypto_shorthash_siphashx24(out + i * AMG_SAMPLE_TAG_BYTES,
+                                    (const uint8_t *)data + (size_t)i * size_bytes,
+                                    size_bytes, key);
     sodium_memzero(key, sizeof key);
 }

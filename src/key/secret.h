@@ -33,7 +33,8 @@ void amg_secret_free(amg_secret *s);
     X(DECOY_ARCH, 8, "architecture walks; index = 0 centre, 1.. decoys")               \
     X(DECOY_INIT, 9, "initial weights of decoys; index = sub-network")                 \
     X(SAMPLE_HASH, 10, "hash of a sample's bytes")                                     \
-    X(TOKENS, 11, "permutation of the vocabulary; index = sub-network")
+    X(TOKENS, 11, "permutation of the vocabulary; index = sub-network")                \
+    X(SAMPLE_TAG, 12, "finding equal samples")
 
 #define AMG_PURPOSE_ENUM(name, value, text) AMG_PURPOSE_##name = value,
 typedef enum { AMG_PURPOSE_LIST(AMG_PURPOSE_ENUM) } amg_purpose;
@@ -67,11 +68,17 @@ AMG_MUST_CHECK amg_status amg_keystream_sample(amg_keystream *k, int64_t n,
 /* Raw sub-key for sealing (32 bytes into caller's sodium_malloc memory). */
 void amg_secret_derive(const amg_secret *s, amg_purpose purpose, uint8_t out[32]);
 
-/* Keyed 128-bit hashes (BLAKE2b under sub-key SAMPLE_HASH) of num samples of size_bytes
- * each, one behind the other: what makes noise a function of (key, sample) and finds
- * equal samples. out [num][AMG_SAMPLE_HASH_BYTES]. Thread-safe. */
+/* Keyed 128-bit hash (BLAKE2b under sub-key SAMPLE_HASH) of a sample's bytes: what
+ * makes noise a function of (key, sample). Thread-safe. */
 #define AMG_SAMPLE_HASH_BYTES 16
 void amg_secret_hash(const amg_secret *s, const void *data, size_t size_bytes,
-                     int64_t num, uint8_t *out);
+                     uint8_t out[AMG_SAMPLE_HASH_BYTES]);
+/* By which equal samples are found: keyed 128-bit tags (SipHash-2-4 under sub-key
+ * SAMPLE_TAG, a third of BLAKE2b's time on short ones) of num samples of size_bytes
+ * each, one behind the other. out [num][AMG_SAMPLE_TAG_BYTES]. Kept nowhere.
+ * Thread-safe. */
+#define AMG_SAMPLE_TAG_BYTES 16
+void amg_secret_tag(const amg_secret *s, const void *data, size_t size_bytes,
+                    int64_t num, uint8_t *out);
 
 #endif

@@ -249,8 +249,7 @@ static void noise_range(augmenter *a, int64_t begin, int64_t end)
     for (int64_t i = begin; i < end; i++) {
         uint8_t hash[AMG_SAMPLE_HASH_BYTES];
         uint64_t index = 0;
-        amg_secret_hash(a->o->secret, x + (size_t)i * sample_bytes, sample_bytes, 1,
-                        hash);
+        amg_secret_hash(a->o->secret, x + (size_t)i * sample_bytes, sample_bytes, hash);
         for (int b = 0; b < 8; b++) index |= (uint64_t)hash[b] << 8 * b;
         amg_keystream_seek(ks, index);
         void *out = (uint8_t *)a->out + (size_t)i * out_bytes;

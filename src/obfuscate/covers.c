@@ -1,6 +1,7 @@
 /* The choice of covers: pool and private data in, rows per decoy out (covers.h has the
- * laws and their reasons). Samples are compared by a keyed 112-bit hash of their bytes,
- * so that nobody who fills a pool can make two samples collide. Targets play no part.
+ * laws and their reasons). Samples are compared by 112 bits of a keyed tag of their
+ * bytes, so that nobody who fills a pool can make two samples collide. Targets play no
+ * part.
  */
 #include "obfuscate/covers.h"
 
@@ -20,7 +21,7 @@
 
 typedef struct {
     uint64_t high;
-    uint64_t low; /* 48 bits of hash, then the stream + 1 in 16 bits; 0: empty */
+    uint64_t low; /* 48 bits of the tag, then the stream + 1 in 16 bits; 0: empty */
 } cell;
 
 typedef struct {
@@ -36,9 +37,9 @@ static uint64_t le64(const uint8_t *p)
 }
 
 /* The cell of these bytes, empty if they are new. */
-static cell *find_cell(const stream_table *t, const uint8_t hash[AMG_SAMPLE_HASH_BYTES])
+static cell *find_cell(const stream_table *t, const uint8_t tag[AMG_SAMPLE_TAG_BYTES])
 {
-    const uint64_t high = le64(hash), low = le64(hash + 8) & ~UINT64_C(0xFFFF);
+    const uint64_t high = le64(tag), low = le64(tag + 8) & ~UINT64_C(0xFFFF);
     size_t at = (size_t)high & t->mask;
     while ((t->cells[at].low & 0xFFFF) &&
            (t->cells[at].high != high || (t->cells[at].low & ~UINT64_C(0xFFFF)) != low))
@@ -47,20 +48,20 @@ static cell *find_cell(const stream_table *t, const uint8_t hash[AMG_SAMPLE_HASH
 }
 
 /* Stream that holds these bytes, or -1. */
-static int find(const stream_table *t, const uint8_t hash[AMG_SAMPLE_HASH_BYTES])
+static int find(const stream_table *t, const uint8_t tag[AMG_SAMPLE_TAG_BYTES])
 {
-    return (int)(find_cell(t, hash)->low & 0xFFFF) - 1;
+    return (int)(find_cell(t, tag)->low & 0xFFFF) - 1;
 }
 
 /* The same, and if there was none they are now held by stream. */
-static int find_or_add(stream_table *t, const uint8_t hash[AMG_SAMPLE_HASH_BYTES],
+static int find_or_add(stream_table *t, const uint8_t tag[AMG_SAMPLE_TAG_BYTES],
                        int stream)
 {
-    cell *c = find_cell(t, hash);
+    cell *c = find_cell(t, tag);
     const int held = (int)(c->low & 0xFFFF) - 1;
     if (held < 0)
-        *c = (cell){le64(hash),
-                    (le64(hash + 8) & ~UINT64_C(0xFFFF)) | (uint64_t)(stream + 1)};
+        *c = (cell){le64(tag),
+                    (le64(tag + 8) & ~UINT64_C(0xFFFF)) | (uint64_t)(stream + 1)};
     return held;
 }
 
@@ -73,13 +74,13 @@ typedef struct {
     stream_table table;
     int64_t chunk;
     size_t sample_bytes;
-    uint8_t *x;      /* [chunk][sample_bytes] */
-    uint8_t *hashes; /* [chunk][AMG_SAMPLE_HASH_BYTES] */
-    int64_t *order;  /* keyed permutation of the current pool's samples … */
+    uint8_t *x;     /* [chunk][sample_bytes] */
+    uint8_t *tags;  /* [chunk][AMG_SAMPLE_TAG_BYTES] */
+    int64_t *order; /* keyed permutation of the current pool's samples … */
     int64_t pool_size;
     int64_t front, back; /* … of which [front, back) were not looked at yet */
     bool in_runs[AMG_COVER_SPLITS];
-    uint8_t *run; /* [longest run][AMG_SAMPLE_HASH_BYTES], where a split is in runs */
+    uint8_t *run; /* [longest run][AMG_SAMPLE_TAG_BYTES], where a split is in runs */
     bool crowded; /* runs found no room as they were placed */
 } chooser;
 
@@ -94,19 +95,19 @@ static bool shares_pool(const chooser *c, int split)
     return split > 0 && c->splits[split].pool == c->splits[0].pool;
 }
 
-static void hash_range(void *context, int64_t begin, int64_t end)
+static void tag_range(void *context, int64_t begin, int64_t end)
 {
     chooser *c = context;
-    amg_secret_hash(c->secret, c->x + (size_t)begin * c->sample_bytes, c->sample_bytes,
-                    end - begin, c->hashes + begin * AMG_SAMPLE_HASH_BYTES);
+    amg_secret_tag(c->secret, c->x + (size_t)begin * c->sample_bytes, c->sample_bytes,
+                   end - begin, c->tags + begin * AMG_SAMPLE_TAG_BYTES);
 }
 
-/* Reads num <= chunk samples and leaves their hashes in c->hashes. */
-static amg_status hash_samples(chooser *c, const amg_dataset *ds, const int64_t *rows,
-                               int64_t first, int64_t num, amg_error *err)
+/* Reads num <= chunk samples and leaves their tags in c->tags. */
+static amg_status tag_samples(chooser *c, const amg_dataset *ds, const int64_t *rows,
+                              int64_t first, int64_t num, amg_error *err)
 {
     amg_status st = amg_samples_read(ds, rows, first, num, c->x, NULL, err);
-    if (st == AMG_OK) amg_parallel_for(num, 16, hash_range, c);
+    if (st == AMG_OK) amg_parallel_for(num, 16, tag_range, c);
     return st;
 }
 
@@ -117,10 +118,10 @@ static amg_status add_private(chooser *c, const amg_dataset *data, amg_error *er
     const int64_t n = size_of(data);
     for (int64_t first = 0; first < n; first += c->chunk) {
         int64_t num = n - first < c->chunk ? n - first : c->chunk;
-        amg_status st = hash_samples(c, data, NULL, first, num, err);
+        amg_status st = tag_samples(c, data, NULL, first, num, err);
         if (st != AMG_OK) return st;
         for (int64_t i = 0; i < num; i++)
-            if (find_or_add(&c->table, c->hashes + i * AMG_SAMPLE_HASH_BYTES,
+            if (find_or_add(&c->table, c->tags + i * AMG_SAMPLE_TAG_BYTES,
                             PRIVATE_STREAM) >= 0)
                 c->plan.private_repeats++;
     }
@@ -207,12 +208,12 @@ static amg_status choose_rows(chooser *c, int split, amg_error *err)
             goto done;
         }
         take_candidates(c, split, num, candidates);
-        st = hash_samples(c, c->splits[split].pool, candidates, 0, num, err);
+        st = tag_samples(c, c->splits[split].pool, candidates, 0, num, err);
         if (st != AMG_OK) goto done;
         for (int64_t i = 0; i < num; i++) {
             const int stream = 1 + (int)(got % k);
             int held =
-                find_or_add(&c->table, c->hashes + i * AMG_SAMPLE_HASH_BYTES, stream);
+                find_or_add(&c->table, c->tags + i * AMG_SAMPLE_TAG_BYTES, stream);
             if (held >= 0 && held != stream) {
                 c->plan.passed_over++;
                 continue;
@@ -288,20 +289,20 @@ static amg_status find_run(chooser *c, run r, int64_t *at, int64_t end, amg_erro
     while (got < n) {
         const int64_t first = *at, num = n - got < c->chunk ? n - got : c->chunk;
         if (end - first < n - got) return no_room(c, r.split, at_document, err);
-        amg_status st = hash_samples(c, split->pool, NULL, first, num, err);
+        amg_status st = tag_samples(c, split->pool, NULL, first, num, err);
         if (st != AMG_OK) return st;
         for (; *at < first + num; ++*at) {
-            const uint8_t *hash = c->hashes + (*at - first) * AMG_SAMPLE_HASH_BYTES;
+            const uint8_t *tag = c->tags + (*at - first) * AMG_SAMPLE_TAG_BYTES;
             if (got == 0 && at_document &&
                 !amg_dataset_begins_document(split->pool, *at))
                 continue;
-            const int held = find(&c->table, hash);
+            const int held = find(&c->table, tag);
             if (held >= 0 && held != 1 + r.decoy) {
                 c->plan.passed_over++;
                 got = 0;
                 continue;
             }
-            memcpy(c->run + got++ * AMG_SAMPLE_HASH_BYTES, hash, AMG_SAMPLE_HASH_BYTES);
+            memcpy(c->run + got++ * AMG_SAMPLE_TAG_BYTES, tag, AMG_SAMPLE_TAG_BYTES);
         }
     }
     return AMG_OK;
@@ -313,8 +314,7 @@ static void take_run(chooser *c, run r, int64_t first)
     int64_t *rows = c->plan.rows[r.split] + r.decoy * n;
     for (int64_t i = 0; i < n; i++) {
         rows[i] = first + i;
-        if (find_or_add(&c->table, c->run + i * AMG_SAMPLE_HASH_BYTES, 1 + r.decoy) >=
-            0)
+        if (find_or_add(&c->table, c->run + i * AMG_SAMPLE_TAG_BYTES, 1 + r.decoy) >= 0)
             c->plan.cover_repeats++;
     }
 }
@@ -384,9 +384,9 @@ static amg_status make_room(chooser *c, amg_error *err)
     c->sample_bytes = amg_dataset_get_info(c->splits[0].data)->sample_bytes;
     c->chunk = amg_samples_chunk(c->sample_bytes);
     c->x = amg_malloc((size_t)c->chunk * c->sample_bytes);
-    c->hashes = amg_malloc((size_t)c->chunk * AMG_SAMPLE_HASH_BYTES);
-    c->run = longest ? amg_malloc(longest * AMG_SAMPLE_HASH_BYTES) : NULL;
-    if (c->table.cells && c->x && c->hashes && (c->run || !longest)) return AMG_OK;
+    c->tags = amg_malloc((size_t)c->chunk * AMG_SAMPLE_TAG_BYTES);
+    c->run = longest ? amg_malloc(longest * AMG_SAMPLE_TAG_BYTES) : NULL;
+    if (c->table.cells && c->x && c->tags && (c->run || !longest)) return AMG_OK;
 no_memory:
     return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory to compare samples");
 }
@@ -436,7 +436,7 @@ amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
         amg_cover_plan_clear(&c.plan);
     amg_free(c.table.cells);
     amg_free(c.x);
-    amg_free(c.hashes);
+    amg_free(c.tags);
     amg_free(c.run);
     free_order(&c);
     return st;

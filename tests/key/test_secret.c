@@ -57,12 +57,28 @@ static void sample_hash_is_keyed_blake2b(void **state)
 {
     (void)state;
     amg_secret *s = counting_secret();
-    uint8_t hash[3][AMG_SAMPLE_HASH_BYTES];
-    amg_secret_hash(s, "samplesamplfsample", 6, 3, hash[0]);
-    assert_memory_equal(hash[0], vector_hash, sizeof vector_hash);
-    assert_memory_not_equal(hash[1], vector_hash, sizeof vector_hash);
-    assert_memory_equal(hash[2], vector_hash, sizeof vector_hash);
+    uint8_t hash[AMG_SAMPLE_HASH_BYTES];
+    amg_secret_hash(s, "sample", 6, hash);
+    assert_memory_equal(hash, vector_hash, sizeof hash);
+    amg_secret_hash(s, "samplf", 6, hash);
+    assert_memory_not_equal(hash, vector_hash, sizeof hash);
     amg_secret_free(s);
+}
+
+static void tags_are_equal_where_samples_are(void **state)
+{
+    (void)state;
+    amg_secret *s = counting_secret(), *other = NULL;
+    uint8_t tags[3][AMG_SAMPLE_TAG_BYTES], others[3][AMG_SAMPLE_TAG_BYTES];
+    assert_int_equal(amg_secret_new(&other, NULL), AMG_OK);
+    amg_secret_tag(s, "samplesamplfsample", 6, 3, tags[0]);
+    amg_secret_tag(other, "samplesamplfsample", 6, 3, others[0]);
+    assert_memory_equal(tags[0], tags[2], sizeof tags[0]);
+    assert_memory_not_equal(tags[0], tags[1], sizeof tags[0]);
+    assert_memory_equal(others[0], others[2], sizeof tags[0]);
+    assert_memory_not_equal(tags[0], others[0], sizeof tags[0]);
+    amg_secret_free(s);
+    amg_secret_free(other);
 }
 
 static void fresh_secrets_differ(void **state)
@@ -125,6 +141,7 @@ int main(void)
         cmocka_unit_test(subkeys_are_the_documented_blake2b),
         cmocka_unit_test(purposes_have_distinct_numbers_and_subkeys),
         cmocka_unit_test(sample_hash_is_keyed_blake2b),
+        cmocka_unit_test(tags_are_equal_where_samples_are),
         cmocka_unit_test(fresh_secrets_differ),
         cmocka_unit_test(hex_of_another_length_or_alphabet_is_refused),
         cmocka_unit_test(upper_case_hex_is_the_same_secret),
