@@ -21,10 +21,23 @@ Path = Union[str, "os.PathLike[str]"]
 
 
 @dataclass(frozen=True)
-class Job:
+class _Folder:
+    """A job folder."""
+    path: str
+
+    @property
+    def weights(self) -> str:
+        """Where training leaves what `extract` takes."""
+        return os.path.join(self.path, "out", "weights.safetensors")
+
+    def __fspath__(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True)
+class Job(_Folder):
     """A job folder and its key. chance: how often the cloud's guess, which sub-network is yours, is right;
     compute, upload: how many times as much as without decoys."""
-    path: str
     key: str
     decoys: int
     train_samples: int
@@ -40,14 +53,6 @@ class Job:
     @property
     def chance(self) -> float:
         return 1 / (self.decoys + 1)
-
-    @property
-    def weights(self) -> str:
-        """Where training leaves what `extract` takes."""
-        return os.path.join(self.path, "out", "weights.safetensors")
-
-    def __fspath__(self) -> str:
-        return self.path
 
     def __repr__(self) -> str:
         text = (f"Job({self.path!r}, key={self.key!r}): {self.train_samples} training and {self.val_samples} "
@@ -133,10 +138,9 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Packed:
+class Packed(_Folder):
     """A packed job and its keys, in the order of the owners; compute: how many times as much as the owners'
     trainings together."""
-    path: str
     keys: List[str]
     train_samples: int
     val_samples: int
@@ -145,14 +149,6 @@ class Packed:
     compute: float
     job_bytes: int
     seconds: float
-
-    @property
-    def weights(self) -> str:
-        """Where training leaves what `extract` takes."""
-        return os.path.join(self.path, "out", "weights.safetensors")
-
-    def __fspath__(self) -> str:
-        return self.path
 
     def __repr__(self) -> str:
         return (f"Packed({self.path!r}): {len(self.keys)} owners, each with {self.train_samples} training and "
@@ -202,7 +198,7 @@ def pack(owners: Sequence[Owner], *, out: Path, progress: bool = True, seed_hex:
 
 
 def _remove_all(paths: Iterable[str]) -> None:
-    """What a call that was stopped after the library's last look has made."""
+    """What a call made that was stopped after the library's last look: it leaves nothing all the same."""
     for path in paths:
         if os.path.isdir(path):
             shutil.rmtree(path, ignore_errors=True)

@@ -1,6 +1,4 @@
-/* What amalgam_obfuscate and each owner of amalgam_pack say alike: a model, data, a
- * key.
- */
+/* The options that amalgam_obfuscate and each owner of amalgam_pack have in common. */
 #ifndef AMG_API_OWNER_H
 #define AMG_API_OWNER_H
 

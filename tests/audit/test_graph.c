@@ -1,5 +1,6 @@
 /* The tell-tales of lab/privacy.md §3 and §4, planted one at a time in a clean job:
- * each must be found, and by its own finding; the clean jobs must have none. */
+ * each must be found, and by its own finding; the clean jobs must have none. More than
+ * 500 lines: a list of small cases. */
 #include "fixture_job.h"
 
 #include "audit/contingency.h"

@@ -92,17 +92,20 @@ class Audit(cli.Case):
         self.assertEqual(cli.snapshot(self.path(name)), before, "the job was touched")
         return r
 
+    def said_of(self, name, model, *more):
+        """Makes a job; what was said on stderr."""
+        r = cli.run("obfuscate", "--model", model, "--train", TRAIN, "--decoys-from", POOL, "--key", f"{name}.key", "-o",
+                    name, "--seed-hex", SEED, "--decoys", 2, *more, cwd=self.dir)
+        self.assertEqual(r.rc, 0, r.stderr)
+        return r.stderr
+
     # --- architecture ------------------------------------------------------------------------------
 
     def test_a_textbook_network_has_decoys_of_its_own_architecture(self):
         self.ok("zoo", "mlp", "--input", f"1x{SIDE}x{SIDE}", "--classes", 3, "--seed", 1, "-o", "mlp.onnx")
         said = {}
         for arch in ("auto", "walk"):
-            r = cli.run("obfuscate", "--model", "mlp.onnx", "--train", TRAIN, "--decoys-from", POOL, "--key",
-                        f"book-{arch}.key", "-o", f"book-{arch}", "--seed-hex", SEED, "--decoys", 2, "--decoy-arch",
-                        arch, cwd=self.dir)
-            self.assertEqual(r.rc, 0, r.stderr)
-            said[arch] = r.stderr
+            said[arch] = self.said_of(f"book-{arch}", "mlp.onnx", "--decoy-arch", arch)
         self.assertIn("note: --decoy-arch same: your model is the catalogue's mlp", said["auto"])
         self.assertIn("warning: your model is the catalogue's mlp", said["walk"])
         self.assertIn("Every sub-network is a textbook mlp",
@@ -118,11 +121,7 @@ class Audit(cli.Case):
                 "--momentum", 0.9, "--quiet", "-o", "trained.onnx")
         said = {}
         for start in ("auto", "drawn"):
-            r = cli.run("obfuscate", "--model", "trained.onnx", "--train", TRAIN, "--decoys-from", POOL, "--key",
-                        f"start-{start}.key", "-o", f"start-{start}", "--seed-hex", SEED, "--decoys", 2,
-                        "--decoy-start", start, cwd=self.dir)
-            self.assertEqual(r.rc, 0, r.stderr)
-            said[start] = r.stderr
+            said[start] = self.said_of(f"start-{start}", "trained.onnx", "--decoy-start", start)
         self.assertIn("so decoys start from the same weights", said["auto"])
         self.assertIn("freshly drawn decoys beside them are recognisable", said["drawn"])
         self.assertIn("All sub-networks start from the same weights.",
