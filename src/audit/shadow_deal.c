@@ -43,7 +43,8 @@ static amg_status read_part(void *context, const int64_t *rows, int64_t num, voi
     int64_t *ids = amg_malloc((size_t)num * sizeof *ids);
     if (!ids) return no_memory(err);
     for (int64_t i = 0; i < num; i++) ids[i] = p->rows[rows[i]];
-    const amg_status st = amg_samples_read(p->source, ids, 0, num, x, y, err);
+    const amg_samples s = {.set = p->source, .rows = ids, .x = x, .y = y};
+    const amg_status st = amg_samples_read(&s, num, err);
     amg_free(ids);
     return st;
 }
@@ -129,7 +130,9 @@ static amg_status read_streams(const amg_deal *d, const int64_t *rows,
     int32_t *y = out->labels ? amg_malloc((size_t)n * sizeof *y) : NULL;
     amg_status st = x && (y || !out->labels) ? AMG_OK : no_memory(err);
     for (int64_t s = 0; s < streams && !st; s++) {
-        st = amg_samples_read(d->source, rows + s * n, 0, n, x, y, err);
+        const amg_samples all = {
+            .set = d->source, .rows = rows + s * n, .x = x, .y = y};
+        st = amg_samples_read(&all, n, err);
         for (int64_t row = 0; row < n && !st; row++) {
             const size_t at = (size_t)(row * streams + s);
             memcpy(out->x + at * bytes, x + (size_t)row * bytes, bytes);

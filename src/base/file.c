@@ -6,7 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sodium.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -274,11 +274,15 @@ void amg_dir_list_free(char **names, size_t count)
     amg_free(names);
 }
 
-void amg_sha256_hex(const void *data, size_t size_bytes, char hex[65])
+amg_status amg_sha256_hex(const void *data, size_t size_bytes, char hex[65],
+                          amg_error *err)
 {
-    unsigned char digest[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(digest, data, size_bytes);
-    sodium_bin2hex(hex, 65, digest, sizeof digest);
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    if (!SHA256(data, size_bytes, digest))
+        return amg_fail(err, AMG_NO_MEMORY, -1, "SHA-256", "libcrypto cannot begin");
+    for (int i = 0; i < SHA256_DIGEST_LENGTH; i++)
+        snprintf(hex + (size_t)2 * i, 3, "%02x", digest[i]);
+    return AMG_OK;
 }
 
 amg_status amg_file_sha256(const char *path, char hex[65], int64_t *size_bytes,
@@ -287,8 +291,8 @@ amg_status amg_file_sha256(const char *path, char hex[65], int64_t *size_bytes,
     amg_map map;
     amg_status st = amg_map_open(path, &map, err);
     if (st) return st;
-    amg_sha256_hex(map.data, map.size, hex);
+    st = amg_sha256_hex(map.data, map.size, hex, err);
     *size_bytes = (int64_t)map.size;
     amg_map_close(&map);
-    return AMG_OK;
+    return st;
 }

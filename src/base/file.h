@@ -70,9 +70,11 @@ AMG_MUST_CHECK amg_status amg_dir_list(const char *path, char ***names, size_t *
                                        amg_error *err);
 void amg_dir_list_free(char **names, size_t count);
 
-/* SHA-256 (libsodium) of a file or a buffer, as 64 hex digits and a 0. */
+/* SHA-256 (libcrypto, which knows the processors' instructions for it) of a file or a
+ * buffer, as 64 hex digits and a 0. */
 AMG_MUST_CHECK amg_status amg_file_sha256(const char *path, char hex[65],
                                           int64_t *size_bytes, amg_error *err);
-void amg_sha256_hex(const void *data, size_t size_bytes, char hex[65]);
+AMG_MUST_CHECK amg_status amg_sha256_hex(const void *data, size_t size_bytes,
+                                         char hex[65], amg_error *err);
 
 #endif

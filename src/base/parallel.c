@@ -4,11 +4,13 @@
  * synchronisation and would report every barrier). */
 #include "base/parallel.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #if defined(_OPENMP) && !defined(__SANITIZE_THREAD__)
 #include <omp.h>
 #define WITH_OPENMP 1
 #else
-#include <pthread.h>
 /* libgomp, for oneDNN's threads. */
 int omp_get_num_procs(void);
 void omp_set_num_threads(int num_threads);
@@ -98,3 +100,50 @@ void amg_parallel_for(int64_t n, int64_t grain, amg_range_fn fn, void *context)
     for (int i = 0; i < count; i++) fn(context, n * i / count, n * (i + 1) / count);
 }
 #endif
+
+typedef struct {
+    amg_item_fn fn;
+    void *context;
+    int64_t num;
+    _Atomic int64_t next;
+    pthread_mutex_t lock; /* of what follows: the failure of the lowest item so far */
+    int64_t failed;
+    amg_status status;
+    amg_error *err;
+} items;
+
+static void fail_item(items *all, int64_t item, amg_status status, const amg_error *err)
+{
+    pthread_mutex_lock(&all->lock);
+    if (item < all->failed) {
+        all->failed = item;
+        all->status = status;
+        if (all->err) *all->err = *err;
+    }
+    pthread_mutex_unlock(&all->lock);
+}
+
+static void take_items(void *context, int64_t begin, int64_t end)
+{
+    items *all = context;
+    (void)begin;
+    (void)end;
+    for (int64_t i; (i = atomic_fetch_add(&all->next, 1)) < all->num;) {
+        amg_error err = {0};
+        const amg_status status = all->fn(all->context, i, &err);
+        if (status) fail_item(all, i, status, &err);
+    }
+}
+
+amg_status amg_parallel_items(int64_t num, amg_item_fn fn, void *context,
+                              amg_error *err)
+{
+    items all = {.fn = fn,
+                 .context = context,
+                 .num = num,
+                 .lock = PTHREAD_MUTEX_INITIALIZER,
+                 .failed = num,
+                 .err = err};
+    amg_parallel_for(num < amg_threads() ? num : amg_threads(), 1, take_items, &all);
+    return all.status;
+}

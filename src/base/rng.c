@@ -73,18 +73,19 @@ amg_rng amg_rng_init(uint64_t seed, uint64_t stream)
     return (amg_rng){
         .key = {(uint32_t)seed, (uint32_t)(seed >> 32)},
         .counter = {0, 0, (uint32_t)stream, (uint32_t)(stream >> 32)},
-        .used = 4,
+        .used = 4 * AMG_PHILOX_LANES,
     };
 }
 
 uint32_t amg_rng_u32(amg_rng *rng)
 {
-    if (rng->used == 4) {
-        amg_philox(rng->key, rng->counter, rng->block);
-        if (++rng->counter[0] == 0) rng->counter[1]++;
+    if (rng->used == 4 * AMG_PHILOX_LANES) {
+        amg_philox_lanes(rng->key, rng->counter, rng->blocks);
+        rng->counter[0] += AMG_PHILOX_LANES;
+        if (rng->counter[0] == 0) rng->counter[1]++;
         rng->used = 0;
     }
-    return rng->block[rng->used++];
+    return rng->blocks[rng->used++];
 }
 
 uint64_t amg_rng_u64(amg_rng *rng)
@@ -93,13 +94,13 @@ uint64_t amg_rng_u64(amg_rng *rng)
     return low | (uint64_t)amg_rng_u32(rng) << 32;
 }
 
-/* Rejects the draws of the last, incomplete copy of [0, bound). */
+/* Rejects the draws of an incomplete copy of [0, bound): those below 2^64 mod bound,
+ * which is itself below bound. */
 uint64_t amg_rng_below(amg_rng *rng, uint64_t bound)
 {
-    uint64_t reject = (uint64_t)(0 - bound) % bound; /* 2^64 mod bound */
     uint64_t v;
     do v = amg_rng_u64(rng);
-    while (v < reject);
+    while (v < bound && v < (uint64_t)(0 - bound) % bound);
     return v % bound;
 }
 

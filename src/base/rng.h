@@ -20,9 +20,9 @@ void amg_philox_lanes(const uint32_t key[2], const uint32_t counter[4],
  * overlap. */
 typedef struct {
     uint32_t key[2];
-    uint32_t counter[4];
-    uint32_t block[4];
-    int used; /* words of block already given out */
+    uint32_t counter[4]; /* of the next blocks: a multiple of AMG_PHILOX_LANES */
+    uint32_t blocks[4 * AMG_PHILOX_LANES];
+    int used; /* words of blocks already given out */
 } amg_rng;
 
 amg_rng amg_rng_init(uint64_t seed, uint64_t stream);

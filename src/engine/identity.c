@@ -22,51 +22,54 @@ static int64_t real_bits(double x)
 /* SHA-256 of what was mixed in so far and a buffer; hex, as base/file gives it. */
 typedef struct {
     char hex[65];
+    amg_status status; /* what failed first; mixing goes on without effect */
+    amg_error *err;
 } digest;
 
 static void mix(digest *d, const void *data, size_t size_bytes)
 {
     char both[128];
     memcpy(both, d->hex, 64);
-    amg_sha256_hex(data, size_bytes, d->hex);
+    if (!d->status) d->status = amg_sha256_hex(data, size_bytes, d->hex, d->err);
     memcpy(both + 64, d->hex, 64);
-    amg_sha256_hex(both, sizeof both, d->hex);
+    if (!d->status) d->status = amg_sha256_hex(both, sizeof both, d->hex, d->err);
 }
 
-static int64_t digest_bits(const digest *d)
+static amg_status digest_bits(const digest *d, int64_t *out)
 {
     char head[17] = {0};
     memcpy(head, d->hex, 16);
-    return (int64_t)strtoull(head, NULL, 16);
+    *out = (int64_t)strtoull(head, NULL, 16);
+    return d->status;
 }
 
 static amg_status hash_model(const amg_graph *g, int64_t *out, amg_error *err)
 {
     uint8_t *packed;
     size_t size_bytes;
-    digest d = {{0}};
+    digest d = {.err = err};
     amg_status status = amg_graph_pack_onnx(g, false, &packed, &size_bytes, err);
     if (status) return status;
     mix(&d, packed, size_bytes);
     amg_free(packed);
-    *out = digest_bits(&d);
-    return AMG_OK;
+    return digest_bits(&d, out);
 }
 
-static int64_t hash_weights(const amg_train_task *task)
+static amg_status hash_weights(const amg_train_task *task, int64_t *out, amg_error *err)
 {
-    digest d = {{0}};
+    digest d = {.err = err};
     for (int h = 0; h < task->num_params_sets; h++)
         for (int i = 0; i < task->params[h].count; i++) {
             const amg_tensor *t = &task->params[h].items[i].tensor;
             mix(&d, t->data, t->size_bytes);
         }
-    return digest_bits(&d);
+    return digest_bits(&d, out);
 }
 
-static int64_t hash_objectives(const amg_train_task *task)
+static amg_status hash_objectives(const amg_train_task *task, int64_t *out,
+                                  amg_error *err)
 {
-    digest d = {{0}};
+    digest d = {.err = err};
     for (int h = 0; h < task->num_params_sets; h++) {
         const amg_objective *o = &task->objectives[h];
         const int64_t fields[] = {o->loss, o->target ? -1 : o->column, o->has_ignore,
@@ -74,12 +77,12 @@ static int64_t hash_objectives(const amg_train_task *task)
         mix(&d, fields, sizeof fields);
         if (o->target) mix(&d, o->target, strlen(o->target));
     }
-    return digest_bits(&d);
+    return digest_bits(&d, out);
 }
 
 static amg_status hash_source(const amg_source *s, int64_t *out, amg_error *err)
 {
-    digest d = {{0}};
+    digest d = {.err = err};
     amg_status status = AMG_OK;
     const int64_t shape[] = {s->dtype, s->rank, s->num_columns, s->target_dtype,
                              s->target_rank};
@@ -102,7 +105,7 @@ static amg_status hash_source(const amg_source *s, int64_t *out, amg_error *err)
         mix(&d, x, s->sample_bytes);
         mix(&d, targets, target_bytes);
     }
-    *out = digest_bits(&d);
+    if (!status) status = digest_bits(&d, out);
 done:
     amg_free(x);
     amg_free(targets);
@@ -139,10 +142,10 @@ amg_status amg_identity_of(const amg_train_task *task, const amg_train_options *
     amg_identity id = {{0}};
     int64_t *f = id.field;
     fill_options(options, &id);
-    f[AMG_ID_WEIGHTS] = hash_weights(task);
-    f[AMG_ID_OBJECTIVES] = hash_objectives(task);
     f[AMG_ID_TRAIN_SAMPLES] = task->train->num_samples;
-    amg_status status = hash_model(task->graph, &f[AMG_ID_MODEL], err);
+    amg_status status = hash_weights(task, &f[AMG_ID_WEIGHTS], err);
+    if (!status) status = hash_objectives(task, &f[AMG_ID_OBJECTIVES], err);
+    if (!status) status = hash_model(task->graph, &f[AMG_ID_MODEL], err);
     if (!status) status = hash_source(task->train, &f[AMG_ID_TRAIN_DATA], err);
     if (!status && task->val) {
         f[AMG_ID_VAL_SAMPLES] = task->val->num_samples;

@@ -99,7 +99,7 @@ bool amg_dataset_shape_fits(const amg_dataset_info *info, int rank,
 const char *amg_dataset_class_name(const amg_dataset *ds, int64_t label);
 /* Row of the underlying file set that sample i is (of a window: its first token,
  * whatever the stride): equal rows of equal sources are the same sample, where their
- * dims are equal. */
+ * dims are equal. Rows ascend with i. */
 int64_t amg_dataset_source_row(const amg_dataset *ds, int64_t i);
 /* Whether sample i + 1 (there is one) is the window after sample i; false where samples
  * are no windows. */

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/parallel.h"
 #include "formats/json.h"
 
 #define MAX_HEADS 64
@@ -485,8 +486,8 @@ static amg_status check_file(const amg_job_file *file, const char *job_dir, bool
     }
     if (hashes) {
         char hex[65];
-        amg_sha256_hex(map.data, map.size, hex);
-        if (strcmp(hex, file->sha256))
+        st = amg_sha256_hex(map.data, map.size, hex, err);
+        if (!st && strcmp(hex, file->sha256))
             st = amg_fail(err, AMG_MISMATCH, -1, path,
                           "found SHA-256 %s, job.json says %s", hex, file->sha256);
     }
@@ -497,11 +498,21 @@ done:
     return st;
 }
 
+typedef struct {
+    const amg_manifest *m;
+    const char *job_dir;
+    bool hashes;
+} file_check;
+
+static amg_status check_item(void *context, int64_t item, amg_error *err)
+{
+    const file_check *c = context;
+    return check_file(&c->m->files[item], c->job_dir, c->hashes, err);
+}
+
 amg_status amg_manifest_check_files(const amg_manifest *m, const char *job_dir,
                                     bool hashes, amg_error *err)
 {
-    amg_status st = AMG_OK;
-    for (int i = 0; i < m->num_files && !st; i++)
-        st = check_file(&m->files[i], job_dir, hashes, err);
-    return st;
+    file_check c = {m, job_dir, hashes};
+    return amg_parallel_items(m->num_files, check_item, &c, err);
 }

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <sodium.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -19,7 +18,16 @@
 #include "formats/npy.h"
 #include "obfuscate/samples.h"
 
-#define SHARD_BYTES ((size_t)64 << 20)
+#define SHARD_BYTES ((size_t)32 << 20)
+#define SYNC_BYTES ((size_t)4 << 20) /* written before the disk begins with them */
+#define TILE 64 /* samples that amg_scatter likes to move at once */
+
+/* A chunk as it is written. */
+typedef struct {
+    int64_t first, num; /* samples */
+    void *x;            /* [num][num_positions] */
+    uint8_t *y;         /* [num][num_subnets][target_bytes] */
+} chunk;
 
 /* State of one split's augmentation. */
 typedef struct {
@@ -27,16 +35,14 @@ typedef struct {
     const amg_obf_plan *plan;
     const amg_manifest *m; /* its task and target */
     const char *job_dir;
-    size_t elem;               /* bytes of a value */
-    int64_t total, chunk;      /* samples */
-    int64_t shard_rows;        /* rows of a full shard */
-    void **streams;            /* [num_subnets], by slot: [chunk][num_values] or NULL */
-    const int64_t **rows;      /* [num_subnets]: a decoy's pool rows; NULL: original */
-    void *out;                 /* [chunk][num_positions] */
-    size_t target_bytes;       /* of one sample; 0 in tasks without targets */
-    uint8_t *targets;          /* [chunk][target_bytes], of one stream */
-    uint8_t *columns;          /* [chunk][num_subnets][target_bytes] */
-    _Atomic bool no_keystream; /* a worker found no locked memory */
+    size_t elem;          /* bytes of a value */
+    int64_t total, room;  /* samples; of a chunk */
+    int64_t shard_rows;   /* rows of a full shard */
+    void **streams;       /* [num_subnets], by slot: [room][num_values] or NULL */
+    const int64_t **rows; /* [num_subnets]: a decoy's pool rows; NULL: original */
+    size_t target_bytes;  /* of one sample; 0 in tasks without targets */
+    uint8_t *targets;     /* [num_subnets][room][target_bytes], by slot */
+    chunk chunks[2];      /* one is made while the other is written */
     double start_seconds;
 } augmenter;
 
@@ -116,11 +122,27 @@ static amg_status check_options(const amg_augment_options *o, const amg_manifest
     return st;
 }
 
-/* ---- one chunk ---- */
+/* ---- what a slot shows ---- */
+
+/* The slot's samples of the chunk that begins at sample first; a NULL set where noise
+ * stands in their place. Decoys of paper mode have none: they train on the original's
+ * targets, as in the paper, each under its own class map. */
+static amg_samples samples_of(const augmenter *a, int slot, int64_t first)
+{
+    const bool own = slot == a->plan->original;
+    amg_samples s = {.first = first, .x = a->streams[slot]};
+    s.set = a->o->sets ? a->o->sets[slot] : own ? a->o->data : a->o->covers;
+    s.rows = a->rows[slot];
+    if (!a->o->sets && !own && !s.rows) s.set = NULL;
+    if (a->targets)
+        s.y = a->targets +
+              (size_t)((s.set ? slot : a->plan->original) * a->room) * a->target_bytes;
+    return s;
+}
 
 /* Labels of one sample, from true classes to those of the slot. */
 static amg_status map_labels(const augmenter *a, int slot, const amg_dataset *ds,
-                             int64_t sample, const uint8_t *from, uint8_t *to,
+                             int64_t row, const uint8_t *from, uint8_t *to,
                              amg_error *err)
 {
     const amg_subnet_plan *net = &a->plan->subnets[slot];
@@ -131,156 +153,158 @@ static amg_status map_labels(const augmenter *a, int slot, const amg_dataset *ds
             return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
                             "sample %" PRId64 " has class %" PRId32
                             ", expected one of %" PRId64,
-                            sample, label, net->num_classes);
+                            row, label, net->num_classes);
         memcpy(to + at, &net->label_map[label], sizeof label);
     }
     return AMG_OK;
 }
 
-/* Puts the targets of num samples into the slot's column. */
-static amg_status fill_column(augmenter *a, int slot, const amg_dataset *ds,
-                              const int64_t *rows, int64_t first, int64_t num,
-                              amg_error *err)
+/* Puts the targets of samples begin .. end-1 into the slot's column. */
+static amg_status fill_column(const augmenter *a, int slot, const chunk *c,
+                              int64_t begin, int64_t end, amg_error *err)
 {
     const size_t bytes = a->target_bytes;
+    const amg_samples s = samples_of(a, slot, c->first);
     amg_status st = AMG_OK;
-    for (int64_t i = 0; st == AMG_OK && bytes > 0 && i < num; i++) {
-        const uint8_t *from = a->targets + (size_t)i * bytes;
-        uint8_t *to = a->columns + (size_t)(i * a->plan->num_subnets + slot) * bytes;
+    for (int64_t i = begin; st == AMG_OK && bytes > 0 && i < end; i++) {
+        const uint8_t *from = (const uint8_t *)s.y + (size_t)i * bytes;
+        uint8_t *to = c->y + (size_t)(i * a->plan->num_subnets + slot) * bytes;
         if (a->m->task == AMG_TASK_CLASSIFICATION)
-            st = map_labels(a, slot, ds, rows ? rows[i] : first + i, from, to, err);
+            st = map_labels(a, slot, s.set ? s.set : a->o->data, amg_samples_row(&s, i),
+                            from, to, err);
         else
             memcpy(to, from, bytes);
     }
     return st;
 }
 
-/* Samples begin .. end-1 of one stream, whose tokens get the slot's numbers. */
-typedef struct {
-    const augmenter *a;
-    const amg_subnet_plan *net;
-    int32_t *x;
-    int64_t vocab;       /* tokens are below it */
-    _Atomic int64_t bad; /* first value that is no token */
-} token_mapping;
-
-static void map_range(void *context, int64_t begin, int64_t end)
-{
-    token_mapping *m = context;
-    const int32_t *map = m->net->token_map;
-    const int64_t vocab = m->vocab, n = m->a->plan->num_values;
-    for (int64_t i = begin * n; i < end * n; i++) {
-        const int32_t token = m->x[i];
-        if (token < 0 || token >= vocab) {
-            int64_t seen = atomic_load(&m->bad);
-            while (i < seen && !atomic_compare_exchange_weak(&m->bad, &seen, i)) {
-            }
-            return;
-        }
-        if (map) m->x[i] = map[token];
-    }
-}
-
-/* Checks and renumbers num samples of tokens in the slot's stream. */
-static amg_status map_tokens(augmenter *a, int slot, const amg_dataset *ds,
-                             const int64_t *rows, int64_t first, int64_t num,
-                             amg_error *err)
+/* Checks and renumbers the tokens of samples begin .. end-1 in the slot's stream. */
+static amg_status map_tokens(const augmenter *a, int slot, int64_t first, int64_t begin,
+                             int64_t end, amg_error *err)
 {
     const amg_subnet_plan *net = &a->plan->subnets[slot];
-    token_mapping m = {a, net, a->streams[slot], net->vocab ? net->vocab : a->o->vocab,
-                       INT64_MAX};
-    if (m.vocab == 0 || a->plan->shape.dtype != AMG_I32) return AMG_OK;
-    amg_parallel_for(num, 16, map_range, &m);
-    const int64_t bad = atomic_load(&m.bad);
-    if (bad == INT64_MAX) return AMG_OK;
-    const int64_t i = bad / a->plan->num_values;
-    return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
-                    "sample %" PRId64 " has token %" PRId32
-                    ", expected one of a vocabulary of %" PRId64,
-                    rows ? rows[i] : first + i, m.x[bad], m.vocab);
-}
-
-/* Reads num samples of a slot, rows of ds or, with NULL, those from first on, and fills
- * its column. */
-static amg_status read_stream(augmenter *a, int slot, const amg_dataset *ds,
-                              const int64_t *rows, int64_t first, int64_t num,
-                              amg_error *err)
-{
-    amg_status st = amg_samples_read(ds, rows, rows ? 0 : first, num, a->streams[slot],
-                                     a->targets, err);
-    if (st == AMG_OK) st = map_tokens(a, slot, ds, rows, first, num, err);
-    if (st == AMG_OK) st = fill_column(a, slot, ds, rows, first, num, err);
-    return st;
-}
-
-/* Reads what each slot shows of samples first .. first+num-1 and fills the columns. In
- * paper mode decoys have no samples of their own: they train on the original's targets,
- * as in the paper, each under its own class map. */
-static amg_status read_streams(augmenter *a, int64_t first, int64_t num, amg_error *err)
-{
-    const amg_augment_options *o = a->o;
-    const int original = a->plan->original;
-    amg_status st = AMG_OK;
-    if (!o->sets) st = read_stream(a, original, o->data, NULL, first, num, err);
-    for (int s = 0; st == AMG_OK && s < a->plan->num_subnets; s++) {
-        if (o->sets)
-            st = read_stream(a, s, o->sets[s], NULL, first, num, err);
-        else if (s != original && a->rows[s])
-            st = read_stream(a, s, o->covers, a->rows[s] + first, first, num, err);
-        else if (s != original)
-            st = fill_column(a, s, o->data, NULL, first, num, err);
+    const int64_t n = a->plan->num_values,
+                  vocab = net->vocab ? net->vocab : a->o->vocab;
+    const int32_t *map = net->token_map;
+    const amg_samples s = samples_of(a, slot, first);
+    if (!s.set || vocab == 0 || a->plan->shape.dtype != AMG_I32) return AMG_OK;
+    int32_t *x = s.x;
+    for (int64_t i = begin * n; i < end * n; i++) {
+        if (x[i] < 0 || x[i] >= vocab)
+            return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(s.set),
+                            "sample %" PRId64 " has token %" PRId32
+                            ", expected one of a vocabulary of %" PRId64,
+                            amg_samples_row(&s, i / n), x[i], vocab);
+        if (map) x[i] = map[x[i]];
     }
-    return st;
+    return AMG_OK;
 }
 
-/* Fills samples begin .. end-1 of out with noise, each from its own stream. Noise of
- * tokens is numbered as the original's: it is drawn like them. */
-static void noise_range(augmenter *a, int64_t begin, int64_t end)
+/* ---- one chunk ---- */
+
+/* Fills samples begin .. end-1 of a chunk with noise, each from its own stream. Noise
+ * of tokens is numbered as the original's: it is drawn like them. */
+static amg_status fill_noise(const augmenter *a, const chunk *c, int64_t begin,
+                             int64_t end, amg_error *err)
 {
-    const int32_t *map = a->plan->subnets[a->plan->original].token_map;
+    const int original = a->plan->original;
+    const int32_t *map = a->plan->subnets[original].token_map;
     const size_t sample_bytes = (size_t)a->plan->num_values * a->elem;
     const size_t out_bytes = (size_t)a->plan->num_positions * a->elem;
-    const uint8_t *x = a->streams[a->plan->original];
     amg_keystream *ks = NULL;
-    if (amg_keystream_new(a->o->secret, AMG_PURPOSE_NOISE, 0, &ks, NULL) != AMG_OK) {
-        atomic_store(&a->no_keystream, true);
-        return;
-    }
+    amg_status st = amg_keystream_new(a->o->secret, AMG_PURPOSE_NOISE, 0, &ks, err);
+    if (st != AMG_OK) return st;
     for (int64_t i = begin; i < end; i++) {
         uint8_t hash[AMG_SAMPLE_HASH_BYTES];
         uint64_t index = 0;
+        const uint8_t *x = (const uint8_t *)a->streams[original];
         amg_secret_hash(a->o->secret, x + (size_t)i * sample_bytes, sample_bytes, hash);
         for (int b = 0; b < 8; b++) index |= (uint64_t)hash[b] << 8 * b;
         amg_keystream_seek(ks, index);
-        void *out = (uint8_t *)a->out + (size_t)i * out_bytes;
+        void *out = (uint8_t *)c->x + (size_t)i * out_bytes;
         amg_noise_fill(a->o->noise, ks, a->plan->num_positions, out);
         for (int64_t j = 0; map && j < a->plan->num_positions; j++)
             ((int32_t *)out)[j] = map[((int32_t *)out)[j]];
     }
     amg_keystream_free(ks);
-}
-
-static void scatter_range(void *context, int64_t begin, int64_t end)
-{
-    augmenter *a = context;
-    const void *streams[AMG_MAX_DECOYS + 1];
-    const size_t skip = (size_t)begin * (size_t)a->plan->num_values * a->elem;
-    for (int s = 0; s < a->plan->num_subnets; s++)
-        streams[s] = a->streams[s] ? (const uint8_t *)a->streams[s] + skip : NULL;
-    if (a->o->noise) noise_range(a, begin, end);
-    amg_scatter(a->plan, streams, end - begin, a->elem,
-                (uint8_t *)a->out +
-                    (size_t)begin * (size_t)a->plan->num_positions * a->elem);
-}
-
-static amg_status make_chunk(augmenter *a, int64_t first, int64_t num, amg_error *err)
-{
-    amg_status st = read_streams(a, first, num, err);
-    if (st != AMG_OK) return st;
-    amg_parallel_for(num, 64, scatter_range, a); /* whole tiles */
-    if (atomic_load(&a->no_keystream))
-        return amg_fail(err, AMG_NO_MEMORY, -1, "noise", "no locked memory");
     return AMG_OK;
+}
+
+/* Makes samples begin .. end-1 of a chunk. */
+static amg_status make_part(const augmenter *a, const chunk *c, int64_t begin,
+                            int64_t end, amg_error *err)
+{
+    const size_t row = (size_t)a->plan->num_values * a->elem;
+    const void *streams[AMG_MAX_DECOYS + 1];
+    amg_status st = AMG_OK;
+    for (int s = 0; st == AMG_OK && s < a->plan->num_subnets; s++) {
+        const amg_samples all = samples_of(a, s, c->first);
+        streams[s] = all.x ? (const uint8_t *)all.x + (size_t)begin * row : NULL;
+        st = amg_samples_read_part(&all, begin, end, err);
+    }
+    if (st == AMG_OK && a->o->noise) st = fill_noise(a, c, begin, end, err);
+    for (int s = 0; st == AMG_OK && s < a->plan->num_subnets; s++) {
+        st = map_tokens(a, s, c->first, begin, end, err);
+        if (st == AMG_OK) st = fill_column(a, s, c, begin, end, err);
+    }
+    if (st == AMG_OK)
+        amg_scatter(a->plan, streams, end - begin, a->elem,
+                    (uint8_t *)c->x +
+                        (size_t)begin * (size_t)a->plan->num_positions * a->elem);
+    return st;
+}
+
+/* The next chunk in the making, while the one before is written. */
+typedef struct {
+    const augmenter *a;
+    const chunk *made, *written; /* written->num 0: there is none yet */
+    amg_outfile x, y;            /* y.stream NULL: there are no targets */
+    size_t unsynced;             /* bytes of x that the disk was not told of yet */
+    const amg_shard *shard;
+    int64_t part; /* samples that one thread makes at once */
+} step;
+
+static amg_status write_chunk(step *s, amg_error *err)
+{
+    const augmenter *a = s->a;
+    const chunk *c = s->written;
+    const size_t row = (size_t)a->plan->num_positions * a->elem, num = (size_t)c->num;
+    const size_t y_row = (size_t)a->plan->num_subnets * a->target_bytes;
+    if (fwrite(c->x, row, num, s->x.stream) != num ||
+        (s->y.stream && fwrite(c->y, y_row, num, s->y.stream) != num))
+        return amg_fail(err, AMG_IO, -1, s->shard->x,
+                        "could not write samples %" PRId64 " to %" PRId64, c->first,
+                        c->first + c->num - 1);
+    s->unsynced += row * num;
+    if (s->unsynced >= SYNC_BYTES) {
+        amg_outfile_start_sync(&s->x);
+        s->unsynced = 0;
+    }
+    return AMG_OK;
+}
+
+static amg_status step_item(void *context, int64_t item, amg_error *err)
+{
+    step *s = context;
+    if (item == 0) return write_chunk(s, err);
+    const int64_t begin = (item - 1) * s->part, left = s->made->num - begin;
+    return make_part(s->a, s->made, begin, begin + (left < s->part ? left : s->part),
+                     err);
+}
+
+/* A few parts for each thread: one of them also writes. */
+static amg_status run_step(step *s, amg_error *err)
+{
+    const int64_t parts = 4 * (int64_t)amg_threads();
+    s->part = (s->made->num / parts + TILE - 1) / TILE * TILE;
+    if (s->part < TILE) s->part = TILE;
+    for (int slot = 0; slot < s->a->plan->num_subnets; slot++) {
+        const amg_samples all = samples_of(s->a, slot, s->made->first);
+        const amg_status st = amg_samples_read_ahead(&all, s->made->num, err);
+        if (st != AMG_OK) return st;
+    }
+    return amg_parallel_items(1 + (s->made->num + s->part - 1) / s->part, step_item, s,
+                              err);
 }
 
 /* ---- shards ---- */
@@ -322,20 +346,6 @@ static amg_status report(const augmenter *a, int64_t done, const amg_progress *p
     return amg_fail(err, AMG_INTERRUPTED, -1, "augment", "stopped on request");
 }
 
-/* y NULL: there are no targets. */
-static amg_status write_rows(const augmenter *a, const amg_shard *shard, int64_t first,
-                             int64_t num, FILE *x, FILE *y, amg_error *err)
-{
-    const size_t row = (size_t)a->plan->num_positions * a->elem;
-    const size_t y_row = (size_t)a->plan->num_subnets * a->target_bytes;
-    if (fwrite(a->out, row, (size_t)num, x) != (size_t)num ||
-        (y && fwrite(a->columns, y_row, (size_t)num, y) != (size_t)num))
-        return amg_fail(err, AMG_IO, -1, shard->x,
-                        "could not write samples %" PRId64 " to %" PRId64, first,
-                        first + num - 1);
-    return AMG_OK;
-}
-
 /* Opens the shard's files; y stays closed where there are no targets. */
 static amg_status open_shard(const augmenter *a, const amg_shard *shard, amg_outfile *x,
                              amg_outfile *y, amg_error *err)
@@ -356,27 +366,34 @@ static amg_status open_shard(const augmenter *a, const amg_shard *shard, amg_out
 static amg_status write_shard(augmenter *a, const amg_shard *shard, int64_t first,
                               const amg_progress *progress, amg_error *err)
 {
-    amg_outfile x = {0}, y = {0};
-    amg_status st = open_shard(a, shard, &x, &y, err);
-    for (int64_t done = 0; st == AMG_OK && done < shard->rows;) {
-        int64_t left = shard->rows - done, num = left < a->chunk ? left : a->chunk;
-        st = make_chunk(a, first + done, num, err);
-        if (st == AMG_OK)
-            st = write_rows(a, shard, first + done, num, x.stream, y.stream, err);
-        done += num;
+    step s = {.a = a, .shard = shard};
+    amg_status st = open_shard(a, shard, &s.x, &s.y, err);
+    int turn = 0;
+    a->chunks[1].num = 0;
+    for (int64_t done = 0; st == AMG_OK && done < shard->rows; turn = !turn) {
+        const int64_t left = shard->rows - done;
+        chunk *made = &a->chunks[turn];
+        made->first = first + done;
+        made->num = left < a->room ? left : a->room;
+        s.made = made;
+        s.written = &a->chunks[!turn];
+        st = run_step(&s, err);
+        done += made->num;
         if (st == AMG_OK) st = report(a, first + done, progress, err);
     }
-    if (st == AMG_OK) st = amg_outfile_commit(&x, true, err);
+    s.written = &a->chunks[!turn];
+    if (st == AMG_OK) st = write_chunk(&s, err);
+    if (st == AMG_OK) st = amg_outfile_commit(&s.x, true, err);
     if (st == AMG_OK && shard->y) {
-        st = amg_outfile_commit(&y, true, err);
+        st = amg_outfile_commit(&s.y, true, err);
         if (st != AMG_OK) { /* no x without its y */
             char *path = amg_path_join(a->job_dir, shard->x);
             if (path) unlink(path);
             amg_free(path);
         }
     }
-    amg_outfile_abort(&x);
-    amg_outfile_abort(&y);
+    amg_outfile_abort(&s.x);
+    amg_outfile_abort(&s.y);
     return st;
 }
 
@@ -418,25 +435,31 @@ static amg_status plan_shards(const augmenter *a, amg_manifest *m, amg_split *sp
 
 /* ---- all of it ---- */
 
-/* Buffers of one chunk. Decoys have streams in streams mode only. */
+/* Buffers of the chunks. Decoys have streams in streams mode only. */
 static amg_status make_room(augmenter *a, amg_error *err)
 {
     const amg_obf_plan *plan = a->plan;
-    const size_t subnets = (size_t)plan->num_subnets, chunk = (size_t)a->chunk;
+    const size_t subnets = (size_t)plan->num_subnets, room = (size_t)a->room;
     const bool covered = plan->shape.mode == AMG_MODE_STREAMS;
     a->streams = amg_calloc(subnets, sizeof *a->streams);
     a->rows = amg_calloc(subnets, sizeof *a->rows);
-    a->out = amg_alloc_aligned(chunk * (size_t)plan->num_positions * a->elem);
-    bool ok = a->streams && a->rows && a->out;
+    bool ok = a->streams && a->rows;
     if (a->target_bytes > 0) {
-        a->targets = amg_malloc(chunk * a->target_bytes);
-        a->columns = amg_malloc(chunk * subnets * a->target_bytes);
-        ok = ok && a->targets && a->columns;
+        a->targets = amg_malloc(subnets * room * a->target_bytes);
+        ok = ok && a->targets;
+    }
+    for (int i = 0; ok && i < 2; i++) {
+        a->chunks[i].x =
+            amg_alloc_aligned(room * (size_t)plan->num_positions * a->elem);
+        ok = a->chunks[i].x != NULL;
+        if (!ok || a->target_bytes == 0) continue;
+        a->chunks[i].y = amg_malloc(room * subnets * a->target_bytes);
+        ok = a->chunks[i].y != NULL;
     }
     const int64_t *next = a->o->cover_rows;
     for (int s = 0; ok && s < plan->num_subnets; s++) {
         if (s != plan->original && !covered) continue;
-        a->streams[s] = amg_alloc_aligned(chunk * (size_t)plan->num_values * a->elem);
+        a->streams[s] = amg_alloc_aligned(room * (size_t)plan->num_values * a->elem);
         ok = a->streams[s] != NULL;
         if (s == plan->original || a->o->sets) continue;
         a->rows[s] = next;
@@ -444,7 +467,7 @@ static amg_status make_room(augmenter *a, amg_error *err)
     }
     if (ok) return AMG_OK;
     return amg_fail(err, AMG_NO_MEMORY, -1, "augment",
-                    "no memory for %" PRId64 " samples at once", a->chunk);
+                    "no memory for %" PRId64 " samples at once", a->room);
 }
 
 static void free_room(augmenter *a)
@@ -453,9 +476,11 @@ static void free_room(augmenter *a)
         amg_free_aligned(a->streams[s]);
     amg_free(a->streams);
     amg_free(a->rows);
-    amg_free_aligned(a->out);
     amg_free(a->targets);
-    amg_free(a->columns);
+    for (int i = 0; i < 2; i++) {
+        amg_free_aligned(a->chunks[i].x);
+        amg_free(a->chunks[i].y);
+    }
 }
 
 /* Makes JOB_DIR/data if it is missing; *made tells. */
@@ -484,8 +509,8 @@ amg_status amg_augment_data(const amg_augment_options *o, const char *job_dir,
     const size_t row = (size_t)o->plan->num_positions * a.elem;
     const size_t want = o->shard_bytes ? o->shard_bytes : SHARD_BYTES;
     a.shard_rows = want > row ? (int64_t)(want / row) : 1;
-    a.chunk = amg_samples_chunk(row + (size_t)a.plan->num_subnets * a.target_bytes);
-    if (a.chunk > a.shard_rows) a.chunk = a.shard_rows;
+    a.room = amg_samples_chunk(row + (size_t)a.plan->num_subnets * a.target_bytes);
+    if (a.room > a.shard_rows) a.room = a.shard_rows;
     a.start_seconds = now_seconds();
 
     amg_split made = {0};

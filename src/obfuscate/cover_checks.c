@@ -5,10 +5,7 @@
 #include "obfuscate/cover_checks.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "base/alloc.h"
 
 const char *const amg_cover_data_names[] = {"training data", "validation data"};
 const char *const amg_cover_pool_names[] = {"cover pool", "validation cover pool"};
@@ -20,52 +17,28 @@ static int64_t size_of(const amg_dataset *ds)
 
 /* ---- rows in common ---- */
 
-int amg_cover_compare_rows(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* Source rows of ds, ascending; NULL when out of memory. */
-static int64_t *sorted_rows(const amg_dataset *ds)
-{
-    const int64_t n = size_of(ds);
-    int64_t *rows = amg_malloc((size_t)n * sizeof *rows);
-    for (int64_t i = 0; rows && i < n; i++) rows[i] = amg_dataset_source_row(ds, i);
-    if (rows) qsort(rows, (size_t)n, sizeof *rows, amg_cover_compare_rows);
-    return rows;
-}
-
+/* Rows of a set ascend, so that one walk over both finds what they share. */
 static amg_status check_disjoint(const amg_dataset *a, const char *a_name,
                                  const amg_dataset *b, const char *b_name,
                                  amg_error *err)
 {
     if (strcmp(amg_dataset_source(a), amg_dataset_source(b)) != 0) return AMG_OK;
-    amg_status st = AMG_OK;
-    int64_t *rows_a = sorted_rows(a), *rows_b = sorted_rows(b);
-    if (!rows_a || !rows_b) {
-        st = amg_fail(err, AMG_NO_MEMORY, -1, a_name, "no memory to compare rows");
-        goto done;
-    }
-    for (int64_t i = 0, j = 0; i < size_of(a) && j < size_of(b);) {
-        if (rows_a[i] == rows_b[j]) {
-            st =
-                amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(a),
-                         "row %lld is in the %s and in the %s, expected no row in both",
-                         (long long)rows_a[i], a_name, b_name);
+    int64_t i = 0, j = 0;
+    while (i < size_of(a) && j < size_of(b)) {
+        const int64_t in_a = amg_dataset_source_row(a, i);
+        const int64_t in_b = amg_dataset_source_row(b, j);
+        if (in_a == in_b) {
+            amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(a),
+                     "row %lld is in the %s and in the %s, expected no row in both",
+                     (long long)in_a, a_name, b_name);
             amg_hint(err, "take parts of one set that do not overlap, e.g. "
                           "[0%%-50%%:seed=1] and [50%%-100%%:seed=1]");
-            break;
+            return AMG_MISMATCH;
         }
-        if (rows_a[i] < rows_b[j])
-            i++;
-        else
-            j++;
+        i += in_a < in_b;
+        j += in_b < in_a;
     }
-done:
-    amg_free(rows_a);
-    amg_free(rows_b);
-    return st;
+    return AMG_OK;
 }
 
 /* Every two of the private splits and pools. */

@@ -14,7 +14,4 @@ extern const char *const amg_cover_pool_names[AMG_COVER_SPLITS];
 AMG_MUST_CHECK amg_status amg_cover_check(const amg_cover_split *splits, int num_splits,
                                           bool runs[AMG_COVER_SPLITS], amg_error *err);
 
-/* For qsort: int64_t, ascending. */
-int amg_cover_compare_rows(const void *a, const void *b);
-
 #endif

@@ -6,18 +6,22 @@
 #include "obfuscate/covers.h"
 
 #include <sodium.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/parallel.h"
 #include "obfuscate/cover_checks.h"
+#include "obfuscate/plan.h"
 #include "obfuscate/samples.h"
 
 #define PRIVATE_STREAM 0 /* decoy d is stream d + 1 */
+#define AHEAD 8          /* tags */
+#define PART 64          /* samples that a thread reads and tags at once */
+#define MAX_BATCH                                                                      \
+    ((int64_t)1 << 20) /* candidates looked at in one walk over the pool */
 
-/* ---- which streams hold which bytes: open addressing, at most half full ---- */
+/* ---- which streams hold which bytes: open addressing, at most 2/3 full ---- */
 
 typedef struct {
     uint64_t high;
@@ -95,20 +99,42 @@ static bool shares_pool(const chooser *c, int split)
     return split > 0 && c->splits[split].pool == c->splits[0].pool;
 }
 
-static void tag_range(void *context, int64_t begin, int64_t end)
+/* The table is larger than the caches: asks for the cell of a tag that comes soon. */
+static void expect(const stream_table *t, const uint8_t *tags, int64_t i, int64_t num)
 {
-    chooser *c = context;
-    amg_secret_tag(c->secret, c->x + (size_t)begin * c->sample_bytes, c->sample_bytes,
-                   end - begin, c->tags + begin * AMG_SAMPLE_TAG_BYTES);
+    if (i + AHEAD < num)
+        __builtin_prefetch(
+            &t->cells[le64(tags + (i + AHEAD) * AMG_SAMPLE_TAG_BYTES) & t->mask]);
+}
+
+typedef struct {
+    chooser *c;
+    amg_samples samples;
+    int64_t num;
+} tagging;
+
+static amg_status tag_item(void *context, int64_t item, amg_error *err)
+{
+    const tagging *t = context;
+    const chooser *c = t->c;
+    const int64_t begin = item * PART;
+    const int64_t end = t->num - begin < PART ? t->num : begin + PART;
+    const amg_status st = amg_samples_read_part(&t->samples, begin, end, err);
+    if (st == AMG_OK)
+        amg_secret_tag(c->secret, c->x + (size_t)begin * c->sample_bytes,
+                       c->sample_bytes, end - begin,
+                       c->tags + begin * AMG_SAMPLE_TAG_BYTES);
+    return st;
 }
 
 /* Reads num <= chunk samples and leaves their tags in c->tags. */
 static amg_status tag_samples(chooser *c, const amg_dataset *ds, const int64_t *rows,
                               int64_t first, int64_t num, amg_error *err)
 {
-    amg_status st = amg_samples_read(ds, rows, first, num, c->x, NULL, err);
-    if (st == AMG_OK) amg_parallel_for(num, 16, tag_range, c);
-    return st;
+    tagging t = {c, {.set = ds, .rows = rows, .first = first, .x = c->x}, num};
+    const amg_status st = amg_samples_read_ahead(&t.samples, num, err);
+    if (st != AMG_OK) return st;
+    return amg_parallel_items((num + PART - 1) / PART, tag_item, &t, err);
 }
 
 /* ---- private data, and room for covers ---- */
@@ -120,10 +146,12 @@ static amg_status add_private(chooser *c, const amg_dataset *data, amg_error *er
         int64_t num = n - first < c->chunk ? n - first : c->chunk;
         amg_status st = tag_samples(c, data, NULL, first, num, err);
         if (st != AMG_OK) return st;
-        for (int64_t i = 0; i < num; i++)
+        for (int64_t i = 0; i < num; i++) {
+            expect(&c->table, c->tags, i, num);
             if (find_or_add(&c->table, c->tags + i * AMG_SAMPLE_TAG_BYTES,
                             PRIVATE_STREAM) >= 0)
                 c->plan.private_repeats++;
+        }
     }
     return AMG_OK;
 }
@@ -193,41 +221,112 @@ static void take_candidates(chooser *c, int split, int64_t num, int64_t *out)
         out[i] = split == 0 ? c->order[c->front++] : c->order[--c->back];
 }
 
+/* Tags of num candidates, in their order. They are read as they follow each other in
+ * the pool, which may be a file larger than the memory; place [pool_size] is room, all
+ * 0 before and after. */
+static amg_status tag_candidates(chooser *c, const amg_dataset *pool,
+                                 const int64_t *candidates, int64_t num,
+                                 uint32_t *place, uint8_t *tags, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    int64_t *rows = amg_malloc((size_t)c->chunk * sizeof *rows);
+    if (!rows) return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory");
+    for (int64_t i = 0; i < num; i++) place[candidates[i]] = (uint32_t)i + 1;
+    for (int64_t row = 0, got = 0; row < c->pool_size; row++) {
+        if (place[row]) rows[got++] = row;
+        if (st != AMG_OK || got == 0 || (got < c->chunk && row + 1 < c->pool_size))
+            continue;
+        st = tag_samples(c, pool, rows, 0, got, err);
+        while (got-- > 0) {
+            memcpy(tags + (size_t)(place[rows[got]] - 1) * AMG_SAMPLE_TAG_BYTES,
+                   c->tags + got * AMG_SAMPLE_TAG_BYTES, AMG_SAMPLE_TAG_BYTES);
+            place[rows[got]] = 0;
+        }
+        got = 0;
+    }
+    sodium_memzero(rows, (size_t)c->chunk * sizeof *rows);
+    amg_free(rows);
+    return st;
+}
+
+/* Each decoy's rows of a split, ascending, from the stream that took each row of the
+ * pool (0: none). */
+static void list_rows(chooser *c, int split, const uint16_t *taker)
+{
+    const int64_t n = c->plan.num_samples[split];
+    int64_t got[AMG_MAX_DECOYS] = {0};
+    for (int64_t row = 0; row < c->pool_size; row++)
+        if (taker[row]) {
+            const int64_t d = taker[row] - 1;
+            c->plan.rows[split][d * n + got[d]++] = row;
+        }
+}
+
+/* Room for a choice of rows: of a batch of candidates, and of the pool. */
+typedef struct {
+    int64_t batch;
+    int64_t *candidates; /* [batch] */
+    uint8_t *tags;       /* [batch][AMG_SAMPLE_TAG_BYTES] */
+    uint32_t *place;     /* [pool_size] */
+    uint16_t *taker;     /* [pool_size] */
+} row_room;
+
+static amg_status row_room_make(const chooser *c, int64_t wanted, row_room *r,
+                                amg_error *err)
+{
+    const size_t pool = (size_t)c->pool_size;
+    r->batch = wanted < MAX_BATCH ? wanted : MAX_BATCH;
+    r->candidates = amg_malloc((size_t)r->batch * sizeof *r->candidates);
+    r->tags = amg_malloc((size_t)r->batch * AMG_SAMPLE_TAG_BYTES);
+    r->place = amg_calloc(pool, sizeof *r->place);
+    r->taker = amg_calloc(pool, sizeof *r->taker);
+    return r->candidates && r->tags && r->place && r->taker
+               ? AMG_OK
+               : amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory");
+}
+
+static void row_room_clear(const chooser *c, row_room *r)
+{
+    if (r->candidates)
+        sodium_memzero(r->candidates, (size_t)r->batch * sizeof *r->candidates);
+    if (r->taker) sodium_memzero(r->taker, (size_t)c->pool_size * sizeof *r->taker);
+    amg_free(r->candidates);
+    amg_free(r->tags);
+    amg_free(r->place);
+    amg_free(r->taker);
+}
+
 static amg_status choose_rows(chooser *c, int split, amg_error *err)
 {
-    const int64_t n = c->plan.num_samples[split], k = c->plan.num_decoys;
-    int64_t *rows = c->plan.rows[split];
-    int64_t *candidates = amg_malloc((size_t)c->chunk * sizeof *candidates);
-    if (!candidates) return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory");
-    amg_status st = AMG_OK;
-    for (int64_t got = 0; got < k * n;) {
-        int64_t num = k * n - got < c->chunk ? k * n - got : c->chunk;
+    const int64_t wanted = c->plan.num_samples[split] * c->plan.num_decoys;
+    row_room r = {0};
+    amg_status st = row_room_make(c, wanted, &r, err);
+    for (int64_t got = 0; st == AMG_OK && got < wanted;) {
+        int64_t num = wanted - got < r.batch ? wanted - got : r.batch;
         if (num > c->back - c->front) num = c->back - c->front;
         if (num == 0) {
-            st = too_small(c, split, k * n - got, err);
-            goto done;
+            st = too_small(c, split, wanted - got, err);
+            break;
         }
-        take_candidates(c, split, num, candidates);
-        st = tag_samples(c, c->splits[split].pool, candidates, 0, num, err);
-        if (st != AMG_OK) goto done;
-        for (int64_t i = 0; i < num; i++) {
-            const int stream = 1 + (int)(got % k);
-            int held =
-                find_or_add(&c->table, c->tags + i * AMG_SAMPLE_TAG_BYTES, stream);
+        take_candidates(c, split, num, r.candidates);
+        st = tag_candidates(c, c->splits[split].pool, r.candidates, num, r.place,
+                            r.tags, err);
+        for (int64_t i = 0; st == AMG_OK && i < num; i++) {
+            expect(&c->table, r.tags, i, num);
+            const int stream = 1 + (int)(got % c->plan.num_decoys);
+            const int held =
+                find_or_add(&c->table, r.tags + i * AMG_SAMPLE_TAG_BYTES, stream);
             if (held >= 0 && held != stream) {
                 c->plan.passed_over++;
                 continue;
             }
             c->plan.cover_repeats += held == stream;
-            rows[got % k * n + got / k] = candidates[i];
+            r.taker[r.candidates[i]] = (uint16_t)stream;
             got++;
         }
     }
-    for (int64_t d = 0; d < k; d++)
-        qsort(rows + d * n, (size_t)n, sizeof *rows, amg_cover_compare_rows);
-done:
-    sodium_memzero(candidates, (size_t)c->chunk * sizeof *candidates);
-    amg_free(candidates);
+    if (st == AMG_OK) list_rows(c, split, r.taker);
+    row_room_clear(c, &r);
     return st;
 }
 
@@ -379,7 +478,7 @@ static amg_status make_room(chooser *c, amg_error *err)
         if (c->in_runs[s] && longest < (size_t)c->plan.num_samples[s])
             longest = (size_t)c->plan.num_samples[s];
     }
-    while (cells < 2 * samples) cells *= 2;
+    while (cells < samples + samples / 2) cells *= 2;
     c->table = (stream_table){amg_calloc(cells, sizeof(cell)), cells - 1};
     c->sample_bytes = amg_dataset_get_info(c->splits[0].data)->sample_bytes;
     c->chunk = amg_samples_chunk(c->sample_bytes);
@@ -418,6 +517,9 @@ amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
                                  amg_cover_plan *out, amg_error *err)
 {
     chooser c = {.secret = secret, .splits = splits};
+    if (num_decoys < 1 || num_decoys > AMG_MAX_DECOYS)
+        return amg_fail(err, AMG_INVALID, -1, "covers", "%d decoys, expected 1 to %d",
+                        num_decoys, AMG_MAX_DECOYS);
     amg_status st = amg_cover_check(splits, num_splits, c.in_runs, err);
     if (st != AMG_OK) return st;
     c.plan.num_decoys = num_decoys;

@@ -52,7 +52,7 @@ typedef struct {
  * shape or dtype, or shares a row with private data or another pool (says which); or
  * the two private splits share a row; or windows would be chained more or less often
  * than the private data's; or the pool has no room for the runs. Memory: about 32 bytes
- * per sample of the job. */
+ * per sample of the job and 14 per sample of a pool. */
 AMG_MUST_CHECK amg_status amg_cover_plan_derive(const amg_secret *secret,
                                                 int num_decoys,
                                                 const amg_cover_split *splits,

@@ -2,7 +2,6 @@
  * graph and the manifest, and must not know the key or which head is whose. */
 #include "obfuscate/job_writer.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,51 +99,29 @@ static amg_status list_files(amg_manifest *m, amg_error *err)
     return ok ? AMG_OK : amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
 }
 
-/* How a file's hash came out; [num_files]. */
-typedef struct {
-    amg_status status;
-    amg_error err;
-} outcome;
-
 typedef struct {
     const char *dir;
     amg_manifest *manifest;
-    outcome *outcomes;
-    atomic_int next;
 } hashing;
 
-/* One thread's part: the next file until none is left, as they differ in size. */
-static void hash_some(void *context, int64_t begin, int64_t end)
+static amg_status hash_one(void *context, int64_t item, amg_error *err)
 {
-    hashing *h = context;
-    (void)begin;
-    (void)end;
-    for (int i; (i = atomic_fetch_add(&h->next, 1)) < h->manifest->num_files;) {
-        amg_job_file *f = &h->manifest->files[i];
-        outcome *o = &h->outcomes[i];
-        char *path = amg_path_join(h->dir, f->path);
-        o->status = path ? amg_file_sha256(path, f->sha256, &f->size_bytes, &o->err)
-                         : amg_fail(&o->err, AMG_NO_MEMORY, -1, f->path, "no memory");
-        amg_free(path);
-    }
+    const hashing *h = context;
+    amg_job_file *f = &h->manifest->files[item];
+    char *path = amg_path_join(h->dir, f->path);
+    const amg_status st = path ? amg_file_sha256(path, f->sha256, &f->size_bytes, err)
+                               : amg_fail(err, AMG_NO_MEMORY, -1, f->path, "no memory");
+    amg_free(path);
+    return st;
 }
 
 /* Sizes and hashes of the listed files; *total: bytes of all. */
 static amg_status hash_files(const char *dir, amg_manifest *m, int64_t *total,
                              amg_error *err)
 {
-    hashing h = {.dir = dir,
-                 .manifest = m,
-                 .outcomes = amg_calloc((size_t)m->num_files, sizeof *h.outcomes)};
-    if (!h.outcomes) return amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
-    amg_parallel_for(amg_threads(), 1, hash_some, &h);
-    amg_status st = AMG_OK;
-    for (int i = 0; i < m->num_files && !st; i++) {
-        st = h.outcomes[i].status;
-        if (st && err) *err = h.outcomes[i].err;
-        *total += m->files[i].size_bytes;
-    }
-    amg_free(h.outcomes);
+    hashing h = {dir, m};
+    const amg_status st = amg_parallel_items(m->num_files, hash_one, &h, err);
+    for (int i = 0; i < m->num_files && !st; i++) *total += m->files[i].size_bytes;
     return st;
 }
 

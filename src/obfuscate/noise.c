@@ -113,7 +113,8 @@ static amg_status sum_data(const amg_dataset *ds, data_sums *d, amg_error *err)
     for (int64_t first = 0; first < info->num_samples; first += chunk) {
         int64_t num =
             info->num_samples - first < chunk ? info->num_samples - first : chunk;
-        st = amg_samples_read(ds, NULL, first, num, x, NULL, err);
+        const amg_samples s = {.set = ds, .first = first, .x = x};
+        st = amg_samples_read(&s, num, err);
         if (st != AMG_OK) goto done;
         const size_t count = (size_t)num * (info->sample_bytes / elem);
         if (info->dtype == AMG_U8)

@@ -59,7 +59,8 @@ static amg_status walk_samples(const reader *r, amg_noise_law *law, sample_fn vi
     for (int64_t at = 0; at < total;) {
         int64_t num = 0;
         for (; num < r->chunk && at < total; at += r->step) r->rows[num++] = at;
-        amg_status st = amg_samples_read(r->ds, r->rows, 0, num, r->x, NULL, err);
+        const amg_samples s = {.set = r->ds, .rows = r->rows, .x = r->x};
+        amg_status st = amg_samples_read(&s, num, err);
         for (int64_t i = 0; st == AMG_OK && i < num; i++) {
             const int32_t *x = r->x + i * r->length;
             st = check_sample(r, r->rows[i], x, err);

@@ -2,7 +2,6 @@
  * and the noise's preparation. Knows nothing of keys or plans. */
 #include "obfuscate/samples.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -10,69 +9,65 @@
 
 #define CHUNK_BYTES ((size_t)64 << 20)
 #define MIN_CHUNK 128 /* two tiles of amg_scatter, for two threads */
-#define GRAIN 16 /* samples: enough to be worth a thread, little enough to balance */
+#define PART 16 /* samples: enough to be worth a thread, little enough to balance */
 
-typedef struct {
-    const amg_dataset *ds;
-    const int64_t *rows;
-    int64_t first;
-    uint8_t *x, *y;
-    size_t sample_bytes, target_bytes;
-    _Atomic int64_t first_bad;
-} reading;
-
-static amg_status read_one(const reading *r, int64_t i, amg_error *err)
+static bool reads_ahead(const amg_samples *s)
 {
-    return amg_dataset_read(r->ds, r->rows ? r->rows[i] : r->first + i,
-                            r->x ? r->x + (size_t)i * r->sample_bytes : NULL,
-                            r->y ? r->y + (size_t)i * r->target_bytes : NULL, err);
+    return s->set && amg_dataset_reads_batches(s->set);
 }
 
-static void read_range(void *context, int64_t begin, int64_t end)
+amg_status amg_samples_read_ahead(const amg_samples *s, int64_t num, amg_error *err)
 {
-    reading *r = context;
-    for (int64_t i = begin; i < end; i++) {
-        if (read_one(r, i, NULL) == AMG_OK) continue;
-        int64_t seen = atomic_load(&r->first_bad);
-        while (i < seen && !atomic_compare_exchange_weak(&r->first_bad, &seen, i)) {
-        }
-        return;
-    }
-}
-
-/* One call for all of them. */
-static amg_status read_batch(const amg_dataset *ds, const int64_t *rows, int64_t first,
-                             int64_t num, void *x, void *y, amg_error *err)
-{
-    if (rows || num < 1) return amg_dataset_read_many(ds, rows, num, x, y, err);
+    if (!reads_ahead(s) || num < 1) return AMG_OK;
+    if (s->rows)
+        return amg_dataset_read_many(s->set, s->rows + s->first, num, s->x, s->y, err);
     int64_t *counted = amg_malloc((size_t)num * sizeof *counted);
     if (!counted)
-        return amg_fail(err, AMG_NO_MEMORY, -1, amg_dataset_source(ds),
+        return amg_fail(err, AMG_NO_MEMORY, -1, amg_dataset_source(s->set),
                         "no memory to read %lld samples", (long long)num);
-    for (int64_t i = 0; i < num; i++) counted[i] = first + i;
-    amg_status st = amg_dataset_read_many(ds, counted, num, x, y, err);
+    for (int64_t i = 0; i < num; i++) counted[i] = s->first + i;
+    amg_status st = amg_dataset_read_many(s->set, counted, num, s->x, s->y, err);
     amg_free(counted);
     return st;
 }
 
-amg_status amg_samples_read(const amg_dataset *ds, const int64_t *rows, int64_t first,
-                            int64_t num, void *x, void *y, amg_error *err)
+int64_t amg_samples_row(const amg_samples *s, int64_t i)
 {
-    const amg_dataset_info *info = amg_dataset_get_info(ds);
-    reading r = {ds,       rows, first, x, y, info->sample_bytes, info->target_bytes,
-                 INT64_MAX};
-    if (amg_dataset_reads_batches(ds))
-        return read_batch(ds, rows, first, num, x, y, err);
-    amg_parallel_for(num, GRAIN, read_range, &r);
-    int64_t bad = atomic_load(&r.first_bad);
-    /* Read again for the error's text. A sample that can be read now (a network drive
-     * that came back) is there, but those after it in its range are not: read them. */
-    while (bad < num) {
-        amg_status st = read_one(&r, bad, err);
-        if (st != AMG_OK) return st;
-        bad++;
-    }
-    return AMG_OK;
+    return s->rows ? s->rows[s->first + i] : s->first + i;
+}
+
+amg_status amg_samples_read_part(const amg_samples *s, int64_t begin, int64_t end,
+                                 amg_error *err)
+{
+    amg_status st = AMG_OK;
+    if (!s->set || reads_ahead(s)) return AMG_OK;
+    const amg_dataset_info *info = amg_dataset_get_info(s->set);
+    for (int64_t i = begin; st == AMG_OK && i < end; i++)
+        st = amg_dataset_read(
+            s->set, amg_samples_row(s, i),
+            s->x ? (uint8_t *)s->x + (size_t)i * info->sample_bytes : NULL,
+            s->y ? (uint8_t *)s->y + (size_t)i * info->target_bytes : NULL, err);
+    return st;
+}
+
+typedef struct {
+    const amg_samples *samples;
+    int64_t num;
+} reading;
+
+static amg_status read_item(void *context, int64_t item, amg_error *err)
+{
+    const reading *r = context;
+    const int64_t begin = item * PART, left = r->num - begin;
+    return amg_samples_read_part(r->samples, begin, begin + (left < PART ? left : PART),
+                                 err);
+}
+
+amg_status amg_samples_read(const amg_samples *s, int64_t num, amg_error *err)
+{
+    reading r = {s, num};
+    if (reads_ahead(s)) return amg_samples_read_ahead(s, num, err);
+    return amg_parallel_items((num + PART - 1) / PART, read_item, &r, err);
 }
 
 int64_t amg_samples_chunk(size_t sample_bytes)

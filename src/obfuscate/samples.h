@@ -4,13 +4,31 @@
 
 #include "formats/dataset.h"
 
-/* Reads num samples: rows[0..num-1], or first .. first+num-1 if rows is NULL, into x
- * [num][sample_bytes] and y [num][target_bytes]; either may be NULL. In parallel, where
- * the data set does not read many by one call. On failure the error is that of the
- * first sample that cannot be read, however the work was split. */
-AMG_MUST_CHECK amg_status amg_samples_read(const amg_dataset *ds, const int64_t *rows,
-                                           int64_t first, int64_t num, void *x, void *y,
+/* Samples to be read: sample i is row rows[first + i] of the set, or first + i where
+ * rows is NULL, and goes to x [i][sample_bytes] and y [i][target_bytes]; either may be
+ * NULL. */
+typedef struct {
+    const amg_dataset *set; /* NULL: none, there is nothing to read */
+    const int64_t *rows;
+    int64_t first;
+    void *x, *y;
+} amg_samples;
+
+int64_t amg_samples_row(const amg_samples *s, int64_t i);
+
+/* Reads samples 0 .. num-1, in parallel where the set does not read many by one call.
+ * The error is that of the first sample that cannot be read, however the work was
+ * split. */
+AMG_MUST_CHECK amg_status amg_samples_read(const amg_samples *s, int64_t num,
                                            amg_error *err);
+
+/* The same in two steps, for callers that do more with a sample than read it. On the
+ * calling thread first: all samples, of sets that read many by one call. Then on any
+ * threads: samples begin .. end-1, of all other sets. */
+AMG_MUST_CHECK amg_status amg_samples_read_ahead(const amg_samples *s, int64_t num,
+                                                 amg_error *err);
+AMG_MUST_CHECK amg_status amg_samples_read_part(const amg_samples *s, int64_t begin,
+                                                int64_t end, amg_error *err);
 
 /* A sample as the plan sees it: an image [C,H,W] as it is, any other shape as
  * [1, d0, product of the rest]. */

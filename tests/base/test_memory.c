@@ -95,6 +95,38 @@ static void parallel_for_visits_each_index_once(void **state)
     assert_true(amg_threads() >= 1);
 }
 
+typedef struct {
+    int count[1000];
+    int fails_from; /* items from here on fail, all but the last */
+} counted_items;
+
+static amg_status count_item(void *context, int64_t item, amg_error *err)
+{
+    counted_items *c = context;
+    c->count[item]++;
+    if (item < c->fails_from || item == 999) return AMG_OK;
+    return amg_fail(err, AMG_INVALID, item, "item", "fails");
+}
+
+static void parallel_items_calls_each_once_and_tells_of_the_lowest_failure(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 4; threads++) {
+        amg_set_threads(threads);
+        for (int from = 0; from <= 1000; from += 100) {
+            counted_items c = {.fails_from = from};
+            amg_error err = {0};
+            const int fails = from < 999;
+            assert_int_equal(amg_parallel_items(1000, count_item, &c, &err),
+                             fails ? AMG_INVALID : AMG_OK);
+            if (fails) assert_int_equal(err.offset, from);
+            for (int i = 0; i < 1000; i++) assert_int_equal(c.count[i], 1);
+        }
+        assert_int_equal(amg_parallel_items(0, count_item, NULL, NULL), AMG_OK);
+    }
+    amg_set_threads(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -102,6 +134,8 @@ int main(void)
         cmocka_unit_test(aligned_buffers_are_aligned_and_zero),
         cmocka_unit_test(an_arena_gives_zeroed_memory_of_any_size),
         cmocka_unit_test(parallel_for_visits_each_index_once),
+        cmocka_unit_test(
+            parallel_items_calls_each_once_and_tells_of_the_lowest_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,7 +80,7 @@ static void documents_and_labels_come_back(void **state)
     assert_int_equal(set.info.num_tokens, 6);
     assert_int_equal(set.info.num_classes, 2);
     assert_string_equal(set.info.classes[1], "sports");
-    amg_sha256_hex(vocabulary, sizeof vocabulary - 1, hash);
+    assert_ok(amg_sha256_hex(vocabulary, sizeof vocabulary - 1, hash, &err));
     assert_string_equal(set.info.vocabulary, hash);
     assert_memory_equal(set.documents, ((const int64_t[]){0, 3, 3, 6}),
                         4 * sizeof(int64_t));

@@ -72,7 +72,7 @@ static const char *hash_array(const char *dir, const char *name)
     amg_npy npy;
     char *path = amg_path_join(dir, name);
     assert_ok(amg_npy_open(path, &npy, &err));
-    amg_sha256_hex(npy.array.data, npy.array.size_bytes, hex);
+    assert_ok(amg_sha256_hex(npy.array.data, npy.array.size_bytes, hex, &err));
     amg_npy_close(&npy);
     amg_free(path);
     return hex;
