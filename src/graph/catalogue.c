@@ -21,6 +21,12 @@ typedef struct {
     int subnet;
 } network;
 
+/* What a network is compared by. */
+typedef struct {
+    amg_bag bag;
+    double num_weights;
+} fingerprint;
+
 static bool has_node(const network *net, int n)
 {
     return !net->owner || net->owner[n] == net->subnet;
@@ -83,18 +89,52 @@ static const amg_value *find_embedding(const network *net)
     return most;
 }
 
+/* Values of the weights that its nodes read. */
+static double count_weights(const network *net)
+{
+    const amg_graph *g = net->g;
+    double sum = 0;
+    for (int n = 0; n < g->num_nodes; n++)
+        for (int i = 0; has_node(net, n) && i < g->nodes[n].num_inputs; i++) {
+            const int v = g->nodes[n].inputs[i];
+            if (v == AMG_NO_VALUE || g->values[v].kind != AMG_VALUE_PARAM) continue;
+            double size = 1;
+            for (int d = 0; d < g->values[v].rank; d++)
+                size *= (double)g->values[v].dims[d];
+            sum += size;
+        }
+    return sum;
+}
+
+/* Builds the network of these options, NULL if there is none: it can be, where its
+ * weights must be there and are far more than most (folding halves them at the most).
+ */
+static amg_status build(amg_zoo_options o, double most, amg_graph **out)
+{
+    const bool no_weights = o.no_weights;
+    o.no_weights = true;
+    amg_status st = amg_zoo_build(&o, out, NULL);
+    if (st || no_weights) return st;
+    const bool fits = count_weights(&(network){.g = *out}) <= 2 * most;
+    amg_graph_free(*out);
+    *out = NULL;
+    o.no_weights = false;
+    return fits ? amg_zoo_build(&o, out, NULL) : AMG_INVALID;
+}
+
 /* Whether own is the network of these options; *larger (NULL: not wanted): that one has
  * more layers, or there is none. Not every network takes every size. */
-static amg_status try_options(const amg_bag *own, const amg_zoo_options *o, bool *same,
-                              bool *larger, amg_error *err)
+static amg_status try_options(const fingerprint *own, const amg_zoo_options *o,
+                              bool *same, bool *larger, amg_error *err)
 {
     amg_graph *raw = NULL, *folded = NULL;
     amg_bag other = {0};
-    amg_status st = amg_zoo_build(o, &raw, NULL);
+    amg_status st = build(*o, own->num_weights, &raw);
     if (!st) st = amg_graph_plan_batch(raw, AMG_DIM_BATCH, &folded, NULL);
     if (!st) st = make_bag(&(network){.g = folded}, &other, err);
-    *same = !st && own->count == other.count && amg_bag_distance(own, &other) == 0;
-    if (larger) *larger = st || other.count > own->count;
+    *same = !st && own->bag.count == other.count &&
+            amg_bag_distance(&own->bag, &other) == 0;
+    if (larger) *larger = st || other.count > own->bag.count;
     amg_free(other.tokens);
     amg_graph_free(folded);
     amg_graph_free(raw);
@@ -103,7 +143,7 @@ static amg_status try_options(const amg_bag *own, const amg_zoo_options *o, bool
 
 /* Shapes of weights depend on the image's size at most by the zoo's form and by what
  * the poolings leave. */
-static amg_status try_images(const amg_bag *own, amg_zoo_options *o,
+static amg_status try_images(const fingerprint *own, amg_zoo_options *o,
                              const int64_t dims[3], bool *same, amg_error *err)
 {
     const int64_t heights[NUM_IMAGE_SIZES] = {dims[1], 32, 224},
@@ -141,8 +181,8 @@ static int find_sizes(const network *net, int64_t sizes[MAX_SIZES])
 
 /* Whoever builds a network for text chooses its width, its number of layers (0: it has
  * no such option, or the zoo's own) and its hidden width. */
-static amg_status try_text(const network *net, const amg_bag *own, amg_zoo_options *o,
-                           bool *same, amg_error *err)
+static amg_status try_text(const network *net, const fingerprint *own,
+                           amg_zoo_options *o, bool *same, amg_error *err)
 {
     int64_t hidden[1 + MAX_SIZES] = {0}; /* the zoo's own first */
     const int num = 1 + find_sizes(net, hidden + 1);
@@ -167,11 +207,11 @@ amg_status amg_catalogue_find(const amg_graph *g, const int *owner, int subnet,
     const amg_value *embedding = find_embedding(&net);
     const char *const *names;
     const int num_names = amg_zoo_names(&names);
-    amg_bag own = {0};
+    fingerprint own = {.num_weights = count_weights(&net)};
     bool same = false;
     *name = NULL;
     if (data->seq > 0 && !embedding) return AMG_OK;
-    amg_status st = make_bag(&net, &own, err);
+    amg_status st = make_bag(&net, &own.bag, err);
     for (int i = 0; i < num_names && !st && !same; i++) {
         amg_zoo_options o = {
             .name = names[i], .dropout = NAN, .pad = -1, .no_weights = true};
@@ -193,6 +233,6 @@ amg_status amg_catalogue_find(const amg_graph *g, const int *owner, int subnet,
         }
         if (same) *name = names[i];
     }
-    amg_free(own.tokens);
+    amg_free(own.bag.tokens);
     return st;
 }

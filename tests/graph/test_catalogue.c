@@ -156,6 +156,22 @@ static void what_is_changed_is_none(void **state)
     amg_graph_free(g);
 }
 
+/* A vocabulary is no hidden width: an lstm of that would have 160 GB of weights. */
+static void a_large_vocabulary_costs_nothing(void **state)
+{
+    (void)state;
+    const amg_zoo_options o = {.name = "embedding_bag",
+                               .vocab = 100000,
+                               .seq = 16,
+                               .width_model = 8,
+                               .num_classes = 4};
+    amg_graph *g = build(&o);
+    amg_catalogue_data data = data_of(&o);
+    data.num_classes = 5; /* no network of the catalogue is this one then */
+    assert_null(find(g, NULL, 0, &data));
+    amg_graph_free(g);
+}
+
 static void a_part_is_looked_at_alone(void **state)
 {
     (void)state;
@@ -179,6 +195,7 @@ int main(void)
         cmocka_unit_test(a_form_of_other_images_is_found),
         cmocka_unit_test(networks_for_text_are_found_in_any_size),
         cmocka_unit_test(what_is_changed_is_none),
+        cmocka_unit_test(a_large_vocabulary_costs_nothing),
         cmocka_unit_test(a_part_is_looked_at_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
