@@ -219,7 +219,7 @@ static amg_status shuffled_rows(uint64_t seed, int64_t num_rows, int64_t begin,
     uint8_t *chosen = NULL;
     size_t bytes;
     if (amg_mul_size((size_t)num_rows, sizeof *order, &bytes)) {
-        order = amg_malloc(bytes);
+        order = amg_alloc_aligned(bytes);
         chosen = amg_calloc((size_t)num_rows, 1);
         rows = amg_malloc((size_t)(end - begin) * sizeof *rows);
     }
@@ -237,7 +237,7 @@ static amg_status shuffled_rows(uint64_t seed, int64_t num_rows, int64_t begin,
         if (chosen[row]) rows[n++] = row;
     *out = rows;
 done:
-    amg_free(order);
+    amg_free_aligned(order);
     amg_free(chosen);
     return st;
 }

@@ -31,7 +31,7 @@ typedef struct {
     int64_t vocab; /* samples are tokens below this, also where they keep their numbers;
                       0: not checked (a slot's own vocab always is) */
     const char *split;  /* "train" or "val": file names data/SPLIT-x-00000.npy */
-    size_t shard_bytes; /* 0: 64 MiB */
+    size_t shard_bytes; /* 0: 32 MiB */
 } amg_augment_options;
 
 /* Writes the shards into JOB_DIR/data (made if missing) and describes them in *split
@@ -40,8 +40,8 @@ typedef struct {
  * must agree in shape and dtype, labels must be below the plan's classes and tokens in
  * the vocabulary (AMG_MISMATCH). Tokens are written as the slot's map numbers them;
  * noise as the original's. Progress: stage "augment", samples. On failure every file
- * made is removed. Memory: two chunks of at most 64 MiB (or of 128 augmented samples,
- * if those are more) and a tile of 64 augmented samples per thread. */
+ * made is removed. Memory: three chunks of at most 64 MiB (or of 128 augmented
+ * samples, if those are more) and a tile of 64 augmented samples per thread. */
 AMG_MUST_CHECK amg_status amg_augment_data(const amg_augment_options *options,
                                            const char *job_dir, amg_manifest *m,
                                            amg_split *split,

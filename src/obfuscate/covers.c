@@ -192,7 +192,7 @@ static amg_status check_pool_sizes(const chooser *c, amg_error *err)
 static void free_order(chooser *c)
 {
     if (c->order) sodium_memzero(c->order, (size_t)c->pool_size * sizeof *c->order);
-    amg_free(c->order);
+    amg_free_aligned(c->order);
     c->order = NULL;
 }
 
@@ -203,7 +203,7 @@ static amg_status draw_order(chooser *c, const amg_dataset *pool, uint64_t index
     const int64_t n = size_of(pool);
     free_order(c);
     c->pool_size = n;
-    c->order = amg_malloc((size_t)n * sizeof *c->order);
+    c->order = amg_alloc_aligned((size_t)n * sizeof *c->order);
     if (!c->order) return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory");
     amg_status st = amg_keystream_new(c->secret, AMG_PURPOSE_COVERS, index, &ks, err);
     if (st != AMG_OK) return st;
@@ -479,7 +479,7 @@ static amg_status make_room(chooser *c, amg_error *err)
             longest = (size_t)c->plan.num_samples[s];
     }
     while (cells < samples + samples / 2) cells *= 2;
-    c->table = (stream_table){amg_calloc(cells, sizeof(cell)), cells - 1};
+    c->table = (stream_table){amg_alloc_aligned(cells * sizeof(cell)), cells - 1};
     c->sample_bytes = amg_dataset_get_info(c->splits[0].data)->sample_bytes;
     c->chunk = amg_samples_chunk(c->sample_bytes);
     c->x = amg_malloc((size_t)c->chunk * c->sample_bytes);
@@ -536,7 +536,7 @@ amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
         *out = c.plan;
     else
         amg_cover_plan_clear(&c.plan);
-    amg_free(c.table.cells);
+    amg_free_aligned(c.table.cells);
     amg_free(c.x);
     amg_free(c.tags);
     amg_free(c.run);

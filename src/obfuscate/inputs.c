@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/parallel.h"
 #include "formats/token_set.h"
 #include "graph/token_rows.h"
 
@@ -339,6 +340,20 @@ static amg_window choose_window(const amg_obfuscate_options *o, const amg_graph 
     return window;
 }
 
+/* A set that is to be opened, unless the caller gave it or there is none. */
+typedef struct {
+    const char *spec;
+    const amg_window *window; /* NULL: no tokens */
+    amg_dataset *given, *opened;
+} opening;
+
+static amg_status open_item(void *context, int64_t item, amg_error *err)
+{
+    opening *one = (opening *)context + item;
+    if (one->given || !one->spec) return AMG_OK;
+    return amg_dataset_open_window(one->spec, one->window, &one->opened, err);
+}
+
 amg_status amg_inputs_open(const amg_obfuscate_options *o, const amg_graph *model,
                            amg_inputs *out, amg_error *err)
 {
@@ -349,12 +364,13 @@ amg_status amg_inputs_open(const amg_obfuscate_options *o, const amg_graph *mode
     const char *const specs[4] = {o->train, o->val, o->covers, o->val_covers};
     amg_dataset **const sets[4] = {&in.train, &in.val, &in.covers, &in.val_covers};
     const amg_window window = choose_window(o, model);
-    amg_status st = AMG_OK;
-    for (int i = 0; !st && i < 4; i++) {
-        if (*sets[i] || !specs[i]) continue;
-        st = amg_dataset_open_window(specs[i], window.seq > 0 ? &window : NULL, sets[i],
-                                     err);
-        if (!st) in.opened[i] = *sets[i];
+    opening all[4];
+    for (int i = 0; i < 4; i++)
+        all[i] = (opening){specs[i], window.seq > 0 ? &window : NULL, *sets[i], NULL};
+    amg_status st = amg_parallel_items(4, open_item, all, err);
+    for (int i = 0; i < 4; i++) {
+        in.opened[i] = all[i].opened;
+        if (all[i].opened) *sets[i] = all[i].opened;
     }
     if (!st) {
         in.task = choose_task(o, amg_dataset_get_info(in.train));

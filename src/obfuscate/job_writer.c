@@ -78,19 +78,24 @@ static bool add_file(amg_manifest *m, const char *name)
     return m->files[m->num_files++].path != NULL;
 }
 
-/* The names of all files, in the manifest's order. */
+static int64_t num_texts(void)
+{
+    int64_t n = 0;
+    while (amg_emit_job_file((size_t)n)) n++;
+    return n;
+}
+
+/* The names of all files, in the manifest's order: texts, model, weights, data. */
 static amg_status list_files(amg_manifest *m, amg_error *err)
 {
-    static const char *const fixed[] = {"model.onnx", "weights.safetensors"};
     const amg_split *splits[] = {&m->train, &m->val};
-    size_t texts = 0;
-    while (amg_emit_job_file(texts)) texts++;
+    const size_t texts = (size_t)num_texts();
     size_t count = texts + 2 + 2 * (size_t)(m->train.num_shards + m->val.num_shards);
     m->num_files = 0;
     m->files = amg_arena_array(&m->arena, count, sizeof *m->files);
     bool ok = m->files != NULL;
     for (size_t i = 0; ok && i < texts; i++) ok = add_file(m, amg_emit_job_file(i));
-    for (int i = 0; ok && i < 2; i++) ok = add_file(m, fixed[i]);
+    ok = ok && add_file(m, "model.onnx") && add_file(m, "weights.safetensors");
     for (int s = 0; s < 2; s++)
         for (int i = 0; ok && i < splits[s]->num_shards; i++) {
             ok = add_file(m, splits[s]->shards[i].x);
@@ -101,27 +106,36 @@ static amg_status list_files(amg_manifest *m, amg_error *err)
 
 typedef struct {
     const char *dir;
-    amg_manifest *manifest;
-} hashing;
+    const amg_graph *g;
+    amg_manifest *m; /* each item fills entries of files of its own */
+    int64_t texts;   /* the first files */
+} writing;
 
-static amg_status hash_one(void *context, int64_t item, amg_error *err)
+/* Size and hash of one of the files, which is made by make before if that is given. */
+static amg_status seal_file(const writing *w, int64_t index,
+                            amg_status (*make)(const char *, const amg_graph *,
+                                               amg_error *),
+                            amg_error *err)
 {
-    const hashing *h = context;
-    amg_job_file *f = &h->manifest->files[item];
-    char *path = amg_path_join(h->dir, f->path);
-    const amg_status st = path ? amg_file_sha256(path, f->sha256, &f->size_bytes, err)
-                               : amg_fail(err, AMG_NO_MEMORY, -1, f->path, "no memory");
+    amg_job_file *f = &w->m->files[index];
+    char *path = amg_path_join(w->dir, f->path);
+    if (!path) return amg_fail(err, AMG_NO_MEMORY, -1, f->path, "no memory");
+    amg_status st = make ? make(path, w->g, err) : AMG_OK;
+    if (!st) st = amg_file_sha256(path, f->sha256, &f->size_bytes, err);
     amg_free(path);
     return st;
 }
 
-/* Sizes and hashes of the listed files; *total: bytes of all. */
-static amg_status hash_files(const char *dir, amg_manifest *m, int64_t *total,
-                             amg_error *err)
+/* Items are begun in this order: what waits for the disk while another thread hashes
+ * data. */
+static amg_status write_item(void *context, int64_t item, amg_error *err)
 {
-    hashing h = {dir, m};
-    const amg_status st = amg_parallel_items(m->num_files, hash_one, &h, err);
-    for (int i = 0; i < m->num_files && !st; i++) *total += m->files[i].size_bytes;
+    const writing *w = context;
+    if (item == 0) return seal_file(w, w->texts, amg_graph_write_onnx, err);
+    if (item == 1) return seal_file(w, w->texts + 1, write_weights, err);
+    if (item > 2) return seal_file(w, w->texts + item - 1, NULL, err);
+    amg_status st = amg_emit_job(w->dir, w->g, w->m, err);
+    for (int64_t i = 0; i < w->texts && !st; i++) st = seal_file(w, i, NULL, err);
     return st;
 }
 
@@ -129,22 +143,16 @@ amg_status amg_job_write(const char *dir, const amg_graph *g,
                          const char *const *target_names, const int64_t *pad,
                          amg_manifest *m, int64_t *job_bytes, amg_error *err)
 {
-    char *model = amg_path_join(dir, "model.onnx");
-    char *weights = amg_path_join(dir, "weights.safetensors");
+    writing w = {dir, g, m, num_texts()};
     char *manifest = amg_path_join(dir, "job.json");
-    amg_status st = AMG_OK;
+    amg_status st =
+        manifest ? AMG_OK : amg_fail(err, AMG_NO_MEMORY, -1, dir, "no memory");
     *job_bytes = 0;
-    if (!model || !weights || !manifest)
-        st = amg_fail(err, AMG_NO_MEMORY, -1, dir, "no memory");
-    if (!st) st = amg_graph_write_onnx(model, g, err);
-    if (!st) st = write_weights(weights, g, err);
     if (!st) st = describe_graph(g, target_names, pad, m, err);
-    if (!st) st = amg_emit_job(dir, g, m, err);
     if (!st) st = list_files(m, err);
-    if (!st) st = hash_files(dir, m, job_bytes, err);
+    if (!st) st = amg_parallel_items(m->num_files - w.texts + 1, write_item, &w, err);
+    for (int i = 0; i < m->num_files && !st; i++) *job_bytes += m->files[i].size_bytes;
     if (!st) st = amg_manifest_write(manifest, m, err);
-    amg_free(model);
-    amg_free(weights);
     amg_free(manifest);
     return st;
 }
