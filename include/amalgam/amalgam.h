@@ -87,7 +87,7 @@ typedef struct {
  *   "classify" | "regression" | "reconstruction" | "language_model" | "lm" (told from
  *   the targets); "decoys" 1..63; "decoy_arch" "auto" | "walk" | "same";
  *   "decoy_start" "auto" | "drawn" | "same"; "walk_steps";
- * "keep_classes"; "keep_tokens"; "seq" and "stride", how token sets are cut (as many
+ * "keep_classes"; "keep_tokens"; "symmetry"; "seq" and "stride", how token sets are cut (as many
  * tokens as the model takes; "seq"); "mean" and "std", arrays of a number per channel
  * (bytes are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace" |
  * "values" with "noise_values" (a file) | "unigram" | "bigram", "amount",
@@ -98,7 +98,8 @@ typedef struct {
  * "own_parameters", "job_parameters", "classes_permuted", "tokens_permuted",
  * "tokens_kept" (why they are not, or null), "same_arch", "textbook" (the catalogue's
  * name of the model, or null), "unknown_init" (parameters that follow no known law),
- * "same_start", "passed_over", "job_bytes", "seconds"}. */
+ * "same_start", "block" (height and width of what values are mixed within, or null),
+ * "passed_over", "job_bytes", "seconds"}. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     const char *passphrase,
                                                     const amalgam_datasets *data,
@@ -106,7 +107,7 @@ AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     char **result, amg_error *err);
 
 /* One owner of a packed job. options: as those of amalgam_obfuscate, "model" and "key"
- * required; "task", "keep_classes", "keep_tokens", "seq", "stride", "mean", "std",
+ * required; "task", "keep_classes", "keep_tokens", "symmetry", "seq", "stride", "mean", "std",
  * "note", "seed_hex". data: without covers. */
 typedef struct {
     const char *options, *passphrase;

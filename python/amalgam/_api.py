@@ -78,7 +78,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
               passphrase: Optional[str] = None, keep_classes: bool = False, decoy_arch: str = "auto",
               decoy_start: str = "auto", walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
               model_amount: Optional[float] = None, seq: Optional[int] = None, stride: Optional[int] = None,
-              pad: Optional[int] = None, keep_tokens: bool = False, progress: bool = True,
+              pad: Optional[int] = None, keep_tokens: bool = False, symmetry: bool = False, progress: bool = True,
               seed_hex: Optional[str] = None) -> Job:
     """Makes a job folder for the cloud and a key for you, or neither.
 
@@ -92,6 +92,9 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
         token set, "text:FOLDER"), cut every stride (seq) tokens; the model takes [N, seq] and gives [N, seq, V]
         or [N * seq, V]. Next tokens equal to pad do not count. Documents with classes: their first seq tokens.
     keep_tokens: the vocabulary keeps its numbers (it is permuted, and put back by `extract`, otherwise).
+    symmetry: mix the values of each sample and the columns of the first layer, where that is dense or a
+        convolution of blocks (a vision transformer's): against a casual look, no more. `extract` puts them back;
+        the weights equal those trained without it up to rounding.
     preprocess: (means, deviations), one number a channel, as torchvision's Normalize.
     keep_classes: classes keep their numbers (they are permuted, and put back by `extract`, otherwise).
     noise, amount, model_amount: the paper's mode instead of decoys_from; weak, and it says so.
@@ -108,7 +111,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     with tempfile.TemporaryDirectory(prefix="amalgam-") as folder:
         path, note = _model_file(model, sets["train"], (mean, std), sets, text, folder)
         options = {"model": path, "out": out, "key": key, "task": "lm" if text.predicts else task,
-                   "seq": seq, "stride": stride, "keep_tokens": keep_tokens,
+                   "seq": seq, "stride": stride, "keep_tokens": keep_tokens, "symmetry": symmetry,
                    "decoys": decoys, "decoy_arch": decoy_arch, "decoy_start": decoy_start, "walk_steps": walk_steps,
                    "keep_classes": keep_classes, "mean": mean, "std": std, "amount": amount,
                    "model_amount": model_amount, "note": note, "seed_hex": seed_hex}
@@ -131,6 +134,7 @@ class Owner:
     passphrase: Optional[str] = None
     keep_classes: bool = False
     keep_tokens: bool = False
+    symmetry: bool = False
     seq: Optional[int] = None
     stride: Optional[int] = None
     pad: Optional[int] = None
@@ -181,7 +185,7 @@ def pack(owners: Sequence[Owner], *, out: Path, progress: bool = True, seed_hex:
             path, note = _model_file(w.model, sets["train"], (mean, std), sets, text, own)
             parts[i].options = lib.options({
                 "model": path, "key": keys[i], "task": "lm" if text.predicts else w.task, "seq": w.seq,
-                "stride": w.stride, "keep_tokens": w.keep_tokens, "keep_classes": w.keep_classes, "mean": mean,
+                "stride": w.stride, "keep_tokens": w.keep_tokens, "symmetry": w.symmetry, "keep_classes": w.keep_classes, "mean": mean,
                 "std": std, "note": note, "seed_hex": w.seed_hex})
             parts[i].passphrase = w.passphrase.encode() if w.passphrase is not None else None
             alive.append(_fill_datasets(parts[i].data, sets, watch))

@@ -21,6 +21,7 @@ void api_owner_options(api_owner *w, api_option table[API_NUM_OWNER_OPTIONS])
         {"task", API_CHOICE, &w->task, .choices = tasks},
         {"keep_classes", API_BOOL, &o->keep_classes},
         {"keep_tokens", API_BOOL, &o->keep_tokens},
+        {"symmetry", API_BOOL, &o->symmetry},
         {"seq", API_INT, &o->window.seq, 1, 1 << 28},
         {"stride", API_INT, &o->window.stride, 1, 1 << 28},
         {"mean", API_REALS, o->preprocess.mean, .max_count = 16, .count = &w->num_mean},

@@ -89,6 +89,7 @@ amg_status cli_pack_spec_read(const char *path, cli_pack_spec *out, amg_error *e
                            {"normalize", &normalize},
                            {"keep_classes", .flag = &o->keep_classes},
                            {"keep_tokens", .flag = &o->keep_tokens},
+                           {"symmetry", .flag = &o->symmetry},
                            {"seed_hex", &o->seed_hex},
                            {NULL}};
     amg_status st = amg_map_open(path, &out->map, err);

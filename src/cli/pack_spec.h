@@ -9,7 +9,7 @@
 
 /* {"model": "a.onnx", "train": DATA, "key": "a.key",
  *  "val": DATA, "task": "classify", "seq": 35, "normalize": "0.5/0.25",
- *  "keep_classes": false, "keep_tokens": false, "seed_hex": "…"}
+ *  "keep_classes": false, "keep_tokens": false, "symmetry": false, "seed_hex": "…"}
  * The first three are required; paths are relative to the current folder. Zeroed is
  * valid for clear; options borrow from it until then. */
 typedef struct {

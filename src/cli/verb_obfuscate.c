@@ -74,6 +74,10 @@ static void print_result(const amg_obfuscate_options *o, const amg_obfuscate_res
     else
         printf("compute %.1fx, upload %.1fx\n", r->compute_factor, r->upload_factor);
     if (r->vocab) print_permuted(r);
+    if (r->block[0])
+        printf("values are mixed within blocks of %lldx%lld in the job; extract puts "
+               "the columns back\n",
+               (long long)r->block[0], (long long)r->block[1]);
     printf("%s: the key. Keep it: without it the trained model cannot be taken out\n",
            o->key);
 }
@@ -178,6 +182,10 @@ static void print_warnings(const amg_obfuscate_options *o,
                            const amg_obfuscate_result *r)
 {
     if (o->mode == AMG_MODE_PAPER) warn_of_noise(o, r);
+    if (o->symmetry)
+        ui_note("note: --symmetry hides samples from a casual look: statistics of "
+                "public data of the same kind undo much of it, a few known samples "
+                "all; its trained weights equal those without it up to rounding");
     note_start(o, r);
     note_kept(o, r);
     note_arch(o, r);
@@ -272,6 +280,9 @@ int verb_obfuscate(int argc, char **argv)
         {"keep-tokens", CLI_FLAG, &o.keep_tokens, NULL,
          "do not renumber the vocabulary in the job (extract puts\nrenumbered ones "
          "back)"},
+        {"symmetry", CLI_FLAG, &o.symmetry, NULL,
+         "mix the values of each sample and the columns of the first layer\nin the "
+         "job: against a casual look, no more"},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
         {"key", CLI_STRING, &o.key, "FILE", "key file to make, outside the job folder",
          .required = true},

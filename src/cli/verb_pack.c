@@ -82,7 +82,7 @@ int verb_pack(int argc, char **argv)
             "\"a.key\"}\n"
             "and, if wanted, \"val\", \"task\", \"seq\", \"normalize\", "
             "\"keep_classes\", \"keep_tokens\",\n"
-            "as the options of amalgam obfuscate.\n\n"
+            "\"symmetry\", as the options of amalgam obfuscate.\n\n"
             "All samples have one shape and type, all owners one task and as many "
             "samples. Owners of\n"
             "different kinds of data are told apart by their data; which owner is "

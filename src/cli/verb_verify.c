@@ -13,11 +13,12 @@ static void print_result(const amg_verify_result *r, bool json)
 {
     char count[32];
     if (json) {
-        json_t *o =
-            json_pack("{s:I, s:i, s:i, s:I, s:i, s:I}", "steps", (json_int_t)r->steps,
-                      "threads", r->threads, "tensors", r->num_tensors, "parameters",
-                      (json_int_t)r->num_scalars, "tensors_different", r->num_different,
-                      "bits_different", (json_int_t)r->bits_different);
+        json_t *o = json_pack("{s:I, s:i, s:i, s:I, s:i, s:I, s:o*}", "steps",
+                              (json_int_t)r->steps, "threads", r->threads, "tensors",
+                              r->num_tensors, "parameters", (json_int_t)r->num_scalars,
+                              "tensors_different", r->num_different, "bits_different",
+                              (json_int_t)r->bits_different, "rounding",
+                              r->mixed ? json_real(r->rounding) : NULL);
         json_dumpf(o, stdout, JSON_INDENT(2));
         json_decref(o);
         printf("\n");
@@ -27,6 +28,11 @@ static void print_result(const amg_verify_result *r, bool json)
            ui_count(r->num_scalars, count), (long long)r->bits_different,
            r->bits_different == 1 ? " differs" : "s differ", (long long)r->steps,
            amg_plural(r->steps), r->threads, amg_plural(r->threads));
+    if (r->mixed)
+        printf("the job mixes values (--symmetry): these are the bits of the original "
+               "mixed alike; beside\ntraining in its own order, weights differ by %.1g "
+               "of a tensor's largest value (rounding)\n",
+               r->rounding);
 }
 
 int verb_verify(int argc, char **argv)

@@ -2,6 +2,7 @@
  * starting weights. */
 #include "cli/verify.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "formats/safetensors.h"
 #include "graph/select.h"
 #include "obfuscate/augment_data.h"
+#include "obfuscate/row_moves.h"
 
 /* The original's stream of the job as a source of its own samples and true targets. */
 typedef struct {
@@ -201,6 +203,36 @@ static amg_status take_select(bench *b, const char *job_dir, amg_error *err)
     return st;
 }
 
+/* The model with the columns of its first layer where the job has them. Other rows
+ * stay: the engine puts those into one order itself. */
+static amg_status mix_columns(const bench *b, const amg_graph *g, amg_graph **out,
+                              amg_error *err)
+{
+    amg_plan_shape only = {.dtype = b->plan.shape.dtype};
+    memcpy(only.dims, b->plan.shape.dims, sizeof only.dims);
+    memcpy(only.block, b->plan.shape.block, sizeof only.block);
+    return amg_row_moves_apply(g, &only, &b->plan.subnets[b->plan.original], out, err);
+}
+
+/* Turns the positions of the original's values, in their own order, into the job's
+ * order; or, with back, the other way round. */
+static amg_status mix_select(bench *b, bool back, amg_error *err)
+{
+    amg_subnet_plan *own = &b->plan.subnets[b->plan.original];
+    uint32_t *mixed = amg_calloc((size_t)b->plan.num_values, sizeof *mixed);
+    if (!mixed) return amg_fail(err, AMG_NO_MEMORY, -1, "verify", "no memory");
+    for (int64_t i = 0; i < b->plan.num_values; i++) {
+        const int64_t place = amg_obf_plan_place(&b->plan, b->plan.original, i);
+        if (back)
+            mixed[i] = own->select[place];
+        else
+            mixed[place] = own->select[i];
+    }
+    amg_free(own->select);
+    own->select = mixed;
+    return AMG_OK;
+}
+
 static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass,
                            const char *job_dir, const char *temp_dir, amg_error *err)
 {
@@ -223,7 +255,10 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
         amg_hint(err, "key and job are made together by one amalgam obfuscate");
         return AMG_MISMATCH;
     }
-    if (b->payload.shape.mode == AMG_MODE_PACK) st = take_select(b, job_dir, err);
+    if (b->payload.shape.mode == AMG_MODE_PACK) {
+        st = take_select(b, job_dir, err);
+        if (!st && b->plan.shape.block[0] > 0) st = mix_select(b, true, err);
+    }
     if (st) return st;
     snprintf(b->dir, sizeof b->dir, "%s/amalgam-verify-XXXXXX", temp_dir);
     if (!mkdtemp(b->dir)) {
@@ -252,9 +287,10 @@ static amg_objective own_objective(const bench *b, const amg_graph *graph)
     return own;
 }
 
-/* Trains the original alone; *out owns its parameters, *graph (freed by the caller)
- * their names. */
-static amg_status train_alone(bench *b, const amg_train_options *options,
+/* Trains g, the original, alone on the positions that the plan selects; *out owns its
+ * parameters, *graph (freed by the caller) their names. */
+static amg_status train_alone(bench *b, const amg_graph *g,
+                              const amg_train_options *options,
                               const amg_progress *progress, amg_graph **graph,
                               amg_params *out, amg_error *err)
 {
@@ -263,8 +299,7 @@ static amg_status train_alone(bench *b, const amg_train_options *options,
                 .column = b->job.objectives[b->head].column,
                 .elem = amg_dtype_size(b->plan.shape.dtype)};
     amg_train_result ignored;
-    amg_status st = amg_graph_with_preprocess(b->initial.folded, &b->payload.preprocess,
-                                              graph, err);
+    amg_status st = amg_graph_with_preprocess(g, &b->payload.preprocess, graph, err);
     if (!st) st = amg_params_new(*graph, 0, out, err);
     if (!st) st = invert_tokens(&t, err);
     if (st) return st;
@@ -331,15 +366,74 @@ static amg_status compare(const amg_params *alone, const amg_graph *inside,
     return AMG_OK;
 }
 
+/* Largest difference of a parameter from training in the original's own order, as a
+ * part of the largest value of its tensor. */
+static amg_status measure_rounding(const amg_params *alone, const amg_graph *inside,
+                                   double *out, amg_error *err)
+{
+    for (int i = 0; i < alone->count; i++) {
+        const amg_param *p = &alone->items[i];
+        const int v = amg_graph_find_value(inside, p->name);
+        if (v < 0 || !amg_tensor_same_shape(&inside->values[v].data, &p->tensor))
+            return amg_fail(err, AMG_MISMATCH, -1, p->name,
+                            "is in one of the two models only");
+        const float *a = p->tensor.data, *b = inside->values[v].data.data;
+        double most = 0, off = 0;
+        for (int64_t j = 0; j < amg_tensor_count(&p->tensor); j++) {
+            most = fmax(most, fabs((double)a[j]));
+            off = fmax(off, fabs((double)a[j] - (double)b[j]));
+        }
+        if (most > 0) *out = fmax(*out, off / most);
+    }
+    return AMG_OK;
+}
+
+/* In a job whose values are mixed the network sums in another order than the original.
+ * Its bits are those of the original mixed alike, trained alone; beside the original in
+ * its own order it differs by rounding. */
+static amg_status verify_mixed(bench *b, const amg_train_options *o,
+                               const amg_progress *progress, const model *inside,
+                               amg_verify_result *r, amg_error *err)
+{
+    amg_graph *mixed = NULL, *graph = NULL, *own_graph = NULL, *again = NULL;
+    amg_params alone = {0}, own = {0};
+    amg_status st =
+        train_alone(b, b->initial.folded, o, progress, &own_graph, &own, err);
+    if (!st) st = measure_rounding(&own, inside->folded, &r->rounding, err);
+    if (!st) st = mix_select(b, false, err);
+    if (!st) st = mix_columns(b, b->initial.folded, &mixed, err);
+    if (!st) st = train_alone(b, mixed, o, progress, &graph, &alone, err);
+    if (!st) st = mix_columns(b, inside->folded, &again, err);
+    if (!st) st = compare(&alone, again, r, err);
+    amg_params_clear(&alone);
+    amg_params_clear(&own);
+    amg_graph_free(again);
+    amg_graph_free(graph);
+    amg_graph_free(own_graph);
+    amg_graph_free(mixed);
+    return st;
+}
+
+static amg_status verify_own(bench *b, const amg_train_options *o,
+                             const amg_progress *progress, const model *inside,
+                             amg_verify_result *r, amg_error *err)
+{
+    amg_graph *graph = NULL;
+    amg_params alone = {0};
+    amg_status st = train_alone(b, b->initial.folded, o, progress, &graph, &alone, err);
+    if (!st) st = compare(&alone, inside->folded, r, err);
+    amg_params_clear(&alone);
+    amg_graph_free(graph);
+    return st;
+}
+
 amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *job_dir,
                       const char *temp_dir, const amg_train_options *options,
                       const amg_progress *progress, amg_verify_result *result,
                       amg_error *err)
 {
     bench b = {0};
-    amg_graph *alone_graph = NULL;
     model inside = {0};
-    amg_params alone = {0};
     amg_verify_result r = {.steps = options->max_steps};
     amg_train_options o = *options;
     amg_status st = open_all(&b, key, pass, job_dir, temp_dir, err);
@@ -349,15 +443,14 @@ amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *j
     if (o.batch > n) o.batch = n;
     int64_t per_epoch = n / o.batch;
     o.epochs = (o.max_steps + per_epoch - 1) / per_epoch;
-    st = train_alone(&b, &o, progress, &alone_graph, &alone, err);
-    if (!st) st = train_inside(&b, &o, progress, &inside, err);
-    if (!st) st = compare(&alone, inside.folded, &r, err);
+    r.mixed = b.plan.shape.block[0] > 0;
+    st = train_inside(&b, &o, progress, &inside, err);
+    if (!st)
+        st = (r.mixed ? verify_mixed : verify_own)(&b, &o, progress, &inside, &r, err);
     r.threads = amg_threads();
     r.key_is_loose = b.loose;
     if (!st) *result = r;
 done:
-    amg_params_clear(&alone);
-    amg_graph_free(alone_graph);
     free_model(&inside);
     close_all(&b);
     return st;

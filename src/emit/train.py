@@ -250,6 +250,7 @@ class Job:
             self.heads = {head["output"]: head for head in m["heads"]}
             self.task, self.train, self.val = m["task"], m["train"], m["val"]
             self.dtype, self.dims = DTYPES[m["input"]["dtype"]], m["input"]["dims"]
+            self.mixed = m["input"].get("mixed", False)
             self.target = m["target"] if self.task in ("classification", "regression") else None
             self.check_files(m["files"], check)
         except OSError as error:
@@ -935,6 +936,9 @@ class Run:
             module.batch_norm = disable(global_batch_norm)
         self.heads = [SubNetwork(i, net, job.heads[net.output], args, world)
                       for i, net in enumerate(nets)]
+        if args.augment and job.mixed:
+            raise TrainError("--augment: the values of this job's samples are mixed: they have no "
+                             "neighbours to crop or mirror")
         self.augmentation = Augmentation(args.augment) if args.augment else None
         self.streams = None
         if args.streams and world.device.type == "cuda":

@@ -137,7 +137,8 @@ static amg_status restore_rows(extraction *x, const amg_secret *secret, amg_erro
 {
     const amg_plan_shape *shape = &x->payload->shape;
     amg_obf_plan plan = {0};
-    if (!shape->permute_labels && shape->vocab == 0) return AMG_OK;
+    if (!shape->permute_labels && shape->vocab == 0 && shape->block[0] == 0)
+        return AMG_OK;
     amg_status st = amg_obf_plan_derive(secret, shape, &plan, err);
     if (st) return st;
     amg_subnet_plan *own = &plan.subnets[plan.original];
@@ -146,9 +147,10 @@ static amg_status restore_rows(extraction *x, const amg_secret *secret, amg_erro
                       "its model and its permutations disagree");
     if (!st) st = invert(own->label_map, own->num_classes, err);
     if (!st) st = invert(own->token_map, shape->vocab, err);
+    if (!st) st = invert(own->value_map, own->num_block_values, err);
     for (int i = 0; !st && i < x->rows.count; i++) {
         const amg_tensor *t = x->found[x->rows.moves[i].param];
-        st = t ? amg_row_move_apply(&x->rows.moves[i], own, t, &x->restored[i], err)
+        st = t ? amg_row_move_apply(&x->rows, i, own, t, &x->restored[i], err)
                : amg_fail(err, AMG_BAD_KEY, -1, "key",
                           "has no name for a parameter whose rows it permutes");
     }

@@ -26,9 +26,10 @@ static json_t *make_dims(int rank, const int64_t *values)
 
 static json_t *make_input(const amg_manifest *m)
 {
-    return json_pack("{s:s, s:s, s:o}", "name", m->input_name, "dtype",
+    json_t *mixed = m->mixed ? json_true() : NULL;
+    return json_pack("{s:s, s:s, s:o, s:o*}", "name", m->input_name, "dtype",
                      amg_dtype_name(m->input_dtype), "dims",
-                     make_dims(m->input_rank, m->input_dims));
+                     make_dims(m->input_rank, m->input_dims), "mixed", mixed);
 }
 
 static json_t *make_target(const amg_manifest *m)

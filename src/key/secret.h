@@ -34,7 +34,8 @@ void amg_secret_free(amg_secret *s);
     X(DECOY_INIT, 9, "initial weights of decoys; index = sub-network")                 \
     X(SAMPLE_HASH, 10, "hash of a sample's bytes")                                     \
     X(TOKENS, 11, "permutation of the vocabulary; index = sub-network")                \
-    X(SAMPLE_TAG, 12, "finding equal samples")
+    X(SAMPLE_TAG, 12, "finding equal samples")                                         \
+    X(INPUTS, 13, "order of a sample's values")
 
 #define AMG_PURPOSE_ENUM(name, value, text) AMG_PURPOSE_##name = value,
 typedef enum { AMG_PURPOSE_LIST(AMG_PURPOSE_ENUM) } amg_purpose;

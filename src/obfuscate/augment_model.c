@@ -32,36 +32,6 @@ amg_status amg_decoy_make(const amg_secret *secret, const amg_graph *original,
     return st;
 }
 
-/* Rows moved by the slot's maps, in a copy of the network. */
-typedef struct {
-    const amg_graph *g;
-    amg_row_moves rows;
-    amg_tensor moved[AMG_MAX_ROW_MOVES];
-} row_source;
-
-static const amg_tensor *get_rows(void *context, const amg_value *param)
-{
-    const row_source *r = context;
-    for (int i = 0; i < r->rows.count; i++)
-        if (param == &r->g->values[r->rows.moves[i].param]) return &r->moved[i];
-    return NULL;
-}
-
-static amg_status permute_rows(const amg_graph *g, const amg_plan_shape *shape,
-                               const amg_subnet_plan *s, amg_graph **out,
-                               amg_error *err)
-{
-    row_source r = {.g = g};
-    amg_status st = amg_row_moves_find(g, shape, s->num_classes, &r.rows, err);
-    for (int i = 0; !st && i < r.rows.count; i++)
-        st = amg_row_move_apply(&r.rows.moves[i], s,
-                                &g->values[r.rows.moves[i].param].data, &r.moved[i],
-                                err);
-    if (!st) st = amg_graph_with_weights(g, get_rows, &r, out, err);
-    for (int i = 0; i < r.rows.count; i++) amg_tensor_clear(&r.moved[i]);
-    return st;
-}
-
 /* Names of the joined graph: "sSLOT/NAME". */
 typedef struct {
     int slot;
@@ -90,7 +60,8 @@ static int add_select(amg_builder *b, const amg_obf_plan *plan, int slot, int x,
                       const amg_value *input)
 {
     const uint32_t *select = plan->subnets[slot].select;
-    int64_t n = plan->num_values, flat[2] = {0, -1}, shape[AMG_MAX_RANK];
+    const int64_t n = plan->num_values;
+    int64_t flat[2] = {0, -1}, shape[AMG_MAX_RANK];
     char name[64];
     for (int i = 0; i < input->rank; i++) shape[i] = i ? input->dims[i] : -1;
 
@@ -109,7 +80,7 @@ static int add_select(amg_builder *b, const amg_obf_plan *plan, int slot, int x,
     int index = amg_builder_param(b, name, &t);
     amg_tensor *to = amg_builder_data(b, index);
     for (int64_t i = 0; to && to->data && i < n; i++)
-        ((int64_t *)to->data)[i] = select[i];
+        ((int64_t *)to->data)[amg_obf_plan_place(plan, slot, i)] = select[i];
 
     snprintf(name, sizeof name, "s%d/select", slot);
     int v = amg_builder_node(b, AMG_OP_RESHAPE, name, (int[]){x, flat_shape}, 2, NULL,
@@ -133,8 +104,8 @@ static amg_status add_subnet(amg_builder *b, const amg_obf_plan *plan,
     int *map = NULL;
     const amg_graph *g = network->graph;
     amg_status st = AMG_OK;
-    if (shape->permute_labels || shape->vocab > 0) {
-        st = permute_rows(g, shape, &plan->subnets[slot], &permuted, err);
+    if (shape->permute_labels || shape->vocab > 0 || shape->block[0] > 0) {
+        st = amg_row_moves_apply(g, shape, &plan->subnets[slot], &permuted, err);
         g = permuted;
     }
     if (!st) st = amg_graph_with_preprocess(g, pre, &net, err);

@@ -120,9 +120,11 @@ static amg_status fit_noise(work *w, amg_error *err)
 static amg_status choose(work *w, amg_error *err)
 {
     const amg_obfuscate_options *o = w->o;
-    const amg_plan_shape shape =
-        amg_owner_shape(&w->own, o->num_decoys ? o->num_decoys : 1);
-    amg_status st = amg_obf_plan_derive(w->own.secret, &shape, &w->plan, err);
+    amg_plan_shape shape;
+    amg_status st =
+        amg_owner_shape(&w->own, o->num_decoys ? o->num_decoys : 1, &shape, err);
+    if (!st) st = amg_obf_plan_derive(w->own.secret, &shape, &w->plan, err);
+    w->manifest.mixed = !st && shape.block[0] > 0;
     if (st || o->mode == AMG_MODE_PAPER) return st ? st : fit_noise(w, err);
     const amg_inputs *in = &w->own.in;
     const amg_dataset *val_pool = in->val_covers ? in->val_covers : in->covers;
@@ -295,6 +297,7 @@ static void fill_result(const work *w, amg_obfuscate_result *r)
     r->job_params = amg_graph_num_trainable(w->job);
     r->labels_permuted = w->plan.shape.permute_labels;
     r->tokens_permuted = w->plan.shape.vocab > 0;
+    memcpy(r->block, w->plan.shape.block, sizeof r->block);
     r->tokens_kept = w->own.tokens_kept;
     r->vocab = amg_dataset_get_info(w->own.in.train)->vocab_size;
     r->num_passed_over = w->cover_plan.passed_over;

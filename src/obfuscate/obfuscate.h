@@ -17,6 +17,7 @@ typedef struct {
     bool task_by_data; /* instead of task: what the targets of the training data are */
     bool keep_classes; /* no permutation of classes */
     bool keep_tokens;  /* no permutation of the vocabulary */
+    bool symmetry;     /* values of a sample change places (docs/symmetry.md) */
     amg_window window; /* token sets; seq 0: as many tokens as the model takes */
     int num_decoys;    /* 0: 1 */
     amg_mode mode;
@@ -43,6 +44,7 @@ typedef struct {
     double upload_factor;         /* bytes of a job sample / a sample */
     int64_t own_params, job_params;
     bool labels_permuted, tokens_permuted;
+    int64_t block[2];        /* within which values change places; 0, 0: they do not */
     const char *tokens_kept; /* samples are tokens that keep their numbers: why, for
                                 people; else NULL */
     int64_t vocab; /* samples are tokens of a set with so many; 0: they are not */

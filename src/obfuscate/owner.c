@@ -61,7 +61,22 @@ static void choose_tokens(amg_owner *w, amg_plan_shape *shape)
                           : amg_tokens_permute(w->model, is_model, w->in.pad, shape);
 }
 
-amg_plan_shape amg_owner_shape(amg_owner *w, int num_decoys)
+/* Why values cannot change places; NULL: they can, within blocks of shape. */
+static const char *choose_blocks(const amg_owner *w, amg_plan_shape *shape)
+{
+    amg_input_columns columns;
+    if (shape->dtype == AMG_I32) return "samples of whole numbers have an order";
+    if (w->in.task == AMG_TASK_RECONSTRUCTION)
+        return "the model is trained to give the sample itself";
+    if (w->pre.num_channels > 1 && w->pre.num_channels != shape->dims[0])
+        return "each value has a mean and deviation of its own";
+    const char *why = amg_input_columns_find(w->model, shape->dims, &columns);
+    if (!why) memcpy(shape->block, columns.block, sizeof shape->block);
+    return why;
+}
+
+amg_status amg_owner_shape(amg_owner *w, int num_decoys, amg_plan_shape *out,
+                           amg_error *err)
 {
     const amg_obfuscate_options *o = w->o;
     const amg_dataset_info *info = amg_dataset_get_info(w->in.train);
@@ -76,7 +91,16 @@ amg_plan_shape amg_owner_shape(amg_owner *w, int num_decoys)
                                               amg_labels_permutable(w->model)};
     amg_samples_dims(info, shape.dims);
     choose_tokens(w, &shape);
-    return shape;
+    const char *why = o->symmetry ? choose_blocks(w, &shape) : NULL;
+    *out = shape;
+    if (!why) return AMG_OK;
+    amg_fail(err, AMG_UNSUPPORTED, -1, o->model,
+             "no symmetry: %s; expected a dense layer over the whole sample, or a "
+             "convolution whose stride is its kernel (a vision transformer's), before "
+             "anything else",
+             why);
+    amg_hint(err, "leave --symmetry out: it hides samples from a casual look only");
+    return AMG_UNSUPPORTED;
 }
 
 void amg_owner_describe_targets(const amg_owner *w, amg_manifest *m)

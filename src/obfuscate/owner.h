@@ -23,8 +23,11 @@ AMG_MUST_CHECK amg_status amg_owner_open(const amg_obfuscate_options *options,
                                          amg_owner *out, amg_error *err);
 void amg_owner_close(amg_owner *owner);
 
-/* The plan's shape, with the owner's options about classes and tokens. */
-amg_plan_shape amg_owner_shape(amg_owner *owner, int num_decoys);
+/* The plan's shape, with the owner's options about classes, tokens and the order of
+ * values. AMG_UNSUPPORTED: the latter is wanted and the model or the data do not admit
+ * it (says why). */
+AMG_MUST_CHECK amg_status amg_owner_shape(amg_owner *owner, int num_decoys,
+                                          amg_plan_shape *out, amg_error *err);
 
 /* What y of the shards will hold: the manifest's task and target. */
 void amg_owner_describe_targets(const amg_owner *owner, amg_manifest *m);

@@ -110,8 +110,11 @@ static amg_status choose(work *w, amg_error *err)
     const amg_plan_shape *first = &w->plans[0].shape;
     amg_status st = AMG_OK;
     for (int i = 0; i < num && !st; i++) {
-        const amg_plan_shape shape = amg_owner_shape(&w->owners[i], num - 1);
-        st = amg_obf_plan_derive(w->owners[i].secret, &shape, &w->plans[i], err);
+        amg_plan_shape shape;
+        st = amg_owner_shape(&w->owners[i], num - 1, &shape, err);
+        if (!st)
+            st = amg_obf_plan_derive(w->owners[i].secret, &shape, &w->plans[i], err);
+        w->manifest.mixed = w->manifest.mixed || (!st && shape.block[0] > 0);
         if (!st && (shape.dtype != first->dtype ||
                     memcmp(shape.dims, first->dims, sizeof shape.dims) != 0)) {
             char found[AMG_SHAPE_TEXT], expected[AMG_SHAPE_TEXT];

@@ -30,6 +30,13 @@ json_t *amg_payload_shape_json(const amg_plan_shape *s)
         json_decref(shape);
         return NULL;
     }
+    if (shape && s->block[0] > 0 &&
+        json_object_set_new(
+            shape, "block",
+            json_pack("[I, I]", (json_int_t)s->block[0], (json_int_t)s->block[1]))) {
+        json_decref(shape);
+        return NULL;
+    }
     return shape;
 }
 
@@ -38,10 +45,10 @@ json_t *amg_payload_shape_json(const amg_plan_shape *s)
 size_t amg_payload_shape_keys(const char *const **keys, size_t *num_optional)
 {
     static const char *const names[] = {
-        "mode",        "num_decoys",    "dims",           "dtype", "amount",
-        "num_classes", "cover_classes", "permute_labels", "tokens"};
+        "mode",        "num_decoys",    "dims",           "dtype",  "amount",
+        "num_classes", "cover_classes", "permute_labels", "tokens", "block"};
     *keys = names;
-    *num_optional = 1;
+    *num_optional = 2;
     return sizeof names / sizeof names[0];
 }
 
@@ -113,6 +120,18 @@ static amg_status parse_tokens(const amg_json_node *node, amg_plan_shape *out,
     return st;
 }
 
+static amg_status parse_block(const amg_json_node *node, amg_plan_shape *out,
+                              amg_error *err)
+{
+    size_t count = 0;
+    amg_status st = amg_json_array(node, 2, 2, &count, err);
+    for (size_t i = 0; st == AMG_OK && i < 2; i++) {
+        const amg_json_node side = amg_json_element(node, i);
+        st = amg_json_int(&side, 1, out->dims[1 + i], &out->block[i], err);
+    }
+    return st;
+}
+
 amg_status amg_payload_shape_parse(const amg_json_node *root, amg_plan_shape *out,
                                    amg_error *err)
 {
@@ -146,6 +165,8 @@ amg_status amg_payload_shape_parse(const amg_json_node *root, amg_plan_shape *ou
         const amg_json_node tokens = amg_json_member(root, "tokens");
         st = parse_tokens(&tokens, out, err);
     }
+    const amg_json_node block = amg_json_member(root, "block");
+    if (st == AMG_OK && block.value) st = parse_block(&block, out, err);
     out->num_decoys = (int)num_decoys;
     out->amount = json_number_value(amount.value);
     return st;

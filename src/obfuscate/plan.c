@@ -84,6 +84,21 @@ static amg_status check_tokens(const amg_plan_shape *s, amg_error *err)
                     (long long)s->vocab);
 }
 
+/* Values change places within blocks that tile the sample. */
+static amg_status check_blocks(const amg_plan_shape *s, amg_error *err)
+{
+    if (s->block[0] == 0 && s->block[1] == 0) return AMG_OK;
+    if (s->dtype == AMG_I32)
+        return amg_fail(err, AMG_INVALID, -1, "block",
+                        "found blocks in data of I32, whose order means something");
+    for (int d = 0; d < 2; d++)
+        if (s->block[d] < 1 || s->dims[1 + d] % s->block[d] != 0)
+            return amg_fail(err, AMG_INVALID, -1, "block",
+                            "found a side of %lld, expected a divisor of %lld",
+                            (long long)s->block[d], (long long)s->dims[1 + d]);
+    return AMG_OK;
+}
+
 static amg_status check_amount(const amg_plan_shape *s, amg_error *err)
 {
     if (s->mode != AMG_MODE_PAPER) {
@@ -125,6 +140,7 @@ amg_status amg_plan_shape_check(const amg_plan_shape *s, amg_error *err)
     amg_status st = check_amount(s, err);
     if (st == AMG_OK) st = check_classes(s, err);
     if (st == AMG_OK) st = check_tokens(s, err);
+    if (st == AMG_OK) st = check_blocks(s, err);
     if (st != AMG_OK) return st;
 
     int64_t out[3], count;
@@ -270,6 +286,42 @@ done:
     return st;
 }
 
+/* A permutation of each channel's values of a block, one for all slots: streams that
+ * were mixed each in its own way would no longer be alike. */
+static amg_status draw_values(const amg_secret *secret, amg_obf_plan *plan,
+                              amg_error *err)
+{
+    const int64_t area = plan->shape.block[0] * plan->shape.block[1];
+    if (area == 0) return AMG_OK;
+    amg_keystream *ks = NULL;
+    int64_t *order = amg_malloc((size_t)area * sizeof *order);
+    if (!order) return no_memory(err);
+    amg_status st = amg_keystream_new(secret, AMG_PURPOSE_INPUTS, 0, &ks, err);
+    for (int64_t c = 0; st == AMG_OK && c < plan->shape.dims[0]; c++) {
+        amg_keystream_permutation(ks, area, order);
+        for (int s = 0; s < plan->num_subnets; s++)
+            for (int64_t i = 0; i < area; i++)
+                plan->subnets[s].value_map[c * area + i] =
+                    (int32_t)(c * area + order[i]);
+    }
+    amg_keystream_free(ks);
+    sodium_memzero(order, (size_t)area * sizeof *order);
+    amg_free(order);
+    return st;
+}
+
+int64_t amg_obf_plan_place(const amg_obf_plan *plan, int slot, int64_t value)
+{
+    const amg_plan_shape *s = &plan->shape;
+    const int32_t *map = plan->subnets[slot].value_map;
+    const int64_t h = s->block[0], w = s->block[1], area = s->dims[1] * s->dims[2];
+    if (!map) return value;
+    const int64_t c = value / area, y = value % area / s->dims[2],
+                  x = value % s->dims[2];
+    const int64_t at = map[c * h * w + y % h * w + x % w] % (h * w);
+    return c * area + (y / h * h + at / w) * s->dims[2] + x / w * w + at % w;
+}
+
 /* Allocates plan->subnets for the slot of the original that the key chooses. */
 static amg_status make_slots(const amg_secret *secret, amg_obf_plan *plan,
                              amg_error *err)
@@ -292,9 +344,17 @@ static amg_status make_slots(const amg_secret *secret, amg_obf_plan *plan,
         net->label_map = amg_calloc((size_t)net->num_classes, sizeof *net->label_map);
         if ((selects && !net->select) || !net->label_map) return no_memory(err);
         net->vocab = plan->shape.vocab;
-        if (net->vocab == 0) continue;
-        net->token_map = amg_calloc((size_t)net->vocab, sizeof *net->token_map);
-        if (!net->token_map) return no_memory(err);
+        if (net->vocab > 0) {
+            net->token_map = amg_calloc((size_t)net->vocab, sizeof *net->token_map);
+            if (!net->token_map) return no_memory(err);
+        }
+        net->num_block_values =
+            plan->shape.dims[0] * plan->shape.block[0] * plan->shape.block[1];
+        if (net->num_block_values > 0) {
+            net->value_map =
+                amg_calloc((size_t)net->num_block_values, sizeof *net->value_map);
+            if (!net->value_map) return no_memory(err);
+        }
     }
     return AMG_OK;
 }
@@ -315,6 +375,7 @@ amg_status amg_obf_plan_derive(const amg_secret *secret, const amg_plan_shape *s
     if (st == AMG_OK && !pack) st = draw_positions(secret, &plan, err);
     if (st == AMG_OK) st = draw_tokens(secret, &plan, err);
     if (st == AMG_OK) st = draw_labels(secret, &plan, err);
+    if (st == AMG_OK) st = draw_values(secret, &plan, err);
     if (st != AMG_OK)
         amg_obf_plan_clear(&plan);
     else
@@ -356,7 +417,9 @@ amg_status amg_obf_plan_join(const amg_secret *secret, amg_obf_plan *owners, int
         net->token_map = own->token_map;
         net->num_classes = own->num_classes;
         net->vocab = own->vocab;
-        own->label_map = own->token_map = NULL;
+        net->value_map = own->value_map;
+        net->num_block_values = own->num_block_values;
+        own->label_map = own->token_map = own->value_map = NULL;
     }
     if (st == AMG_OK)
         *out = plan;
@@ -376,7 +439,11 @@ void amg_obf_plan_clear(amg_obf_plan *plan)
                            (size_t)net->num_classes * sizeof *net->label_map);
         if (net->token_map)
             sodium_memzero(net->token_map, (size_t)net->vocab * sizeof *net->token_map);
+        if (net->value_map)
+            sodium_memzero(net->value_map,
+                           (size_t)net->num_block_values * sizeof *net->value_map);
         amg_free(net->select);
+        amg_free(net->value_map);
         amg_free(net->label_map);
         amg_free(net->token_map);
     }

@@ -38,6 +38,9 @@ typedef struct {
                       numbers, or samples are no tokens */
     bool tokens_are_classes; /* a language model: its label map is the token map
                                 (permute_labels is true, classes are the vocabulary) */
+    int64_t block[2]; /* height and width of the blocks of a sample within which its
+                         values change places, in each channel apart; 0, 0: they do
+                         not */
     int num_fixed;
     int64_t fixed[AMG_MAX_FIXED_TOKENS]; /* tokens that keep their numbers, ascending */
 } amg_plan_shape;
@@ -58,6 +61,10 @@ typedef struct {
     int32_t *label_map; /* [num_classes] true class -> class in the job */
     int32_t *token_map; /* [vocab] true token -> token in the job; NULL: as they are */
     int64_t vocab;
+    int32_t *value_map; /* [num_block_values] a value of a block, in raster order of
+                           (channel, row, column) -> its place in the job; NULL: all
+                           stay */
+    int64_t num_block_values;
 } amg_subnet_plan;
 
 typedef struct {
@@ -84,6 +91,9 @@ AMG_MUST_CHECK amg_status amg_obf_plan_join(const amg_secret *secret,
                                             amg_obf_plan *owners, int num, int *slot_of,
                                             amg_obf_plan *out, amg_error *err);
 void amg_obf_plan_clear(amg_obf_plan *plan);
+/* The place that the slot's network in the job sees a value of a sample at: from and to
+ * in raster order of [C,H,W]. */
+int64_t amg_obf_plan_place(const amg_obf_plan *plan, int slot, int64_t value);
 
 /* Names in the job of one network's trainables and buffers, in value order. */
 typedef struct {

@@ -2,8 +2,11 @@
  * the maps themselves are drawn in plan.c. */
 #include "obfuscate/row_moves.h"
 
+#include <string.h>
+
 #include "base/alloc.h"
 #include "formats/token_set.h"
+#include "graph/rewrite.h"
 
 bool amg_labels_permutable(const amg_graph *g)
 {
@@ -119,7 +122,7 @@ amg_status amg_row_moves_find(const amg_graph *g, const amg_plan_shape *shape,
         return disagree(g, "vocabulary", err);
     for (int i = 0; i < tokens.num_tables; i++)
         m.moves[m.count++] =
-            (amg_row_move){.param = tokens.tables[i], .axis = 0, .by_token = true};
+            (amg_row_move){.param = tokens.tables[i], .by = AMG_BY_TOKEN};
     if (shape->permute_labels &&
         (!amg_class_rows_find(g, 0, &classes) || classes.num_classes != num_classes ||
          (classes.tied && !shape->tokens_are_classes)))
@@ -128,16 +131,58 @@ amg_status amg_row_moves_find(const amg_graph *g, const amg_plan_shape *shape,
         if (!has_move(&m, classes.params[i]))
             m.moves[m.count++] =
                 (amg_row_move){.param = classes.params[i], .axis = classes.axis[i]};
+    if (shape->block[0] > 0) {
+        if (amg_input_columns_find(g, shape->dims, &m.columns) ||
+            memcmp(m.columns.block, shape->block, sizeof shape->block) != 0)
+            return disagree(g, "input", err);
+        m.moves[m.count++] =
+            (amg_row_move){.param = m.columns.param, .by = AMG_BY_VALUE};
+    }
     *out = m;
     return AMG_OK;
 }
 
-amg_status amg_row_move_apply(const amg_row_move *move, const amg_subnet_plan *maps,
-                              const amg_tensor *in, amg_tensor *out, amg_error *err)
+amg_status amg_row_move_apply(const amg_row_moves *moves, int i,
+                              const amg_subnet_plan *maps, const amg_tensor *in,
+                              amg_tensor *out, amg_error *err)
 {
+    const amg_row_move *move = &moves->moves[i];
     amg_status st = amg_tensor_new(in->dtype, in->rank, in->dims, out, err);
     if (st) return st;
-    amg_class_rows_permute(in, move->axis,
-                           move->by_token ? maps->token_map : maps->label_map, out);
+    if (move->by == AMG_BY_VALUE)
+        amg_input_columns_move(&moves->columns, maps->value_map, in, out);
+    else
+        amg_class_rows_permute(
+            in, move->axis,
+            move->by == AMG_BY_TOKEN ? maps->token_map : maps->label_map, out);
     return AMG_OK;
+}
+
+/* What moved, for a copy of the network. */
+typedef struct {
+    const amg_graph *g;
+    amg_row_moves rows;
+    amg_tensor moved[AMG_MAX_ROW_MOVES];
+} row_source;
+
+static const amg_tensor *get_rows(void *context, const amg_value *param)
+{
+    const row_source *r = context;
+    for (int i = 0; i < r->rows.count; i++)
+        if (param == &r->g->values[r->rows.moves[i].param]) return &r->moved[i];
+    return NULL;
+}
+
+amg_status amg_row_moves_apply(const amg_graph *g, const amg_plan_shape *shape,
+                               const amg_subnet_plan *maps, amg_graph **out,
+                               amg_error *err)
+{
+    row_source r = {.g = g};
+    amg_status st = amg_row_moves_find(g, shape, maps->num_classes, &r.rows, err);
+    for (int i = 0; !st && i < r.rows.count; i++)
+        st = amg_row_move_apply(
+            &r.rows, i, maps, &g->values[r.rows.moves[i].param].data, &r.moved[i], err);
+    if (!st) st = amg_graph_with_weights(g, get_rows, &r, out, err);
+    for (int i = 0; i < r.rows.count; i++) amg_tensor_clear(&r.moved[i]);
+    return st;
 }

@@ -1,25 +1,30 @@
-/* Rows of a network that its label map and token map move: its class rows and its
- * embedding tables. One list for both directions, so that the extractor undoes exactly
- * what the augmenter did. */
+/* Weights of a network that a slot's maps move: its class rows by the label map, its
+ * embedding tables by the token map, the columns of its first layer by the value map.
+ * One list for both directions, so that the extractor undoes exactly what the augmenter
+ * did. */
 #ifndef AMG_OBFUSCATE_ROW_MOVES_H
 #define AMG_OBFUSCATE_ROW_MOVES_H
 
 #include "graph/class_rows.h"
+#include "graph/input_columns.h"
 #include "graph/token_rows.h"
 #include "obfuscate/plan.h"
 
-#define AMG_MAX_ROW_MOVES (2 + AMG_MAX_TOKEN_TABLES)
+#define AMG_MAX_ROW_MOVES (3 + AMG_MAX_TOKEN_TABLES)
+
+typedef enum { AMG_BY_LABEL, AMG_BY_TOKEN, AMG_BY_VALUE } amg_moved_by;
 
 typedef struct {
-    int param;     /* value id */
-    int axis;      /* which dim counts rows */
-    bool by_token; /* moved by the token map, else by the label map */
+    int param; /* value id */
+    int axis;  /* which dim counts rows; columns: see amg_row_moves */
+    amg_moved_by by;
 } amg_row_move;
 
 typedef struct {
     int count;
     amg_row_move
         moves[AMG_MAX_ROW_MOVES]; /* a table that is the last layer, too: once */
+    amg_input_columns columns;    /* of the move by value, if there is one */
 } amg_row_moves;
 
 /* For a network with so many classes in a job of this shape. AMG_MISMATCH: the shape
@@ -29,12 +34,18 @@ AMG_MUST_CHECK amg_status amg_row_moves_find(const amg_graph *g,
                                              int64_t num_classes, amg_row_moves *out,
                                              amg_error *err);
 
-/* in is the move's parameter, out (made) the same with its rows where maps, a slot's or
- * their inverse, send them. */
-AMG_MUST_CHECK amg_status amg_row_move_apply(const amg_row_move *move,
+/* in is the parameter of move i, out (made) the same with its rows where maps, a slot's
+ * or their inverse, send them. */
+AMG_MUST_CHECK amg_status amg_row_move_apply(const amg_row_moves *moves, int i,
                                              const amg_subnet_plan *maps,
                                              const amg_tensor *in, amg_tensor *out,
                                              amg_error *err);
+/* All of them: g's copy (made; with views of what does not move) in a job of this
+ * shape. */
+AMG_MUST_CHECK amg_status amg_row_moves_apply(const amg_graph *g,
+                                              const amg_plan_shape *shape,
+                                              const amg_subnet_plan *maps,
+                                              amg_graph **out, amg_error *err);
 
 /* Whether the classes of g's output can be permuted exactly: its last layer is Gemm or
  * MatMul (+ Add) with a parameter of its own, and no two class rows are equal. */

@@ -42,7 +42,8 @@ static void tables_and_class_rows_move_once_each(void **state)
         assert_int_equal(amg_row_moves_find(g, &shape, VOCAB, &moves, NULL), AMG_OK);
         assert_int_equal(moves.count, cases[i].num_moves);
         for (int m = 0; m < moves.count; m++)
-            assert_int_equal(moves.moves[m].by_token, m < cases[i].by_token);
+            assert_int_equal(moves.moves[m].by,
+                             m < cases[i].by_token ? AMG_BY_TOKEN : AMG_BY_LABEL);
         shape.vocab++;
         assert_int_equal(amg_row_moves_find(g, &shape, VOCAB, &moves, NULL),
                          AMG_MISMATCH);
@@ -68,10 +69,10 @@ static void a_map_and_its_inverse_leave_everything_in_place(void **state)
     assert_int_equal(amg_row_moves_find(g, &shape, VOCAB, &moves, NULL), AMG_OK);
     const amg_tensor *own = &g->values[moves.moves[0].param].data;
     amg_tensor moved, restored;
-    assert_int_equal(amg_row_move_apply(&moves.moves[0], &there, own, &moved, NULL),
+    assert_int_equal(amg_row_move_apply(&moves, 0, &there, own, &moved, NULL),
                      AMG_OK);
     assert_int_equal(
-        amg_row_move_apply(&moves.moves[0], &back, &moved, &restored, NULL), AMG_OK);
+        amg_row_move_apply(&moves, 0, &back, &moved, &restored, NULL), AMG_OK);
     const size_t row = own->size_bytes / VOCAB;
     for (int i = 0; i < VOCAB; i++)
         assert_memory_equal((char *)moved.data + (size_t)map[i] * row,
