@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import struct
 import unittest
 
 import cli
@@ -10,6 +11,11 @@ import wire
 TRAINING = ("--epochs", 2, "--batch", 8, "--optimizer", "sgd", "--lr", 0.05, "--momentum", 0.9,
             "--weight-decay", "5e-4", "--label-smoothing", 0.1, "--schedule", "cosine", "--warmup", 2,
             "--threads", 1, "--seed", 7, "--quiet")
+
+
+def weights(onnx):
+    return {t.name: struct.unpack(f"<{len(t.data) // 4}f", t.data) for t in wire.read_model(onnx).tensors.values()
+            if t.dtype == 1}
 
 
 class Cycle(cli.Case):
@@ -42,6 +48,36 @@ class Cycle(cli.Case):
         self.assertEqual(said, self.ok("eval", "--model", "lenet1-alone.onnx", "--data", "mnist@test",
                                        "--threads", 1))
         self.assertRegex(said, r"^24 samples: loss \d+\.\d+, top-1 [\d.]+ %, top-5 [\d.]+ %\n$")
+
+    def test_mixed_values_come_back_and_change_nothing_but_rounding(self):
+        self.ok("zoo", "mlp", "--input", "1x6x6", "--classes", 3, "--seed", 1, "-o", "mlp.onnx")
+        said = self.obfuscate("mixed", "--symmetry", "--decoys", 2, model="mlp.onnx")
+        self.assertIn("values are mixed within blocks of 6x6", said)
+        self.assertIs(json.loads(cli.read(self.path("mixed/job.json")))["input"]["mixed"], True)
+        self.ok("mixed", *TRAINING, program=cli.AMALGAM_TRAIN)
+        self.ok("extract", "--key", "mixed.key", "--weights", "mixed/out/weights.safetensors", "-o", "mixed.onnx")
+        self.ok("train", "--model", "mlp.onnx", "--train", self.TRAIN, "-o", "mixed-alone.onnx", *TRAINING)
+        extracted, alone = (weights(cli.read(self.path(f"mixed{which}.onnx"))) for which in ("", "-alone"))
+        before = weights(cli.read(self.path("mlp.onnx")))
+        self.assertEqual(list(extracted), list(before))
+        for name, values in alone.items():
+            most = max(map(abs, values))
+            self.assertLess(max(abs(a - b) for a, b in zip(values, extracted[name])), 1e-4 * most, name)
+            self.assertGreater(max(abs(a - b) for a, b in zip(values, before[name])), 1e-3 * most, name)
+        found = json.loads(self.ok("verify", "--key", "mixed.key", "--job", "mixed", "--steps", 4, "--batch", 8,
+                                   "--threads", 1, "--json"))
+        self.assertEqual(found["bits_different"], 0)
+        self.assertLess(found["rounding"], 1e-4)
+
+    def test_networks_whose_values_have_neighbours_are_refused(self):
+        cli.write_idx(self.path("clothes"), (1, 28, 28), 10, train=64, test=8)
+        self.ok("zoo", "lenet", "--input", "1x28x28", "-o", "stem.onnx")
+        before = cli.snapshot(self.dir)
+        r = cli.run("obfuscate", "--model", "stem.onnx", "--train", "clothes@train[50%:seed=3]", "--decoys-from",
+                    "clothes@train[50%-100%:seed=3]", "--symmetry", "--key", "no.key", "-o", "no", cwd=self.dir)
+        self.assertEqual(r.rc, 1, r.stdout + r.stderr)
+        self.assertRegex(r.stderr, "no symmetry: .*; expected a dense layer over the whole sample")
+        self.assertEqual(cli.snapshot(self.dir), before)
 
     def test_three_decoys_of_random_architecture(self):
         self.check("k3", "--decoys", 3)

@@ -146,7 +146,18 @@ static void tokens_and_windows_parse_to_what_was_packed(void **state)
     assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_OK);
     assert_null(memmem(data, size, "\"tokens\"", 8));
     assert_null(memmem(data, size, "\"windows\"", 9));
+    assert_null(memmem(data, size, "\"block\"", 7));
     amg_free(data);
+    p.shape.dtype = AMG_F32;
+    p.shape.block[0] = 3;
+    p.shape.block[1] = 1;
+    p.preprocess = (amg_preprocess){.data_dtype = AMG_F32};
+    assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_OK);
+    if (amg_key_payload_parse(data, size, &q, &err) != AMG_OK)
+        fail_msg("%s: %s", err.where, err.what);
+    assert_memory_equal(q.shape.block, p.shape.block, sizeof p.shape.block);
+    amg_free(data);
+    amg_key_payload_clear(&q);
     p.preprocess = (amg_preprocess){.data_dtype = AMG_U8, .windows = true};
     p.shape.dtype = AMG_U8;
     assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_INVALID);

@@ -80,6 +80,50 @@ static void order_within_a_stream_is_secret(void **state)
     amg_obf_plan_clear(&p);
 }
 
+static void values_change_places_within_their_block(void **state)
+{
+    (void)state;
+    amg_plan_shape shape = streams_shape;
+    amg_obf_plan plain = derive(1, &shape);
+    shape.dims[1] = 6;
+    shape.dims[2] = 8;
+    shape.block[0] = 2;
+    shape.block[1] = 4;
+    amg_obf_plan p = derive(1, &shape), other = derive(2, &shape);
+    assert_null(plain.subnets[0].value_map);
+    assert_int_equal(amg_obf_plan_place(&plain, 0, 77), 77);
+    assert_int_equal(p.subnets[0].num_block_values, 3 * 2 * 4);
+    int moved = 0, differs = 0;
+    uint8_t seen[144] = {0};
+    for (int64_t v = 0; v < 144; v++) {
+        const int64_t at = amg_obf_plan_place(&p, 0, v);
+        assert_in_range(at, 0, 143);
+        seen[at]++;
+        assert_int_equal(at / 48, v / 48);                  /* the channel */
+        assert_int_equal(at % 48 / 8 / 2, v % 48 / 8 / 2);  /* the block's row … */
+        assert_int_equal(at % 8 / 4, v % 8 / 4);            /* … and column */
+        assert_int_equal(at, amg_obf_plan_place(&p, 3, v)); /* all slots alike */
+        moved += at != v;
+        differs += at != amg_obf_plan_place(&other, 0, v);
+        /* each block like the first one */
+        const int64_t first = v / 48 * 48 + v % 48 / 8 % 2 * 8 + v % 4;
+        const int64_t shift = v % 48 / 16 * 16 + v % 8 / 4 * 4;
+        assert_int_equal(at, amg_obf_plan_place(&p, 0, first) + shift);
+    }
+    for (int i = 0; i < 144; i++) assert_int_equal(seen[i], 1);
+    assert_true(moved > 72 && differs > 72);
+    amg_obf_plan_clear(&plain);
+    amg_obf_plan_clear(&p);
+    amg_obf_plan_clear(&other);
+    shape.block[1] = 3;
+    assert_int_equal(amg_plan_shape_check(&shape, NULL), AMG_INVALID);
+    shape.block[1] = 0;
+    assert_int_equal(amg_plan_shape_check(&shape, NULL), AMG_INVALID);
+    shape.block[1] = 4;
+    shape.dtype = AMG_I32;
+    assert_int_equal(amg_plan_shape_check(&shape, NULL), AMG_INVALID);
+}
+
 static void paper_subsets_fit_the_grown_sample(void **state)
 {
     (void)state;
@@ -372,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(streams_are_disjoint_and_cover_every_position),
         cmocka_unit_test(order_within_a_stream_is_secret),
+        cmocka_unit_test(values_change_places_within_their_block),
         cmocka_unit_test(paper_subsets_fit_the_grown_sample),
         cmocka_unit_test(a_plan_is_a_function_of_the_key),
         cmocka_unit_test(label_maps_are_permutations_of_their_own_classes),
