@@ -36,6 +36,8 @@ static const struct {
      amg_attack_shadow, true, false},
     {"training", "which candidate trains differently from the rest",
      amg_attack_training, false, false},
+    {"symmetry", "mixed values put back by statistics of public data (--aux)",
+     amg_attack_symmetry, false, false},
     {"lookup", "samples known from elsewhere (--aux), and repeated ones",
      amg_attack_lookup, false, false},
     {"graph", "sizes, names, order and initial weights of sub-networks",

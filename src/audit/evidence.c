@@ -1,7 +1,7 @@
 /* Evidence: opens a job as the cloud has it, with each head's select (graph/select.h),
  * reads rows of the training split, and takes the truth from the key.
- * Knows nothing of attacks. The key gives three facts and is closed again: whose job it
- * is, which output is the original's, and the mode. */
+ * Knows nothing of attacks. The key gives four facts and is closed again: whose job it
+ * is, which output is the original's, the mode, and the order of its values. */
 #include "audit/evidence.h"
 
 #include <sodium.h>
@@ -183,6 +183,28 @@ static amg_status mark_own(amg_evidence *e, const amg_key_payload *payload,
     return AMG_OK;
 }
 
+/* The original's positions in its own order, where the job mixes values. */
+static amg_status order_own(amg_evidence *e, const amg_secret *secret,
+                            const amg_plan_shape *shape, const char *job,
+                            amg_error *err)
+{
+    const amg_stream *s = &e->streams[e->original];
+    amg_obf_plan plan = {0};
+    if (shape->block[0] == 0) return AMG_OK;
+    amg_status st = amg_obf_plan_derive(secret, shape, &plan, err);
+    if (st) return st;
+    e->own_order = amg_calloc((size_t)s->num_values, sizeof *e->own_order);
+    if (!e->own_order)
+        st = no_memory(err, job);
+    else if (plan.num_values != s->num_values)
+        st = amg_fail(err, AMG_MISMATCH, -1, job, "is not the job of this key");
+    for (int64_t i = 0; i < s->num_values && !st; i++)
+        e->own_order[i] = s->select[amg_obf_plan_place(&plan, plan.original, i)];
+    memcpy(e->block, shape->block, sizeof e->block);
+    amg_obf_plan_clear(&plan);
+    return st;
+}
+
 static amg_status read_truth(amg_evidence *e, const amg_evidence_options *o,
                              amg_error *err)
 {
@@ -195,6 +217,7 @@ static amg_status read_truth(amg_evidence *e, const amg_evidence_options *o,
         amg_keyfile_open(o->key, o->passphrase, &secret, &bytes, &size, &loose, err);
     if (!st) st = amg_key_payload_parse(bytes, size, &payload, err);
     if (!st) st = mark_own(e, &payload, o->job, err);
+    if (!st) st = order_own(e, secret, &payload.shape, o->job, err);
     amg_payload_free(bytes);
     amg_key_payload_clear(&payload);
     amg_secret_free(secret);
@@ -224,6 +247,10 @@ void amg_evidence_close(amg_evidence *e)
 {
     if (e->is_own) sodium_memzero(e->is_own, (size_t)e->num_positions);
     amg_free(e->is_own);
+    if (e->own_order)
+        sodium_memzero(e->own_order, (size_t)e->streams[e->original].num_values *
+                                         sizeof *e->own_order);
+    amg_free(e->own_order);
     for (int s = 0; e->streams && s < e->num_streams; s++)
         amg_free(e->streams[s].select);
     amg_free(e->streams);
@@ -253,6 +280,14 @@ void amg_evidence_sample(const amg_evidence *e, int stream, int64_t row, float *
     const amg_stream *s = &e->streams[stream];
     for (int64_t i = 0; i < s->num_values; i++)
         out[i] = amg_evidence_value(e, row, s->select[i]);
+}
+
+void amg_evidence_original(const amg_evidence *e, int64_t row, float *out)
+{
+    const amg_stream *s = &e->streams[e->original];
+    for (int64_t i = 0; i < s->num_values; i++)
+        out[i] =
+            amg_evidence_value(e, row, e->own_order ? e->own_order[i] : s->select[i]);
 }
 
 void amg_evidence_tokens(const amg_evidence *e, int stream, int64_t row, int32_t *out)

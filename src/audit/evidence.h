@@ -43,10 +43,15 @@ typedef struct {
                         class of a sample */
 
     bool has_truth;
-    int original;    /* stream of the original; -1 without truth */
-    bool paper_mode; /* positions of a stream beside the original's are noise; false
-                        without truth */
-    uint8_t *is_own; /* [num_positions] 1: the original's; NULL without truth */
+    int original;     /* stream of the original; -1 without truth */
+    bool paper_mode;  /* positions of a stream beside the original's are noise; false
+                         without truth */
+    uint8_t *is_own;  /* [num_positions] 1: the original's; NULL without truth */
+    int64_t block[2]; /* values of a sample are mixed within blocks of this height and
+                         width (obfuscate --symmetry); 0: they are not, or without truth
+                       */
+    uint32_t *own_order; /* [values of the original] position of each in its own order;
+                            NULL where they are not mixed */
 } amg_evidence;
 
 typedef struct {
@@ -68,7 +73,9 @@ float amg_evidence_value(const amg_evidence *e, int64_t row, int64_t position);
 /* What head stream sees of a row: out [num_values], numbers as stored (pixels 0..255).
  */
 void amg_evidence_sample(const amg_evidence *e, int stream, int64_t row, float *out);
-/* The same for tokens. */
+/* The original's own sample of a row, in its own order; only with the truth. */
+void amg_evidence_original(const amg_evidence *e, int64_t row, float *out);
+/* What head stream sees, for tokens. */
 void amg_evidence_tokens(const amg_evidence *e, int stream, int64_t row, int32_t *out);
 
 #endif

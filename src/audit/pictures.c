@@ -76,7 +76,7 @@ static amg_status draw(drawing *d, amg_findings *f, amg_error *err)
     amg_status st = AMG_OK;
     amg_picture picture = {.stream = -1, .ssim = NAN};
     if (d->own) {
-        amg_evidence_sample(e, e->original, ROW, d->own);
+        amg_evidence_original(e, ROW, d->own);
         picture.title = amg_picture_sample;
         st = amg_picture_add(e, ROW, e->streams[e->original].dims, d->own, picture, f,
                              err);

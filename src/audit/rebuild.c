@@ -65,7 +65,7 @@ static void compare(const amg_evidence *e, int stream, const uint8_t *found,
         float low, range;
         amg_picture_range(e, row, &low, &range);
         rebuild(e, stream, found, row, rebuilt);
-        amg_evidence_sample(e, e->original, row, own);
+        amg_evidence_original(e, row, own);
         const double ssim = amg_ssim(rebuilt, own, dims, (double)range);
         const double psnr = amg_psnr(rebuilt, own, dims, (double)range);
         l->ssim += ssim / (double)l->rows;

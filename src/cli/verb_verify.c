@@ -31,7 +31,7 @@ static void print_result(const amg_verify_result *r, bool json)
     if (r->mixed)
         printf("the job mixes values (--symmetry): these are the bits of the original "
                "mixed alike; beside\ntraining in its own order, weights differ by %.1g "
-               "of a tensor's largest value (rounding)\n",
+               "(relative L2: rounding)\n",
                r->rounding);
 }
 

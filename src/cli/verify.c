@@ -366,11 +366,13 @@ static amg_status compare(const amg_params *alone, const amg_graph *inside,
     return AMG_OK;
 }
 
-/* Largest difference of a parameter from training in the original's own order, as a
- * part of the largest value of its tensor. */
+/* How far all parameters together are from those of training in the original's own
+ * order: relative L2. A single one may be far: where its gradient is nothing but
+ * rounding (the bias of an attention's keys), Adam makes steps of it. */
 static amg_status measure_rounding(const amg_params *alone, const amg_graph *inside,
                                    double *out, amg_error *err)
 {
+    double all = 0, off = 0;
     for (int i = 0; i < alone->count; i++) {
         const amg_param *p = &alone->items[i];
         const int v = amg_graph_find_value(inside, p->name);
@@ -378,13 +380,13 @@ static amg_status measure_rounding(const amg_params *alone, const amg_graph *ins
             return amg_fail(err, AMG_MISMATCH, -1, p->name,
                             "is in one of the two models only");
         const float *a = p->tensor.data, *b = inside->values[v].data.data;
-        double most = 0, off = 0;
         for (int64_t j = 0; j < amg_tensor_count(&p->tensor); j++) {
-            most = fmax(most, fabs((double)a[j]));
-            off = fmax(off, fabs((double)a[j] - (double)b[j]));
+            const double d = (double)a[j] - (double)b[j];
+            all += (double)a[j] * (double)a[j];
+            off += d * d;
         }
-        if (most > 0) *out = fmax(*out, off / most);
     }
+    *out = all > 0 ? sqrt(off / all) : 0;
     return AMG_OK;
 }
 

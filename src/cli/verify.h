@@ -13,10 +13,9 @@ typedef struct {
     char first_different[256]; /* name of the first tensor that differs */
     int64_t steps;
     int threads;
-    bool
-        mixed; /* the job mixes values: bits are compared with the original mixed alike,
-                  and beside training in its own order the largest difference is */
-    double rounding;   /* … this part of a tensor's largest value */
+    bool mixed;      /* the job mixes values: bits are compared with the original mixed
+                        alike; from training in its own order parameters are away by */
+    double rounding; /* … this much: relative L2 of all together */
     bool key_is_loose; /* others may read the key file */
 } amg_verify_result;
 

@@ -1,0 +1,321 @@
+/* Matching of variables by their statistics (see the header). Consumes rows of numbers;
+ * knows nothing of images or jobs. */
+#include "audit/matching.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/parallel.h"
+#include "base/vector.h"
+
+enum { QUANTILES = 24, MOMENTS = 3, FEATURES = QUANTILES + MOMENTS };
+#define MAX_STEPS 30
+#define STEP_BUDGET 3e10 /* multiplications of all steps together */
+
+static amg_status no_memory(amg_error *err)
+{
+    return amg_fail(err, AMG_NO_MEMORY, -1, "symmetry", "no memory for the matching");
+}
+
+/* ---- statistics ---- */
+
+void amg_variable_stats_clear(amg_variable_stats *s)
+{
+    amg_free(s->moments);
+    amg_free(s->corr);
+    *s = (amg_variable_stats){0};
+}
+
+static void take_moments(const float *rows, int64_t num, int64_t n, int64_t v,
+                         double m[MOMENTS])
+{
+    double sum = 0, square = 0, cube = 0;
+    for (int64_t r = 0; r < num; r++) sum += (double)rows[r * n + v];
+    const double mean = sum / (double)num;
+    for (int64_t r = 0; r < num; r++) {
+        const double d = (double)rows[r * n + v] - mean;
+        square += d * d;
+        cube += d * d * d;
+    }
+    const double deviation = sqrt(square / (double)num);
+    m[0] = mean;
+    m[1] = deviation;
+    m[2] = deviation > 0 ? cube / (double)num / pow(deviation, 3) : 0;
+}
+
+/* Rows begin .. end-1 of the correlations, from standardised data turned around: z
+ * [n][num]. */
+typedef struct {
+    const float *z;
+    int64_t num, n;
+    float *corr;
+} correlating;
+
+AMG_VECTOR static float dot(const float *a, const float *b, int64_t n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+static void correlate(void *context, int64_t begin, int64_t end)
+{
+    const correlating *c = context;
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t j = 0; j < c->n; j++)
+            c->corr[i * c->n + j] =
+                dot(c->z + i * c->num, c->z + j * c->num, c->num) / (float)c->num;
+}
+
+amg_status amg_variable_stats_of(const float *rows, int64_t num, int64_t n,
+                                 int64_t group, amg_variable_stats *out, amg_error *err)
+{
+    amg_variable_stats s = {.n = n, .group = group};
+    float *z = amg_malloc((size_t)(n * num) * sizeof *z);
+    s.moments = amg_malloc((size_t)(n * MOMENTS) * sizeof *s.moments);
+    s.corr = amg_malloc((size_t)(n * n) * sizeof *s.corr);
+    if (!z || !s.moments || !s.corr) {
+        amg_free(z);
+        amg_variable_stats_clear(&s);
+        return no_memory(err);
+    }
+    for (int64_t v = 0; v < n; v++) {
+        double *m = s.moments + v * MOMENTS;
+        take_moments(rows, num, n, v, m);
+        for (int64_t r = 0; r < num; r++)
+            z[v * num + r] =
+                m[1] > 0 ? (float)(((double)rows[r * n + v] - m[0]) / m[1]) : 0;
+    }
+    correlating c = {z, num, n, s.corr};
+    amg_parallel_for(n, 4, correlate, &c);
+    amg_free(z);
+    *out = s;
+    return AMG_OK;
+}
+
+/* ---- assignment ---- */
+
+amg_status amg_assign(const double *cost, int64_t n, int32_t *column_of, amg_error *err)
+{
+    /* Columns and rows from 1 on; 0 is none. owner[c]: row that has the column. */
+    const size_t room = (size_t)n + 1;
+    double *row_price = amg_calloc(room, sizeof *row_price);
+    double *column_price = amg_calloc(room, sizeof *column_price);
+    double *least = amg_malloc(room * sizeof *least);
+    int64_t *owner = amg_calloc(room, sizeof *owner);
+    int64_t *from = amg_calloc(room, sizeof *from);
+    uint8_t *seen = amg_malloc(room);
+    const bool ok = row_price && column_price && least && owner && from && seen;
+    for (int64_t row = 1; ok && row <= n; row++) {
+        int64_t at = 0;
+        owner[0] = row;
+        for (int64_t c = 0; c <= n; c++) least[c] = HUGE_VAL;
+        memset(seen, 0, room);
+        do {
+            const int64_t r = owner[at];
+            double step = HUGE_VAL;
+            int64_t next = 0;
+            seen[at] = 1;
+            for (int64_t c = 1; c <= n; c++) {
+                if (seen[c]) continue;
+                const double reduced =
+                    cost[(r - 1) * n + c - 1] - row_price[r] - column_price[c];
+                if (reduced < least[c]) {
+                    least[c] = reduced;
+                    from[c] = at;
+                }
+                if (least[c] < step) {
+                    step = least[c];
+                    next = c;
+                }
+            }
+            for (int64_t c = 0; c <= n; c++) {
+                if (seen[c]) {
+                    row_price[owner[c]] += step;
+                    column_price[c] -= step;
+                } else {
+                    least[c] -= step;
+                }
+            }
+            at = next;
+        } while (owner[at]);
+        for (; at; at = from[at]) owner[at] = owner[from[at]];
+    }
+    for (int64_t c = 1; ok && c <= n; c++) column_of[owner[c] - 1] = (int32_t)(c - 1);
+    amg_free(row_price);
+    amg_free(column_price);
+    amg_free(least);
+    amg_free(owner);
+    amg_free(from);
+    amg_free(seen);
+    return ok ? AMG_OK : no_memory(err);
+}
+
+/* ---- profiles ---- */
+
+static int compare_floats(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* Makes one feature of each group's variables comparable: mean 0, deviation 1. */
+static void standardise(double *features, int64_t first, int64_t group, int f)
+{
+    double sum = 0, square = 0;
+    for (int64_t v = first; v < first + group; v++) {
+        const double x = features[v * FEATURES + f];
+        sum += x;
+        square += x * x;
+    }
+    const double mean = sum / (double)group;
+    const double deviation = sqrt(fmax(0, square / (double)group - mean * mean));
+    for (int64_t v = first; v < first + group; v++)
+        features[v * FEATURES + f] =
+            deviation > 1e-12 ? (features[v * FEATURES + f] - mean) / deviation : 0;
+}
+
+/* [n][FEATURES]; sorted: room for n. */
+static void make_profiles(const amg_variable_stats *s, float *sorted, double *out)
+{
+    for (int64_t v = 0; v < s->n; v++) {
+        double *p = out + v * FEATURES;
+        memcpy(sorted, s->corr + v * s->n, (size_t)s->n * sizeof *sorted);
+        qsort(sorted, (size_t)s->n, sizeof *sorted, compare_floats);
+        for (int q = 0; q < QUANTILES; q++)
+            p[q] = (double)sorted[q * (s->n - 1) / (QUANTILES - 1)];
+        memcpy(p + QUANTILES, s->moments + v * MOMENTS, MOMENTS * sizeof *p);
+    }
+    for (int64_t first = 0; first < s->n; first += s->group)
+        for (int f = 0; f < FEATURES; f++) standardise(out, first, s->group, f);
+}
+
+/* A moment says as much as all of the correlations. */
+static double distance(const double *a, const double *b)
+{
+    double sum = 0;
+    for (int f = 0; f < FEATURES; f++) {
+        const double d = a[f] - b[f];
+        sum += d * d * (f < QUANTILES ? 1.0 / QUANTILES : 1.0);
+    }
+    return sum;
+}
+
+/* ---- steps ---- */
+
+typedef struct {
+    const amg_variable_stats *a, *b;
+    int64_t first; /* of the group whose gains are made */
+    const int32_t *match;
+    double *cost; /* [group][group] */
+} gains;
+
+/* Minus how well i's correlations with all variables agree with j's to their matches.
+ */
+AMG_VECTOR static void add_row(const float *row, double weight, int64_t group,
+                               double *out)
+{
+    for (int64_t j = 0; j < group; j++) out[j] -= weight * (double)row[j];
+}
+
+static void gain_rows(void *context, int64_t begin, int64_t end)
+{
+    const gains *g = context;
+    const int64_t n = g->a->n, group = g->a->group;
+    for (int64_t i = begin; i < end; i++) {
+        double *out = g->cost + i * group;
+        const float *own = g->a->corr + (g->first + i) * n;
+        memset(out, 0, (size_t)group * sizeof *out);
+        for (int64_t k = 0; k < n; k++)
+            add_row(g->b->corr + g->match[k] * n + g->first, (double)own[k], group,
+                    out);
+    }
+}
+
+static double agreement(const amg_variable_stats *a, const amg_variable_stats *b,
+                        const int32_t *match)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < a->n; i++)
+        for (int64_t k = 0; k < a->n; k++)
+            sum += (double)a->corr[i * a->n + k] *
+                   (double)b->corr[match[i] * a->n + match[k]];
+    return sum;
+}
+
+/* Room for the search. */
+typedef struct {
+    double *own, *other; /* profiles */
+    float *sorted;
+    double *cost;
+    int32_t *next, *column;
+} search;
+
+static amg_status match_profiles(const amg_variable_stats *a,
+                                 const amg_variable_stats *b, search *s, int32_t *match,
+                                 amg_error *err)
+{
+    const int64_t group = a->group;
+    amg_status st = AMG_OK;
+    make_profiles(a, s->sorted, s->own);
+    make_profiles(b, s->sorted, s->other);
+    for (int64_t first = 0; first < a->n && !st; first += group) {
+        for (int64_t i = 0; i < group; i++)
+            for (int64_t j = 0; j < group; j++)
+                s->cost[i * group + j] = distance(s->own + (first + i) * FEATURES,
+                                                  s->other + (first + j) * FEATURES);
+        st = amg_assign(s->cost, group, s->column, err);
+        for (int64_t i = 0; i < group && !st; i++)
+            match[first + i] = (int32_t)first + s->column[i];
+    }
+    return st;
+}
+
+static amg_status match_again(const amg_variable_stats *a, const amg_variable_stats *b,
+                              search *s, const int32_t *match, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    for (int64_t first = 0; first < a->n && !st; first += a->group) {
+        gains g = {a, b, first, match, s->cost};
+        amg_parallel_for(a->group, 1, gain_rows, &g);
+        st = amg_assign(s->cost, a->group, s->column, err);
+        for (int64_t i = 0; i < a->group && !st; i++)
+            s->next[first + i] = (int32_t)first + s->column[i];
+    }
+    return st;
+}
+
+amg_status amg_match_variables(const amg_variable_stats *a, const amg_variable_stats *b,
+                               int32_t *match, amg_error *err)
+{
+    const size_t n = (size_t)a->n, group = (size_t)a->group;
+    const double step = (double)a->n * (double)a->n * (double)a->group;
+    search s = {.own = amg_malloc(n * FEATURES * sizeof(double)),
+                .other = amg_malloc(n * FEATURES * sizeof(double)),
+                .sorted = amg_malloc(n * sizeof(float)),
+                .cost = amg_malloc(group * group * sizeof(double)),
+                .next = amg_malloc(n * sizeof(int32_t)),
+                .column = amg_malloc(group * sizeof(int32_t))};
+    const bool ok = s.own && s.other && s.sorted && s.cost && s.next && s.column;
+    amg_status st = ok ? match_profiles(a, b, &s, match, err) : no_memory(err);
+    double best = st ? 0 : agreement(a, b, match);
+    for (int i = 0; !st && i < MAX_STEPS && (i + 1) * step < STEP_BUDGET; i++) {
+        st = match_again(a, b, &s, match, err);
+        if (st) break;
+        const double now = agreement(a, b, s.next);
+        if (now <= best) break;
+        best = now;
+        memcpy(match, s.next, n * sizeof *match);
+    }
+    amg_free(s.own);
+    amg_free(s.other);
+    amg_free(s.sorted);
+    amg_free(s.cost);
+    amg_free(s.next);
+    amg_free(s.column);
+    return st;
+}
