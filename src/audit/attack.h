@@ -31,9 +31,9 @@ amg_status amg_attack_naturalness(const amg_attack_task *task, amg_error *err);
 amg_status amg_attack_c2st(const amg_attack_task *task, amg_error *err);
 amg_status amg_attack_shadow(const amg_attack_task *task, amg_error *err);
 amg_status amg_attack_training(const amg_attack_task *task, amg_error *err);
-amg_status amg_attack_symmetry(const amg_attack_task *task, amg_error *err);
 amg_status amg_attack_lookup(const amg_attack_task *task, amg_error *err);
 amg_status amg_attack_graph(const amg_attack_task *task, amg_error *err);
 amg_status amg_attack_reupload(const amg_attack_task *task, amg_error *err);
+amg_status amg_attack_symmetry(const amg_attack_task *task, amg_error *err);
 
 #endif

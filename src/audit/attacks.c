@@ -36,14 +36,14 @@ static const struct {
      amg_attack_shadow, true, false},
     {"training", "which candidate trains differently from the rest",
      amg_attack_training, false, false},
-    {"symmetry", "mixed values put back by statistics of public data (--aux)",
-     amg_attack_symmetry, false, false},
     {"lookup", "samples known from elsewhere (--aux), and repeated ones",
      amg_attack_lookup, false, false},
     {"graph", "sizes, names, order and initial weights of sub-networks",
      amg_attack_graph, false, false},
     {"reupload", "what two uploads of the same data show (--other)",
      amg_attack_reupload, false, true},
+    {"symmetry", "mixed values put back by statistics of public data (--aux)",
+     amg_attack_symmetry, false, false},
 };
 enum { NUM_ATTACKS = sizeof table / sizeof *table };
 _Static_assert(NUM_ATTACKS <= AMG_MAX_ATTACKS, "the report has a time for each");
@@ -122,7 +122,8 @@ static amg_status run_attacks(const amg_evidence *e, const amg_audit_options *o,
     amg_neighbours neighbours = {0};
     amg_status st = AMG_OK;
     for (int i = 0; i < NUM_ATTACKS && !st; i++) {
-        if (!wanted[i]) continue;
+        const bool idle = table[i].run == amg_attack_symmetry && !e->job.manifest.mixed;
+        if (!wanted[i] || (idle && !o->attacks)) continue;
         /* A seed of its own: the attacks' draws neither overlap nor depend on which
          * others run. */
         amg_rng rng = amg_rng_init(o->seed, (uint64_t)i);

@@ -177,6 +177,28 @@ class Audit(cli.Case):
         self.assertRegex(out, r"\nreupload +skipped: \w")
         self.assertTrue(out.endswith("\nNothing was measured: no attack that was run applies to this job.\n"))
 
+    def test_mixed_values_are_told_as_seen_and_put_back(self):
+        self.ok("zoo", "mlp", "--input", f"1x{SIDE}x{SIDE}", "--classes", 3, "--seed", 1, "-o", "mlp.onnx")
+        self.ok("obfuscate", "--model", "mlp.onnx", "--train", TRAIN, "--decoys-from", POOL, "--symmetry", "--seed-hex",
+                "7c" * 32, "--key", "mixed.key", "-o", "mixed", "--quiet")
+
+        def findings(*more, key=True, rc=0):
+            said = json.loads(self.audit("mixed", "--json", *more, key=key, rc=rc).stdout)
+            return [f for f in said["findings"] if f["attack"] == "symmetry"]
+        seen, = findings("--attacks", "symmetry")
+        self.assertEqual(seen["verdict"], "report")
+        self.assertLess(seen["value"], 0.5)
+        again, put_back = findings("--attacks", "symmetry", "--aux", POOL)
+        self.assertEqual(again, seen)
+        self.assertGreater(put_back["value"], seen["value"] + 0.3)
+        # By default it runs where there is something to see.
+        said = json.loads(cli.run("audit", "mixed", "--key", "mixed.key", "--json", cwd=self.dir).stdout)
+        self.assertIn("symmetry", said["attack_seconds"])
+        out = self.audit("clean", "--attacks", "symmetry", rc=1).stdout
+        self.assertRegex(out, r"\nsymmetry +skipped: the job does not mix")
+        other, = findings("--attacks", "symmetry", key=False, rc=1)
+        self.assertEqual(other["verdict"], "skipped")
+
     def test_a_limit_on_the_identification_rate(self):
         found = json.loads(self.audit("clean", "--json", "--attacks", "naturalness").stdout)["findings"][0]
         for limit, verdict in ((found["value"] + 0.01, "pass"), (found["value"] - 0.01, "FAIL")):
@@ -200,7 +222,7 @@ class Audit(cli.Case):
         self.assertIn(r.rc, (0, 3), r.stderr)  # its own data are in --aux: lookup may say so
         self.assertEqual(list(json.loads(r.stdout)["attack_seconds"]),
                          ["lattice", "marginal", "corr", "cluster", "naturalness", "c2st", "shadow", "training",
-                          "lookup", "graph", "reupload"])
+                          "lookup", "graph", "reupload", "symmetry"])
 
     # --- JSON and the page -------------------------------------------------------------------------
 
