@@ -183,9 +183,10 @@ static void print_warnings(const amg_obfuscate_options *o,
 {
     if (o->mode == AMG_MODE_PAPER) warn_of_noise(o, r);
     if (o->symmetry)
-        ui_note("note: --symmetry hides samples from a casual look: statistics of "
-                "public data of the same kind undo much of it, a few known samples "
-                "all; its trained weights equal those without it up to rounding");
+        ui_note("note: --symmetry hides samples from a casual look, no more: "
+                "statistics of public data of the same kind undo it entirely "
+                "(docs/symmetry.md); the trained weights equal those without it up to "
+                "rounding");
     note_start(o, r);
     note_kept(o, r);
     note_arch(o, r);
