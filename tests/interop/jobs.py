@@ -177,10 +177,10 @@ class Jobs:
             self.made[name, dropout, keep] = Made(job, key, recipe, None, onnx)
         return self.made[name, dropout, keep]
 
-    def module(self, name, dropout):
+    def module(self, name, dropout, symmetry=False):
         """A module of modules.py, through the Python package; classes keep their numbers."""
         import modules
-        if (name, dropout) not in self.made:
+        if (name, dropout, symmetry) not in self.made:
             package, (x, y) = self.package(), modules.samples(name, self.samples, 1)
             cover, cover_y = modules.samples(name, self.samples, 2)
             module = modules.build(name, dropout)
@@ -190,7 +190,7 @@ class Jobs:
                               decoy_arch="walk",
                               decoys_from=cover if y is None else (cover, cover_y),
                               keep_classes=True, keep_tokens=True, progress=False,
-                              task="lm" if windows else None)
+                              symmetry=symmetry, task="lm" if windows else None)
             safetensors.numpy.save_file({k: v.numpy() for k, v in module.state_dict().items()},
                                         initial)
             types = {"uint8": "U8", "float32": "F32", "int32": "I32"}
@@ -199,8 +199,8 @@ class Jobs:
                                  a.shape[1:]) for a in (x, y)]
             recipe = {"model": name, "dropout": dropout, "weights": initial, "x": arrays[0],
                       "y": arrays[1], "windows": windows}
-            self.made[name, dropout] = Made(job, key, recipe, package)
-        return self.made[name, dropout]
+            self.made[name, dropout, symmetry] = Made(job, key, recipe, package)
+        return self.made[name, dropout, symmetry]
 
     def array(self, path, dtype, shape):
         return {"path": str(path), "dtype": dtype, "shape": [self.samples, *shape]}

@@ -13,6 +13,9 @@ Every model of the zoo and the modules of modules.py, 20 steps of train.py --det
            (relative L2 of all together), running statistics likewise; and by then training has
            changed them by ten times that limit or, in the zoo's networks with batch norm, by
            ten times the distance found
+  mixed    the networks of MIXED once more, with symmetry=True: the plain module's parameters
+           within 1e-4. Not where Adam meets gradients that are nothing but rounding, as of
+           the bias ahead of a batch norm (tabular: 6e-4)
   drift    the networks whose running statistics hold 1e-4 for fewer than 20 steps: after 20,
            parameters still do, and the statistics are within three times what train.py is
            away from itself when every weight of the start is moved by one unit in its last
@@ -75,6 +78,7 @@ CASES = [
     Case("autoencoder", None, {**SGD, "lr": 0.05}),
 ]
 HEAVY = {"resnet34", "resnet50", "vgg16", "vgg16_bn", "densenet121"}
+MIXED = {"vit": {"SGD": SGD, "AdamW": ADAMW}, "tabular": {"SGD": {**SGD, "lr": 0.01}}}
 OLD = {"lenet", "unet", "lstm", "vit", "autoencoder"}
 
 
@@ -171,6 +175,24 @@ def check_amalgam(h, jobs, case, title, out):
                              rtol=1e-4) and np.isclose(a["lr"], b["lr"], rtol=1e-8))
 
 
+def check_mixed(h, jobs, case):
+    """A job whose values are mixed: rounding apart, the plain module's parameters."""
+    made = jobs.module(case.name, 0.0, symmetry=True)
+    for optimizer, options in MIXED[case.name].items():
+        mixed = case._replace(options=options)
+        out = jobs.train(made.job, recipe_flags(mixed, STEPS))
+        found = split(jobs.extract(made, out / "weights.safetensors"))[0]
+        plain = split(jobs.plain(made, case.last, options, STEPS, sys.executable))[0]
+        initial = split(load(made.recipe["weights"]))[0]
+        title = f"{case.name}, values mixed, {optimizer}: the plain module's parameters"
+        h.check(title, distance(found, plain), NATIVE)
+        h.above(f"{title} before training", distance(plain, initial), 10 * NATIVE)
+    process = jobs.start(made.job, ["--augment", "crop4", "--batch", "4"])
+    _, errors = process.communicate()
+    h.expect(f"{case.name}, values mixed: --augment is refused", process.returncode == 1 and
+             "no neighbours to crop or mirror" in errors.replace("\n", " "), errors[-300:])
+
+
 def old_python():
     for python in (os.environ.get("AMALGAM_OLD_PYTHON"), "/usr/bin/python3"):
         found = python and subprocess.run([python, "-c", "import torch; print(torch.__version__)"],
@@ -192,6 +214,8 @@ def main(h):
             out = check_bits(h, jobs, case, title, sys.executable)
             if not case.keep:
                 check_amalgam(h, jobs, case, title, out)
+            if case.name in MIXED:
+                check_mixed(h, jobs, case)
         if old and (all_old or case.name in OLD and not case.keep):
             check_bits(h, jobs, case, f"{title}, PyTorch 1.13", old)
 
