@@ -250,7 +250,14 @@ amg_status amg_attack_lookup(const amg_attack_task *task, amg_error *err)
                                  "The job has one network, nothing hides it.");
     amg_status st = amg_finder_open(task, &f, err);
     if (!st) st = look_inside(&f, err);
-    for (int i = 0; i < o->num_lookup && !st; i++)
+    const bool mixed =
+        task->evidence->job.manifest.mixed && f.kind == AMG_SAMPLES_IMAGES;
+    if (!st && mixed && o->num_lookup > 0)
+        st = amg_findings_skip(task->findings, attack, err,
+                               "the sets of --aux: images are mixed in this job "
+                               "(--symmetry); the symmetry attack puts them back in "
+                               "order, and then they are known again");
+    for (int i = 0; i < o->num_lookup && !mixed && !st; i++)
         st = amg_lookup_set(&f, o->lookup[i], err);
     amg_finder_close(&f);
     return st;

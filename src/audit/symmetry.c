@@ -138,7 +138,7 @@ static amg_status report(const amg_attack_task *task, const cutting *c,
         f.value += ssim / (double)rows;
         if (i == 0) picture.ssim = ssim;
     }
-    if (!st) {
+    if (!st && match) { /* as the cloud sees it: the candidate's picture */
         put_back(e, c, match, 0, seen, out);
         st = amg_picture_add(e, 0, c->dims, out, picture, task->findings, err);
     }
@@ -175,7 +175,7 @@ static amg_status try_set(const amg_attack_task *task, const cutting *c,
         if (!st) st = amg_match_variables(seen, &known, match, err);
         if (!st)
             st = report(task, c, match, "SSIM of samples put back in order",
-                        "put back by the symmetry attack",
+                        "Put back in order by public images",
                         "Put back in order by the statistics of ", spec, err);
     }
     amg_variable_stats_clear(&known);
@@ -200,7 +200,7 @@ amg_status amg_attack_symmetry(const amg_attack_task *task, amg_error *err)
     amg_variable_stats seen = {0};
     bool used = false;
     amg_status st = report(task, &c, NULL, "SSIM of samples as the cloud sees them",
-                           "as the cloud sees it", "With their values mixed", "", err);
+                           NULL, "With their values mixed", "", err);
     if (st || task->options->num_lookup == 0) return st;
     if (c.values > MAX_VALUES)
         return amg_findings_skip(task->findings, attack, err,

@@ -191,6 +191,8 @@ class Audit(cli.Case):
         again, put_back = findings("--attacks", "symmetry", "--aux", POOL)
         self.assertEqual(again, seen)
         self.assertGreater(put_back["value"], seen["value"] + 0.3)
+        out = self.audit("mixed", "--attacks", "lookup", "--aux", POOL).stdout
+        self.assertRegex(out, r"\nlookup +skipped: the sets of --aux: images are mixed")
         # By default it runs where there is something to see.
         said = json.loads(cli.run("audit", "mixed", "--key", "mixed.key", "--json", cwd=self.dir).stdout)
         self.assertIn("symmetry", said["attack_seconds"])
