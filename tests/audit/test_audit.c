@@ -131,7 +131,7 @@ static void an_attack_that_does_not_exist_is_refused_before_the_job_is_read(
         int n = 0;
         for (; (name = amg_audit_attack_name(n, NULL)); n++)
             if (!strstr(err.hint, name)) fail_msg("%s lacks %s", err.hint, name);
-        assert_int_equal(n, 11);
+        assert_int_equal(n, 12);
     }
     assert_null(amg_audit_attack_name(-1, NULL));
 }
