@@ -87,9 +87,9 @@ typedef struct {
  *   "classify" | "regression" | "reconstruction" | "language_model" | "lm" (told from
  *   the targets); "decoys" 1..63; "decoy_arch" "auto" | "walk" | "same";
  *   "decoy_start" "auto" | "drawn" | "same"; "walk_steps";
- * "keep_classes"; "keep_tokens"; "symmetry"; "seq" and "stride", how token sets are cut (as many
- * tokens as the model takes; "seq"); "mean" and "std", arrays of a number per channel
- * (bytes are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace" |
+ * "keep_classes"; "keep_tokens"; "symmetry"; "seq" and "stride", how token sets are cut
+ * (as many tokens as the model takes; "seq"); "mean" and "std", arrays of a number per
+ * channel (bytes are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace" |
  * "values" with "noise_values" (a file) | "unigram" | "bigram", "amount",
  * "model_amount": paper mode; "shard_bytes"; "note", text that is sealed in the key;
  * "seed_hex" (for tests). passphrase: of the key, NULL: none; copied into locked memory
@@ -107,8 +107,8 @@ AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     char **result, amg_error *err);
 
 /* One owner of a packed job. options: as those of amalgam_obfuscate, "model" and "key"
- * required; "task", "keep_classes", "keep_tokens", "symmetry", "seq", "stride", "mean", "std",
- * "note", "seed_hex". data: without covers. */
+ * required; "task", "keep_classes", "keep_tokens", "symmetry", "seq", "stride", "mean",
+ * "std", "note", "seed_hex". data: without covers. */
 typedef struct {
     const char *options, *passphrase;
     amalgam_datasets data;
