@@ -89,8 +89,8 @@ typedef struct {
  *   "decoy_start" "auto" | "drawn" | "same"; "walk_steps";
  * "keep_classes"; "keep_tokens"; "symmetry"; "seq" and "stride", how token sets are cut
  * (as many tokens as the model takes; "seq"); "mean" and "std", arrays of a number per
- * channel (bytes are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace" |
- * "values" with "noise_values" (a file) | "unigram" | "bigram", "amount",
+ * channel (bytes are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace"
+ * | "values" with "noise_values" (a file) | "unigram" | "bigram", "amount",
  * "model_amount": paper mode; "shard_bytes"; "note", text that is sealed in the key;
  * "seed_hex" (for tests). passphrase: of the key, NULL: none; copied into locked memory
  * and wiped. progress may be NULL. *result: {"task", "decoys", "train_samples",
