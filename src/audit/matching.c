@@ -74,7 +74,7 @@ static void correlate(void *context, int64_t begin, int64_t end)
 amg_status amg_variable_stats_of(const float *rows, int64_t num, int64_t n,
                                  int64_t group, amg_variable_stats *out, amg_error *err)
 {
-    amg_variable_stats s = {.n = n, .group = group};
+    amg_variable_stats s = {.n = n, .group = group, .num = num};
     float *z = amg_malloc((size_t)(n * num) * sizeof *z);
     s.moments = amg_malloc((size_t)(n * MOMENTS) * sizeof *s.moments);
     s.corr = amg_malloc((size_t)(n * n) * sizeof *s.corr);
@@ -163,8 +163,10 @@ static int compare_floats(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Makes one feature of each group's variables comparable: mean 0, deviation 1. */
-static void standardise(double *features, int64_t first, int64_t group, int f)
+/* Makes one feature of each group's variables comparable: mean 0, deviation 1; less
+ * where they differ by little more than chance, error, would make them. */
+static void standardise(double *features, int64_t first, int64_t group, int f,
+                        double error)
 {
     double sum = 0, square = 0;
     for (int64_t v = first; v < first + group; v++) {
@@ -173,10 +175,11 @@ static void standardise(double *features, int64_t first, int64_t group, int f)
         square += x * x;
     }
     const double mean = sum / (double)group;
-    const double deviation = sqrt(fmax(0, square / (double)group - mean * mean));
+    const double spread = sqrt(fmax(0, square / (double)group - mean * mean));
+    const double unit = fmax(spread, 5 * error);
     for (int64_t v = first; v < first + group; v++)
         features[v * FEATURES + f] =
-            deviation > 1e-12 ? (features[v * FEATURES + f] - mean) / deviation : 0;
+            unit > 1e-12 ? (features[v * FEATURES + f] - mean) / unit : 0;
 }
 
 /* [n][FEATURES]; sorted: room for n. */
@@ -190,8 +193,17 @@ static void make_profiles(const amg_variable_stats *s, float *sorted, double *ou
             p[q] = (double)sorted[q * (s->n - 1) / (QUANTILES - 1)];
         memcpy(p + QUANTILES, s->moments + v * MOMENTS, MOMENTS * sizeof *p);
     }
-    for (int64_t first = 0; first < s->n; first += s->group)
-        for (int f = 0; f < FEATURES; f++) standardise(out, first, s->group, f);
+    const double root = sqrt((double)s->num);
+    for (int64_t first = 0; first < s->n; first += s->group) {
+        double deviation = 0;
+        for (int64_t v = first; v < first + s->group; v++)
+            deviation += s->moments[v * MOMENTS + 1] / (double)s->group;
+        const double errors[MOMENTS] = {deviation / root, deviation / (sqrt(2) * root),
+                                        sqrt(6) / root};
+        for (int f = 0; f < FEATURES; f++)
+            standardise(out, first, s->group, f,
+                        f < QUANTILES ? 1 / root : errors[f - QUANTILES]);
+    }
 }
 
 /* A moment says as much as all of the correlations. */
@@ -205,86 +217,136 @@ static double distance(const double *a, const double *b)
     return sum;
 }
 
-/* ---- steps ---- */
+/* The part of it that moments have. */
+static double moment_distance(const double *a, const double *b)
+{
+    double sum = 0;
+    for (int f = QUANTILES; f < FEATURES; f++) sum += (a[f] - b[f]) * (a[f] - b[f]);
+    return sum;
+}
 
+/* ---- what is searched ---- */
+
+/* Room for the search, and what it is about. */
 typedef struct {
     const amg_variable_stats *a, *b;
-    int64_t first; /* of the group whose gains are made */
-    const int32_t *match;
-    double *cost; /* [group][group] */
-} gains;
+    double *own, *other; /* profiles */
+    float *sorted;
+    double *cost;  /* [group][group] */
+    int64_t first; /* of the group whose costs are made */
+    int32_t *match, *next, *column;
+} search;
 
-/* Minus how well i's correlations with all variables agree with j's to their matches.
- */
+static double apart(const search *s, int64_t i, int64_t j)
+{
+    return moment_distance(s->own + i * FEATURES, s->other + j * FEATURES);
+}
+
+/* What is to be large: correlations agree, moments are near. */
+static double merit(const search *s, const int32_t *match)
+{
+    const int64_t n = s->a->n;
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum -= apart(s, i, match[i]);
+        for (int64_t k = 0; k < n; k++)
+            sum += (double)s->a->corr[i * n + k] *
+                   (double)s->b->corr[match[i] * n + match[k]];
+    }
+    return sum;
+}
+
+/* ---- steps: all at once ---- */
+
 AMG_VECTOR static void add_row(const float *row, double weight, int64_t group,
                                double *out)
 {
     for (int64_t j = 0; j < group; j++) out[j] -= weight * (double)row[j];
 }
 
-static void gain_rows(void *context, int64_t begin, int64_t end)
+/* What it costs to take j for i while all others stay as they are matched. */
+static void cost_rows(void *context, int64_t begin, int64_t end)
 {
-    const gains *g = context;
-    const int64_t n = g->a->n, group = g->a->group;
+    const search *s = context;
+    const int64_t n = s->a->n, group = s->a->group;
     for (int64_t i = begin; i < end; i++) {
-        double *out = g->cost + i * group;
-        const float *own = g->a->corr + (g->first + i) * n;
-        memset(out, 0, (size_t)group * sizeof *out);
+        double *out = s->cost + i * group;
+        const float *own = s->a->corr + (s->first + i) * n;
+        for (int64_t j = 0; j < group; j++)
+            out[j] = apart(s, s->first + i, s->first + j);
         for (int64_t k = 0; k < n; k++)
-            add_row(g->b->corr + g->match[k] * n + g->first, (double)own[k], group,
+            add_row(s->b->corr + s->match[k] * n + s->first, 2 * (double)own[k], group,
                     out);
     }
 }
 
-static double agreement(const amg_variable_stats *a, const amg_variable_stats *b,
-                        const int32_t *match)
+static amg_status step(search *s, amg_error *err)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < a->n; i++)
-        for (int64_t k = 0; k < a->n; k++)
-            sum += (double)a->corr[i * a->n + k] *
-                   (double)b->corr[match[i] * a->n + match[k]];
-    return sum;
+    const int64_t group = s->a->group;
+    amg_status st = AMG_OK;
+    for (s->first = 0; s->first < s->a->n && !st; s->first += group) {
+        amg_parallel_for(group, 1, cost_rows, s);
+        st = amg_assign(s->cost, group, s->column, err);
+        for (int64_t i = 0; i < group && !st; i++)
+            s->next[s->first + i] = (int32_t)s->first + s->column[i];
+    }
+    return st;
 }
 
-/* Room for the search. */
-typedef struct {
-    double *own, *other; /* profiles */
-    float *sorted;
-    double *cost;
-    int32_t *next, *column;
-} search;
+/* ---- exchanges: two at a time ---- */
 
-static amg_status match_profiles(const amg_variable_stats *a,
-                                 const amg_variable_stats *b, search *s, int32_t *match,
-                                 amg_error *err)
+/* What merit gains if i and j exchange their matches. */
+static double exchange_gain(const search *s, int64_t i, int64_t j)
 {
-    const int64_t group = a->group;
+    const int64_t n = s->a->n, p = s->match[i], q = s->match[j];
+    const float *own_i = s->a->corr + i * n, *own_j = s->a->corr + j * n;
+    const float *to_p = s->b->corr + p * n, *to_q = s->b->corr + q * n;
+    double sum = 0;
+    for (int64_t k = 0; k < n; k++) {
+        const int32_t m = s->match[k];
+        if (k != i && k != j)
+            sum += 2 * (double)(own_i[k] - own_j[k]) * (double)(to_q[m] - to_p[m]);
+    }
+    sum += (double)(own_i[i] - own_j[j]) * (double)(to_q[q] - to_p[p]);
+    return sum + apart(s, i, p) + apart(s, j, q) - apart(s, i, q) - apart(s, j, p);
+}
+
+/* Exchanges whatever gains, pass by pass, until nothing does. */
+static void exchange(search *s)
+{
+    const int64_t n = s->a->n, group = s->a->group;
+    const double cost = (double)n * (double)group * (double)n / 2;
+    bool better = true;
+    for (int pass = 0; better && pass < MAX_STEPS && (pass + 1) * cost < STEP_BUDGET;
+         pass++) {
+        better = false;
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = i + 1; j < (i / group + 1) * group; j++) {
+                if (exchange_gain(s, i, j) < 1e-4) continue;
+                const int32_t held = s->match[i];
+                s->match[i] = s->match[j];
+                s->match[j] = held;
+                better = true;
+            }
+    }
+}
+
+/* ---- the whole ---- */
+
+static amg_status match_profiles(search *s, amg_error *err)
+{
+    const int64_t group = s->a->group;
     amg_status st = AMG_OK;
-    make_profiles(a, s->sorted, s->own);
-    make_profiles(b, s->sorted, s->other);
-    for (int64_t first = 0; first < a->n && !st; first += group) {
+    make_profiles(s->a, s->sorted, s->own);
+    make_profiles(s->b, s->sorted, s->other);
+    for (int64_t first = 0; first < s->a->n && !st; first += group) {
         for (int64_t i = 0; i < group; i++)
             for (int64_t j = 0; j < group; j++)
                 s->cost[i * group + j] = distance(s->own + (first + i) * FEATURES,
                                                   s->other + (first + j) * FEATURES);
         st = amg_assign(s->cost, group, s->column, err);
         for (int64_t i = 0; i < group && !st; i++)
-            match[first + i] = (int32_t)first + s->column[i];
-    }
-    return st;
-}
-
-static amg_status match_again(const amg_variable_stats *a, const amg_variable_stats *b,
-                              search *s, const int32_t *match, amg_error *err)
-{
-    amg_status st = AMG_OK;
-    for (int64_t first = 0; first < a->n && !st; first += a->group) {
-        gains g = {a, b, first, match, s->cost};
-        amg_parallel_for(a->group, 1, gain_rows, &g);
-        st = amg_assign(s->cost, a->group, s->column, err);
-        for (int64_t i = 0; i < a->group && !st; i++)
-            s->next[first + i] = (int32_t)first + s->column[i];
+            s->match[first + i] = (int32_t)first + s->column[i];
     }
     return st;
 }
@@ -293,24 +355,27 @@ amg_status amg_match_variables(const amg_variable_stats *a, const amg_variable_s
                                int32_t *match, amg_error *err)
 {
     const size_t n = (size_t)a->n, group = (size_t)a->group;
-    const double step = (double)a->n * (double)a->n * (double)a->group;
-    search s = {.own = amg_malloc(n * FEATURES * sizeof(double)),
+    const double cost = (double)a->n * (double)a->n * (double)a->group;
+    search s = {.a = a,
+                .b = b,
+                .own = amg_malloc(n * FEATURES * sizeof(double)),
                 .other = amg_malloc(n * FEATURES * sizeof(double)),
                 .sorted = amg_malloc(n * sizeof(float)),
                 .cost = amg_malloc(group * group * sizeof(double)),
+                .match = match,
                 .next = amg_malloc(n * sizeof(int32_t)),
                 .column = amg_malloc(group * sizeof(int32_t))};
     const bool ok = s.own && s.other && s.sorted && s.cost && s.next && s.column;
-    amg_status st = ok ? match_profiles(a, b, &s, match, err) : no_memory(err);
-    double best = st ? 0 : agreement(a, b, match);
-    for (int i = 0; !st && i < MAX_STEPS && (i + 1) * step < STEP_BUDGET; i++) {
-        st = match_again(a, b, &s, match, err);
-        if (st) break;
-        const double now = agreement(a, b, s.next);
+    amg_status st = ok ? match_profiles(&s, err) : no_memory(err);
+    double best = st ? 0 : merit(&s, match);
+    for (int i = 0; !st && i < MAX_STEPS && (i + 1) * cost < STEP_BUDGET; i++) {
+        st = step(&s, err);
+        const double now = st ? best : merit(&s, s.next);
         if (now <= best) break;
         best = now;
         memcpy(match, s.next, n * sizeof *match);
     }
+    if (!st) exchange(&s);
     amg_free(s.own);
     amg_free(s.other);
     amg_free(s.sorted);

@@ -10,9 +10,9 @@
 /* What is known of n variables, which stand in groups of equal size one behind the
  * other (channels). */
 typedef struct {
-    int64_t n, group;
-    double *moments; /* [n][3] mean, deviation, skewness */
-    float *corr;     /* [n][n] correlations */
+    int64_t n, group, num; /* of num rows */
+    double *moments;       /* [n][3] mean, deviation, skewness */
+    float *corr;           /* [n][n] correlations */
 } amg_variable_stats;
 
 /* Of rows [num][n]. Free with amg_variable_stats_clear. */
@@ -25,9 +25,9 @@ void amg_variable_stats_clear(amg_variable_stats *s);
 /* match[i] = the variable of b that variable i of a is taken for, one to one, a group's
  * within the same group: profiles of moments and sorted correlations first, then,
  * several times, whatever agrees best with the correlations that the last matching
- * gives (a fast approximate solution of the quadratic assignment problem: Umeyama's
- * start, Frank-Wolfe's steps of length 1; Vogelstein et al., PLoS ONE 2015). Takes
- * n^2 x group multiplications a step. */
+ * gives (a fast approximate solution of the quadratic assignment problem, Vogelstein et
+ * al., PLoS ONE 2015), at last exchanges of two as long as they gain. Takes n^2 x group
+ * multiplications a step. */
 AMG_MUST_CHECK amg_status amg_match_variables(const amg_variable_stats *a,
                                               const amg_variable_stats *b,
                                               int32_t *match, amg_error *err);

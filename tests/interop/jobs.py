@@ -2,6 +2,7 @@
 plain modules by the Python package, trained by train.py in processes that can import torch
 and nothing else, extracted, and trained as plain modules (plain_loop.py)."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -111,6 +112,12 @@ def texts(vocab, seq, count, seed, classes=0, pad=None):
     return x.astype(np.int32), y
 
 
+def secret(*what):
+    """The same for the same job in every run: which side of a ReLU's zero, or which of two
+    equal values of a pooling, rounding comes to lie on depends on weights and data."""
+    return hashlib.sha256(repr(what).encode()).hexdigest()
+
+
 class Jobs:
     """Jobs with one decoy, made once each, from as many samples for its cover."""
 
@@ -141,7 +148,7 @@ class Jobs:
             h.program("amalgam", "obfuscate", "--model", onnx, "--train", train,
                       "--decoys-from", pool, "--val", val, "--val-decoys-from", val_pool,
                       "--decoys", 1, "--decoy-arch", "walk", "--key", key, "--quiet", "-o", job,
-                      *(["--keep-classes"] if keep else []))
+                      "--seed-hex", secret(name, keep, dropout), *(["--keep-classes"] if keep else []))
             initial = h.path(".safetensors")
             safetensors.numpy.save_file(harness.initializers(onnx), initial)
             x, y = self.data[0]
@@ -167,7 +174,7 @@ class Jobs:
             h.program("amalgam", "obfuscate", "--model", onnx, "--train", train, "--decoys-from",
                       pool, "--val", val, "--val-decoys-from", val_pool, "--decoys", 1, "--decoy-arch",
                       "walk", "--task", "classify" if classes else "lm", "--key", key,
-                      "--quiet", "-o", job,
+                      "--quiet", "-o", job, "--seed-hex", secret(name, dropout, keep),
                       *(["--keep-classes", "--keep-tokens"] if keep else []))
             safetensors.numpy.save_file(harness.initializers(onnx), initial)
             built = {**options, **own, **(asked if name != "embedding_bag" else {})}
@@ -190,7 +197,8 @@ class Jobs:
                               decoy_arch="walk",
                               decoys_from=cover if y is None else (cover, cover_y),
                               keep_classes=True, keep_tokens=True, progress=False,
-                              symmetry=symmetry, task="lm" if windows else None)
+                              symmetry=symmetry, task="lm" if windows else None,
+                              seed_hex=secret(name, dropout, symmetry))
             safetensors.numpy.save_file({k: v.numpy() for k, v in module.state_dict().items()},
                                         initial)
             types = {"uint8": "U8", "float32": "F32", "int32": "I32"}
