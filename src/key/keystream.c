@@ -91,17 +91,25 @@ uint32_t amg_keystream_u32(amg_keystream *k)
 
 uint64_t amg_keystream_u64(amg_keystream *k)
 {
-    uint64_t low = amg_keystream_u32(k);
-    return low | (uint64_t)amg_keystream_u32(k) << 32;
+    uint8_t b[8];
+    uint64_t v = 0;
+    if (k->used + sizeof b <= BUFFER_BYTES) {
+        memcpy(b, k->buffer + k->used, sizeof b);
+        k->used += sizeof b;
+    } else {
+        amg_keystream_bytes(k, b, sizeof b);
+    }
+    for (int i = 0; i < 8; i++) v |= (uint64_t)b[i] << 8 * i;
+    return v;
 }
 
 uint64_t amg_keystream_below(amg_keystream *k, uint64_t bound)
 {
-    /* 2^64 mod bound values at the top would come once too often: draw again there. */
-    uint64_t excess = (UINT64_MAX % bound + 1) % bound;
+    /* 2^64 mod bound values at the top would come once too often: draw again there.
+     * They are fewer than bound: elsewhere nothing need be divided to know. */
     uint64_t x;
     do x = amg_keystream_u64(k);
-    while (x > UINT64_MAX - excess);
+    while (x > UINT64_MAX - bound && x > UINT64_MAX - (UINT64_MAX % bound + 1) % bound);
     return x % bound;
 }
 

@@ -8,7 +8,9 @@
 #include "base/parallel.h"
 
 #define CHUNK_BYTES ((size_t)64 << 20)
-#define MIN_CHUNK 128 /* two tiles of amg_scatter, for two threads */
+#define SMALL_SAMPLE 1024 /* bytes: as of text. A part of a chunk stays in the caches  \
+                           */
+#define MIN_CHUNK 128     /* two tiles of amg_scatter, for two threads */
 #define PART 16 /* samples: enough to be worth a thread, little enough to balance */
 
 static bool reads_ahead(const amg_samples *s)
@@ -72,8 +74,9 @@ amg_status amg_samples_read(const amg_samples *s, int64_t num, amg_error *err)
 
 int64_t amg_samples_chunk(size_t sample_bytes)
 {
+    const size_t most = sample_bytes <= SMALL_SAMPLE ? 4096 : 1024;
     size_t n = CHUNK_BYTES / (sample_bytes ? sample_bytes : 1) & ~(size_t)63;
-    return n < MIN_CHUNK ? MIN_CHUNK : n > 1024 ? 1024 : (int64_t)n;
+    return n < MIN_CHUNK ? MIN_CHUNK : n > most ? (int64_t)most : (int64_t)n;
 }
 
 void amg_samples_dims(const amg_dataset_info *info, int64_t dims[3])

@@ -34,8 +34,8 @@ AMG_MUST_CHECK amg_status amg_samples_read_part(const amg_samples *s, int64_t be
  * [1, d0, product of the rest]. */
 void amg_samples_dims(const amg_dataset_info *info, int64_t dims[3]);
 
-/* How many samples of this size to handle at once: up to 1024, about 64 MiB, at least
- * 128, always a multiple of 64 (a tile of amg_scatter). */
+/* How many samples of this size to handle at once: up to 1024 (4096 of less than a
+ * KiB), about 64 MiB, at least 128, always a multiple of 64 (a tile of amg_scatter). */
 int64_t amg_samples_chunk(size_t sample_bytes);
 
 #endif
