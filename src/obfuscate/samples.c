@@ -8,8 +8,7 @@
 #include "base/parallel.h"
 
 #define CHUNK_BYTES ((size_t)64 << 20)
-#define SMALL_SAMPLE 1024 /* bytes: as of text. A part of a chunk stays in the caches  \
-                           */
+#define SMALL_SAMPLE 1024 /* bytes: as of text, of which more fit the caches */
 #define MIN_CHUNK 128     /* two tiles of amg_scatter, for two threads */
 #define PART 16 /* samples: enough to be worth a thread, little enough to balance */
 
