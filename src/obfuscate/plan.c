@@ -313,8 +313,9 @@ static amg_status draw_values(const amg_secret *secret, amg_obf_plan *plan,
 int64_t amg_obf_plan_place(const amg_obf_plan *plan, int slot, int64_t value)
 {
     const amg_plan_shape *s = &plan->shape;
-    const int32_t *map = plan->subnets[slot].value_map;
-    const int64_t h = s->block[0], w = s->block[1], area = s->dims[1] * s->dims[2];
+    const amg_subnet_plan *net = &plan->subnets[slot];
+    const int32_t *map = net->value_map;
+    const int64_t h = net->block[0], w = net->block[1], area = s->dims[1] * s->dims[2];
     if (!map) return value;
     const int64_t c = value / area, y = value % area / s->dims[2],
                   x = value % s->dims[2];
@@ -348,6 +349,7 @@ static amg_status make_slots(const amg_secret *secret, amg_obf_plan *plan,
             net->token_map = amg_calloc((size_t)net->vocab, sizeof *net->token_map);
             if (!net->token_map) return no_memory(err);
         }
+        memcpy(net->block, plan->shape.block, sizeof net->block);
         net->num_block_values =
             plan->shape.dims[0] * plan->shape.block[0] * plan->shape.block[1];
         if (net->num_block_values > 0) {
@@ -419,6 +421,7 @@ amg_status amg_obf_plan_join(const amg_secret *secret, amg_obf_plan *owners, int
         net->vocab = own->vocab;
         net->value_map = own->value_map;
         net->num_block_values = own->num_block_values;
+        memcpy(net->block, own->block, sizeof net->block);
         own->label_map = own->token_map = own->value_map = NULL;
     }
     if (st == AMG_OK)

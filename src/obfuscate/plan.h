@@ -64,7 +64,7 @@ typedef struct {
     int32_t *value_map; /* [num_block_values] a value of a block, in raster order of
                            (channel, row, column) -> its place in the job; NULL: all
                            stay */
-    int64_t num_block_values;
+    int64_t num_block_values, block[2]; /* the shape's; of a packed job the owner's */
 } amg_subnet_plan;
 
 typedef struct {

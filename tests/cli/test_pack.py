@@ -67,6 +67,19 @@ class Pack(cli.Case):
                               "--threads", 1, "--quiet")
                 self.assertRegex(out, r"^verify: [\d,]+ parameters, 0 bits differ \(3 steps, 1 thread\)\n$")
 
+    def test_an_owner_s_values_may_be_mixed(self):
+        self.spec("ann", "mixed", key="mixed.key", seed_hex="77" * 32, symmetry=True)
+        self.spec("bob", "other", key="other.key", seed_hex="88" * 32)
+        self.ok("pack", "mixed.json", "other.json", "-o", "mixed", "--seed-hex", "99" * 32)
+        for owner in ("mixed", "other"):
+            found = json.loads(self.ok("verify", "--key", f"{owner}.key", "--job", "mixed", "--steps", 3, "--batch", 8,
+                                       "--threads", 1, "--json"))
+            self.assertEqual(found["bits_different"], 0)
+            self.assertEqual("rounding" in found, owner == "mixed")
+        r = cli.run("audit", "mixed", "--key", "mixed.key", "--attacks", "symmetry", "--json", "--quiet", cwd=self.dir)
+        self.assertEqual(json.loads(r.stdout)["findings"][0]["verdict"], "report")
+        self.refused("no symmetry: neighbouring blocks", bob={"symmetry": True}, ann={})
+
     def refused(self, words, **specs):
         before = cli.snapshot(self.dir)
         names = []
