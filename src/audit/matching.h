@@ -15,7 +15,8 @@ typedef struct {
     float *corr;           /* [n][n] correlations */
 } amg_variable_stats;
 
-/* Of rows [num][n]. Free with amg_variable_stats_clear. */
+/* Of rows [num][n], num and n at least 1; the only error is AMG_NO_MEMORY, as of all
+ * below. Free with amg_variable_stats_clear. */
 AMG_MUST_CHECK amg_status amg_variable_stats_of(const float *rows, int64_t num,
                                                 int64_t n, int64_t group,
                                                 amg_variable_stats *out,

@@ -228,6 +228,7 @@ static amg_status mix_select(bench *b, bool back, amg_error *err)
         else
             mixed[place] = own->select[i];
     }
+    explicit_bzero(own->select, (size_t)b->plan.num_values * sizeof *own->select);
     amg_free(own->select);
     own->select = mixed;
     return AMG_OK;
@@ -345,16 +346,27 @@ static amg_status train_inside(bench *b, const amg_train_options *options,
     return st;
 }
 
+/* The other model's tensor of a parameter. */
+static amg_status find_same(const amg_graph *inside, const amg_param *p,
+                            const amg_tensor **out, amg_error *err)
+{
+    const int v = amg_graph_find_value(inside, p->name);
+    if (v < 0 || !amg_tensor_same_shape(&inside->values[v].data, &p->tensor))
+        return amg_fail(err, AMG_MISMATCH, -1, p->name,
+                        "is in one of the two models only");
+    *out = &inside->values[v].data;
+    return AMG_OK;
+}
+
 static amg_status compare(const amg_params *alone, const amg_graph *inside,
                           amg_verify_result *r, amg_error *err)
 {
     for (int i = 0; i < alone->count; i++) {
         const amg_param *p = &alone->items[i];
-        int v = amg_graph_find_value(inside, p->name);
-        if (v < 0 || !amg_tensor_same_shape(&inside->values[v].data, &p->tensor))
-            return amg_fail(err, AMG_MISMATCH, -1, p->name,
-                            "is in one of the two models only");
-        const uint32_t *a = p->tensor.data, *b = inside->values[v].data.data;
+        const amg_tensor *other;
+        const amg_status st = find_same(inside, p, &other, err);
+        if (st) return st;
+        const uint32_t *a = p->tensor.data, *b = other->data;
         int64_t n = amg_tensor_count(&p->tensor), bits = 0;
         for (int64_t j = 0; j < n; j++) bits += __builtin_popcount(a[j] ^ b[j]);
         if (bits && !r->num_different++)
@@ -375,11 +387,10 @@ static amg_status measure_rounding(const amg_params *alone, const amg_graph *ins
     double all = 0, off = 0;
     for (int i = 0; i < alone->count; i++) {
         const amg_param *p = &alone->items[i];
-        const int v = amg_graph_find_value(inside, p->name);
-        if (v < 0 || !amg_tensor_same_shape(&inside->values[v].data, &p->tensor))
-            return amg_fail(err, AMG_MISMATCH, -1, p->name,
-                            "is in one of the two models only");
-        const float *a = p->tensor.data, *b = inside->values[v].data.data;
+        const amg_tensor *other;
+        const amg_status st = find_same(inside, p, &other, err);
+        if (st) return st;
+        const float *a = p->tensor.data, *b = other->data;
         for (int64_t j = 0; j < amg_tensor_count(&p->tensor); j++) {
             const double d = (double)a[j] - (double)b[j];
             all += (double)a[j] * (double)a[j];

@@ -223,7 +223,7 @@ static void take_candidates(chooser *c, int split, int64_t num, int64_t *out)
 
 /* Tags of num candidates, in their order. They are read as they follow each other in
  * the pool, which may be a file larger than the memory; place [pool_size] is room, all
- * 0 before and after. */
+ * 0 before and, if nothing fails, after. */
 static amg_status tag_candidates(chooser *c, const amg_dataset *pool,
                                  const int64_t *candidates, int64_t num,
                                  uint32_t *place, uint8_t *tags, amg_error *err)
@@ -232,10 +232,9 @@ static amg_status tag_candidates(chooser *c, const amg_dataset *pool,
     int64_t *rows = amg_malloc((size_t)c->chunk * sizeof *rows);
     if (!rows) return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory");
     for (int64_t i = 0; i < num; i++) place[candidates[i]] = (uint32_t)i + 1;
-    for (int64_t row = 0, got = 0; row < c->pool_size; row++) {
+    for (int64_t row = 0, got = 0; row < c->pool_size && st == AMG_OK; row++) {
         if (place[row]) rows[got++] = row;
-        if (st != AMG_OK || got == 0 || (got < c->chunk && row + 1 < c->pool_size))
-            continue;
+        if (got == 0 || (got < c->chunk && row + 1 < c->pool_size)) continue;
         st = tag_samples(c, pool, rows, 0, got, err);
         while (got-- > 0) {
             memcpy(tags + (size_t)(place[rows[got]] - 1) * AMG_SAMPLE_TAG_BYTES,

@@ -14,6 +14,7 @@ typedef struct {
     void *x, *y;
 } amg_samples;
 
+/* Row of the set that sample i is. */
 int64_t amg_samples_row(const amg_samples *s, int64_t i);
 
 /* Reads samples 0 .. num-1, in parallel where the set does not read many by one call.

@@ -298,6 +298,53 @@ static void a_pool_of_another_shape_is_refused(void **state)
     close_sets(&s);
 }
 
+/* Rows of four bytes that count; from row *context on they cannot be read. */
+static amg_status read_counted(void *context, const int64_t *rows, int64_t num, void *x,
+                               void *y, amg_error *err)
+{
+    (void)y;
+    for (int64_t i = 0; i < num; i++) {
+        const int32_t value = (int32_t)rows[i];
+        if (rows[i] >= *(int64_t *)context)
+            return amg_fail(err, AMG_IO, -1, "pool", "row %lld is gone",
+                            (long long)rows[i]);
+        memcpy((uint8_t *)x + i * 4, &value, 4);
+    }
+    return AMG_OK;
+}
+
+static amg_dataset *counted(const char *name, int64_t num, int64_t *readable)
+{
+    const amg_dataset_callbacks c = {
+        .info = {.dtype = AMG_U8, .num_samples = num, .rank = 3, .dims = {1, 2, 2}},
+        .source = name,
+        .context = readable,
+        .read = read_counted};
+    amg_dataset *ds = NULL;
+    assert_int_equal(amg_dataset_from_callbacks(&c, &ds, NULL), AMG_OK);
+    return ds;
+}
+
+/* More candidates than are read at once, so that reading ends in the midst of them. */
+static void a_pool_that_cannot_be_read_is_told_wherever_it_fails(void **state)
+{
+    (void)state;
+    enum { PRIVATE = 9000, LARGE = 30000 };
+    int64_t own_rows = PRIVATE, pool_rows = 0;
+    amg_secret *secret = secret_number(1);
+    amg_dataset *own = counted("own", PRIVATE, &own_rows);
+    amg_dataset *pool = counted("large", LARGE, &pool_rows);
+    const amg_cover_split many = {own, pool};
+    for (pool_rows = 0; pool_rows < LARGE; pool_rows += 5000) {
+        amg_cover_plan p = {0};
+        assert_int_equal(amg_cover_plan_derive(secret, 1, &many, 1, &p, NULL), AMG_IO);
+        assert_null(p.rows[0]);
+    }
+    amg_dataset_close(own);
+    amg_dataset_close(pool);
+    amg_secret_free(secret);
+}
+
 static void every_lack_of_memory_is_reported_and_cleaned_up(void **state)
 {
     sets s = make_sets(*state, 60);
@@ -336,6 +383,7 @@ int main(void)
         IN_FOLDER(a_row_in_data_and_pool_is_refused),
         IN_FOLDER(a_row_in_training_and_validation_is_refused),
         IN_FOLDER(a_pool_of_another_shape_is_refused),
+        cmocka_unit_test(a_pool_that_cannot_be_read_is_told_wherever_it_fails),
         IN_FOLDER(every_lack_of_memory_is_reported_and_cleaned_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
