@@ -1,6 +1,6 @@
-/* Parallel-for over [0, n): OpenMP, the runtime that oneDNN uses too, so that the two
- * never compete for cores. The caller's function must give the same result for any
- * split. */
+/* Parallel-for over [0, n), and over items of unequal work: OpenMP, the runtime that
+ * oneDNN uses too, so that the two never compete for cores. The caller's function must
+ * give the same result for any split. */
 #ifndef AMG_BASE_PARALLEL_H
 #define AMG_BASE_PARALLEL_H
 
