@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
@@ -278,7 +279,9 @@ amg_status amg_sha256_hex(const void *data, size_t size_bytes, char hex[65],
                           amg_error *err)
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
-    if (!SHA256(data, size_bytes, digest))
+    /* The machine's openssl.cnf is no business of a hash. */
+    if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) ||
+        !SHA256(data, size_bytes, digest))
         return amg_fail(err, AMG_NO_MEMORY, -1, "SHA-256", "libcrypto cannot begin");
     for (int i = 0; i < SHA256_DIGEST_LENGTH; i++)
         snprintf(hex + (size_t)2 * i, 3, "%02x", digest[i]);
