@@ -85,7 +85,8 @@ typedef struct {
  * stop (AMG_INTERRUPTED), nothing stays behind.
  * options: "model" (ONNX), "out", "key" required; "task" "classification" |
  *   "classify" | "regression" | "reconstruction" | "language_model" | "lm" (told from
- *   the targets); "decoys" 1..63; "decoy_arch" "auto" | "walk" | "same";
+ *   the targets); "decoys" 1..63; "pair_classes" (each cover is of the class
+ *   of the sample that it stands beside); "decoy_arch" "auto" | "walk" | "same";
  *   "decoy_start" "auto" | "drawn" | "same"; "walk_steps";
  * "keep_classes"; "keep_tokens"; "symmetry"; "seq" and "stride", how token sets are cut
  * (as many tokens as the model takes; "seq"); "mean" and "std", arrays of a number per

@@ -78,14 +78,16 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
               passphrase: Optional[str] = None, keep_classes: bool = False, decoy_arch: str = "auto",
               decoy_start: str = "auto", walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
               model_amount: Optional[float] = None, seq: Optional[int] = None, stride: Optional[int] = None,
-              pad: Optional[int] = None, keep_tokens: bool = False, symmetry: bool = False, progress: bool = True,
-              seed_hex: Optional[str] = None) -> Job:
+              pad: Optional[int] = None, keep_tokens: bool = False, symmetry: bool = False,
+              pair_classes: bool = False, progress: bool = True, seed_hex: Optional[str] = None) -> Job:
     """Makes a job folder for the cloud and a key for you, or neither.
 
     model: an nn.Module, which stays as it is, or the path of an .onnx file.
     train, val, decoys_from, val_decoys_from: a torch Dataset, TensorDataset or Subset, (x, y) of arrays or
         tensors, x alone (reconstruction), a Hugging Face dataset with `columns`, or a DATA spec. uint8 data are
         scaled to 0..1; decoys_from fills the decoys' streams, best a random part of the same source.
+    pair_classes: each cover is of the class of the sample it stands beside, for a pool with other shares of the
+        classes than your data.
     task: "classification", "regression", "reconstruction" or "lm" (a language model); told from the targets if
         left out: integers are classes, numbers a regression, none a reconstruction or, of a token set, "lm".
     seq, stride, pad: a language model's data are windows of seq + 1 tokens, or a text as one row of them (or a
@@ -112,7 +114,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
         path, note = _model_file(model, sets["train"], (mean, std), sets, text, folder)
         options = {"model": path, "out": out, "key": key, "task": "lm" if text.predicts else task,
                    "seq": seq, "stride": stride, "keep_tokens": keep_tokens, "symmetry": symmetry,
-                   "decoys": decoys, "decoy_arch": decoy_arch, "decoy_start": decoy_start, "walk_steps": walk_steps,
+                   "pair_classes": pair_classes, "decoys": decoys, "decoy_arch": decoy_arch, "decoy_start": decoy_start, "walk_steps": walk_steps,
                    "keep_classes": keep_classes, "mean": mean, "std": std, "amount": amount,
                    "model_amount": model_amount, "note": note, "seed_hex": seed_hex}
         if noise is not None:

@@ -24,11 +24,12 @@ typedef struct {
 static amg_status read_request(const char *text, request *r, amg_json *doc,
                                amg_error *err)
 {
-    enum { NUM_MORE = 10 };
+    enum { NUM_MORE = 11 };
     amg_obfuscate_options *o = &r->own.o;
     const api_option more[NUM_MORE] = {
         {"out", API_STRING, &o->out, .required = true},
         {"decoys", API_INT, &r->decoys, 1, 63},
+        {"pair_classes", API_BOOL, &o->pair_classes},
         {"decoy_arch", API_CHOICE, &r->arch, .choices = archs},
         {"decoy_start", API_CHOICE, &r->start, .choices = starts},
         {"walk_steps", API_INT, &r->walk_steps, 1, 1000},
@@ -58,6 +59,8 @@ static amg_status check_request(const request *r, bool covers, bool paper,
         amg_hint(err, "best is a random part of the data's own source");
         return AMG_INVALID;
     }
+    if (r->own.o.pair_classes && !covers)
+        return amg_fail(err, AMG_INVALID, -1, where, "pair_classes needs covers");
     if (r->model_amount > 0 && (!paper || r->arch == AMG_DECOY_SAME))
         return amg_fail(
             err, AMG_INVALID, -1, where,

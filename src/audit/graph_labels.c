@@ -149,7 +149,7 @@ static amg_status tell_histograms(const amg_graph_parts *p, int64_t classes,
         p, "p that columns of labels have one class balance", other, which_other,
         "Classes occur in other shares in one column of labels than in the "
         "others: deal private samples and covers from one source at "
-        "random.",
+        "random, or pair them (obfuscate --pair-classes).",
         err);
     if (st) return st;
     return tell_counts(p, "p that no column of labels is more even than a draw", even,

@@ -223,6 +223,8 @@ static int check_choices(const cli_command *c, const amg_obfuscate_options *o,
             c, NULL,
             "--decoy-start same needs decoys of the model's own architecture "
             "(--decoy-arch same)");
+    if (o->pair_classes && paper)
+        return cli_usage_error(c, NULL, "--pair-classes needs --decoys-from");
     if (o->val_covers && (paper || !o->val))
         return cli_usage_error(c, NULL,
                                "--val-decoys-from needs --decoys-from and --val");
@@ -255,6 +257,9 @@ int verb_obfuscate(int argc, char **argv)
          "source as your data"},
         {"val-decoys-from", CLI_STRING, &o.val_covers, "DATA",
          "pool for the validation data (unused rest of --decoys-from)"},
+        {"pair-classes", CLI_FLAG, &o.pair_classes, NULL,
+         "each cover is of the class of the sample it stands beside: for\na pool with "
+         "other shares of the classes than your data"},
         {"decoy-arch", CLI_CHOICE, &arch, "ARCH",
          "walk: random ones around a hidden centre; same: the\noriginal's; auto (the "
          "default): same if the original is one of\nthe catalogue (amalgam zoo), "

@@ -1,17 +1,18 @@
 /* The choice of covers: pool and private data in, rows per decoy out (covers.h has the
  * laws and their reasons). Samples are compared by 112 bits of a keyed tag of their
- * bytes, so that nobody who fills a pool can make two samples collide. Targets play no
- * part.
- */
+ * bytes, so that nobody who fills a pool can make two samples collide. Targets play a
+ * part where covers are paired by class, only. */
 #include "obfuscate/covers.h"
 
 #include <sodium.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/parallel.h"
 #include "obfuscate/cover_checks.h"
+#include "obfuscate/cover_classes.h"
 #include "obfuscate/plan.h"
 #include "obfuscate/samples.h"
 
@@ -71,6 +72,12 @@ static int find_or_add(stream_table *t, const uint8_t tag[AMG_SAMPLE_TAG_BYTES],
 
 /* ---- state of one choice ---- */
 
+/* Rows of the pool that are drawn from by themselves: those of a class, or all. */
+typedef struct {
+    int64_t front, back; /* places of the order that were not looked at yet */
+    int64_t wanted, got; /* for the current split */
+} group;
+
 typedef struct {
     const amg_secret *secret;
     const amg_cover_split *splits;
@@ -80,9 +87,12 @@ typedef struct {
     size_t sample_bytes;
     uint8_t *x;     /* [chunk][sample_bytes] */
     uint8_t *tags;  /* [chunk][AMG_SAMPLE_TAG_BYTES] */
-    int64_t *order; /* keyed permutation of the current pool's samples … */
+    int64_t *order; /* keyed permutation of the current pool's samples, by group */
     int64_t pool_size;
-    int64_t front, back; /* … of which [front, back) were not looked at yet */
+    group *groups;                   /* [num_groups] */
+    int num_groups;                  /* classes that are paired, or 1 */
+    int32_t *own[AMG_COVER_SPLITS];  /* [num_samples] classes of the private data … */
+    int32_t *pool[AMG_COVER_SPLITS]; /* … and of the pools; all NULL: not paired */
     bool in_runs[AMG_COVER_SPLITS];
     uint8_t *run; /* [longest run][AMG_SAMPLE_TAG_BYTES], where a split is in runs */
     bool crowded; /* runs found no room as they were placed */
@@ -156,16 +166,17 @@ static amg_status add_private(chooser *c, const amg_dataset *data, amg_error *er
     return AMG_OK;
 }
 
+/* of: of which the missing ones have to be, "" or e.g. " of class 3". */
 static amg_status too_small(const chooser *c, int split, int64_t missing,
-                            amg_error *err)
+                            const char *of, amg_error *err)
 {
     const amg_dataset *pool = c->splits[split].pool;
     amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(pool),
              "the %s has %lld samples (%lld equal to others were passed over), %lld "
-             "more are needed for %d x %lld of %s",
+             "more%s are needed for %d x %lld of %s",
              amg_cover_pool_names[pool == c->splits[0].pool ? 0 : split],
              (long long)size_of(pool), (long long)c->plan.passed_over,
-             (long long)missing, c->plan.num_decoys,
+             (long long)missing, of, c->plan.num_decoys,
              (long long)c->plan.num_samples[split], amg_cover_data_names[split]);
     amg_hint(err, "use fewer decoys, a larger pool, or a smaller part of the data");
     return AMG_MISMATCH;
@@ -181,10 +192,46 @@ static amg_status check_pool_sizes(const chooser *c, amg_error *err)
             return amg_fail(err, AMG_OVERFLOW, -1, amg_cover_data_names[s],
                             "too many samples");
         if (!shares_pool(c, s)) left = size_of(c->splits[s].pool);
-        if (left < need) return too_small(c, s, need - left, err);
+        if (left < need) return too_small(c, s, need - left, "", err);
         left -= need;
     }
     return AMG_OK;
+}
+
+/* ---- classes ---- */
+
+static amg_status read_classes(chooser *c, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    int64_t classes = 1;
+    for (int s = 0; s < c->plan.num_splits && st == AMG_OK; s++) {
+        const amg_dataset *data = c->splits[s].data, *pool = c->splits[s].pool;
+        st = amg_cover_classes_read(data, amg_cover_data_names[s], &c->own[s], err);
+        if (st == AMG_OK && !shares_pool(c, s))
+            st =
+                amg_cover_classes_read(pool, amg_cover_pool_names[s], &c->pool[s], err);
+        if (amg_dataset_get_info(data)->num_classes > classes)
+            classes = amg_dataset_get_info(data)->num_classes;
+        if (amg_dataset_get_info(pool)->num_classes > classes)
+            classes = amg_dataset_get_info(pool)->num_classes;
+    }
+    c->num_groups = (int)classes;
+    return st;
+}
+
+/* Of which class each row of the split's pool is; NULL: not paired. */
+static const int32_t *pool_classes(const chooser *c, int split)
+{
+    return c->pool[shares_pool(c, split) ? 0 : split];
+}
+
+static void want(chooser *c, int split)
+{
+    const int64_t n = c->plan.num_samples[split];
+    for (int g = 0; g < c->num_groups; g++) c->groups[g].wanted = c->groups[g].got = 0;
+    if (!c->own[split]) c->groups[0].wanted = n * c->plan.num_decoys;
+    for (int64_t i = 0; c->own[split] && i < n; i++)
+        c->groups[c->own[split][i]].wanted += c->plan.num_decoys;
 }
 
 /* ---- rows at random ---- */
@@ -209,16 +256,49 @@ static amg_status draw_order(chooser *c, const amg_dataset *pool, uint64_t index
     if (st != AMG_OK) return st;
     amg_keystream_permutation(ks, n, c->order);
     amg_keystream_free(ks);
-    c->front = 0;
-    c->back = n;
     return AMG_OK;
 }
 
-/* Takes num candidates from the front (training) or the back (validation). */
-static void take_candidates(chooser *c, int split, int64_t num, int64_t *out)
+/* Where each group stands in the order of a split's pool. */
+static amg_status make_groups(chooser *c, int split, amg_error *err)
 {
-    for (int64_t i = 0; i < num; i++)
-        out[i] = split == 0 ? c->order[c->front++] : c->order[--c->back];
+    int64_t *ends = amg_malloc((size_t)c->num_groups * sizeof *ends);
+    if (!ends) return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory");
+    amg_status st = AMG_OK;
+    ends[0] = c->pool_size;
+    if (pool_classes(c, split))
+        st = amg_cover_classes_group(pool_classes(c, split), c->num_groups, c->order,
+                                     c->pool_size, ends, err);
+    for (int g = 0; g < c->num_groups && st == AMG_OK; g++)
+        c->groups[g] = (group){.front = g > 0 ? ends[g - 1] : 0, .back = ends[g]};
+    amg_free(ends);
+    return st;
+}
+
+/* Takes up to most candidates that are still wanted, of each group from the front
+ * (training) or the back (validation). Returns how many. */
+static int64_t take_candidates(chooser *c, int split, int64_t most, int64_t *out)
+{
+    int64_t taken = 0;
+    for (int i = 0; i < c->num_groups; i++) {
+        group *g = &c->groups[i];
+        int64_t num = g->wanted - g->got;
+        if (num > most - taken) num = most - taken;
+        if (num > g->back - g->front) num = g->back - g->front;
+        while (num-- > 0)
+            out[taken++] = split == 0 ? c->order[g->front++] : c->order[--g->back];
+    }
+    return taken;
+}
+
+/* Why no candidate was left: the first group that is short. */
+static amg_status lacks_rows(const chooser *c, int split, amg_error *err)
+{
+    char of[32] = "";
+    int g = 0;
+    while (c->groups[g].got == c->groups[g].wanted) g++;
+    if (c->own[split]) snprintf(of, sizeof of, " of class %d", g);
+    return too_small(c, split, c->groups[g].wanted - c->groups[g].got, of, err);
 }
 
 /* Tags of num candidates, in their order. They are read as they follow each other in
@@ -248,9 +328,10 @@ static amg_status tag_candidates(chooser *c, const amg_dataset *pool,
     return st;
 }
 
-/* Each decoy's rows of a split, ascending, from the stream that took each row of the
- * pool (0: none). */
-static void list_rows(chooser *c, int split, const uint16_t *taker)
+/* Each decoy's rows of a split from the stream that took each row of the pool (0:
+ * none): ascending, or so that each is of the private sample's class. */
+static amg_status list_rows(chooser *c, int split, const uint16_t *taker,
+                            amg_error *err)
 {
     const int64_t n = c->plan.num_samples[split];
     int64_t got[AMG_MAX_DECOYS] = {0};
@@ -259,6 +340,12 @@ static void list_rows(chooser *c, int split, const uint16_t *taker)
             const int64_t d = taker[row] - 1;
             c->plan.rows[split][d * n + got[d]++] = row;
         }
+    amg_status st = AMG_OK;
+    for (int64_t d = 0; c->own[split] && d < c->plan.num_decoys && st == AMG_OK; d++)
+        st =
+            amg_cover_classes_align(pool_classes(c, split), c->num_groups,
+                                    c->own[split], c->plan.rows[split] + d * n, n, err);
+    return st;
 }
 
 /* Room for a choice of rows: of a batch of candidates, and of the pool. */
@@ -300,19 +387,20 @@ static amg_status choose_rows(chooser *c, int split, amg_error *err)
     const int64_t wanted = c->plan.num_samples[split] * c->plan.num_decoys;
     row_room r = {0};
     amg_status st = row_room_make(c, wanted, &r, err);
+    const int32_t *class_of = pool_classes(c, split);
+    want(c, split);
     for (int64_t got = 0; st == AMG_OK && got < wanted;) {
-        int64_t num = wanted - got < r.batch ? wanted - got : r.batch;
-        if (num > c->back - c->front) num = c->back - c->front;
+        const int64_t num = take_candidates(c, split, r.batch, r.candidates);
         if (num == 0) {
-            st = too_small(c, split, wanted - got, err);
+            st = lacks_rows(c, split, err);
             break;
         }
-        take_candidates(c, split, num, r.candidates);
         st = tag_candidates(c, c->splits[split].pool, r.candidates, num, r.place,
                             r.tags, err);
         for (int64_t i = 0; st == AMG_OK && i < num; i++) {
             expect(&c->table, r.tags, i, num);
-            const int stream = 1 + (int)(got % c->plan.num_decoys);
+            group *g = &c->groups[class_of ? class_of[r.candidates[i]] : 0];
+            const int stream = 1 + (int)(g->got % c->plan.num_decoys);
             const int held =
                 find_or_add(&c->table, r.tags + i * AMG_SAMPLE_TAG_BYTES, stream);
             if (held >= 0 && held != stream) {
@@ -321,10 +409,11 @@ static amg_status choose_rows(chooser *c, int split, amg_error *err)
             }
             c->plan.cover_repeats += held == stream;
             r.taker[r.candidates[i]] = (uint16_t)stream;
+            g->got++;
             got++;
         }
     }
-    if (st == AMG_OK) list_rows(c, split, r.taker);
+    if (st == AMG_OK) st = list_rows(c, split, r.taker, err);
     row_room_clear(c, &r);
     return st;
 }
@@ -483,8 +572,10 @@ static amg_status make_room(chooser *c, amg_error *err)
     c->chunk = amg_samples_chunk(c->sample_bytes);
     c->x = amg_malloc((size_t)c->chunk * c->sample_bytes);
     c->tags = amg_malloc((size_t)c->chunk * AMG_SAMPLE_TAG_BYTES);
+    c->groups = amg_calloc((size_t)c->num_groups, sizeof *c->groups);
     c->run = longest ? amg_malloc(longest * AMG_SAMPLE_TAG_BYTES) : NULL;
-    if (c->table.cells && c->x && c->tags && (c->run || !longest)) return AMG_OK;
+    if (c->table.cells && c->x && c->tags && c->groups && (c->run || !longest))
+        return AMG_OK;
 no_memory:
     return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory to compare samples");
 }
@@ -506,6 +597,7 @@ static amg_status choose_all(chooser *c, bool spread, amg_error *err)
             continue;
         }
         if (!shared) st = draw_order(c, c->splits[s].pool, (uint64_t)s, err);
+        if (!shared && st == AMG_OK) st = make_groups(c, s, err);
         if (st == AMG_OK) st = choose_rows(c, s, err);
     }
     return st;
@@ -515,7 +607,7 @@ amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
                                  const amg_cover_split *splits, int num_splits,
                                  amg_cover_plan *out, amg_error *err)
 {
-    chooser c = {.secret = secret, .splits = splits};
+    chooser c = {.secret = secret, .splits = splits, .num_groups = 1};
     if (num_decoys < 1 || num_decoys > AMG_MAX_DECOYS)
         return amg_fail(err, AMG_INVALID, -1, "covers", "%d decoys, expected 1 to %d",
                         num_decoys, AMG_MAX_DECOYS);
@@ -527,7 +619,8 @@ amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
         c.plan.num_samples[s] = size_of(splits[s].data);
     st = check_pool_sizes(&c, err);
     if (st != AMG_OK) return st;
-    st = make_room(&c, err);
+    if (splits[0].pair_classes) st = read_classes(&c, err);
+    if (st == AMG_OK) st = make_room(&c, err);
     if (st == AMG_OK) st = choose_all(&c, true, err);
     /* Free rows between places are lost to the last run: once more, without. */
     if (c.crowded) st = choose_all(&c, false, err);
@@ -539,6 +632,11 @@ amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
     amg_free(c.x);
     amg_free(c.tags);
     amg_free(c.run);
+    amg_free(c.groups);
+    for (int s = 0; s < num_splits; s++) {
+        amg_free(c.own[s]);
+        amg_free(c.pool[s]);
+    }
     free_order(&c);
     return st;
 }

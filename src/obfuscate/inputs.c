@@ -317,7 +317,7 @@ static amg_status check_all(const amg_obfuscate_options *o, const amg_graph *g,
     return st;
 }
 
-static void count_classes(const amg_graph *g, amg_inputs *in)
+static void count_classes(const amg_graph *g, bool paired, amg_inputs *in)
 {
     const amg_dataset *pools[] = {in->covers, in->val_covers};
     const amg_value *out = &g->values[g->outputs[0]];
@@ -326,7 +326,7 @@ static void count_classes(const amg_graph *g, amg_inputs *in)
         in->num_classes = in->cover_classes = out->dims[out->rank - 1];
     if (in->task != AMG_TASK_CLASSIFICATION) return;
     in->num_classes = in->cover_classes = out->dims[1];
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2 && !paired; i++)
         if (pools[i] && amg_dataset_get_info(pools[i])->num_classes > in->cover_classes)
             in->cover_classes = amg_dataset_get_info(pools[i])->num_classes;
 }
@@ -378,7 +378,7 @@ amg_status amg_inputs_open(const amg_obfuscate_options *o, const amg_graph *mode
         st = check_all(o, model, &in, err);
     }
     if (!st) {
-        count_classes(model, &in);
+        count_classes(model, o->pair_classes, &in);
         *out = in;
     } else {
         amg_inputs_close(&in);

@@ -128,7 +128,9 @@ static amg_status choose(work *w, amg_error *err)
     if (st || o->mode == AMG_MODE_PAPER) return st ? st : fit_noise(w, err);
     const amg_inputs *in = &w->own.in;
     const amg_dataset *val_pool = in->val_covers ? in->val_covers : in->covers;
-    amg_cover_split splits[2] = {{in->train, in->covers}, {in->val, val_pool}};
+    const bool pair = o->pair_classes;
+    amg_cover_split splits[2] = {{in->train, in->covers, pair},
+                                 {in->val, val_pool, pair}};
     return amg_cover_plan_derive(w->own.secret, shape.num_decoys, splits,
                                  in->val ? 2 : 1, &w->cover_plan, err);
 }

@@ -17,6 +17,7 @@ typedef struct {
     bool task_by_data; /* instead of task: what the targets of the training data are */
     bool keep_classes; /* no permutation of classes */
     bool keep_tokens;  /* no permutation of the vocabulary */
+    bool pair_classes; /* each cover is of the class of the sample it stands beside */
     bool symmetry;     /* values of a sample change places (docs/symmetry.md) */
     amg_window window; /* token sets; seq 0: as many tokens as the model takes */
     int num_decoys;    /* 0: 1 */

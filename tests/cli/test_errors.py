@@ -114,6 +114,7 @@ class Usage(Refusals):
             (base + ["--decoys-from", "data", "--model-amount", "2"], "--model-amount goes with paper mode",
              {"rc": 2, "hint": "decoys of another size"}),
             (base + ["--noise", "uniform", "--val-decoys-from", "data"], "--val-decoys-from needs", USAGE),
+            (base + ["--noise", "uniform", "--pair-classes"], "--pair-classes needs --decoys-from", USAGE),
             (base + ["--decoys", "0", "--noise", "uniform"], "--decoys: found '0', expected a whole number "
              "from 1 to 63", USAGE),
         ])

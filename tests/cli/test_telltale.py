@@ -279,6 +279,19 @@ class Forms(cli.Case):
         self.obfuscate("spare", "--decoys", 2, "--decoy-arch", "same", model="spare.onnx")
         self.assertEqual([h["num_classes"] for h in Job(self.path("spare")).manifest["heads"]], [5, 5, 5])
 
+    def test_columns_of_labels_are_one_where_classes_are_paired(self):
+        """The pool has five classes, in other shares, the data three."""
+        cli.write_idx(self.path("own"), (1, 6, 6), 3, train=40, test=20)
+        cli.write_idx(self.path("pool"), (1, 6, 6), 5, train=400, seed=2)
+        for options, paired in ([], False), (["--pair-classes"], True):
+            name = f"paired-{paired}"
+            self.obfuscate(name, *options, "--keep-classes", "--decoys", 2, train="own@train", pool="pool@train")
+            job = Job(self.path(name))
+            self.assertEqual(len({tuple(v.labels) for v in job.views}) == 1, paired)
+            self.assertEqual({h["num_classes"] for h in job.manifest["heads"]}, {3} if paired else {3, 5})
+            streams = {tuple(job.stream(v, row) for row in range(40)) for v in job.views}
+            self.assertEqual(len(streams), 3)
+
 
 if __name__ == "__main__":
     unittest.main()

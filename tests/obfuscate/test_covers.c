@@ -345,24 +345,126 @@ static void a_pool_that_cannot_be_read_is_told_wherever_it_fails(void **state)
     amg_secret_free(secret);
 }
 
+/* ---- paired by class ---- */
+
+/* The private data's classes are i % 5; the pool's, of 8 classes, run 0 .. 7. */
+static sets make_paired_sets(const char *dir, int64_t num_pool)
+{
+    sets s = make_sets(dir, 1);
+    amg_dataset_close(s.pool);
+    s.pool = make_random_set(dir, "classes", num_pool, dims, 8, 3, "");
+    return s;
+}
+
+static amg_status derive_pairs(unsigned key, int k, const sets *s, amg_cover_plan *out,
+                               amg_error *err)
+{
+    const amg_cover_split splits[2] = {{s->train, s->pool, true},
+                                       {s->val, s->pool, true}};
+    amg_secret *secret = secret_number(key);
+    amg_status st = amg_cover_plan_derive(secret, k, splits, 2, out, err);
+    amg_secret_free(secret);
+    return st;
+}
+
+static void paired_covers_are_of_the_class_beside_them(void **state)
+{
+    sets s = make_paired_sets(*state, 144); /* 18 of each class: exactly 3 x (4 + 2) */
+    amg_cover_plan p = {0};
+    assert_int_equal(derive_pairs(1, 3, &s, &p, NULL), AMG_OK);
+    uint8_t used[144] = {0};
+    for (int split = 0; split < 2; split++)
+        for (int64_t d = 0; d < 3; d++) {
+            const int64_t n = p.num_samples[split], *rows = p.rows[split] + d * n;
+            int64_t last[5] = {-1, -1, -1, -1, -1};
+            for (int64_t i = 0; i < n; i++) {
+                assert_int_equal(rows[i] % 8, i % 5);
+                assert_int_equal(used[rows[i]]++, 0);
+                assert_true(rows[i] > last[i % 5]); /* in the pool's order */
+                last[i % 5] = rows[i];
+            }
+        }
+    amg_cover_plan_clear(&p);
+    close_sets(&s);
+}
+
+/* Of 24 pool rows of a class 4 cover decoy 1's training data: 200 keys give each 33.3
+ * +- 5.3. */
+static void every_row_of_a_class_is_chosen_alike(void **state)
+{
+    sets s = make_paired_sets(*state, 192);
+    int chosen[192] = {0};
+    for (unsigned key = 0; key < 200; key++) {
+        amg_cover_plan p = {0};
+        assert_int_equal(derive_pairs(key, 2, &s, &p, NULL), AMG_OK);
+        for (int i = 0; i < 20; i++) chosen[p.rows[0][i]]++;
+        amg_cover_plan_clear(&p);
+    }
+    double sum = 0;
+    for (int i = 0; i < 192; i++)
+        if (i % 8 < 5)
+            sum += pow(chosen[i] - 200 / 6.0, 2) / (1000 / 36.0);
+        else
+            assert_int_equal(chosen[i], 0);
+    assert_true(sum < 171.0); /* about chi-square with 115 degrees: once in 2,000 */
+    close_sets(&s);
+}
+
+static void a_class_that_the_pool_lacks_is_named(void **state)
+{
+    sets s = make_paired_sets(*state, 143); /* the last row is of class 6 */
+    amg_error err;
+    amg_cover_plan p = {0};
+    assert_int_equal(derive_pairs(1, 3, &s, &p, NULL), AMG_OK);
+    amg_cover_plan_clear(&p);
+    amg_dataset_close(s.pool);
+    s.pool = make_random_set(*state, "short", 138, dims, 8, 3, ""); /* 17 of 2, 3, 4 */
+    assert_int_equal(derive_pairs(1, 3, &s, &p, &err), AMG_MISMATCH);
+    assert_non_null(strstr(err.what, "1 more of class 2 are needed for 3 x 10 of"));
+    assert_null(p.rows[0]);
+    close_sets(&s);
+}
+
+static void pairs_need_classes(void **state)
+{
+    (void)state;
+    enum { ROWS = 10 };
+    amg_error err;
+    int64_t left = ROWS;
+    amg_cover_plan p = {0};
+    amg_secret *secret = secret_number(1);
+    amg_dataset *own = counted("own", ROWS, &left),
+                *pool = counted("pool", ROWS, &left);
+    const amg_cover_split split = {own, pool, true};
+    assert_int_equal(amg_cover_plan_derive(secret, 1, &split, 1, &p, &err),
+                     AMG_MISMATCH);
+    assert_non_null(strstr(err.what, "the training data have no class each"));
+    amg_dataset_close(own);
+    amg_dataset_close(pool);
+    amg_secret_free(secret);
+}
+
 static void every_lack_of_memory_is_reported_and_cleaned_up(void **state)
 {
-    sets s = make_sets(*state, 60);
-    for (long nth = 1;; nth++) {
-        amg_cover_plan p = {0};
-        long countdown = nth;
-        amg_alloc_fail_after(&countdown);
-        amg_status st = derive(1, 1, &s, &p, NULL);
-        amg_alloc_fail_after(NULL);
-        if (st == AMG_OK) {
-            assert_true(nth > 6);
-            amg_cover_plan_clear(&p);
-            break;
+    for (int paired = 0; paired < 2; paired++) {
+        sets s = make_sets(*state, 60);
+        for (long nth = 1;; nth++) {
+            amg_cover_plan p = {0};
+            long countdown = nth;
+            amg_alloc_fail_after(&countdown);
+            amg_status st =
+                paired ? derive_pairs(1, 1, &s, &p, NULL) : derive(1, 1, &s, &p, NULL);
+            amg_alloc_fail_after(NULL);
+            if (st == AMG_OK) {
+                assert_true(nth > 6);
+                amg_cover_plan_clear(&p);
+                break;
+            }
+            assert_int_equal(st, AMG_NO_MEMORY);
+            assert_null(p.rows[0]);
         }
-        assert_int_equal(st, AMG_NO_MEMORY);
-        assert_null(p.rows[0]);
+        close_sets(&s);
     }
-    close_sets(&s);
 }
 
 int main(void)
@@ -383,6 +485,10 @@ int main(void)
         IN_FOLDER(a_row_in_data_and_pool_is_refused),
         IN_FOLDER(a_row_in_training_and_validation_is_refused),
         IN_FOLDER(a_pool_of_another_shape_is_refused),
+        IN_FOLDER(paired_covers_are_of_the_class_beside_them),
+        IN_FOLDER(every_row_of_a_class_is_chosen_alike),
+        IN_FOLDER(a_class_that_the_pool_lacks_is_named),
+        cmocka_unit_test(pairs_need_classes),
         cmocka_unit_test(a_pool_that_cannot_be_read_is_told_wherever_it_fails),
         IN_FOLDER(every_lack_of_memory_is_reported_and_cleaned_up),
     };
