@@ -68,6 +68,18 @@ class Library(support.Case):
             with open(f"job/{name}", "rb") as f, open(f"again/{name}", "rb") as g:
                 self.assertEqual(f.read(), g.read(), name)
 
+    def test_covers_may_be_paired_by_class(self):
+        def columns(**options):
+            job = self.obfuscate(keep_classes=True, **options)
+            with open(os.path.join(job, "data", "train-y-00000.npy"), "rb") as f:
+                labels = f.read()[-2 * 96 * 4:]
+            return [struct.unpack("<192i", labels)[c::2] for c in range(2)]
+        paired = columns(pair_classes=True)
+        self.assertEqual(paired[0], paired[1])
+        self.assertEqual(paired[0], tuple(i % 3 for i in range(96)))
+        loose = columns(out="loose", key="loose.key")
+        self.assertNotEqual(loose[0], loose[1])
+
     def test_options_that_are_wrong_are_named(self):
         def call(options):
             return lib.call("amalgam_zoo", options if isinstance(options, bytes) else json.dumps(options).encode())
