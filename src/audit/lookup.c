@@ -1,9 +1,11 @@
 /* The lookup attack: samples that are known from elsewhere, or stand in the job twice.
  *
- *   within a stream   equal samples: rates that differ tell streams apart
+ *   within a stream   equal samples: rates that differ tell streams apart; near ones
+ *                     likewise
  *   across streams    an equal sample is a cover that serves twice, or a cover that is
- *                     the owner's: never in a sound job; texts alike, but for how they
- *                     are numbered, no more often than within one
+ *                     the owner's: never in a sound job; images nearly equal, and texts
+ *                     alike, but for how they are numbered, no more often than within
+ *                     one
  *   --aux DATA     each stream's share of samples found there, equal or nearly
  *
  * Near: images of another compression, size or brightness, texts that share half of
@@ -11,8 +13,8 @@
  * repeat. Samples count as independent where shares are compared.
  *
  * Costs a signature (100 bytes) for each sample of the job's rows that were read and of
- * each set, and 64 bits of comparison for each pair: 40,000 samples against 60,000 take
- * two to three seconds on two cores. */
+ * each set, and 64 bits of comparison for each pair, also of the job's own images:
+ * 40,000 samples against 60,000 take two to three seconds on two cores. */
 #include <stdlib.h>
 
 #include "audit/lookup_finder.h"
@@ -156,10 +158,9 @@ static amg_status tell_patterns(const amg_finder *f, int64_t *shared, amg_error 
             : "");
 }
 
-/* Adds a finding about shares: value p, FAIL below AMG_LOOKUP_ALPHA. */
-static amg_status tell_shares(const amg_finder *f, const char *metric,
-                              const int64_t *hits, const char *what, const char *remedy,
-                              amg_error *err)
+amg_status amg_lookup_shares(const amg_finder *f, const char *metric,
+                             const int64_t *hits, const char *what, const char *remedy,
+                             amg_error *err)
 {
     char list[400];
     int which;
@@ -180,63 +181,23 @@ static amg_status tell_shares(const amg_finder *f, const char *metric,
                             finding.value, remedy);
 }
 
-enum { COUNTED = -2 };
-
-/* The group of a sample, by one of it. groups [total]: of each sample another one of
- * its group, or itself. */
-static int64_t group_of(int64_t *groups, int64_t i)
-{
-    while (groups[i] != i) i = groups[i] = groups[groups[i]];
-    return i;
-}
-
-/* hits [num_streams]: groups of samples that are near to each other. Groups, because
- * samples come in them: two copies are one coincidence, not two. */
-static amg_status count_near(const amg_finder *f, int64_t *hits, amg_error *err)
-{
-    int64_t *near = amg_malloc((size_t)f->total * sizeof *near);
-    int64_t *groups = amg_malloc((size_t)f->total * sizeof *groups);
-    amg_status st = near && groups ? amg_finder_near(f, NULL, NULL, near, err)
-                                   : amg_finder_no_memory(err);
-    for (int64_t i = 0; i < f->total && !st; i++) groups[i] = i;
-    for (int64_t i = 0; i < f->total && !st; i++) {
-        if (near[i] < 0) continue;
-        const int64_t a = group_of(groups, i), b = group_of(groups, near[i]);
-        groups[a] = b;
-    }
-    for (int64_t i = 0; i < f->total && !st; i++) {
-        if (near[i] < 0) continue;
-        const int64_t group = group_of(groups, i);
-        hits[i / f->e->num_rows] += near[group] != COUNTED;
-        near[group] = COUNTED;
-    }
-    amg_free(near);
-    amg_free(groups);
-    return st;
-}
-
 static amg_status look_inside(const amg_finder *f, amg_error *err)
 {
     const size_t num = (size_t)f->e->num_streams;
-    int64_t *counts = amg_calloc(4 * num, sizeof *counts);
+    int64_t *counts = amg_calloc(3 * num, sizeof *counts);
     if (!counts) return amg_finder_no_memory(err);
-    int64_t *repeats = counts, *shared = counts + num, *near = counts + 2 * num;
+    int64_t *repeats = counts, *shared = counts + num;
     amg_status st = count_repeats(f, repeats, shared, err);
     if (!st) st = tell_shared(f, shared, err);
-    if (!st && f->e->is_tokens) st = tell_patterns(f, counts + 3 * num, err);
+    if (!st && f->e->is_tokens) st = tell_patterns(f, counts + 2 * num, err);
     if (!st)
-        st = tell_shares(f, "p that streams repeat samples equally often", repeats,
-                         "Samples that repeat an earlier one of their stream",
-                         "Remove repeated samples from data and pool alike, then deal "
-                         "both from one source.",
-                         err);
-    if (!st && f->kind != AMG_SAMPLES_NUMBERS) st = count_near(f, near, err);
-    if (!st && f->kind != AMG_SAMPLES_NUMBERS)
-        st = tell_shares(f, "p that near repeats are equally frequent", near,
-                         "Groups of near samples, to a hundred",
-                         "Deal private samples and covers from one source, copies of a "
-                         "sample to the same side.",
-                         err);
+        st =
+            amg_lookup_shares(f, "p that streams repeat samples equally often", repeats,
+                              "Samples that repeat an earlier one of their stream",
+                              "Remove repeated samples from data and pool alike, then "
+                              "deal both from one source.",
+                              err);
+    if (!st && f->kind != AMG_SAMPLES_NUMBERS) st = amg_lookup_near(f, err);
     amg_free(counts);
     return st;
 }

@@ -120,7 +120,8 @@ const char *amg_finder_whose(const amg_finder *f, int stream)
 
 typedef struct {
     const amg_finder *f;
-    const amg_near_pool *pool; /* NULL: the sample's own stream */
+    const amg_near_pool *pool; /* NULL: the job's own samples, */
+    bool all_streams;          /* not of the sample's stream alone */
     const uint8_t *skip;
     int64_t begin;      /* of this chunk */
     int64_t *candidate; /* [CHUNK] index into the pool, or into the job's samples */
@@ -132,14 +133,14 @@ static void search_range(void *context, int64_t begin, int64_t end)
     const int64_t rows = w->f->e->num_rows;
     for (int64_t i = begin; i < end; i++) {
         const int64_t sample = w->begin + i;
-        const int64_t first = w->pool ? 0 : sample / rows * rows;
+        const bool all = w->pool || w->all_streams;
+        const int64_t first = all ? 0 : sample / rows * rows;
         const amg_signatures *in = w->pool ? w->pool->pool : &w->f->own;
         int distance;
         w->candidate[i] = -1;
         if (w->skip && w->skip[sample]) continue;
-        w->candidate[i] =
-            amg_signature_nearest(&w->f->own, sample, in, first,
-                                  w->pool ? in->count : first + rows, &distance);
+        w->candidate[i] = amg_signature_nearest(
+            &w->f->own, sample, in, first, all ? in->count : first + rows, &distance);
     }
 }
 
@@ -205,24 +206,40 @@ static amg_status verify_candidate(const search *w, int64_t i, pair *p, bool *ne
     return st ? st : verify(f, i, w->pool->dtype, w->pool->count, p, near, err);
 }
 
-amg_status amg_finder_near(const amg_finder *f, const amg_near_pool *pool,
-                           const uint8_t *skip, int64_t *near, amg_error *err)
+static amg_status search_all(search *w, int64_t *near, amg_error *err)
 {
+    const amg_finder *f = w->f;
     int64_t candidate[CHUNK];
     pair p = {0};
-    search w = {.f = f, .pool = pool, .skip = skip, .candidate = candidate};
-    amg_status st = make_pair(f, pool, &p, err);
-    for (; w.begin < f->total && !st; w.begin += CHUNK) {
-        const int64_t left = f->total - w.begin, n = left < CHUNK ? left : CHUNK;
-        st = amg_tick(f->task->progress, attack, w.begin, f->total, err);
-        if (!st) amg_parallel_for(n, 16, search_range, &w);
+    amg_status st = make_pair(f, w->pool, &p, err);
+    w->candidate = candidate;
+    for (; w->begin < f->total && !st; w->begin += CHUNK) {
+        const int64_t left = f->total - w->begin, n = left < CHUNK ? left : CHUNK;
+        st = amg_tick(f->task->progress, attack, w->begin, f->total, err);
+        if (!st) amg_parallel_for(n, 16, search_range, w);
         for (int64_t i = 0; i < n && !st; i++) {
             bool found = false;
             if (candidate[i] >= 0)
-                st = verify_candidate(&w, w.begin + i, &p, &found, err);
-            near[w.begin + i] = found ? candidate[i] : -1;
+                st = verify_candidate(w, w->begin + i, &p, &found, err);
+            near[w->begin + i] = found ? candidate[i] : -1;
         }
     }
     clear_pair(&p);
+    return st;
+}
+
+amg_status amg_finder_near(const amg_finder *f, const amg_near_pool *pool,
+                           const uint8_t *skip, int64_t *near, amg_error *err)
+{
+    search w = {.f = f, .pool = pool, .skip = skip};
+    return search_all(&w, near, err);
+}
+
+amg_status amg_finder_twins(const amg_finder *f, int64_t *twin, amg_error *err)
+{
+    search w = {.f = f, .all_streams = true};
+    amg_status st = search_all(&w, twin, err);
+    for (int64_t i = 0; i < f->total && !st; i++)
+        if (twin[i] >= 0 && twin[twin[i]] != i) twin[i] = -1;
     return st;
 }

@@ -43,6 +43,12 @@ AMG_MUST_CHECK amg_status amg_finder_near(const amg_finder *f,
                                           const uint8_t *skip, int64_t *near,
                                           amg_error *err);
 
+/* For each of the job's samples the nearest of all streams, verified, if it is nearest
+ * to that one, too: twin [total] receives its number, or -1. So twins come in pairs,
+ * and which they are has nothing to do with where they stand. */
+AMG_MUST_CHECK amg_status amg_finder_twins(const amg_finder *f, int64_t *twin,
+                                           amg_error *err);
+
 /* hits [num_streams] of num_rows each: the smallest p that a stream's share is that of
  * the others together, times the number of streams; *which: that stream. */
 double amg_finder_compare(const amg_finder *f, const int64_t *hits, int *which);
@@ -52,6 +58,12 @@ const char *amg_finder_shares(const amg_finder *f, const int64_t *hits, char *te
 /* " (the original)", " (a decoy)", or "" without the truth. */
 const char *amg_finder_whose(const amg_finder *f, int stream);
 
+/* Adds a finding about streams' shares: value p, FAIL below AMG_LOOKUP_ALPHA. */
+AMG_MUST_CHECK amg_status amg_lookup_shares(const amg_finder *f, const char *metric,
+                                            const int64_t *hits, const char *what,
+                                            const char *remedy, amg_error *err);
+/* Looks for near samples in each stream and across them and adds what it finds. */
+AMG_MUST_CHECK amg_status amg_lookup_near(const amg_finder *f, amg_error *err);
 /* Looks all samples up in a set and adds what it finds. */
 AMG_MUST_CHECK amg_status amg_lookup_set(const amg_finder *f, const char *spec,
                                          amg_error *err);
