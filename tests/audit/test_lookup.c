@@ -269,8 +269,13 @@ enum { LOSSY, BRIGHTER, SMALLER, NUM_VERSIONS };
 static uint8_t version_of(bench *b, int how, int stream, int64_t row, int64_t i)
 {
     const int64_t y = i / image[2], x = i % image[2], width = image[2];
-    if (how == SMALLER) /* to half the size and back */
-        return *element(b, stream, row, y / 2 * 2 * width + x / 2 * 2);
+    if (how == SMALLER) { /* to half the size and back */
+        const int64_t corner = y / 2 * 2 * width + x / 2 * 2;
+        const int64_t at[4] = {0, 1, width, width + 1};
+        int sum = 0;
+        for (int j = 0; j < 4; j++) sum += *element(b, stream, row, corner + at[j]);
+        return (uint8_t)(sum / 4);
+    }
     const uint8_t v = *element(b, stream, row, i);
     return how == BRIGHTER ? (uint8_t)(v > 215 ? 255 : v + 40) : v;
 }
