@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import random
 import shutil
 import struct
 import unittest
@@ -291,6 +292,72 @@ class Forms(cli.Case):
             self.assertEqual({h["num_classes"] for h in job.manifest["heads"]}, {3} if paired else {3, 5})
             streams = {tuple(job.stream(v, row) for row in range(40)) for v in job.views}
             self.assertEqual(len(streams), 3)
+
+
+class Covers(cli.Case):
+    """Covers that the cloud could know for other versions of private samples."""
+    SIDE, ROWS, DECOYS = 16, 64, 3
+    VERSIONS = {
+        "brighter": lambda image, r: [min(255, v + 30) for v in image],
+        "paler": lambda image, r: [40 + 2 * v // 3 for v in image],
+        "noisy": lambda image, r: [max(0, min(255, round(v + r.gauss(0, 5)))) for v in image],
+        "coarser": lambda image, r: [sum(image[y // 2 * 32 + x // 2 * 2 + d] for d in (0, 1, 16, 17)) // 4
+                                     for y in range(16) for x in range(16)],
+    }
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls().ok("zoo", "mlp", "--input", f"1x{cls.SIDE}x{cls.SIDE}", "--classes", 3, "--seed", 1, "-o", "mlp.onnx")
+
+    @classmethod
+    def draw(cls, r):
+        """Waves, as a photograph has them: no two images are nearly equal."""
+        waves = [(30 * r.gauss(0, 1), r.gauss(0, 0.4), r.gauss(0, 0.4), r.uniform(0, 6.28)) for _ in range(6)]
+        return [max(0, min(255, round(110 + sum(a * math.sin(u * x + v * y + p) for a, u, v, p in waves))))
+                for y in range(cls.SIDE) for x in range(cls.SIDE)]
+
+    def audit(self, name, planted):
+        """Makes a job whose pool has planted(private, r) among its covers, and lets lookup see it: the exit
+        code, the original's candidate, and what failed by its name."""
+        r = random.Random(name)
+        private = [self.draw(r) for _ in range(self.ROWS)]
+        pool = planted(private, r)
+        pool += [self.draw(r) for _ in range(self.ROWS * self.DECOYS - len(pool))]
+        r.shuffle(pool)
+        os.makedirs(self.path(name))
+        x, total = b"".join(map(bytes, private + pool)), len(private + pool)
+        cli.write(self.path(name, "train-images-idx3-ubyte"),
+                  struct.pack(">IIII", 0x803, total, self.SIDE, self.SIDE) + x)
+        cli.write(self.path(name, "train-labels-idx1-ubyte"),
+                  struct.pack(">II", 0x801, total) + bytes(i % 3 for i in range(total)))
+        self.obfuscate(f"{name}-job", "--decoys", self.DECOYS, "--decoy-arch", "same", "--seed-hex", "3d" * 32,
+                       model="mlp.onnx", train=f"{name}@train[0:{self.ROWS}]",
+                       pool=f"{name}@train[{self.ROWS}:{total}]")
+        done = cli.run("audit", f"{name}-job", "--key", f"{name}-job.key", "--attacks", "lookup", "--json", "--quiet",
+                       cwd=self.dir)
+        job = Job(self.path(f"{name}-job"))
+        own = job.views.index(job.find_original(bytes(private[0])))
+        return done.rc, own, {f["metric"]: f for f in json.loads(done.stdout)["findings"] if f["verdict"] != "pass"}
+
+    def test_other_versions_of_private_samples_are_found(self):
+        rc, _, failed = self.audit("clean", lambda private, r: [])
+        self.assertEqual((rc, failed), (0, {}))
+        for name, version in self.VERSIONS.items():
+            with self.subTest(version=name):
+                rc, own, failed = self.audit(name, lambda private, r: [version(i, r) for i in private[:40]])
+                self.assertEqual(rc, 3)
+                self.assertEqual(set(failed), {"p that so many images nearly equal are in two streams",
+                                               "p that streams are nearly equal to others equally often"})
+                self.assertEqual(failed["p that streams are nearly equal to others equally often"]["guess"], own)
+
+    def test_a_cover_in_two_versions_is_found(self):
+        def planted(private, r):
+            covers = [self.draw(r) for _ in range(60)]
+            return covers + [self.VERSIONS["noisy"](i, r) for i in covers]
+        rc, own, failed = self.audit("twice", planted)
+        self.assertEqual(rc, 3)
+        self.assertEqual(failed["p that streams are nearly equal to others equally often"]["guess"], own)
 
 
 if __name__ == "__main__":
