@@ -206,22 +206,22 @@ static amg_status verify_candidate(const search *w, int64_t i, pair *p, bool *ne
     return st ? st : verify(f, i, w->pool->dtype, w->pool->count, p, near, err);
 }
 
-static amg_status search_all(search *w, int64_t *near, amg_error *err)
+static amg_status search_all(search w, int64_t *near, amg_error *err)
 {
-    const amg_finder *f = w->f;
+    const amg_finder *f = w.f;
     int64_t candidate[CHUNK];
     pair p = {0};
-    amg_status st = make_pair(f, w->pool, &p, err);
-    w->candidate = candidate;
-    for (; w->begin < f->total && !st; w->begin += CHUNK) {
-        const int64_t left = f->total - w->begin, n = left < CHUNK ? left : CHUNK;
-        st = amg_tick(f->task->progress, attack, w->begin, f->total, err);
-        if (!st) amg_parallel_for(n, 16, search_range, w);
+    amg_status st = make_pair(f, w.pool, &p, err);
+    w.candidate = candidate;
+    for (; w.begin < f->total && !st; w.begin += CHUNK) {
+        const int64_t left = f->total - w.begin, n = left < CHUNK ? left : CHUNK;
+        st = amg_tick(f->task->progress, attack, w.begin, f->total, err);
+        if (!st) amg_parallel_for(n, 16, search_range, &w);
         for (int64_t i = 0; i < n && !st; i++) {
             bool found = false;
             if (candidate[i] >= 0)
-                st = verify_candidate(w, w->begin + i, &p, &found, err);
-            near[w->begin + i] = found ? candidate[i] : -1;
+                st = verify_candidate(&w, w.begin + i, &p, &found, err);
+            near[w.begin + i] = found ? candidate[i] : -1;
         }
     }
     clear_pair(&p);
@@ -231,14 +231,14 @@ static amg_status search_all(search *w, int64_t *near, amg_error *err)
 amg_status amg_finder_near(const amg_finder *f, const amg_near_pool *pool,
                            const uint8_t *skip, int64_t *near, amg_error *err)
 {
-    search w = {.f = f, .pool = pool, .skip = skip};
-    return search_all(&w, near, err);
+    const search w = {.f = f, .pool = pool, .skip = skip};
+    return search_all(w, near, err);
 }
 
 amg_status amg_finder_twins(const amg_finder *f, int64_t *twin, amg_error *err)
 {
-    search w = {.f = f, .all_streams = true};
-    amg_status st = search_all(&w, twin, err);
+    const search w = {.f = f, .all_streams = true};
+    amg_status st = search_all(w, twin, err);
     for (int64_t i = 0; i < f->total && !st; i++)
         if (twin[i] >= 0 && twin[twin[i]] != i) twin[i] = -1;
     return st;

@@ -4,9 +4,13 @@
  * Twins are nearest to each other of all samples of all streams: which they are, the
  * samples say, not the streams they were dealt to. Of a stream of n there are n - 1
  * others in it, and kn in the k other streams: dealt at random, that is how often twins
- * stand in one and in two streams. Photographs have hardly any; of 20,000 images
- * CIFAR-10 has 2 pairs, MNIST 304, Fashion-MNIST 379. Not of texts: each stream's
- * tokens are numbered in its own way. */
+ * stand in one and in two streams. Of 20,000 images CIFAR-10 has 2 pairs, MNIST 304,
+ * Fashion-MNIST 379. A shift by a pixel makes no twins. Texts are left out: each
+ * stream's tokens are numbered in its own way.
+ *
+ * Costs 64 bits of comparison for each pair of all streams: of 40,000 images of
+ * CIFAR-10 one second of one core, of MNIST, whose digits are alike in layout, seven.
+ */
 #include "audit/lookup_finder.h"
 #include "audit/stats.h"
 #include "base/alloc.h"
