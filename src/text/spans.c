@@ -47,11 +47,11 @@ static amg_span_slot *find_slot(const amg_spans *s, amg_span_key key, const char
     }
 }
 
-/* Twice the slots; the strings stay where they are. */
-static bool grow_slots(amg_spans *s)
+/* So many slots, a power of 2; the strings stay where they are. */
+static bool grow_slots(amg_spans *s, size_t num_slots)
 {
     amg_spans grown = *s;
-    grown.num_slots = s->num_slots ? 2 * s->num_slots : FIRST_SLOTS;
+    grown.num_slots = num_slots;
     grown.slots = amg_alloc_aligned(grown.num_slots * sizeof *grown.slots);
     if (grown.slots == NULL) return false;
     for (size_t i = 0; i < s->num_slots; i++) {
@@ -67,25 +67,35 @@ static bool grow_slots(amg_spans *s)
     return true;
 }
 
+static bool grow_begins(amg_spans *s, int64_t room)
+{
+    uint64_t *begins = amg_realloc(s->begins, (size_t)room * sizeof *begins);
+    if (begins == NULL) return false;
+    if (s->begins == NULL) begins[0] = 0;
+    s->begins = begins;
+    s->room = room;
+    return true;
+}
+
+static bool grow_bytes(amg_spans *s, size_t room)
+{
+    char *bytes = amg_realloc(s->bytes, room);
+    if (bytes == NULL) return false;
+    s->bytes = bytes;
+    s->bytes_room = room;
+    return true;
+}
+
 /* Room for one more string of size bytes. */
 static bool grow_strings(amg_spans *s, size_t size)
 {
-    if (s->count + 1 >= s->room) {
-        const int64_t room = s->room ? 2 * s->room : 512;
-        uint64_t *begins = amg_realloc(s->begins, (size_t)room * sizeof *begins);
-        if (begins == NULL) return false;
-        if (s->begins == NULL) begins[0] = 0;
-        s->begins = begins;
-        s->room = room;
-    }
+    if (s->count + 1 >= s->room && !grow_begins(s, s->room ? 2 * s->room : 512))
+        return false;
     const size_t used = s->begins[s->count];
     if (size > s->bytes_room - used) {
         size_t room = s->bytes_room ? 2 * s->bytes_room : 8192;
         while (room - used < size) room *= 2;
-        char *bytes = amg_realloc(s->bytes, room);
-        if (bytes == NULL) return false;
-        s->bytes = bytes;
-        s->bytes_room = room;
+        return grow_bytes(s, room);
     }
     return true;
 }
@@ -98,10 +108,22 @@ void amg_spans_clear(amg_spans *s)
     *s = (amg_spans){0};
 }
 
+bool amg_spans_reserve(amg_spans *s, int64_t count, size_t bytes)
+{
+    size_t slots = FIRST_SLOTS;
+    while (3 * (uint64_t)slots < 5 * (uint64_t)count) slots *= 2;
+    if (grow_slots(s, slots) && grow_begins(s, count + 2) && grow_bytes(s, bytes + 1))
+        return true;
+    amg_spans_clear(s);
+    return false;
+}
+
 amg_span_slot *amg_spans_place(amg_spans *s, const char *bytes, size_t size)
 {
     if (size == 0 || size > UINT32_MAX || s->count == INT32_MAX) return NULL;
-    if (5 * (uint64_t)s->count >= 3 * s->num_slots && !grow_slots(s)) return NULL;
+    if (5 * (uint64_t)s->count >= 3 * s->num_slots &&
+        !grow_slots(s, s->num_slots ? 2 * s->num_slots : FIRST_SLOTS))
+        return NULL;
     const amg_span_key key = make_key(bytes, size);
     amg_span_slot *slot = find_slot(s, key, bytes, size);
     if (slot->size != 0) return slot;

@@ -38,6 +38,9 @@ typedef struct {
 } amg_spans;
 
 void amg_spans_clear(amg_spans *s);
+/* Room in an empty set for so many strings, and so many bytes of all; false: out of
+ * memory, the set is empty still. More fit nevertheless. */
+bool amg_spans_reserve(amg_spans *s, int64_t count, size_t bytes);
 /* The slot of bytes[0..size), which is added if it is not there, valid until the next
  * one is; NULL: out of memory, or size is not in [1, 2^32 - 1]. */
 amg_span_slot *amg_spans_place(amg_spans *s, const char *bytes, size_t size);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/parallel.h"
 #include "formats/token_set.h"
 #include "text/buffers.h"
 #include "text/tokenizer_private.h"
@@ -125,7 +126,36 @@ static int by_count_then_bytes(const void *a, const void *b)
     return by_bytes(x, y);
 }
 
-/* The words by rank into list [count]; special ones are left out. Returns how many. */
+typedef struct {
+    counted *list;
+    int64_t num;
+} ranking;
+
+/* Half 0 or 1 of the list. */
+static void sort_halves(void *context, int64_t begin, int64_t end)
+{
+    const ranking *r = context;
+    for (int64_t half = begin; half < end; half++) {
+        const int64_t first = half * (r->num / 2),
+                      num = half ? r->num - first : r->num / 2;
+        qsort(r->list + first, (size_t)num, sizeof *r->list, by_count_then_bytes);
+    }
+}
+
+/* Sorts list [num] by rank, with as much room behind it. */
+static void sort_by_rank(counted *list, int64_t num)
+{
+    ranking r = {list, num};
+    const counted *a = list, *b = list + num / 2, *a_end = b, *b_end = list + num;
+    amg_parallel_for(2, 1, sort_halves, &r);
+    for (int64_t i = 0; i < num; i++)
+        list[num + i] =
+            b == b_end || (a < a_end && by_count_then_bytes(a, b) < 0) ? *a++ : *b++;
+    memcpy(list, list + num, (size_t)num * sizeof *list);
+}
+
+/* The words by rank into list [2 x count]; special ones are left out. Returns how many.
+ */
 static int64_t rank_words(const amg_word_counter *c, const amg_tokenizer *t,
                           int64_t min_count, counted *list)
 {
@@ -139,7 +169,7 @@ static int64_t rank_words(const amg_word_counter *c, const amg_tokenizer *t,
         list[n++] =
             (counted){word, first_bytes(word, size), (uint32_t)size, slot->tally};
     }
-    if (n > 0) qsort(list, (size_t)n, sizeof *list, by_count_then_bytes);
+    if (n > 0) sort_by_rank(list, n);
     return n;
 }
 
@@ -151,6 +181,9 @@ static int64_t add_special(amg_tokenizer *t, const char *word)
 static bool fill(const amg_word_counter *c, const amg_word_options *o, counted *list,
                  amg_tokenizer *t)
 {
+    const int64_t count = c->words.count;
+    const size_t bytes = count > 0 ? (size_t)c->words.begins[count] : 0;
+    if (!amg_spans_reserve(&t->words, count + 3, bytes)) return false;
     t->pad = o->pad ? add_special(t, AMG_PAD_WORD) : AMG_NO_TOKEN;
     t->unknown = add_special(t, AMG_UNKNOWN_WORD);
     t->eos = add_special(t, AMG_EOS_WORD);
@@ -175,7 +208,7 @@ amg_status amg_word_counter_finish(const amg_word_counter *c, const amg_word_opt
                         "special tokens and needs a word",
                         (long long)o->max_size, (long long)o->min_count, specials);
     amg_tokenizer *t = amg_calloc(1, sizeof *t);
-    counted *list = amg_malloc((size_t)c->words.count * sizeof *list);
+    counted *list = amg_malloc(2 * (size_t)c->words.count * sizeof *list);
     amg_status st = AMG_OK;
     if (t != NULL) {
         t->kind = AMG_TOKENIZER_WORD;
