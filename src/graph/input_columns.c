@@ -6,13 +6,15 @@
 
 #include "graph/class_rows.h"
 
-/* The only node that reads the value, NULL if there are several or none. */
+/* The only node that reads the value (not just how many samples it has), NULL if there
+ * are several or none. */
 static const amg_node *only_reader(const amg_graph *g, int value)
 {
     const amg_node *reader = NULL;
     for (int n = 0; n < g->num_nodes; n++)
         for (int i = 0; i < g->nodes[n].num_inputs; i++) {
-            if (g->nodes[n].inputs[i] != value) continue;
+            if (g->nodes[n].inputs[i] != value || g->nodes[n].op == AMG_OP_SHAPE)
+                continue;
             if (reader || i > 0) return NULL;
             reader = &g->nodes[n];
         }

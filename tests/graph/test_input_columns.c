@@ -78,6 +78,10 @@ static void dense_layers_and_patches_are_found(void **state)
     is_found(b, dense(b, flatten(b, x), false), 4, 6, true);
     b = fresh(&x);
     is_found(b, conv(b, x, 2, 2, 0), 2, 2, false);
+    b = fresh(&x); /* how many samples there are says nothing of their values */
+    amg_builder_output(b,
+                       amg_builder_node(b, AMG_OP_SHAPE, "s", IDS(x), NO_ATTRS, NULL));
+    is_found(b, conv(b, x, 2, 2, 0), 2, 2, false);
 }
 
 static void other_first_layers_are_not(void **state)
