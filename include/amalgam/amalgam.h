@@ -100,7 +100,8 @@ typedef struct {
  * "tokens_kept" (why they are not, or null), "same_arch", "textbook" (the catalogue's
  * name of the model, or null), "unknown_init" (parameters that follow no known law),
  * "same_start", "block" (height and width of what values are mixed within, or null),
- * "passed_over", "job_bytes", "seconds"}. */
+ * "patches" (whether such blocks change places, too), "patches_kept" (why they do not,
+ * or null), "passed_over", "job_bytes", "seconds"}. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     const char *passphrase,
                                                     const amalgam_datasets *data,

@@ -75,9 +75,11 @@ static void print_result(const amg_obfuscate_options *o, const amg_obfuscate_res
         printf("compute %.1fx, upload %.1fx\n", r->compute_factor, r->upload_factor);
     if (r->vocab) print_permuted(r);
     if (r->block[0])
-        printf("values are mixed within blocks of %lldx%lld in the job; extract puts "
-               "the columns back\n",
-               (long long)r->block[0], (long long)r->block[1]);
+        printf("values are mixed within blocks of %lldx%lld%s in the job; extract puts "
+               "the columns%s back\n",
+               (long long)r->block[0], (long long)r->block[1],
+               r->patches ? ", and the blocks among themselves," : "",
+               r->patches ? " and positions" : "");
     printf("%s: the key. Keep it: without it the trained model cannot be taken out\n",
            o->key);
 }
@@ -187,6 +189,7 @@ static void print_warnings(const amg_obfuscate_options *o,
                 "statistics of public data of the same kind undo it entirely "
                 "(docs/symmetry.md); the trained weights equal those without it up to "
                 "rounding");
+    if (r->patches_kept) ui_note("note: patches keep their order: %s", r->patches_kept);
     note_start(o, r);
     note_kept(o, r);
     note_arch(o, r);
@@ -287,8 +290,8 @@ int verb_obfuscate(int argc, char **argv)
          "do not renumber the vocabulary in the job (extract puts\nrenumbered ones "
          "back)"},
         {"symmetry", CLI_FLAG, &o.symmetry, NULL,
-         "mix the values of each sample and the columns of the first layer\nin the "
-         "job: against a casual look, no more"},
+         "mix the values of each sample, and the patches of a vision\ntransformer, "
+         "and the weights that read them: against a casual look,\nno more"},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
         {"key", CLI_STRING, &o.key, "FILE", "key file to make, outside the job folder",
          .required = true},

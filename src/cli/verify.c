@@ -203,12 +203,13 @@ static amg_status take_select(bench *b, const char *job_dir, amg_error *err)
     return st;
 }
 
-/* The model with the columns of its first layer where the job has them. Other rows
- * stay: the engine puts those into one order itself. */
+/* The model with the columns of its first layer, and its positions, where the job has
+ * them. Other rows stay: the engine puts those into one order itself. */
 static amg_status mix_columns(const bench *b, const amg_graph *g, amg_graph **out,
                               amg_error *err)
 {
-    amg_plan_shape only = {.dtype = b->plan.shape.dtype};
+    amg_plan_shape only = {.dtype = b->plan.shape.dtype,
+                           .patches = b->plan.shape.patches};
     memcpy(only.dims, b->plan.shape.dims, sizeof only.dims);
     memcpy(only.block, b->plan.shape.block, sizeof only.block);
     return amg_row_moves_apply(g, &only, &b->plan.subnets[b->plan.original], out, err);

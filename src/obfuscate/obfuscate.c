@@ -300,6 +300,8 @@ static void fill_result(const work *w, amg_obfuscate_result *r)
     r->labels_permuted = w->plan.shape.permute_labels;
     r->tokens_permuted = w->plan.shape.vocab > 0;
     memcpy(r->block, w->plan.shape.block, sizeof r->block);
+    r->patches = w->plan.shape.patches;
+    r->patches_kept = w->own.patches_kept;
     r->tokens_kept = w->own.tokens_kept;
     r->vocab = amg_dataset_get_info(w->own.in.train)->vocab_size;
     r->num_passed_over = w->cover_plan.passed_over;

@@ -45,9 +45,11 @@ typedef struct {
     double upload_factor;         /* bytes of a job sample / a sample */
     int64_t own_params, job_params;
     bool labels_permuted, tokens_permuted;
-    int64_t block[2];        /* within which values change places; 0, 0: they do not */
-    const char *tokens_kept; /* samples are tokens that keep their numbers: why, for
-                                people; else NULL */
+    int64_t block[2];         /* within which values change places; 0, 0: they do not */
+    bool patches;             /* such blocks change places, too */
+    const char *patches_kept; /* there are several, and they do not: why, for people */
+    const char *tokens_kept;  /* samples are tokens that keep their numbers: why, for
+                                 people; else NULL */
     int64_t vocab; /* samples are tokens of a set with so many; 0: they are not */
     const char *textbook; /* the catalogue's name of the model; NULL: it has none */
     bool same_arch; /* decoys have the model's architecture: as asked for, or because it

@@ -61,8 +61,10 @@ static void choose_tokens(amg_owner *w, amg_plan_shape *shape)
                           : amg_tokens_permute(w->model, is_model, w->in.pad, shape);
 }
 
-/* Why values cannot change places; NULL: they can, within blocks of shape. */
-static const char *choose_blocks(const amg_owner *w, amg_plan_shape *shape)
+/* Why values cannot change places; NULL: they can, within blocks of shape, and the
+ * blocks if shape says so, else *kept why not (NULL: there is one alone). */
+static const char *choose_blocks(const amg_owner *w, amg_plan_shape *shape,
+                                 const char **kept)
 {
     amg_input_columns columns;
     if (shape->dtype == AMG_I32) return "samples of whole numbers have an order";
@@ -71,8 +73,14 @@ static const char *choose_blocks(const amg_owner *w, amg_plan_shape *shape)
     if (w->pre.num_channels > 1 && w->pre.num_channels != shape->dims[0])
         return "each value has a mean and deviation of its own";
     const char *why = amg_input_columns_find(w->model, shape->dims, &columns);
-    if (!why) memcpy(shape->block, columns.block, sizeof shape->block);
-    return why;
+    if (why) return why;
+    memcpy(shape->block, columns.block, sizeof shape->block);
+    if (shape->block[0] == shape->dims[1] && shape->block[1] == shape->dims[2])
+        return NULL;
+    amg_patch_tokens ignored;
+    *kept = amg_patch_tokens_find(w->model, &columns, shape->dims, &ignored);
+    shape->patches = !*kept;
+    return NULL;
 }
 
 amg_status amg_owner_shape(amg_owner *w, int num_decoys, amg_plan_shape *out,
@@ -91,7 +99,7 @@ amg_status amg_owner_shape(amg_owner *w, int num_decoys, amg_plan_shape *out,
                                               amg_labels_permutable(w->model)};
     amg_samples_dims(info, shape.dims);
     choose_tokens(w, &shape);
-    const char *why = o->symmetry ? choose_blocks(w, &shape) : NULL;
+    const char *why = o->symmetry ? choose_blocks(w, &shape, &w->patches_kept) : NULL;
     *out = shape;
     if (!why) return AMG_OK;
     amg_fail(err, AMG_UNSUPPORTED, -1, o->model,

@@ -14,7 +14,7 @@ typedef struct {
     amg_inputs in;
     amg_preprocess pre;
     amg_secret *secret;
-    const char *tokens_kept; /* see amg_obfuscate_result */
+    const char *tokens_kept, *patches_kept; /* see amg_obfuscate_result */
 } amg_owner;
 
 /* Opens model and data and checks them against each other; makes the secret. On failure

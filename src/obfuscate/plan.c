@@ -84,10 +84,20 @@ static amg_status check_tokens(const amg_plan_shape *s, amg_error *err)
                     (long long)s->vocab);
 }
 
+/* Blocks of a sample, in each channel; 0: it has none. */
+static int64_t count_blocks(const amg_plan_shape *s)
+{
+    return s->block[0] == 0 ? 0 : s->dims[1] / s->block[0] * (s->dims[2] / s->block[1]);
+}
+
 /* Values change places within blocks that tile the sample. */
 static amg_status check_blocks(const amg_plan_shape *s, amg_error *err)
 {
-    if (s->block[0] == 0 && s->block[1] == 0) return AMG_OK;
+    if (s->block[0] == 0 && s->block[1] == 0) {
+        if (!s->patches) return AMG_OK;
+        return amg_fail(err, AMG_INVALID, -1, "patches",
+                        "found patches that change places, but no block");
+    }
     if (s->dtype == AMG_I32)
         return amg_fail(err, AMG_INVALID, -1, "block",
                         "found blocks in data of I32, whose order means something");
@@ -96,6 +106,9 @@ static amg_status check_blocks(const amg_plan_shape *s, amg_error *err)
             return amg_fail(err, AMG_INVALID, -1, "block",
                             "found a side of %lld, expected a divisor of %lld",
                             (long long)s->block[d], (long long)s->dims[1 + d]);
+    if (s->patches && count_blocks(s) < 2)
+        return amg_fail(err, AMG_INVALID, -1, "patches",
+                        "found a single patch, expected 2 or more to change places");
     return AMG_OK;
 }
 
@@ -310,6 +323,26 @@ static amg_status draw_values(const amg_secret *secret, amg_obf_plan *plan,
     return st;
 }
 
+/* A permutation of the blocks, one for all slots likewise. */
+static amg_status draw_patches(const amg_secret *secret, amg_obf_plan *plan,
+                               amg_error *err)
+{
+    const int64_t num = count_blocks(&plan->shape);
+    if (!plan->shape.patches) return AMG_OK;
+    amg_keystream *ks = NULL;
+    int64_t *order = amg_malloc((size_t)num * sizeof *order);
+    if (!order) return no_memory(err);
+    amg_status st = amg_keystream_new(secret, AMG_PURPOSE_INPUTS, 1, &ks, err);
+    if (st == AMG_OK) amg_keystream_permutation(ks, num, order);
+    for (int s = 0; st == AMG_OK && s < plan->num_subnets; s++)
+        for (int64_t i = 0; i < num; i++)
+            plan->subnets[s].patch_map[i] = (int32_t)order[i];
+    amg_keystream_free(ks);
+    sodium_memzero(order, (size_t)num * sizeof *order);
+    amg_free(order);
+    return st;
+}
+
 int64_t amg_obf_plan_place(const amg_obf_plan *plan, int slot, int64_t value)
 {
     const amg_plan_shape *s = &plan->shape;
@@ -320,7 +353,10 @@ int64_t amg_obf_plan_place(const amg_obf_plan *plan, int slot, int64_t value)
     const int64_t c = value / area, y = value % area / s->dims[2],
                   x = value % s->dims[2];
     const int64_t at = map[c * h * w + y % h * w + x % w] % (h * w);
-    return c * area + (y / h * h + at / w) * s->dims[2] + x / w * w + at % w;
+    const int64_t across = s->dims[2] / w, block = y / h * across + x / w;
+    const int64_t to = net->patch_map ? net->patch_map[block] : block;
+    return c * area + (to / across * h + at / w) * s->dims[2] + to % across * w +
+           at % w;
 }
 
 /* Allocates plan->subnets for the slot of the original that the key chooses. */
@@ -357,6 +393,12 @@ static amg_status make_slots(const amg_secret *secret, amg_obf_plan *plan,
                 amg_calloc((size_t)net->num_block_values, sizeof *net->value_map);
             if (!net->value_map) return no_memory(err);
         }
+        if (plan->shape.patches) {
+            net->num_patches = count_blocks(&plan->shape);
+            net->patch_map =
+                amg_calloc((size_t)net->num_patches, sizeof *net->patch_map);
+            if (!net->patch_map) return no_memory(err);
+        }
     }
     return AMG_OK;
 }
@@ -378,6 +420,7 @@ amg_status amg_obf_plan_derive(const amg_secret *secret, const amg_plan_shape *s
     if (st == AMG_OK) st = draw_tokens(secret, &plan, err);
     if (st == AMG_OK) st = draw_labels(secret, &plan, err);
     if (st == AMG_OK) st = draw_values(secret, &plan, err);
+    if (st == AMG_OK) st = draw_patches(secret, &plan, err);
     if (st != AMG_OK)
         amg_obf_plan_clear(&plan);
     else
@@ -422,7 +465,9 @@ amg_status amg_obf_plan_join(const amg_secret *secret, amg_obf_plan *owners, int
         net->value_map = own->value_map;
         net->num_block_values = own->num_block_values;
         memcpy(net->block, own->block, sizeof net->block);
-        own->label_map = own->token_map = own->value_map = NULL;
+        net->patch_map = own->patch_map;
+        net->num_patches = own->num_patches;
+        own->label_map = own->token_map = own->value_map = own->patch_map = NULL;
     }
     if (st == AMG_OK)
         *out = plan;
@@ -445,8 +490,12 @@ void amg_obf_plan_clear(amg_obf_plan *plan)
         if (net->value_map)
             sodium_memzero(net->value_map,
                            (size_t)net->num_block_values * sizeof *net->value_map);
+        if (net->patch_map)
+            sodium_memzero(net->patch_map,
+                           (size_t)net->num_patches * sizeof *net->patch_map);
         amg_free(net->select);
         amg_free(net->value_map);
+        amg_free(net->patch_map);
         amg_free(net->label_map);
         amg_free(net->token_map);
     }

@@ -41,6 +41,7 @@ typedef struct {
     int64_t block[2]; /* height and width of the blocks of a sample within which its
                          values change places, in each channel apart; 0, 0: they do
                          not */
+    bool patches;     /* blocks change places, too, all channels together */
     int num_fixed;
     int64_t fixed[AMG_MAX_FIXED_TOKENS]; /* tokens that keep their numbers, ascending */
 } amg_plan_shape;
@@ -65,6 +66,9 @@ typedef struct {
                            (channel, row, column) -> its place in the job; NULL: all
                            stay */
     int64_t num_block_values, block[2]; /* the shape's; of a packed job the owner's */
+    int32_t *patch_map; /* [num_patches] a block of a sample, in raster order -> its
+                           place in the job; NULL: all stay */
+    int64_t num_patches;
 } amg_subnet_plan;
 
 typedef struct {

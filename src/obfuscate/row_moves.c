@@ -111,6 +111,33 @@ static bool has_move(const amg_row_moves *m, int param)
     return false;
 }
 
+/* What of its first layer, and of its places, moves with values and patches. */
+static amg_status find_input(const amg_graph *g, const amg_plan_shape *shape,
+                             amg_row_moves *m, amg_error *err)
+{
+    if (amg_input_columns_find(g, shape->dims, &m->columns) ||
+        memcmp(m->columns.block, shape->block, sizeof shape->block) != 0)
+        return disagree(g, "input", err);
+    m->moves[m->count++] =
+        (amg_row_move){.param = m->columns.param, .by = AMG_BY_VALUE};
+    if (!shape->patches) return AMG_OK;
+    if (amg_patch_tokens_find(g, &m->columns, shape->dims, &m->patches))
+        return disagree(g, "patches", err);
+    for (int i = 0; i < m->patches.num_tables; i++)
+        m->moves[m->count++] =
+            (amg_row_move){.param = m->patches.tables[i].param, .by = AMG_BY_PATCH};
+    return AMG_OK;
+}
+
+static void move_positions(const amg_row_moves *moves, int param, const int32_t *map,
+                           const amg_tensor *in, amg_tensor *out)
+{
+    const amg_patch_tokens *p = &moves->patches;
+    for (int i = 0; i < p->num_tables; i++)
+        if (p->tables[i].param == param)
+            amg_position_table_move(&p->tables[i], p->num_patches, map, in, out);
+}
+
 amg_status amg_row_moves_find(const amg_graph *g, const amg_plan_shape *shape,
                               int64_t num_classes, amg_row_moves *out, amg_error *err)
 {
@@ -131,15 +158,9 @@ amg_status amg_row_moves_find(const amg_graph *g, const amg_plan_shape *shape,
         if (!has_move(&m, classes.params[i]))
             m.moves[m.count++] =
                 (amg_row_move){.param = classes.params[i], .axis = classes.axis[i]};
-    if (shape->block[0] > 0) {
-        if (amg_input_columns_find(g, shape->dims, &m.columns) ||
-            memcmp(m.columns.block, shape->block, sizeof shape->block) != 0)
-            return disagree(g, "input", err);
-        m.moves[m.count++] =
-            (amg_row_move){.param = m.columns.param, .by = AMG_BY_VALUE};
-    }
-    *out = m;
-    return AMG_OK;
+    const amg_status st = shape->block[0] > 0 ? find_input(g, shape, &m, err) : AMG_OK;
+    if (!st) *out = m;
+    return st;
 }
 
 amg_status amg_row_move_apply(const amg_row_moves *moves, int i,
@@ -151,6 +172,8 @@ amg_status amg_row_move_apply(const amg_row_moves *moves, int i,
     if (st) return st;
     if (move->by == AMG_BY_VALUE)
         amg_input_columns_move(&moves->columns, maps->value_map, in, out);
+    else if (move->by == AMG_BY_PATCH)
+        move_positions(moves, move->param, maps->patch_map, in, out);
     else
         amg_class_rows_permute(
             in, move->axis,

@@ -1,22 +1,23 @@
 /* Weights of a network that a slot's maps move: its class rows by the label map, its
- * embedding tables by the token map, the columns of its first layer by the value map.
+ * embedding tables by the token map, the columns of its first layer by the value map,
+ * its position tables by the patch map.
  * One list for both directions, so that the extractor undoes exactly what the augmenter
  * did. */
 #ifndef AMG_OBFUSCATE_ROW_MOVES_H
 #define AMG_OBFUSCATE_ROW_MOVES_H
 
 #include "graph/class_rows.h"
-#include "graph/input_columns.h"
+#include "graph/token_axis.h"
 #include "graph/token_rows.h"
 #include "obfuscate/plan.h"
 
-#define AMG_MAX_ROW_MOVES (3 + AMG_MAX_TOKEN_TABLES)
+#define AMG_MAX_ROW_MOVES (3 + AMG_MAX_TOKEN_TABLES + AMG_MAX_POSITION_TABLES)
 
-typedef enum { AMG_BY_LABEL, AMG_BY_TOKEN, AMG_BY_VALUE } amg_moved_by;
+typedef enum { AMG_BY_LABEL, AMG_BY_TOKEN, AMG_BY_VALUE, AMG_BY_PATCH } amg_moved_by;
 
 typedef struct {
     int param; /* value id */
-    int axis;  /* which dim counts rows; columns: see amg_row_moves */
+    int axis;  /* which dim counts rows; of columns and positions see amg_row_moves */
     amg_moved_by by;
 } amg_row_move;
 
@@ -25,6 +26,7 @@ typedef struct {
     amg_row_move
         moves[AMG_MAX_ROW_MOVES]; /* a table that is the last layer, too: once */
     amg_input_columns columns;    /* of the move by value, if there is one */
+    amg_patch_tokens patches;     /* of the moves by patch */
 } amg_row_moves;
 
 /* For a network with so many classes in a job of this shape. AMG_MISMATCH: the shape
