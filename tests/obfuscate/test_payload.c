@@ -151,11 +151,21 @@ static void tokens_and_windows_parse_to_what_was_packed(void **state)
     p.shape.dtype = AMG_F32;
     p.shape.block[0] = 3;
     p.shape.block[1] = 1;
+    p.shape.patches = true;
     p.preprocess = (amg_preprocess){.data_dtype = AMG_F32};
     assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_OK);
     if (amg_key_payload_parse(data, size, &q, &err) != AMG_OK)
         fail_msg("%s: %s", err.where, err.what);
     assert_memory_equal(q.shape.block, p.shape.block, sizeof p.shape.block);
+    assert_true(q.shape.patches);
+    amg_free(data);
+    amg_key_payload_clear(&q);
+    p.shape.patches = false; /* keys of older jobs */
+    assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_OK);
+    assert_null(memmem(data, size, "\"patches\"", 9));
+    if (amg_key_payload_parse(data, size, &q, &err) != AMG_OK)
+        fail_msg("%s: %s", err.where, err.what);
+    assert_false(q.shape.patches);
     amg_free(data);
     amg_key_payload_clear(&q);
     p.preprocess = (amg_preprocess){.data_dtype = AMG_U8, .windows = true};

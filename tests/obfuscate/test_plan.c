@@ -124,6 +124,45 @@ static void values_change_places_within_their_block(void **state)
     assert_int_equal(amg_plan_shape_check(&shape, NULL), AMG_INVALID);
 }
 
+/* 3 x 2 blocks of 2 x 4, with and without an order of their own. */
+static void patches_change_places_with_what_is_in_them(void **state)
+{
+    (void)state;
+    amg_plan_shape shape = streams_shape;
+    shape.dims[1] = 6;
+    shape.dims[2] = 8;
+    shape.block[0] = 2;
+    shape.block[1] = 4;
+    amg_obf_plan within = derive(1, &shape);
+    shape.patches = true;
+    amg_obf_plan p = derive(1, &shape), other = derive(2, &shape);
+    const int32_t *map = p.subnets[0].patch_map;
+    assert_null(within.subnets[0].patch_map);
+    assert_int_equal(p.subnets[0].num_patches, 6);
+    assert_memory_not_equal(map, other.subnets[0].patch_map, 6 * sizeof *map);
+    uint8_t seen[144] = {0};
+    for (int64_t v = 0; v < 144; v++) {
+        const int64_t inner = amg_obf_plan_place(&within, 0, v); /* as ever */
+        const int64_t at = amg_obf_plan_place(&p, 0, v);
+        const int64_t block = v % 48 / 16 * 2 + v % 8 / 4;
+        assert_in_range(map[block], 0, 5);
+        const int64_t to = map[block] / 2 * 16 + map[block] % 2 * 4;
+        const int64_t from = v % 48 / 16 * 16 + v % 8 / 4 * 4;
+        assert_int_equal(at, inner + to - from);
+        assert_int_equal(at, amg_obf_plan_place(&p, 3, v)); /* all slots alike */
+        seen[at]++;
+    }
+    for (int i = 0; i < 144; i++) assert_int_equal(seen[i], 1);
+    amg_obf_plan_clear(&within);
+    amg_obf_plan_clear(&p);
+    amg_obf_plan_clear(&other);
+    shape.block[0] = 6;
+    shape.block[1] = 8; /* a single one */
+    assert_int_equal(amg_plan_shape_check(&shape, NULL), AMG_INVALID);
+    shape.block[0] = shape.block[1] = 0;
+    assert_int_equal(amg_plan_shape_check(&shape, NULL), AMG_INVALID);
+}
+
 static void paper_subsets_fit_the_grown_sample(void **state)
 {
     (void)state;
@@ -417,6 +456,7 @@ int main(void)
         cmocka_unit_test(streams_are_disjoint_and_cover_every_position),
         cmocka_unit_test(order_within_a_stream_is_secret),
         cmocka_unit_test(values_change_places_within_their_block),
+        cmocka_unit_test(patches_change_places_with_what_is_in_them),
         cmocka_unit_test(paper_subsets_fit_the_grown_sample),
         cmocka_unit_test(a_plan_is_a_function_of_the_key),
         cmocka_unit_test(label_maps_are_permutations_of_their_own_classes),

@@ -83,6 +83,96 @@ static void a_map_and_its_inverse_leave_everything_in_place(void **state)
     amg_graph_free(file);
 }
 
+/* ---- patches ---- */
+
+static int normal(amg_builder *b, const char *name, int rank, const int64_t *dims)
+{
+    amg_tensor t = {.dtype = AMG_F32, .rank = rank};
+    memcpy(t.dims, dims, (size_t)rank * sizeof *dims);
+    const int id = amg_builder_param(b, name, &t);
+    amg_tensor *data = amg_builder_data(b, id);
+    for (int64_t i = 0; i < amg_tensor_count(data); i++)
+        ((float *)data->data)[i] = (float)i;
+    return id;
+}
+
+/* 2 x 3 patches of 2 x 2, positions, then their mean; or, flat, a layer over all. */
+static amg_graph *patches(bool flat)
+{
+    const int64_t two[2] = {2, 2}, turn[3] = {0, 2, 1}, axis = 1;
+    const int64_t to[3] = {0, 4, 6}, all[2] = {-1, 24}, num[2] = {3, 2};
+    amg_builder *b = amg_builder_new();
+    amg_tensor shape;
+    assert_int_equal(
+        amg_tensor_view(AMG_I64, 1, &num[flat], flat ? all : to, &shape, NULL), AMG_OK);
+    int x = amg_builder_input(b, "x", AMG_F32, 4, (int64_t[]){AMG_DIM_BATCH, 1, 4, 6});
+    x = amg_builder_node(b, AMG_OP_CONV, "conv",
+                         (int[]){x, normal(b, "patch", 4, (int64_t[]){4, 1, 2, 2})}, 2,
+                         (amg_attr[]){amg_ints("strides", 2, two)}, 1, NULL);
+    x = amg_builder_node(b, AMG_OP_RESHAPE, "flat",
+                         (int[]){x, amg_builder_param(b, "to", &shape)}, 2, NULL, 0,
+                         NULL);
+    if (!flat) {
+        x = amg_builder_node(b, AMG_OP_TRANSPOSE, "turn", &x, 1,
+                             (amg_attr[]){amg_ints("perm", 3, turn)}, 1, NULL);
+        x = amg_builder_node(b, AMG_OP_ADD, "place",
+                             (int[]){x, normal(b, "position", 3, (int64_t[]){1, 6, 4})},
+                             2, NULL, 0, NULL);
+        x = amg_builder_node(
+            b, AMG_OP_REDUCE_MEAN, "mean", &x, 1,
+            (amg_attr[]){amg_ints("axes", 1, &axis), amg_int("keepdims", 0)}, 2, NULL);
+    }
+    const int64_t head[2] = {flat ? 24 : 4, 3};
+    x = amg_builder_node(b, AMG_OP_GEMM, "head", (int[]){x, normal(b, "w", 2, head)}, 2,
+                         NULL, 0, NULL);
+    amg_builder_output(b, x);
+    amg_graph *g = NULL;
+    amg_error err = {0};
+    if (amg_builder_finish(b, &g, &err)) fail_msg("%s: %s", err.where, err.what);
+    amg_builder_free(b);
+    return g;
+}
+
+static const float *data_of(const amg_graph *g, const char *name)
+{
+    const int v = amg_graph_find_value(g, name);
+    assert_true(v >= 0);
+    return g->values[v].data.data;
+}
+
+static void positions_move_with_patches(void **state)
+{
+    (void)state;
+    const amg_plan_shape shape = {.dims = {1, 4, 6}, .block = {2, 2}, .patches = true};
+    int32_t values[4] = {2, 0, 3, 1}, values_back[4] = {1, 3, 0, 2};
+    int32_t places[6] = {4, 2, 0, 5, 1, 3}, places_back[6] = {2, 4, 1, 5, 0, 3};
+    const amg_subnet_plan there = {
+        .num_classes = 3, .value_map = values, .patch_map = places};
+    const amg_subnet_plan back = {
+        .num_classes = 3, .value_map = values_back, .patch_map = places_back};
+    amg_graph *g = patches(false), *flat = patches(true), *moved, *restored;
+    amg_row_moves moves;
+    assert_int_equal(amg_row_moves_find(g, &shape, 3, &moves, NULL), AMG_OK);
+    assert_int_equal(moves.count, 2);
+    assert_int_equal(moves.moves[1].by, AMG_BY_PATCH);
+    assert_int_equal(amg_row_moves_find(flat, &shape, 3, &moves, NULL), AMG_MISMATCH);
+    assert_int_equal(amg_row_moves_apply(g, &shape, &there, &moved, NULL), AMG_OK);
+    assert_int_equal(amg_row_moves_apply(moved, &shape, &back, &restored, NULL),
+                     AMG_OK);
+    for (int p = 0; p < 6; p++)
+        assert_memory_equal(data_of(moved, "position") + 4 * places[p],
+                            data_of(g, "position") + 4 * p, 16);
+    for (int v = 0; v < 4; v++)
+        assert_true(data_of(moved, "patch")[values[v]] == data_of(g, "patch")[v]);
+    assert_memory_equal(data_of(moved, "w"), data_of(g, "w"), 48);
+    assert_memory_equal(data_of(restored, "position"), data_of(g, "position"), 96);
+    assert_memory_equal(data_of(restored, "patch"), data_of(g, "patch"), 64);
+    amg_graph_free(restored);
+    amg_graph_free(moved);
+    amg_graph_free(flat);
+    amg_graph_free(g);
+}
+
 static void padding_is_fixed_beside_what_the_network_compares(void **state)
 {
     (void)state;
@@ -137,6 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_and_class_rows_move_once_each),
         cmocka_unit_test(a_map_and_its_inverse_leave_everything_in_place),
+        cmocka_unit_test(positions_move_with_patches),
         cmocka_unit_test(padding_is_fixed_beside_what_the_network_compares),
         cmocka_unit_test(obstacles_are_told),
     };
