@@ -49,25 +49,46 @@ class Cycle(cli.Case):
                                        "--threads", 1))
         self.assertRegex(said, r"^24 samples: loss \d+\.\d+, top-1 [\d.]+ %, top-5 [\d.]+ %\n$")
 
-    def test_mixed_values_come_back_and_change_nothing_but_rounding(self):
-        self.ok("zoo", "mlp", "--input", "1x6x6", "--classes", 3, "--seed", 1, "-o", "mlp.onnx")
-        said = self.obfuscate("mixed", "--symmetry", "--decoys", 2, model="mlp.onnx")
-        self.assertIn("values are mixed within blocks of 6x6", said)
-        self.assertIs(json.loads(cli.read(self.path("mixed/job.json")))["input"]["mixed"], True)
-        self.ok("mixed", *TRAINING, program=cli.AMALGAM_TRAIN)
-        self.ok("extract", "--key", "mixed.key", "--weights", "mixed/out/weights.safetensors", "-o", "mixed.onnx")
-        self.ok("train", "--model", "mlp.onnx", "--train", self.TRAIN, "-o", "mixed-alone.onnx", *TRAINING)
-        extracted, alone = (weights(cli.read(self.path(f"mixed{which}.onnx"))) for which in ("", "-alone"))
-        before = weights(cli.read(self.path("mlp.onnx")))
+    def mixed(self, name, model):
+        """A job with --symmetry: bits that are those of the original mixed alike, weights that are its own but for
+        rounding. What obfuscate says."""
+        said = self.obfuscate(name, "--symmetry", "--decoys", 2, model=model)
+        self.assertIs(json.loads(cli.read(self.path(f"{name}/job.json")))["input"]["mixed"], True)
+        self.ok(name, *TRAINING, program=cli.AMALGAM_TRAIN)
+        self.ok("extract", "--key", f"{name}.key", "--weights", f"{name}/out/weights.safetensors", "-o", f"{name}.onnx")
+        self.ok("train", "--model", model, "--train", self.TRAIN, "-o", f"{name}-alone.onnx", *TRAINING)
+        extracted, alone = (weights(cli.read(self.path(f"{name}{which}.onnx"))) for which in ("", "-alone"))
+        before = weights(cli.read(self.path(model)))
         self.assertEqual(list(extracted), list(before))
-        for name, values in alone.items():
+        for weight, values in alone.items():
             most = max(map(abs, values))
-            self.assertLess(max(abs(a - b) for a, b in zip(values, extracted[name])), 1e-4 * most, name)
-            self.assertGreater(max(abs(a - b) for a, b in zip(values, before[name])), 1e-3 * most, name)
-        found = json.loads(self.ok("verify", "--key", "mixed.key", "--job", "mixed", "--steps", 4, "--batch", 8,
+            self.assertLess(max(abs(a - b) for a, b in zip(values, extracted[weight])), 1e-4 * most, weight)
+            self.assertGreater(max(abs(a - b) for a, b in zip(values, before[weight])), 1e-3 * most, weight)
+        found = json.loads(self.ok("verify", "--key", f"{name}.key", "--job", name, "--steps", 4, "--batch", 8,
                                    "--threads", 1, "--json"))
         self.assertEqual(found["bits_different"], 0)
         self.assertLess(found["rounding"], 1e-4)
+        return said
+
+    def test_mixed_values_come_back_and_change_nothing_but_rounding(self):
+        self.ok("zoo", "mlp", "--input", "1x6x6", "--classes", 3, "--seed", 1, "-o", "mlp.onnx")
+        said = self.mixed("mixed", "mlp.onnx")
+        self.assertIn("values are mixed within blocks of 6x6 in the job; extract puts the columns back", said)
+        self.assertNotIn("patches", said)
+
+    def test_mixed_patches_come_back_with_their_positions(self):
+        cli.write(self.path("vit.onnx"), wire.tiny_vit())
+        said = self.mixed("patches", "vit.onnx")
+        self.assertIn("values are mixed within blocks of 3x3, and the blocks among themselves, in the job", said)
+        self.assertIn("columns and positions", said)
+
+    def test_patches_that_a_layer_tells_apart_keep_their_order(self):
+        """The values within them are mixed all the same."""
+        cli.write(self.path("flat.onnx"), wire.tiny_vit(flat=True))
+        self.assertIn("values are mixed within blocks of 3x3 in the job", self.mixed("ordered", "flat.onnx"))
+        r = cli.run("obfuscate", "--model", "flat.onnx", "--train", self.TRAIN, "--decoys-from", self.POOL,
+                    "--symmetry", "--key", "kept.key", "-o", "kept", cwd=self.dir)
+        self.assertRegex(r.stderr, "note: patches keep their order: one of its layers has weights for each patch")
 
     def test_networks_whose_values_have_neighbours_are_refused(self):
         cli.write_idx(self.path("clothes"), (1, 28, 28), 10, train=64, test=8)

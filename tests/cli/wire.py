@@ -135,10 +135,19 @@ def tensor(name, dims, values):
             put(9, struct.pack(f"<{len(values)}f", *values)))
 
 
+def integers(name, values):
+    return put(1, len(values)) + put(2, 7) + put(8, name) + put(9, struct.pack(f"<{len(values)}q", *values))
+
+
+def _attribute(name, v):
+    return put(1, name) + (put(3, v) + put(20, 2) if isinstance(v, int) else
+                           b"".join(put(8, i) for i in v) + put(20, 7))
+
+
 def node(op, inputs, outputs, name="", attributes=()):
-    """attributes: (name, int)"""
+    """attributes: (name, int or several)"""
     return (b"".join(put(1, v) for v in inputs) + b"".join(put(2, v) for v in outputs) + put(3, name) +
-            put(4, op) + b"".join(put(5, put(1, n) + put(3, v) + put(20, 2)) for n, v in attributes))
+            put(4, op) + b"".join(put(5, _attribute(n, v)) for n, v in attributes))
 
 
 def value(name, dims):
@@ -180,3 +189,28 @@ def tiny_model(side=6, hidden=8, classes=3, seed=5, activation="Relu", extra=())
                tensor("grade_tumour.bias", (classes,), uniform(r, classes, hidden))]
     return model(nodes, tensors + list(extra), [value("patient_scans", (1, side, side))],
                  [value("diagnosis_logits", (classes,))], "my-exporter 9.8.7")
+
+
+def tiny_vit(side=6, patch=3, width=8, classes=3, seed=6, flat=False):
+    """Patches of 1 x side x side, positions, one attention, the mean; or, flat, a layer over all patches."""
+    r, n = random.Random(seed), (side // patch) ** 2
+    rows = n * width if flat else width
+    nodes = [node("Conv", ["x", "patch"], ["grid"], attributes=[("strides", (patch, patch))]),
+             node("Reshape", ["grid", "shape"], ["columns"]),
+             node("Transpose", ["columns"], ["tokens"], attributes=[("perm", (0, 2, 1))]),
+             node("Add", ["tokens", "position"], ["placed"]),
+             node("Transpose", ["placed"], ["turned"], attributes=[("perm", (0, 2, 1))]),
+             node("MatMul", ["placed", "turned"], ["scores"]),
+             node("Softmax", ["scores"], ["shares"], attributes=[("axis", 2)]),
+             node("MatMul", ["shares", "placed"], ["seen"]),
+             node("Add", ["placed", "seen"], ["sum"]),
+             node("LayerNormalization", ["sum", "scale", "bias"], ["normal"]),
+             node("Flatten", ["normal"], ["all"], attributes=[("axis", 1)]) if flat else
+             node("ReduceMean", ["normal"], ["all"], attributes=[("axes", (1,)), ("keepdims", 0)]),
+             node("Gemm", ["all", "head", "head_bias"], ["y"], attributes=[("transB", 1)])]
+    tensors = [tensor("patch", (width, 1, patch, patch), uniform(r, width * patch ** 2, patch ** 2)),
+               integers("shape", (0, width, n)), tensor("position", (1, n, width), uniform(r, n * width, 1)),
+               tensor("scale", (width,), [1.0] * width), tensor("bias", (width,), [0.0] * width),
+               tensor("head", (classes, rows), uniform(r, classes * rows, rows)),
+               tensor("head_bias", (classes,), uniform(r, classes, rows))]
+    return model(nodes, tensors, [value("x", (1, side, side))], [value("y", (classes,))])
