@@ -201,6 +201,7 @@ static amg_status order_own(amg_evidence *e, const amg_secret *secret,
     for (int64_t i = 0; i < s->num_values && !st; i++)
         e->own_order[i] = s->select[amg_obf_plan_place(&plan, plan.original, i)];
     memcpy(e->block, shape->block, sizeof e->block);
+    e->patches = shape->patches;
     amg_obf_plan_clear(&plan);
     return st;
 }

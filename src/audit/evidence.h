@@ -50,6 +50,7 @@ typedef struct {
     int64_t block[2]; /* values of a sample are mixed within blocks of this height and
                          width (obfuscate --symmetry); 0: they are not, or without truth
                        */
+    bool patches;     /* such blocks change places, too */
     uint32_t *own_order; /* [values of the original] position of each in its own order;
                             NULL where they are not mixed */
 } amg_evidence;

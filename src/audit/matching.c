@@ -3,7 +3,6 @@
 #include "audit/matching.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -232,10 +231,17 @@ typedef struct {
     const amg_variable_stats *a, *b;
     double *own, *other; /* profiles */
     float *sorted;
+    bool alike;    /* groups are matched in the same way */
     double *cost;  /* [group][group] */
     int64_t first; /* of the group whose costs are made */
     int32_t *match, *next, *column;
 } search;
+
+/* Groups that are matched in the same way, of which the costs add up. */
+static int64_t num_alike(const search *s)
+{
+    return s->alike ? s->a->n / s->a->group : 1;
+}
 
 static double apart(const search *s, int64_t i, int64_t j)
 {
@@ -273,22 +279,33 @@ static void cost_rows(void *context, int64_t begin, int64_t end)
         double *out = s->cost + i * group;
         const float *own = s->a->corr + (s->first + i) * n;
         for (int64_t j = 0; j < group; j++)
-            out[j] = apart(s, s->first + i, s->first + j);
+            out[j] += apart(s, s->first + i, s->first + j);
         for (int64_t k = 0; k < n; k++)
             add_row(s->b->corr + s->match[k] * n + s->first, 2 * (double)own[k], group,
                     out);
     }
 }
 
+/* Assigns the groups from first on whose costs have been added up. */
+static amg_status assign_groups(search *s, int64_t first, int32_t *match,
+                                amg_error *err)
+{
+    const int64_t group = s->a->group, past = first + num_alike(s) * group;
+    const amg_status st = amg_assign(s->cost, group, s->column, err);
+    for (int64_t i = first; i < past && !st; i++)
+        match[i] = (int32_t)(i / group * group) + s->column[i % group];
+    return st;
+}
+
 static amg_status step(search *s, amg_error *err)
 {
-    const int64_t group = s->a->group;
+    const int64_t group = s->a->group, together = num_alike(s) * group;
     amg_status st = AMG_OK;
-    for (s->first = 0; s->first < s->a->n && !st; s->first += group) {
-        amg_parallel_for(group, 1, cost_rows, s);
-        st = amg_assign(s->cost, group, s->column, err);
-        for (int64_t i = 0; i < group && !st; i++)
-            s->next[s->first + i] = (int32_t)s->first + s->column[i];
+    for (int64_t first = 0; first < s->a->n && !st; first += together) {
+        memset(s->cost, 0, (size_t)(group * group) * sizeof *s->cost);
+        for (s->first = first; s->first < first + together; s->first += group)
+            amg_parallel_for(group, 1, cost_rows, s);
+        st = assign_groups(s, first, s->next, err);
     }
     return st;
 }
@@ -311,23 +328,41 @@ static double exchange_gain(const search *s, int64_t i, int64_t j)
     return sum + apart(s, i, p) + apart(s, j, q) - apart(s, i, q) - apart(s, j, p);
 }
 
+static void swap(search *s, int64_t i, int64_t j)
+{
+    const int32_t held = s->match[i];
+    s->match[i] = s->match[j];
+    s->match[j] = held;
+}
+
+/* Exchanges the matches of i and j, and of those that stand where they do in groups
+ * that are matched alike, if merit gains by it. */
+static bool try_exchange(search *s, int64_t i, int64_t j)
+{
+    const int64_t group = s->a->group, num = num_alike(s);
+    double gain = 0;
+    for (int64_t g = 0; g < num; g++) {
+        gain += exchange_gain(s, i + g * group, j + g * group);
+        swap(s, i + g * group, j + g * group);
+    }
+    if (gain >= 1e-4) return true;
+    for (int64_t g = 0; g < num; g++) swap(s, i + g * group, j + g * group);
+    return false;
+}
+
 /* Exchanges whatever gains, pass by pass, until nothing does. */
 static void exchange(search *s)
 {
     const int64_t n = s->a->n, group = s->a->group;
+    const int64_t past = s->alike ? group : n;
     const double cost = (double)n * (double)group * (double)n / 2;
     bool better = true;
     for (int pass = 0; better && pass < MAX_STEPS && (pass + 1) * cost < STEP_BUDGET;
          pass++) {
         better = false;
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = i + 1; j < (i / group + 1) * group; j++) {
-                if (exchange_gain(s, i, j) < 1e-4) continue;
-                const int32_t held = s->match[i];
-                s->match[i] = s->match[j];
-                s->match[j] = held;
-                better = true;
-            }
+        for (int64_t i = 0; i < past; i++)
+            for (int64_t j = i + 1; j < (i / group + 1) * group; j++)
+                better = try_exchange(s, i, j) || better;
     }
 }
 
@@ -335,29 +370,29 @@ static void exchange(search *s)
 
 static amg_status match_profiles(search *s, amg_error *err)
 {
-    const int64_t group = s->a->group;
+    const int64_t group = s->a->group, together = num_alike(s) * group;
     amg_status st = AMG_OK;
     make_profiles(s->a, s->sorted, s->own);
     make_profiles(s->b, s->sorted, s->other);
-    for (int64_t first = 0; first < s->a->n && !st; first += group) {
-        for (int64_t i = 0; i < group; i++)
-            for (int64_t j = 0; j < group; j++)
-                s->cost[i * group + j] = distance(s->own + (first + i) * FEATURES,
-                                                  s->other + (first + j) * FEATURES);
-        st = amg_assign(s->cost, group, s->column, err);
-        for (int64_t i = 0; i < group && !st; i++)
-            s->match[first + i] = (int32_t)first + s->column[i];
+    for (int64_t first = 0; first < s->a->n && !st; first += together) {
+        memset(s->cost, 0, (size_t)(group * group) * sizeof *s->cost);
+        for (int64_t i = first; i < first + together; i++)
+            for (int64_t j = i / group * group; j < (i / group + 1) * group; j++)
+                s->cost[i % group * group + j % group] +=
+                    distance(s->own + i * FEATURES, s->other + j * FEATURES);
+        st = assign_groups(s, first, s->match, err);
     }
     return st;
 }
 
 amg_status amg_match_variables(const amg_variable_stats *a, const amg_variable_stats *b,
-                               int32_t *match, amg_error *err)
+                               bool alike, int32_t *match, amg_error *err)
 {
     const size_t n = (size_t)a->n, group = (size_t)a->group;
     const double cost = (double)a->n * (double)a->n * (double)a->group;
     search s = {.a = a,
                 .b = b,
+                .alike = alike,
                 .own = amg_malloc(n * FEATURES * sizeof(double)),
                 .other = amg_malloc(n * FEATURES * sizeof(double)),
                 .sorted = amg_malloc(n * sizeof(float)),

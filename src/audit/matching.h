@@ -3,6 +3,7 @@
 #ifndef AMG_AUDIT_MATCHING_H
 #define AMG_AUDIT_MATCHING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "amalgam/status.h"
@@ -24,13 +25,14 @@ AMG_MUST_CHECK amg_status amg_variable_stats_of(const float *rows, int64_t num,
 void amg_variable_stats_clear(amg_variable_stats *s);
 
 /* match[i] = the variable of b that variable i of a is taken for, one to one, a group's
- * within the same group: profiles of moments and sorted correlations first, then,
- * several times, whatever agrees best with the correlations that the last matching
- * gives (a fast approximate solution of the quadratic assignment problem, Vogelstein et
- * al., PLoS ONE 2015), at last exchanges of two as long as they gain. Takes n^2 x group
- * multiplications a step. */
+ * within the same group, or, alike, all groups in the same way (a group is what is
+ * known of one kind of n / group things): profiles of moments and sorted correlations
+ * first, then, several times, whatever agrees best with the correlations that the last
+ * matching gives (a fast approximate solution of the quadratic assignment problem,
+ * Vogelstein et al., PLoS ONE 2015), at last exchanges of two as long as they gain.
+ * Takes n^2 x group multiplications a step. */
 AMG_MUST_CHECK amg_status amg_match_variables(const amg_variable_stats *a,
-                                              const amg_variable_stats *b,
+                                              const amg_variable_stats *b, bool alike,
                                               int32_t *match, amg_error *err);
 
 /* The cheapest one-to-one assignment of n rows to n columns, cost [n][n] (shortest

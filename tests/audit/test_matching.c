@@ -84,7 +84,7 @@ static void a_planted_order_is_found_again(void **state)
     assert_int_equal(amg_variable_stats_of(rows, ROWS, N, GROUP, &mixed, NULL), 0);
     draw(2, NULL, rows);
     assert_int_equal(amg_variable_stats_of(rows, ROWS, N, GROUP, &known, NULL), 0);
-    assert_int_equal(amg_match_variables(&mixed, &known, match, NULL), 0);
+    assert_int_equal(amg_match_variables(&mixed, &known, false, match, NULL), 0);
     int right = 0;
     for (int v = 0; v < N; v++) right += match[place[v]] == v;
     assert_in_range(right, N - 4, N);
@@ -104,7 +104,7 @@ static void variables_that_never_change_are_no_trouble(void **state)
     assert_int_equal(amg_variable_stats_of(rows, 3, 4, 4, &s, NULL), 0);
     assert_float_equal(s.corr[0], 0, 0);
     assert_float_equal(s.corr[15], 1, 1e-6);
-    assert_int_equal(amg_match_variables(&s, &s, match, NULL), 0);
+    assert_int_equal(amg_match_variables(&s, &s, false, match, NULL), 0);
     for (int v = 0; v < 4; v++) seen |= 1u << match[v];
     assert_int_equal(seen, 15);
     amg_variable_stats_clear(&s);
