@@ -8,11 +8,14 @@
 
 #include "base/alloc.h"
 #include "base/parallel.h"
+#include "base/rng.h"
 #include "base/vector.h"
 
 enum { QUANTILES = 24, MOMENTS = 3, FEATURES = QUANTILES + MOMENTS };
 #define MAX_STEPS 30
 #define STEP_BUDGET 3e10 /* multiplications of all steps together */
+#define START_BUDGET 3e9 /* of all starts but the first */
+#define MAX_STARTS 64
 
 static amg_status no_memory(amg_error *err)
 {
@@ -234,7 +237,8 @@ typedef struct {
     bool alike;    /* groups are matched in the same way */
     double *cost;  /* [group][group] */
     int64_t first; /* of the group whose costs are made */
-    int32_t *match, *next, *column;
+    int32_t *match, *next, *column, *best;
+    int64_t *places; /* [group] */
 } search;
 
 /* Groups that are matched in the same way, of which the costs add up. */
@@ -385,11 +389,66 @@ static amg_status match_profiles(search *s, amg_error *err)
     return st;
 }
 
+/* From where match stands to where nothing gains. */
+static amg_status climb(search *s, double *reached, amg_error *err)
+{
+    const size_t n = (size_t)s->a->n;
+    const double cost = (double)s->a->n * (double)s->a->n * (double)s->a->group;
+    amg_status st = AMG_OK;
+    double best = merit(s, s->match);
+    for (int i = 0; !st && i < MAX_STEPS && (i + 1) * cost < STEP_BUDGET; i++) {
+        st = step(s, err);
+        const double now = st ? best : merit(s, s->next);
+        if (now <= best) break;
+        best = now;
+        memcpy(s->match, s->next, n * sizeof *s->match);
+    }
+    if (!st) exchange(s);
+    *reached = st ? best : merit(s, s->match);
+    return st;
+}
+
+/* Another beginning: the best so far with some of it shuffled, or all. */
+static void shuffle(search *s, amg_rng *rng, bool all)
+{
+    const int64_t n = s->a->n, group = s->a->group, num = num_alike(s);
+    memcpy(s->match, s->best, (size_t)n * sizeof *s->match);
+    for (int64_t first = 0; first < n; first += num * group) {
+        amg_rng_permutation(rng, group, s->places);
+        const int64_t moved = all ? group : group / 3 > 2 ? group / 3 : 2;
+        for (int64_t i = 0; i + 1 < moved && i + 1 < group; i++)
+            for (int64_t g = 0; g < num; g++)
+                swap(s, first + g * group + s->places[i],
+                     first + g * group + s->places[i + 1]);
+    }
+}
+
+/* What is reached from the profiles may be the picture's mirror image: others are
+ * tried, as long as they cost little. */
+static amg_status search_all(search *s, amg_error *err)
+{
+    const size_t bytes = (size_t)s->a->n * sizeof *s->match;
+    const double cost = (double)s->a->n * (double)s->a->n * (double)s->a->group;
+    amg_rng rng = amg_rng_init(1, 0);
+    double most = 0, reached = 0;
+    amg_status st = match_profiles(s, err);
+    if (!st) st = climb(s, &most, err);
+    memcpy(s->best, s->match, bytes);
+    for (int i = 1; !st && i < MAX_STARTS && i * 10 * cost < START_BUDGET; i++) {
+        shuffle(s, &rng, i % 2 != 0);
+        st = climb(s, &reached, err);
+        if (st || reached <= most) continue;
+        most = reached;
+        memcpy(s->best, s->match, bytes);
+    }
+    memcpy(s->match, s->best, bytes);
+    return st;
+}
+
 amg_status amg_match_variables(const amg_variable_stats *a, const amg_variable_stats *b,
                                bool alike, int32_t *match, amg_error *err)
 {
     const size_t n = (size_t)a->n, group = (size_t)a->group;
-    const double cost = (double)a->n * (double)a->n * (double)a->group;
     search s = {.a = a,
                 .b = b,
                 .alike = alike,
@@ -399,23 +458,19 @@ amg_status amg_match_variables(const amg_variable_stats *a, const amg_variable_s
                 .cost = amg_malloc(group * group * sizeof(double)),
                 .match = match,
                 .next = amg_malloc(n * sizeof(int32_t)),
-                .column = amg_malloc(group * sizeof(int32_t))};
-    const bool ok = s.own && s.other && s.sorted && s.cost && s.next && s.column;
-    amg_status st = ok ? match_profiles(&s, err) : no_memory(err);
-    double best = st ? 0 : merit(&s, match);
-    for (int i = 0; !st && i < MAX_STEPS && (i + 1) * cost < STEP_BUDGET; i++) {
-        st = step(&s, err);
-        const double now = st ? best : merit(&s, s.next);
-        if (now <= best) break;
-        best = now;
-        memcpy(match, s.next, n * sizeof *match);
-    }
-    if (!st) exchange(&s);
+                .column = amg_malloc(group * sizeof(int32_t)),
+                .best = amg_malloc(n * sizeof(int32_t)),
+                .places = amg_malloc(group * sizeof(int64_t))};
+    const bool ok = s.own && s.other && s.sorted && s.cost && s.next && s.column &&
+                    s.best && s.places;
+    const amg_status st = ok ? search_all(&s, err) : no_memory(err);
     amg_free(s.own);
     amg_free(s.other);
     amg_free(s.sorted);
     amg_free(s.cost);
     amg_free(s.next);
     amg_free(s.column);
+    amg_free(s.best);
+    amg_free(s.places);
     return st;
 }

@@ -170,43 +170,89 @@ static void put_back(const amg_evidence *e, const cutting *c, const order *o,
                          o->values ? o->values[v] : v)] = seen[pixel_of(c, b, v)];
 }
 
-/* Mean likeness over some rows, a finding and a picture. how: what was done, and source
- * of it, for the sentence. */
-static amg_status report(const amg_attack_task *task, const cutting *c, const order *o,
-                         const char *metric, const char *title, const char *how,
-                         const char *source, amg_error *err)
+/* How like the owner's some rows put back are, in the mean; *first: the first of them.
+ */
+static amg_status compare(const amg_evidence *e, const cutting *c, const order *o,
+                          double *mean, double *first, amg_error *err)
 {
-    const amg_evidence *e = task->evidence;
     const size_t bytes = (size_t)(c->dims[0] * c->dims[1] * c->dims[2]) * sizeof(float);
     float *seen = amg_malloc(bytes), *out = amg_malloc(bytes), *own = amg_malloc(bytes);
     const int64_t rows = e->num_rows < COMPARED_ROWS ? e->num_rows : COMPARED_ROWS;
-    amg_finding f = amg_finding_new(attack, metric);
-    amg_picture picture = {.title = title, .stream = e->original};
-    amg_status st = seen && out && own ? AMG_OK : no_memory(err);
-    f.value = 0;
-    for (int64_t i = 0; i < rows && !st; i++) {
+    const bool ok = seen && out && own;
+    *mean = 0;
+    for (int64_t i = 0; i < rows && ok; i++) {
         const int64_t row = i * e->num_rows / rows;
         float low, range;
         amg_picture_range(e, row, &low, &range);
         put_back(e, c, o, row, seen, out);
         amg_evidence_original(e, row, own);
         const double ssim = amg_ssim(out, own, c->dims, (double)range);
-        f.value += ssim / (double)rows;
-        if (i == 0) picture.ssim = ssim;
+        *mean += ssim / (double)rows;
+        if (i == 0) *first = ssim;
     }
-    if (!st && o->values) { /* as the cloud sees it: the candidate's picture */
-        put_back(e, c, o, 0, seen, out);
-        st = amg_picture_add(e, 0, c->dims, out, picture, task->findings, err);
-    }
+    amg_free(seen);
+    amg_free(out);
+    amg_free(own);
+    return ok ? AMG_OK : no_memory(err);
+}
+
+/* Left for right: within blocks, and blocks where they change places. */
+static void mirror(const cutting *c, order *o)
+{
+    const int32_t w = (int32_t)c->block[1], across = (int32_t)c->dims[2] / w;
+    for (int64_t v = 0; v < c->values; v++)
+        o->values[v] += w - 1 - 2 * (o->values[v] % w);
+    for (int64_t b = 0; o->blocks && b < c->blocks; b++)
+        o->blocks[b] += across - 1 - 2 * (o->blocks[b] % across);
+}
+
+/* Statistics of photographs hardly tell left from right, who looks at one does: what
+ * came out the other way round is no worse found. */
+static amg_status take_better_side(const amg_evidence *e, const cutting *c, order *o,
+                                   amg_error *err)
+{
+    double as_is = 0, turned = 0, first;
+    amg_status st = compare(e, c, o, &as_is, &first, err);
+    mirror(c, o);
+    if (!st) st = compare(e, c, o, &turned, &first, err);
+    if (turned <= as_is) mirror(c, o);
+    return st;
+}
+
+static amg_status add_picture(const amg_attack_task *task, const cutting *c,
+                              const order *o, const char *title, double ssim,
+                              amg_error *err)
+{
+    const amg_evidence *e = task->evidence;
+    const amg_picture picture = {.title = title, .stream = e->original, .ssim = ssim};
+    const size_t bytes = (size_t)(c->dims[0] * c->dims[1] * c->dims[2]) * sizeof(float);
+    float *seen = amg_malloc(bytes), *out = amg_malloc(bytes);
+    amg_status st = seen && out ? AMG_OK : no_memory(err);
+    if (!st) put_back(e, c, o, 0, seen, out);
+    if (!st) st = amg_picture_add(e, 0, c->dims, out, picture, task->findings, err);
+    amg_free(seen);
+    amg_free(out);
+    return st;
+}
+
+/* Mean likeness over some rows, a finding and, where something was put back, a picture
+ * (as the cloud sees it is the candidate's). how: what was done, and source of it, for
+ * the sentence. */
+static amg_status report(const amg_attack_task *task, const cutting *c, const order *o,
+                         const char *metric, const char *how, const char *source,
+                         amg_error *err)
+{
+    amg_finding f = amg_finding_new(attack, metric);
+    double first = 0;
+    amg_status st = compare(task->evidence, c, o, &f.value, &first, err);
+    if (!st && o->values)
+        st = add_picture(task, c, o, "Put back in order by public images", first, err);
     if (!st)
         st = amg_findings_add(task->findings, &f, err,
                               "%s%s, your samples are like themselves to %.2f "
                               "(structural similarity; 1: the same, 0: nothing in "
                               "common).",
                               how, source, f.value);
-    amg_free(seen);
-    amg_free(out);
-    amg_free(own);
     return st;
 }
 
@@ -260,9 +306,9 @@ static amg_status try_set(const amg_attack_task *task, const cutting *c,
         const images from = {.ds = ds, .num_images = info->num_samples};
         *used = true;
         st = find_order(e, seen, &from, c, &o, err);
+        if (!st) st = take_better_side(e, c, &o, err);
         if (!st)
             st = report(task, c, &o, "SSIM of samples put back in order",
-                        "Put back in order by public images",
                         "Put back in order by the statistics of ", spec, err);
     }
     amg_free(o.values);
@@ -288,7 +334,7 @@ amg_status amg_attack_symmetry(const amg_attack_task *task, amg_error *err)
     amg_variable_stats seen = {0};
     bool used = false;
     amg_status st = report(task, &c, &as_seen, "SSIM of samples as the cloud sees them",
-                           NULL, "With their values mixed", "", err);
+                           "With their values mixed", "", err);
     if (st || task->options->num_lookup == 0) return st;
     if (c.values > MAX_VALUES)
         return amg_findings_skip(task->findings, attack, err,
