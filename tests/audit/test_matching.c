@@ -94,6 +94,33 @@ static void a_planted_order_is_found_again(void **state)
     amg_free(rows);
 }
 
+/* Two groups that changed places in one way: what both say together decides. */
+static void groups_that_move_alike_are_matched_alike(void **state)
+{
+    (void)state;
+    float *rows = amg_malloc(sizeof(float) * ROWS * N);
+    int32_t place[N], match[N];
+    int64_t order[GROUP];
+    amg_rng rng = amg_rng_init(12, 0);
+    amg_rng_permutation(&rng, GROUP, order);
+    for (int v = 0; v < N; v++)
+        place[v] = (int32_t)(v / GROUP * GROUP + order[v % GROUP]);
+    amg_variable_stats mixed, known;
+    draw(1, place, rows);
+    assert_int_equal(amg_variable_stats_of(rows, ROWS, N, GROUP, &mixed, NULL), 0);
+    draw(2, NULL, rows);
+    assert_int_equal(amg_variable_stats_of(rows, ROWS, N, GROUP, &known, NULL), 0);
+    assert_int_equal(amg_match_variables(&mixed, &known, true, match, NULL), 0);
+    int right = 0;
+    for (int v = 0; v < N; v++) right += match[place[v]] == v;
+    assert_in_range(right, N - 4, N);
+    for (int v = 0; v < GROUP; v++)
+        assert_int_equal(match[v + GROUP], match[v] + GROUP);
+    amg_variable_stats_clear(&mixed);
+    amg_variable_stats_clear(&known);
+    amg_free(rows);
+}
+
 static void variables_that_never_change_are_no_trouble(void **state)
 {
     (void)state;
@@ -115,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_cheapest_assignment_is_found),
         cmocka_unit_test(a_planted_order_is_found_again),
+        cmocka_unit_test(groups_that_move_alike_are_matched_alike),
         cmocka_unit_test(variables_that_never_change_are_no_trouble),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -201,6 +201,15 @@ class Audit(cli.Case):
         other, = findings("--attacks", "symmetry", key=False, rc=1)
         self.assertEqual(other["verdict"], "skipped")
 
+    def test_patches_are_put_back_like_values(self):
+        cli.write(self.path("vit.onnx"), wire.tiny_vit(side=SIDE, patch=2))
+        self.ok("obfuscate", "--model", "vit.onnx", "--train", TRAIN, "--decoys-from", POOL, "--symmetry", "--seed-hex",
+                "7d" * 32, "--key", "patches.key", "-o", "patches", "--quiet")
+        said = json.loads(self.audit("patches", "--json", "--attacks", "symmetry", "--aux", POOL).stdout)
+        seen, put_back = (f["value"] for f in said["findings"])
+        self.assertLess(seen, 0.5)
+        self.assertGreater(put_back, seen + 0.3)
+
     def test_a_limit_on_the_identification_rate(self):
         found = json.loads(self.audit("clean", "--json", "--attacks", "naturalness").stdout)["findings"][0]
         for limit, verdict in ((found["value"] + 0.01, "pass"), (found["value"] - 0.01, "FAIL")):
