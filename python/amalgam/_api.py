@@ -95,7 +95,8 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
         or [N * seq, V]. Next tokens equal to pad do not count. Documents with classes: their first seq tokens.
     keep_tokens: the vocabulary keeps its numbers (it is permuted, and put back by `extract`, otherwise).
     symmetry: mix the values of each sample and the columns of the first layer, where that is dense or a
-        convolution of blocks (a vision transformer's): against a casual look, no more. `extract` puts them back;
+        convolution of blocks (a vision transformer's), and the blocks with their positions, where nothing else
+        tells them apart: against a casual look, no more. `extract` puts them back;
         the weights equal those trained without it up to rounding.
     preprocess: (means, deviations), one number a channel, as torchvision's Normalize.
     keep_classes: classes keep their numbers (they are permuted, and put back by `extract`, otherwise).

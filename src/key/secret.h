@@ -35,7 +35,7 @@ void amg_secret_free(amg_secret *s);
     X(SAMPLE_HASH, 10, "hash of a sample's bytes")                                     \
     X(TOKENS, 11, "permutation of the vocabulary; index = sub-network")                \
     X(SAMPLE_TAG, 12, "finding equal samples")                                         \
-    X(INPUTS, 13, "order of a sample's values")
+    X(INPUTS, 13, "order of a sample's values, and of its patches; index = which")
 
 #define AMG_PURPOSE_ENUM(name, value, text) AMG_PURPOSE_##name = value,
 typedef enum { AMG_PURPOSE_LIST(AMG_PURPOSE_ENUM) } amg_purpose;
