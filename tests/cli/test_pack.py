@@ -4,6 +4,7 @@ import os
 import unittest
 
 import cli
+import wire
 
 SEEDS = ("a1" * 32, "b2" * 32, "c3" * 32, "d4" * 32)
 OWNERS = ("ann", "bob", "cem", "dia")
@@ -79,6 +80,16 @@ class Pack(cli.Case):
         r = cli.run("audit", "mixed", "--key", "mixed.key", "--attacks", "symmetry", "--json", "--quiet", cwd=self.dir)
         self.assertEqual(json.loads(r.stdout)["findings"][0]["verdict"], "report")
         self.refused("no symmetry: neighbouring blocks", bob={"symmetry": True}, ann={})
+
+    def test_an_owner_s_patches_may_change_places(self):
+        cli.write(self.path("vit.onnx"), wire.tiny_vit(side=12, patch=4))
+        self.spec("ann", "patches", model="vit.onnx", key="patches.key", seed_hex="66" * 32, symmetry=True)
+        self.spec("bob", "beside", key="beside.key", seed_hex="67" * 32)
+        self.ok("pack", "patches.json", "beside.json", "-o", "patches", "--seed-hex", "98" * 32)
+        found = json.loads(self.ok("verify", "--key", "patches.key", "--job", "patches", "--steps", 3, "--batch", 8,
+                                   "--threads", 1, "--json"))
+        self.assertEqual(found["bits_different"], 0)
+        self.assertLess(found["rounding"], 1e-4)
 
     def refused(self, words, **specs):
         before = cli.snapshot(self.dir)

@@ -72,7 +72,7 @@ static int softmax(amg_builder *b, int x)
 
 static int dropout(amg_builder *b, int x, float ratio)
 {
-    const int r = weight(b, "ratio", ratio, 0, NULL);
+    const int r = weight(b, "ratio", ratio, 0, (const int64_t[]){0});
     return plain(b, AMG_OP_DROPOUT, x, r);
 }
 
