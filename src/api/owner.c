@@ -22,6 +22,7 @@ void api_owner_options(api_owner *w, api_option table[API_NUM_OWNER_OPTIONS])
         {"keep_classes", API_BOOL, &o->keep_classes},
         {"keep_tokens", API_BOOL, &o->keep_tokens},
         {"symmetry", API_BOOL, &o->symmetry},
+        {"rotate", API_BOOL, &o->rotate},
         {"seq", API_INT, &o->window.seq, 1, 1 << 28},
         {"stride", API_INT, &o->window.stride, 1, 1 << 28},
         {"mean", API_REALS, o->preprocess.mean, .max_count = 16, .count = &w->num_mean},

@@ -12,7 +12,7 @@ typedef struct {
     amg_passphrase passphrase;
 } api_owner;
 
-enum { API_NUM_OWNER_OPTIONS = 12 };
+enum { API_NUM_OWNER_OPTIONS = 13 };
 
 /* Fills the beginning of a table whose values are w's; w is to stay where it is. */
 void api_owner_options(api_owner *w, api_option table[API_NUM_OWNER_OPTIONS]);

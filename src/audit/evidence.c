@@ -202,6 +202,14 @@ static amg_status order_own(amg_evidence *e, const amg_secret *secret,
         e->own_order[i] = s->select[amg_obf_plan_place(&plan, plan.original, i)];
     memcpy(e->block, shape->block, sizeof e->block);
     e->patches = shape->patches;
+    e->rotation = plan.rotation; /* taken over */
+    plan.rotation = NULL;
+    if (e->rotation) {
+        amg_rotation_invert(e->rotation);
+        e->turning = amg_calloc((size_t)(plan.num_values + 2 * e->rotation->n),
+                                sizeof *e->turning);
+        if (!st && !e->turning) st = no_memory(err, job);
+    }
     amg_obf_plan_clear(&plan);
     return st;
 }
@@ -219,6 +227,7 @@ static amg_status read_truth(amg_evidence *e, const amg_evidence_options *o,
     if (!st) st = amg_key_payload_parse(bytes, size, &payload, err);
     if (!st) st = mark_own(e, &payload, o->job, err);
     if (!st) st = order_own(e, secret, &payload.shape, o->job, err);
+    if (!st) e->pre = payload.preprocess;
     amg_payload_free(bytes);
     amg_key_payload_clear(&payload);
     amg_secret_free(secret);
@@ -252,6 +261,8 @@ void amg_evidence_close(amg_evidence *e)
         sodium_memzero(e->own_order, (size_t)e->streams[e->original].num_values *
                                          sizeof *e->own_order);
     amg_free(e->own_order);
+    amg_rotation_free(e->rotation);
+    amg_free(e->turning);
     for (int s = 0; e->streams && s < e->num_streams; s++)
         amg_free(e->streams[s].select);
     amg_free(e->streams);
@@ -289,6 +300,10 @@ void amg_evidence_original(const amg_evidence *e, int64_t row, float *out)
     for (int64_t i = 0; i < s->num_values; i++)
         out[i] =
             amg_evidence_value(e, row, e->own_order ? e->own_order[i] : s->select[i]);
+    if (!e->rotation) return;
+    for (int64_t i = 0; i < s->num_values; i++) e->turning[i] = (double)out[i];
+    amg_rotation_apply_sample(e->rotation, s->dims, e->block, e->turning,
+                              e->turning + s->num_values, out);
 }
 
 void amg_evidence_tokens(const amg_evidence *e, int stream, int64_t row, int32_t *out)

@@ -11,7 +11,9 @@
 #define AMG_AUDIT_EVIDENCE_H
 
 #include "engine/job.h"
+#include "graph/rewrite.h"
 #include "key/keyfile.h"
+#include "obfuscate/rotation.h"
 
 /* One head's view of a sample. */
 typedef struct {
@@ -51,6 +53,10 @@ typedef struct {
                          width (obfuscate --symmetry); 0: they are not, or without truth
                        */
     bool patches;     /* such blocks change places, too */
+    amg_rotation *rotation; /* undoes that of the original's blocks; NULL: values are
+                               not rotated, or without truth */
+    double *turning;        /* room for a sample and two blocks, to do so */
+    amg_preprocess pre;     /* what the data went through before it: only then */
     uint32_t *own_order; /* [values of the original] position of each in its own order;
                             NULL where they are not mixed */
 } amg_evidence;
@@ -74,7 +80,9 @@ float amg_evidence_value(const amg_evidence *e, int64_t row, int64_t position);
 /* What head stream sees of a row: out [num_values], numbers as stored (pixels 0..255).
  */
 void amg_evidence_sample(const amg_evidence *e, int stream, int64_t row, float *out);
-/* The original's own sample of a row, in its own order; only with the truth. */
+/* The original's own sample of a row, in its own order, rotated back (numbers as the
+ * network sees them) where the job rotates values; only with the truth. One thread at a
+ * time. */
 void amg_evidence_original(const amg_evidence *e, int64_t row, float *out);
 /* What head stream sees, for tokens. */
 void amg_evidence_tokens(const amg_evidence *e, int stream, int64_t row, int32_t *out);

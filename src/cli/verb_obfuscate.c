@@ -75,9 +75,10 @@ static void print_result(const amg_obfuscate_options *o, const amg_obfuscate_res
         printf("compute %.1fx, upload %.1fx\n", r->compute_factor, r->upload_factor);
     if (r->vocab) print_permuted(r);
     if (r->block[0])
-        printf("values are mixed within blocks of %lldx%lld%s in the job; extract puts "
+        printf("values are %s within blocks of %lldx%lld%s in the job; extract puts "
                "the columns%s back\n",
-               (long long)r->block[0], (long long)r->block[1],
+               r->rotated ? "rotated" : "mixed", (long long)r->block[0],
+               (long long)r->block[1],
                r->patches ? ", and the blocks among themselves," : "",
                r->patches ? " and positions" : "");
     printf("%s: the key. Keep it: without it the trained model cannot be taken out\n",
@@ -184,7 +185,12 @@ static void print_warnings(const amg_obfuscate_options *o,
                            const amg_obfuscate_result *r)
 {
     if (o->mode == AMG_MODE_PAPER) warn_of_noise(o, r);
-    if (o->symmetry)
+    if (o->rotate)
+        ui_note(
+            "note: --symmetry-rotate hides samples from a look at them, not from "
+            "statistics of public data of the same kind (docs/symmetry.md); the "
+            "trained weights equal those without it up to rounding, under SGD alone");
+    else if (o->symmetry)
         ui_note("note: --symmetry hides samples from a casual look, no more: "
                 "statistics of public data of the same kind undo it entirely "
                 "(docs/symmetry.md); the trained weights equal those without it up to "
@@ -292,6 +298,10 @@ int verb_obfuscate(int argc, char **argv)
         {"symmetry", CLI_FLAG, &o.symmetry, NULL,
          "mix the values of each sample, and the patches of a vision\ntransformer, "
          "and the weights that read them: against a casual look,\nno more"},
+        {"symmetry-rotate", CLI_FLAG, &o.rotate, NULL,
+         "the same by a secret rotation of each patch, or of samples of at\nmost 1024 "
+         "values: harder to undo; data take four bytes a value,\nand SGD alone trains "
+         "them (docs/symmetry.md)"},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
         {"key", CLI_STRING, &o.key, "FILE", "key file to make, outside the job folder",
          .required = true},

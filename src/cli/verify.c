@@ -15,7 +15,6 @@
 #include "formats/safetensors.h"
 #include "graph/select.h"
 #include "obfuscate/augment_data.h"
-#include "obfuscate/row_moves.h"
 
 /* The original's stream of the job as a source of its own samples and true targets. */
 typedef struct {
@@ -23,6 +22,7 @@ typedef struct {
     const amg_obf_plan *plan;
     int column; /* of the original's targets */
     size_t elem;
+    amg_rotation *back; /* undoes the job's rotation of values; NULL: none is undone */
     int32_t *tokens; /* [vocab] token in the job -> token of the original; NULL: as they
                         are */
 } stream;
@@ -40,6 +40,20 @@ static amg_status unmap_tokens(const stream *t, int64_t i, int32_t *tokens,
                             (long long)i, tokens[j], (long long)vocab);
         tokens[j] = t->tokens[tokens[j]];
     }
+    return AMG_OK;
+}
+
+/* Rotated values back to the original's. */
+static amg_status rotate_back(const stream *t, float *x, amg_error *err)
+{
+    const amg_plan_shape *shape = &t->plan->shape;
+    const int64_t count = t->plan->num_values;
+    double *values = amg_calloc((size_t)(count + 2 * t->back->n), sizeof *values);
+    if (!values) return amg_fail(err, AMG_NO_MEMORY, -1, "verify", "no memory");
+    for (int64_t i = 0; i < count; i++) values[i] = x[i];
+    amg_rotation_apply_sample(t->back, shape->dims, shape->block, values,
+                              values + count, x);
+    amg_free(values);
     return AMG_OK;
 }
 
@@ -89,6 +103,7 @@ static amg_status read_stream(const amg_source *s, int64_t i, void *x, void *tar
         amg_select(t->plan, t->plan->original, sample, 1, t->elem, x);
         if (column) memcpy(targets, all + (size_t)t->column * column, column);
         if (t->tokens) st = unmap_tokens(t, i, x, err);
+        if (!st && t->back) st = rotate_back(t, x, err);
         if (!st && s->target_dtype == AMG_I32) st = unmap_labels(t, i, targets, err);
     }
     amg_free(sample);
@@ -139,6 +154,7 @@ typedef struct {
     int head;       /* index of the original's output in the job */
     bool loose;     /* key file readable by others */
     model initial;  /* with the job's initial weights */
+    model mixed;    /* the same in the job's order, where that mixes values */
     char dir[4096]; /* temporary folder; "" before it exists */
 } bench;
 
@@ -146,20 +162,26 @@ static void close_all(bench *b)
 {
     if (b->dir[0]) amg_dir_remove(b->dir);
     free_model(&b->initial);
+    free_model(&b->mixed);
     amg_job_close(&b->job);
     amg_obf_plan_clear(&b->plan);
     amg_key_payload_clear(&b->payload);
     amg_secret_free(b->secret);
 }
 
-/* On failure the caller frees out too. */
-static amg_status extract_from(const bench *b, const char *path, model *out,
+/* On failure the caller frees out too. mixed: the columns of its first layer, and its
+ * positions, stay as the job has them. */
+static amg_status extract_from(const bench *b, const char *path, bool mixed, model *out,
                                amg_error *err)
 {
     amg_safetensors *st = NULL;
+    amg_key_payload payload = b->payload; /* a view */
+    if (mixed) {
+        memset(payload.shape.block, 0, sizeof payload.shape.block);
+        payload.shape.patches = payload.shape.rotate = false;
+    }
     amg_status status = amg_safetensors_open(path, &st, err);
-    if (!status)
-        status = amg_extract_graph(b->secret, &b->payload, st, &out->file, err);
+    if (!status) status = amg_extract_graph(b->secret, &payload, st, &out->file, err);
     if (!status)
         status = amg_graph_plan_batch(out->file, AMG_DIM_BATCH, &out->folded, err);
     amg_safetensors_close(st);
@@ -201,18 +223,6 @@ static amg_status take_select(bench *b, const char *job_dir, amg_error *err)
     }
     amg_free(selects);
     return st;
-}
-
-/* The model with the columns of its first layer, and its positions, where the job has
- * them. Other rows stay: the engine puts those into one order itself. */
-static amg_status mix_columns(const bench *b, const amg_graph *g, amg_graph **out,
-                              amg_error *err)
-{
-    amg_plan_shape only = {.dtype = b->plan.shape.dtype,
-                           .patches = b->plan.shape.patches};
-    memcpy(only.dims, b->plan.shape.dims, sizeof only.dims);
-    memcpy(only.block, b->plan.shape.block, sizeof only.block);
-    return amg_row_moves_apply(g, &only, &b->plan.subnets[b->plan.original], out, err);
 }
 
 /* Turns the positions of the original's values, in their own order, into the job's
@@ -270,7 +280,9 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
     }
     char *weights = amg_path_join(job_dir, "weights.safetensors");
     if (!weights) return amg_fail(err, AMG_NO_MEMORY, -1, job_dir, "no memory");
-    st = extract_from(b, weights, &b->initial, err);
+    st = extract_from(b, weights, false, &b->initial, err);
+    if (!st && b->plan.shape.block[0] > 0)
+        st = extract_from(b, weights, true, &b->mixed, err);
     amg_free(weights);
     return st;
 }
@@ -289,9 +301,10 @@ static amg_objective own_objective(const bench *b, const amg_graph *graph)
     return own;
 }
 
-/* Trains g, the original, alone on the positions that the plan selects; *out owns its
- * parameters, *graph (freed by the caller) their names. */
-static amg_status train_alone(bench *b, const amg_graph *g,
+/* Trains g, the original, alone on the positions that the plan selects, back (NULL:
+ * none) undoing their rotation; *out owns its parameters, *graph (freed by the caller)
+ * their names. */
+static amg_status train_alone(bench *b, const amg_graph *g, amg_rotation *back,
                               const amg_train_options *options,
                               const amg_progress *progress, amg_graph **graph,
                               amg_params *out, amg_error *err)
@@ -299,9 +312,12 @@ static amg_status train_alone(bench *b, const amg_graph *g,
     stream t = {.job = &b->job.train,
                 .plan = &b->plan,
                 .column = b->job.objectives[b->head].column,
-                .elem = amg_dtype_size(b->plan.shape.dtype)};
+                .elem = amg_dtype_size(b->plan.shape.dtype),
+                .back = back};
+    const amg_preprocess none = {.data_dtype = AMG_F32};
     amg_train_result ignored;
-    amg_status st = amg_graph_with_preprocess(g, &b->payload.preprocess, graph, err);
+    amg_status st = amg_graph_with_preprocess(
+        g, b->plan.rotation ? &none : &b->payload.preprocess, graph, err);
     if (!st) st = amg_params_new(*graph, 0, out, err);
     if (!st) st = invert_tokens(&t, err);
     if (st) return st;
@@ -317,9 +333,16 @@ static amg_status train_alone(bench *b, const amg_graph *g,
     return st;
 }
 
+/* What comes out of the trained job. */
+typedef struct {
+    model own;   /* as extract gives it */
+    model mixed; /* in the job's order, where that mixes values */
+} trained;
+
 /* Trains the whole job, writes the weights as amalgam-train does and extracts. */
 static amg_status train_inside(bench *b, const amg_train_options *options,
-                               const amg_progress *progress, model *out, amg_error *err)
+                               const amg_progress *progress, trained *out,
+                               amg_error *err)
 {
     amg_train_result ignored;
     amg_train_task task = {.graph = b->job.graph,
@@ -340,7 +363,9 @@ static amg_status train_inside(bench *b, const amg_train_options *options,
                 entries[n++] = (amg_st_entry){task.params[h].items[i].name,
                                               task.params[h].items[i].tensor};
         st = amg_safetensors_write(path, entries, n, err);
-        if (!st) st = extract_from(b, path, out, err);
+        if (!st) st = extract_from(b, path, false, &out->own, err);
+        if (!st && b->plan.shape.block[0] > 0)
+            st = extract_from(b, path, true, &out->mixed, err);
     }
     amg_free(entries);
     amg_free(path);
@@ -406,36 +431,35 @@ static amg_status measure_rounding(const amg_params *alone, const amg_graph *ins
  * Its bits are those of the original mixed alike, trained alone; beside the original in
  * its own order it differs by rounding. */
 static amg_status verify_mixed(bench *b, const amg_train_options *o,
-                               const amg_progress *progress, const model *inside,
+                               const amg_progress *progress, const trained *inside,
                                amg_verify_result *r, amg_error *err)
 {
-    amg_graph *mixed = NULL, *graph = NULL, *own_graph = NULL, *again = NULL;
+    amg_graph *graph = NULL, *own_graph = NULL;
     amg_params alone = {0}, own = {0};
-    amg_status st =
-        train_alone(b, b->initial.folded, o, progress, &own_graph, &own, err);
-    if (!st) st = measure_rounding(&own, inside->folded, &r->rounding, err);
+    if (b->plan.rotation) amg_rotation_invert(b->plan.rotation);
+    amg_status st = train_alone(b, b->initial.folded, b->plan.rotation, o, progress,
+                                &own_graph, &own, err);
+    if (!st) st = measure_rounding(&own, inside->own.folded, &r->rounding, err);
     if (!st) st = mix_select(b, false, err);
-    if (!st) st = mix_columns(b, b->initial.folded, &mixed, err);
-    if (!st) st = train_alone(b, mixed, o, progress, &graph, &alone, err);
-    if (!st) st = mix_columns(b, inside->folded, &again, err);
-    if (!st) st = compare(&alone, again, r, err);
+    if (!st)
+        st = train_alone(b, b->mixed.folded, NULL, o, progress, &graph, &alone, err);
+    if (!st) st = compare(&alone, inside->mixed.folded, r, err);
     amg_params_clear(&alone);
     amg_params_clear(&own);
-    amg_graph_free(again);
     amg_graph_free(graph);
     amg_graph_free(own_graph);
-    amg_graph_free(mixed);
     return st;
 }
 
 static amg_status verify_own(bench *b, const amg_train_options *o,
-                             const amg_progress *progress, const model *inside,
+                             const amg_progress *progress, const trained *inside,
                              amg_verify_result *r, amg_error *err)
 {
     amg_graph *graph = NULL;
     amg_params alone = {0};
-    amg_status st = train_alone(b, b->initial.folded, o, progress, &graph, &alone, err);
-    if (!st) st = compare(&alone, inside->folded, r, err);
+    amg_status st =
+        train_alone(b, b->initial.folded, NULL, o, progress, &graph, &alone, err);
+    if (!st) st = compare(&alone, inside->own.folded, r, err);
     amg_params_clear(&alone);
     amg_graph_free(graph);
     return st;
@@ -447,7 +471,7 @@ amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *j
                       amg_error *err)
 {
     bench b = {0};
-    model inside = {0};
+    trained inside = {0};
     amg_verify_result r = {.steps = options->max_steps};
     amg_train_options o = *options;
     amg_status st = open_all(&b, key, pass, job_dir, temp_dir, err);
@@ -465,7 +489,8 @@ amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *j
     r.key_is_loose = b.loose;
     if (!st) *result = r;
 done:
-    free_model(&inside);
+    free_model(&inside.own);
+    free_model(&inside.mixed);
     close_all(&b);
     return st;
 }

@@ -251,6 +251,7 @@ class Job:
             self.task, self.train, self.val = m["task"], m["train"], m["val"]
             self.dtype, self.dims = DTYPES[m["input"]["dtype"]], m["input"]["dims"]
             self.mixed = m["input"].get("mixed", False)
+            self.rotated = m["input"].get("rotated", False)
             self.target = m["target"] if self.task in ("classification", "regression") else None
             self.check_files(m["files"], check)
         except OSError as error:
@@ -939,6 +940,9 @@ class Run:
         if args.augment and job.mixed:
             raise TrainError("--augment: the values of this job's samples are mixed: they have no "
                              "neighbours to crop or mirror")
+        if args.optimizer != "sgd" and job.rotated:
+            raise TrainError(f"--optimizer {args.optimizer}: the values of this job's samples are "
+                             "rotated: only SGD trains them as it trains the original")
         self.augmentation = Augmentation(args.augment) if args.augment else None
         self.streams = None
         if args.streams and world.device.type == "cuda":

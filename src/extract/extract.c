@@ -149,6 +149,7 @@ static amg_status restore_rows(extraction *x, const amg_secret *secret, amg_erro
     if (!st) st = invert(own->token_map, shape->vocab, err);
     if (!st) st = invert(own->value_map, own->num_block_values, err);
     if (!st) st = invert(own->patch_map, own->num_patches, err);
+    if (own->rotation) amg_rotation_invert(own->rotation);
     for (int i = 0; !st && i < x->rows.count; i++) {
         const amg_tensor *t = x->found[x->rows.moves[i].param];
         st = t ? amg_row_move_apply(&x->rows, i, own, t, &x->restored[i], err)

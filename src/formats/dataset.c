@@ -203,6 +203,7 @@ static int64_t row_of(const amg_dataset *ds, int64_t i)
 int64_t amg_dataset_source_row(const amg_dataset *ds, int64_t i)
 {
     const int64_t row = row_of(ds, i);
+    if (ds->kind->source_row != NULL) return ds->kind->source_row(ds->set, row);
     return ds->info.stride > 0 ? row * ds->info.stride : row;
 }
 

@@ -27,7 +27,8 @@ typedef struct amg_dataset amg_dataset;
  *     AMG_F32         numbers to predict, of any shape
  *     AMG_DTYPE_NONE  none: the samples are for reconstruction (target_bytes 0) */
 typedef struct {
-    const char *kind;    /* "idx", "cifar", "folder", "npy", "text", "callbacks" */
+    const char *kind;    /* "idx", "cifar", "folder", "npy", "text", "callbacks",
+                            "mapped" */
     amg_dtype dtype;     /* AMG_U8, AMG_F32 or AMG_I32 */
     int64_t num_samples; /* after the part was taken */
     int rank;            /* 1 .. AMG_MAX_SAMPLE_RANK */
@@ -89,6 +90,16 @@ AMG_MUST_CHECK amg_status amg_dataset_open_window(const char *spec,
                                                   amg_dataset **out, amg_error *err);
 AMG_MUST_CHECK amg_status amg_dataset_from_callbacks(const amg_dataset_callbacks *c,
                                                      amg_dataset **out, amg_error *err);
+/* The values of a sample x of the inner set's type, all of them, into out. Called from
+ * several threads. */
+typedef amg_status (*amg_dataset_map_fn)(const void *context, const void *x, float *out,
+                                         amg_error *err);
+/* A data set (of no tokens) with inner's targets, source and rows, whose samples are
+ * F32 of the same dims through a function. inner and context are borrowed until it is
+ * closed. */
+AMG_MUST_CHECK amg_status amg_dataset_map(const amg_dataset *inner,
+                                          amg_dataset_map_fn map, const void *context,
+                                          amg_dataset **out, amg_error *err);
 void amg_dataset_close(amg_dataset *ds);
 const amg_dataset_info *amg_dataset_get_info(const amg_dataset *ds);
 /* Whether samples are what a model takes that expects dims (without the batch): equal,

@@ -49,6 +49,9 @@ typedef struct {
     /* What amg_dataset_begins_document says of a row; NULL: false. */
     bool (*begins_document)(const void *set, int64_t row);
 
+    /* Row of the source that a row is; NULL: the same. */
+    int64_t (*source_row)(const void *set, int64_t row);
+
     /* PATH without links and dots, heap. NULL: realpath of PATH itself. */
     amg_status (*real_path)(const char *path, char **out, amg_error *err);
 } amg_dataset_kind;

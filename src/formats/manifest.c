@@ -147,13 +147,22 @@ static amg_status read_task(const amg_json_node *node, amg_manifest *m, amg_erro
 
 static amg_status read_input(const amg_json_node *node, amg_manifest *m, amg_error *err)
 {
-    static const char *const keys[] = {"name", "dtype", "dims", "mixed"};
+    static const char *const keys[] = {"name", "dtype", "dims", "mixed", "rotated"};
     const amg_json_node mixed = amg_json_member(node, "mixed");
-    amg_status st = amg_json_object(node, keys, mixed.value ? 4 : 3, err);
+    const amg_json_node rotated = amg_json_member(node, "rotated");
+    /* Rotated ones are mixed, too. */
+    amg_status st = amg_json_object(node, keys,
+                                    rotated.value ? 5
+                                    : mixed.value ? 4
+                                                  : 3,
+                                    err);
     if (st) return st;
     if (mixed.value && !json_is_true(mixed.value))
         return amg_json_fail(&mixed, err, AMG_MALFORMED, "expected true, or nothing");
+    if (rotated.value && !json_is_true(rotated.value))
+        return amg_json_fail(&rotated, err, AMG_MALFORMED, "expected true, or nothing");
     m->mixed = mixed.value != NULL;
+    m->rotated = rotated.value != NULL;
     amg_json_node name = amg_json_member(node, "name");
     shape s;
     if ((st = read_text(&name, m, &m->input_name, err))) return st;

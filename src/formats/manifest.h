@@ -70,8 +70,10 @@ typedef struct {
     amg_dtype input_dtype;
     int input_rank;
     int64_t input_dims[AMG_MAX_RANK]; /* without the batch dimension */
-    bool mixed; /* values of a network's sample are in no image's order: crops and
-                   mirroring make no sense */
+    bool mixed;   /* values of a network's sample are in no image's order: crops and
+                     mirroring make no sense */
+    bool rotated; /* mixed by a rotation: SGD alone trains them as it trains the
+                     original */
     amg_dtype target_dtype; /* AMG_I32, AMG_F32; AMG_DTYPE_NONE without targets */
     int target_rank;
     int64_t target_dims[AMG_MAX_RANK]; /* of one head and sample; [] = one number */

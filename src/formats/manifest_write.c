@@ -27,9 +27,11 @@ static json_t *make_dims(int rank, const int64_t *values)
 static json_t *make_input(const amg_manifest *m)
 {
     json_t *mixed = m->mixed ? json_true() : NULL;
-    return json_pack("{s:s, s:s, s:o, s:o*}", "name", m->input_name, "dtype",
+    json_t *rotated = m->rotated ? json_true() : NULL;
+    return json_pack("{s:s, s:s, s:o, s:o*, s:o*}", "name", m->input_name, "dtype",
                      amg_dtype_name(m->input_dtype), "dims",
-                     make_dims(m->input_rank, m->input_dims), "mixed", mixed);
+                     make_dims(m->input_rank, m->input_dims), "mixed", mixed, "rotated",
+                     rotated);
 }
 
 static json_t *make_target(const amg_manifest *m)

@@ -124,7 +124,9 @@ static amg_status choose(work *w, amg_error *err)
     amg_status st =
         amg_owner_shape(&w->own, o->num_decoys ? o->num_decoys : 1, &shape, err);
     if (!st) st = amg_obf_plan_derive(w->own.secret, &shape, &w->plan, err);
+    if (!st) st = amg_owner_rotate(&w->own, &w->plan, err);
     w->manifest.mixed = !st && shape.block[0] > 0;
+    w->manifest.rotated = !st && shape.rotate;
     if (st || o->mode == AMG_MODE_PAPER) return st ? st : fit_noise(w, err);
     const amg_inputs *in = &w->own.in;
     const amg_dataset *val_pool = in->val_covers ? in->val_covers : in->covers;
@@ -221,7 +223,7 @@ static amg_status join_networks(work *w, amg_error *err)
     amg_job_network networks[AMG_MAX_DECOYS + 1];
     amg_job_names names[AMG_MAX_DECOYS + 1];
     for (int s = 0; s < w->plan.num_subnets; s++)
-        networks[s] = (amg_job_network){w->subnets[s], &w->own.pre, &w->plan.shape};
+        networks[s] = (amg_job_network){w->subnets[s], &w->own.fed, &w->plan.shape};
     const amg_status st = amg_augment_model(
         w->own.secret, &w->plan, networks, &w->job, names,
         amg_task_has_targets(w->own.in.task) ? NULL : &w->target_names, err);
@@ -294,13 +296,16 @@ static void fill_result(const work *w, amg_obfuscate_result *r)
     memcpy(r->out_dims, w->plan.out_dims, sizeof r->out_dims);
     double own = amg_graph_flops(w->own.model);
     r->compute_factor = own > 0 ? amg_graph_flops(w->job) / own : 0;
-    r->upload_factor = (double)w->plan.num_positions / (double)w->plan.num_values;
+    r->upload_factor = (double)w->plan.num_positions / (double)w->plan.num_values *
+                       (double)amg_dtype_size(w->plan.shape.dtype) /
+                       (double)amg_dtype_size(w->own.pre.data_dtype);
     r->own_params = amg_graph_num_trainable(w->own.model);
     r->job_params = amg_graph_num_trainable(w->job);
     r->labels_permuted = w->plan.shape.permute_labels;
     r->tokens_permuted = w->plan.shape.vocab > 0;
     memcpy(r->block, w->plan.shape.block, sizeof r->block);
     r->patches = w->plan.shape.patches;
+    r->rotated = w->plan.shape.rotate;
     r->patches_kept = w->own.patches_kept;
     r->tokens_kept = w->own.tokens_kept;
     r->vocab = amg_dataset_get_info(w->own.in.train)->vocab_size;

@@ -19,6 +19,7 @@ typedef struct {
     bool keep_tokens;  /* no permutation of the vocabulary */
     bool pair_classes; /* each cover is of the class of the sample it stands beside */
     bool symmetry;     /* values of a sample change places (docs/symmetry.md) */
+    bool rotate;       /* … or are rotated, whatever symmetry is */
     amg_window window; /* token sets; seq 0: as many tokens as the model takes */
     int num_decoys;    /* 0: 1 */
     amg_mode mode;
@@ -42,11 +43,12 @@ typedef struct {
     int64_t num_train, num_val;
     int64_t dims[3], out_dims[3]; /* as the plan sees samples */
     double compute_factor;        /* FLOPs of the job / the original's */
-    double upload_factor;         /* bytes of a job sample / a sample */
+    double upload_factor;         /* bytes of a job sample / a sample as it was */
     int64_t own_params, job_params;
     bool labels_permuted, tokens_permuted;
     int64_t block[2];         /* within which values change places; 0, 0: they do not */
     bool patches;             /* such blocks change places, too */
+    bool rotated;             /* values are rotated within them instead */
     const char *patches_kept; /* there are several, and they do not: why, for people */
     const char *tokens_kept;  /* samples are tokens that keep their numbers: why, for
                                  people; else NULL */

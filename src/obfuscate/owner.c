@@ -38,6 +38,7 @@ amg_status amg_owner_open(const amg_obfuscate_options *o, amg_owner *out,
     }
     w.pre.data_dtype = amg_dataset_get_info(w.in.train)->dtype;
     w.pre.windows = w.in.task == AMG_TASK_LANGUAGE_MODEL;
+    w.fed = w.pre;
     *out = w;
     return AMG_OK;
 }
@@ -45,6 +46,7 @@ amg_status amg_owner_open(const amg_obfuscate_options *o, amg_owner *out,
 void amg_owner_close(amg_owner *w)
 {
     amg_secret_free(w->secret);
+    for (int i = 0; i < 4; i++) amg_dataset_close(w->turned[i]);
     amg_inputs_close(&w->in);
     amg_graph_free(w->model);
     amg_graph_free(w->file);
@@ -61,6 +63,22 @@ static void choose_tokens(amg_owner *w, amg_plan_shape *shape)
                           : amg_tokens_permute(w->model, is_model, w->in.pad, shape);
 }
 
+/* Why values cannot be rotated, too; NULL: they can, and shape says so. */
+static const char *choose_rotation(const amg_owner *w, const amg_input_columns *columns,
+                                   amg_plan_shape *shape)
+{
+    if (w->o->mode == AMG_MODE_PAPER)
+        return "the paper's noise has no samples that would be rotated alike";
+    if (w->o->mode == AMG_MODE_PACK)
+        return "each owner's key would rotate values in its own way, which shows whose "
+               "they are";
+    if (columns->num_values > AMG_MAX_ROTATED)
+        return "blocks of more than 1024 values are not rotated";
+    shape->rotate = true;
+    shape->dtype = AMG_F32;
+    return NULL;
+}
+
 /* Why values cannot change places; NULL: they can, within blocks of shape, and the
  * blocks if shape says so, else *kept why not (NULL: there is one alone). */
 static const char *choose_blocks(const amg_owner *w, amg_plan_shape *shape,
@@ -73,6 +91,7 @@ static const char *choose_blocks(const amg_owner *w, amg_plan_shape *shape,
     if (w->pre.num_channels > 1 && w->pre.num_channels != shape->dims[0])
         return "each value has a mean and deviation of its own";
     const char *why = amg_input_columns_find(w->model, shape->dims, &columns);
+    if (!why && w->o->rotate) why = choose_rotation(w, &columns, shape);
     if (why) return why;
     memcpy(shape->block, columns.block, sizeof shape->block);
     if (shape->block[0] == shape->dims[1] && shape->block[1] == shape->dims[2])
@@ -99,16 +118,36 @@ amg_status amg_owner_shape(amg_owner *w, int num_decoys, amg_plan_shape *out,
                                               amg_labels_permutable(w->model)};
     amg_samples_dims(info, shape.dims);
     choose_tokens(w, &shape);
-    const char *why = o->symmetry ? choose_blocks(w, &shape, &w->patches_kept) : NULL;
+    const char *why =
+        o->symmetry || o->rotate ? choose_blocks(w, &shape, &w->patches_kept) : NULL;
     *out = shape;
     if (!why) return AMG_OK;
     amg_fail(err, AMG_UNSUPPORTED, -1, o->model,
-             "no symmetry: %s; expected a dense layer over the whole sample, or a "
+             "no %s: %s; expected a dense layer over the whole sample, or a "
              "convolution whose stride is its kernel (a vision transformer's), before "
              "anything else",
-             why);
-    amg_hint(err, "leave --symmetry out: it hides samples from a casual look only");
+             o->rotate ? "rotation" : "symmetry", why);
+    amg_hint(err, "leave --symmetry%s out: it hides samples from a casual look only",
+             o->rotate ? "-rotate" : "");
     return AMG_UNSUPPORTED;
+}
+
+amg_status amg_owner_rotate(amg_owner *w, const amg_obf_plan *plan, amg_error *err)
+{
+    amg_dataset **const sets[4] = {&w->in.train, &w->in.val, &w->in.covers,
+                                   &w->in.val_covers};
+    amg_status st = AMG_OK;
+    if (!plan->rotation) return AMG_OK;
+    w->how = (amg_rotated_data){.rotation = plan->rotation, .pre = w->pre};
+    memcpy(w->how.dims, plan->shape.dims, sizeof w->how.dims);
+    memcpy(w->how.block, plan->shape.block, sizeof w->how.block);
+    w->fed = (amg_preprocess){.data_dtype = AMG_F32};
+    for (int i = 0; i < 4 && !st; i++) {
+        if (!*sets[i]) continue;
+        st = amg_rotated_data_open(*sets[i], &w->how, &w->turned[i], err);
+        if (!st) *sets[i] = w->turned[i];
+    }
+    return st;
 }
 
 void amg_owner_describe_targets(const amg_owner *w, amg_manifest *m)

@@ -4,6 +4,8 @@
 #define AMG_OBFUSCATE_OWNER_H
 
 #include "obfuscate/inputs.h"
+#include "obfuscate/plan.h"
+#include "obfuscate/rotated_data.h"
 
 /* Zeroed is closed. */
 typedef struct {
@@ -12,7 +14,11 @@ typedef struct {
     amg_graph
         *model; /* constants folded, a view of file: its weights are what trains */
     amg_inputs in;
-    amg_preprocess pre;
+    amg_preprocess pre; /* what the model expects of the data */
+    amg_preprocess fed; /* what its copy in the job begins with: pre, or, where data are
+                           rotated, nothing */
+    amg_rotated_data how;   /* of rotated data, */
+    amg_dataset *turned[4]; /* … that in has instead of what was opened */
     amg_secret *secret;
     const char *tokens_kept, *patches_kept; /* see amg_obfuscate_result */
 } amg_owner;
@@ -28,6 +34,11 @@ void amg_owner_close(amg_owner *owner);
  * it (says why). */
 AMG_MUST_CHECK amg_status amg_owner_shape(amg_owner *owner, int num_decoys,
                                           amg_plan_shape *out, amg_error *err);
+
+/* Where plan (of amg_owner_shape's shape; borrowed until the owner is closed) rotates
+ * values: in becomes rotated data. */
+AMG_MUST_CHECK amg_status amg_owner_rotate(amg_owner *owner, const amg_obf_plan *plan,
+                                           amg_error *err);
 
 /* What y of the shards will hold: the manifest's task and target. */
 void amg_owner_describe_targets(const amg_owner *owner, amg_manifest *m);

@@ -29,7 +29,9 @@ static const char where[] = "key payload";
 static amg_status check_preprocess(const amg_key_payload *p, amg_error *err)
 {
     const amg_preprocess *pre = &p->preprocess;
-    if (pre->data_dtype != p->shape.dtype)
+    /* Rotated data are what the preprocess made of others. */
+    if (pre->data_dtype != p->shape.dtype &&
+        (!p->shape.rotate || pre->data_dtype != AMG_U8))
         return amg_fail(
             err, AMG_INVALID, -1, where, "preprocess is for %s, data are %s",
             amg_dtype_name(pre->data_dtype), amg_dtype_name(p->shape.dtype));

@@ -37,7 +37,8 @@ json_t *amg_payload_shape_json(const amg_plan_shape *s)
         json_decref(shape);
         return NULL;
     }
-    if (shape && s->patches && json_object_set_new(shape, "patches", json_true())) {
+    if (shape && ((s->patches && json_object_set_new(shape, "patches", json_true())) ||
+                  (s->rotate && json_object_set_new(shape, "rotate", json_true())))) {
         json_decref(shape);
         return NULL;
     }
@@ -49,10 +50,10 @@ json_t *amg_payload_shape_json(const amg_plan_shape *s)
 size_t amg_payload_shape_keys(const char *const **keys, size_t *num_optional)
 {
     static const char *const names[] = {
-        "mode",          "num_decoys",     "dims",   "dtype", "amount", "num_classes",
-        "cover_classes", "permute_labels", "tokens", "block", "patches"};
+        "mode",          "num_decoys",     "dims",   "dtype", "amount",  "num_classes",
+        "cover_classes", "permute_labels", "tokens", "block", "patches", "rotate"};
     *keys = names;
-    *num_optional = 3;
+    *num_optional = 4;
     return sizeof names / sizeof names[0];
 }
 
@@ -174,6 +175,9 @@ amg_status amg_payload_shape_parse(const amg_json_node *root, amg_plan_shape *ou
     const amg_json_node patches = amg_json_member(root, "patches");
     if (st == AMG_OK && patches.value)
         st = amg_payload_parse_bool(&patches, &out->patches, err);
+    const amg_json_node rotate = amg_json_member(root, "rotate");
+    if (st == AMG_OK && rotate.value)
+        st = amg_payload_parse_bool(&rotate, &out->rotate, err);
     out->num_decoys = (int)num_decoys;
     out->amount = json_number_value(amount.value);
     return st;

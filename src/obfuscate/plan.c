@@ -90,13 +90,34 @@ static int64_t count_blocks(const amg_plan_shape *s)
     return s->block[0] == 0 ? 0 : s->dims[1] / s->block[0] * (s->dims[2] / s->block[1]);
 }
 
+/* Of covers' values rotated alike: noise is drawn as it is sent, and other owners have
+ * other keys. */
+static amg_status check_rotation(const amg_plan_shape *s, amg_error *err)
+{
+    const int64_t limits[3] = {s->dims[0], s->block[0], s->block[1]};
+    int64_t n;
+    if (s->dtype != AMG_F32)
+        return amg_fail(err, AMG_INVALID, -1, "rotate",
+                        "found rotated data of %s, expected F32",
+                        amg_dtype_name(s->dtype));
+    if (s->mode != AMG_MODE_STREAMS)
+        return amg_fail(err, AMG_INVALID, -1, "rotate",
+                        "found rotated values outside of streams mode");
+    if (amg_dims_count(limits, 3, &n) && n <= AMG_MAX_ROTATED) return AMG_OK;
+    return amg_fail(err, AMG_INVALID, -1, "rotate",
+                    "found a block of %lld x %lld x %lld values, expected at most %d",
+                    (long long)limits[0], (long long)limits[1], (long long)limits[2],
+                    AMG_MAX_ROTATED);
+}
+
 /* Values change places within blocks that tile the sample. */
 static amg_status check_blocks(const amg_plan_shape *s, amg_error *err)
 {
     if (s->block[0] == 0 && s->block[1] == 0) {
-        if (!s->patches) return AMG_OK;
-        return amg_fail(err, AMG_INVALID, -1, "patches",
-                        "found patches that change places, but no block");
+        if (!s->patches && !s->rotate) return AMG_OK;
+        return amg_fail(err, AMG_INVALID, -1, s->patches ? "patches" : "rotate",
+                        s->patches ? "found patches that change places, but no block"
+                                   : "found values that are rotated, but no block");
     }
     if (s->dtype == AMG_I32)
         return amg_fail(err, AMG_INVALID, -1, "block",
@@ -109,7 +130,7 @@ static amg_status check_blocks(const amg_plan_shape *s, amg_error *err)
     if (s->patches && count_blocks(s) < 2)
         return amg_fail(err, AMG_INVALID, -1, "patches",
                         "found a single patch, expected 2 or more to change places");
-    return AMG_OK;
+    return s->rotate ? check_rotation(s, err) : AMG_OK;
 }
 
 static amg_status check_amount(const amg_plan_shape *s, amg_error *err)
@@ -299,13 +320,28 @@ done:
     return st;
 }
 
+static amg_status draw_rotation(const amg_secret *secret, amg_obf_plan *plan,
+                                amg_error *err)
+{
+    const int64_t n = plan->subnets[0].num_block_values;
+    const amg_status st = amg_rotation_derive(secret, n, &plan->rotation, err);
+    for (int s = 0; !st && s < plan->num_subnets; s++) {
+        amg_subnet_plan *net = &plan->subnets[s];
+        net->rotation = plan->rotation;
+        for (int64_t i = 0; i < n; i++) net->value_map[i] = (int32_t)i;
+    }
+    return st;
+}
+
 /* A permutation of each channel's values of a block, one for all slots: streams that
- * were mixed each in its own way would no longer be alike. */
+ * were mixed each in its own way would no longer be alike. Or the rotation, which all
+ * slots share, and in which any permutation would be lost. */
 static amg_status draw_values(const amg_secret *secret, amg_obf_plan *plan,
                               amg_error *err)
 {
     const int64_t area = plan->shape.block[0] * plan->shape.block[1];
     if (area == 0) return AMG_OK;
+    if (plan->shape.rotate) return draw_rotation(secret, plan, err);
     amg_keystream *ks = NULL;
     int64_t *order = amg_malloc((size_t)area * sizeof *order);
     if (!order) return no_memory(err);
@@ -500,5 +536,6 @@ void amg_obf_plan_clear(amg_obf_plan *plan)
         amg_free(net->token_map);
     }
     amg_free(plan->subnets);
+    amg_rotation_free(plan->rotation);
     sodium_memzero(plan, sizeof *plan);
 }

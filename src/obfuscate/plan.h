@@ -7,7 +7,7 @@
 #include "graph/graph.h"
 #include "graph/rewrite.h"
 #include "graph/token_rows.h"
-#include "key/secret.h"
+#include "obfuscate/rotation.h"
 
 typedef enum {
     AMG_MODE_STREAMS,
@@ -42,6 +42,8 @@ typedef struct {
                          values change places, in each channel apart; 0, 0: they do
                          not */
     bool patches;     /* blocks change places, too, all channels together */
+    bool rotate;      /* values of a block are rotated, all channels together, instead
+                         of changing places; data are F32 then */
     int num_fixed;
     int64_t fixed[AMG_MAX_FIXED_TOKENS]; /* tokens that keep their numbers, ascending */
 } amg_plan_shape;
@@ -69,6 +71,7 @@ typedef struct {
     int32_t *patch_map; /* [num_patches] a block of a sample, in raster order -> its
                            place in the job; NULL: all stay */
     int64_t num_patches;
+    amg_rotation *rotation; /* the plan's; NULL: values are not rotated */
 } amg_subnet_plan;
 
 typedef struct {
@@ -78,6 +81,7 @@ typedef struct {
     int64_t num_positions; /* C*H'*W' */
     int num_subnets;       /* k + 1 */
     int original;          /* slot of the original: THE secret */
+    amg_rotation *rotation;
     amg_subnet_plan *subnets;
 } amg_obf_plan; /* in ordinary memory while in use; amg_obf_plan_clear wipes it */
 

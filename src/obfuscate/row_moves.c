@@ -119,7 +119,8 @@ static amg_status find_input(const amg_graph *g, const amg_plan_shape *shape,
         memcmp(m->columns.block, shape->block, sizeof shape->block) != 0)
         return disagree(g, "input", err);
     m->moves[m->count++] =
-        (amg_row_move){.param = m->columns.param, .by = AMG_BY_VALUE};
+        (amg_row_move){.param = m->columns.param,
+                       .by = shape->rotate ? AMG_BY_ROTATION : AMG_BY_VALUE};
     if (!shape->patches) return AMG_OK;
     if (amg_patch_tokens_find(g, &m->columns, shape->dims, &m->patches))
         return disagree(g, "patches", err);
@@ -136,6 +137,29 @@ static void move_positions(const amg_row_moves *moves, int param, const int32_t 
     for (int i = 0; i < p->num_tables; i++)
         if (p->tables[i].param == param)
             amg_position_table_move(&p->tables[i], p->num_patches, map, in, out);
+}
+
+/* What each output weighs the values of a block with is rotated as they are. */
+static amg_status rotate_columns(const amg_input_columns *columns,
+                                 const amg_rotation *rotation, const amg_tensor *in,
+                                 amg_tensor *out, amg_error *err)
+{
+    const int64_t n = columns->num_values, outputs = amg_tensor_count(in) / n;
+    const int64_t row = columns->first ? 1 : n, column = columns->first ? outputs : 1;
+    const float *from = in->data;
+    float *to = out->data;
+    double *own = amg_calloc((size_t)(2 * n), sizeof *own), *turned = own + n;
+    if (!own) {
+        amg_tensor_clear(out);
+        return amg_fail(err, AMG_NO_MEMORY, -1, "rotation", "no memory for weights");
+    }
+    for (int64_t r = 0; r < outputs; r++) {
+        for (int64_t c = 0; c < n; c++) own[c] = from[r * row + c * column];
+        amg_rotation_apply(rotation, own, turned);
+        for (int64_t c = 0; c < n; c++) to[r * row + c * column] = (float)turned[c];
+    }
+    amg_free(own);
+    return AMG_OK;
 }
 
 amg_status amg_row_moves_find(const amg_graph *g, const amg_plan_shape *shape,
@@ -170,6 +194,8 @@ amg_status amg_row_move_apply(const amg_row_moves *moves, int i,
     const amg_row_move *move = &moves->moves[i];
     amg_status st = amg_tensor_new(in->dtype, in->rank, in->dims, out, err);
     if (st) return st;
+    if (move->by == AMG_BY_ROTATION)
+        return rotate_columns(&moves->columns, maps->rotation, in, out, err);
     if (move->by == AMG_BY_VALUE)
         amg_input_columns_move(&moves->columns, maps->value_map, in, out);
     else if (move->by == AMG_BY_PATCH)

@@ -1,6 +1,6 @@
 /* Weights of a network that a slot's maps move: its class rows by the label map, its
- * embedding tables by the token map, the columns of its first layer by the value map,
- * its position tables by the patch map.
+ * embedding tables by the token map, the columns of its first layer by the value map or
+ * the rotation, its position tables by the patch map.
  * One list for both directions, so that the extractor undoes exactly what the augmenter
  * did. */
 #ifndef AMG_OBFUSCATE_ROW_MOVES_H
@@ -13,7 +13,13 @@
 
 #define AMG_MAX_ROW_MOVES (3 + AMG_MAX_TOKEN_TABLES + AMG_MAX_POSITION_TABLES)
 
-typedef enum { AMG_BY_LABEL, AMG_BY_TOKEN, AMG_BY_VALUE, AMG_BY_PATCH } amg_moved_by;
+typedef enum {
+    AMG_BY_LABEL,
+    AMG_BY_TOKEN,
+    AMG_BY_VALUE,
+    AMG_BY_PATCH,
+    AMG_BY_ROTATION
+} amg_moved_by;
 
 typedef struct {
     int param; /* value id */
@@ -25,8 +31,8 @@ typedef struct {
     int count;
     amg_row_move
         moves[AMG_MAX_ROW_MOVES]; /* a table that is the last layer, too: once */
-    amg_input_columns columns;    /* of the move by value, if there is one */
-    amg_patch_tokens patches;     /* of the moves by patch */
+    amg_input_columns columns; /* of the move by value or rotation, if there is one */
+    amg_patch_tokens patches;  /* of the moves by patch */
 } amg_row_moves;
 
 /* For a network with so many classes in a job of this shape. AMG_MISMATCH: the shape
@@ -37,7 +43,7 @@ AMG_MUST_CHECK amg_status amg_row_moves_find(const amg_graph *g,
                                              amg_error *err);
 
 /* in is the parameter of move i, out (made) the same with its rows where maps, a slot's
- * or their inverse, send them. */
+ * or their inverse, send them; what is rotated is summed in double and rounded once. */
 AMG_MUST_CHECK amg_status amg_row_move_apply(const amg_row_moves *moves, int i,
                                              const amg_subnet_plan *maps,
                                              const amg_tensor *in, amg_tensor *out,

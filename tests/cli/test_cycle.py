@@ -49,14 +49,16 @@ class Cycle(cli.Case):
                                        "--threads", 1))
         self.assertRegex(said, r"^24 samples: loss \d+\.\d+, top-1 [\d.]+ %, top-5 [\d.]+ %\n$")
 
-    def mixed(self, name, model):
+    def mixed(self, name, model, *more, flag="--symmetry"):
         """A job with --symmetry: bits that are those of the original mixed alike, weights that are its own but for
         rounding. What obfuscate says."""
-        said = self.obfuscate(name, "--symmetry", "--decoys", 2, model=model)
-        self.assertIs(json.loads(cli.read(self.path(f"{name}/job.json")))["input"]["mixed"], True)
+        said = self.obfuscate(name, flag, *more, "--decoys", 2, model=model)
+        told = json.loads(cli.read(self.path(f"{name}/job.json")))["input"]
+        self.assertIs(told["mixed"], True)
+        self.assertEqual(told.get("rotated", False), flag == "--symmetry-rotate")
         self.ok(name, *TRAINING, program=cli.AMALGAM_TRAIN)
         self.ok("extract", "--key", f"{name}.key", "--weights", f"{name}/out/weights.safetensors", "-o", f"{name}.onnx")
-        self.ok("train", "--model", model, "--train", self.TRAIN, "-o", f"{name}-alone.onnx", *TRAINING)
+        self.ok("train", "--model", model, "--train", self.TRAIN, "-o", f"{name}-alone.onnx", *more, *TRAINING)
         extracted, alone = (weights(cli.read(self.path(f"{name}{which}.onnx"))) for which in ("", "-alone"))
         before = weights(cli.read(self.path(model)))
         self.assertEqual(list(extracted), list(before))
@@ -89,6 +91,43 @@ class Cycle(cli.Case):
         r = cli.run("obfuscate", "--model", "flat.onnx", "--train", self.TRAIN, "--decoys-from", self.POOL,
                     "--symmetry", "--key", "kept.key", "-o", "kept", cwd=self.dir)
         self.assertRegex(r.stderr, "note: patches keep their order: one of its layers has weights for each patch")
+
+    def refused(self, words, *args, program=None):
+        before = cli.snapshot(self.dir)
+        r = cli.run(*args, cwd=self.dir, **({"program": program} if program else {}))
+        self.assertEqual(r.rc, 1, r.stdout + r.stderr)
+        self.assertRegex(r.stderr, words)
+        self.assertEqual(cli.snapshot(self.dir), before)
+
+    def test_rotated_values_come_back_and_change_nothing_but_rounding(self):
+        self.ok("zoo", "mlp", "--input", "1x6x6", "--classes", 3, "--seed", 1, "-o", "mlp.onnx")
+        said = self.mixed("rows", "mlp.onnx", "--normalize", "0.4/0.3", flag="--symmetry-rotate")
+        self.assertIn("values are rotated within blocks of 6x6 in the job; extract puts the columns back", said)
+        self.assertRegex(said, r"upload 12\.0x")  # three streams of four bytes a value
+        dtype, _, _ = cli.read_npy(self.path("rows/data/train-x-00000.npy"))
+        self.assertEqual(dtype, "<f4")
+
+    def test_rotated_patches_come_back_with_their_positions(self):
+        cli.write(self.path("vit.onnx"), wire.tiny_vit())
+        said = self.mixed("turned", "vit.onnx", flag="--symmetry-rotate")
+        self.assertIn("values are rotated within blocks of 3x3, and the blocks among themselves, in the job", said)
+
+    def test_rotated_values_are_trained_by_sgd_alone(self):
+        cli.write(self.path("vit.onnx"), wire.tiny_vit())
+        self.obfuscate("sgd", "--symmetry-rotate", model="vit.onnx")
+        for optimizer in ("adam", "adamw"):
+            self.refused("rotated: only SGD trains them as it trains the original", "sgd", "--optimizer", optimizer,
+                         program=cli.AMALGAM_TRAIN)
+
+    def test_what_cannot_be_rotated_is_refused(self):
+        cli.write(self.path("vit.onnx"), wire.tiny_vit())
+        cli.write_idx(self.path("large"), (1, 33, 33), 3, train=16, test=8)
+        self.ok("zoo", "mlp", "--input", "1x33x33", "--classes", 3, "-o", "large.onnx")
+        self.refused("no rotation: the paper's noise", "obfuscate", "--model", "vit.onnx", "--train", self.TRAIN, "--noise",
+                     "uniform", "--symmetry-rotate", "--key", "no.key", "-o", "no")
+        self.refused("no rotation: blocks of more than 1024 values", "obfuscate", "--model", "large.onnx", "--train",
+                     "large@train[50%:seed=3]", "--decoys-from", "large@train[50%-100%:seed=3]", "--symmetry-rotate",
+                     "--key", "no.key", "-o", "no")
 
     def test_networks_whose_values_have_neighbours_are_refused(self):
         cli.write_idx(self.path("clothes"), (1, 28, 28), 10, train=64, test=8)

@@ -493,6 +493,46 @@ static void part_of_a_set_reads_the_rows_it_names(void **state)
     }
 }
 
+static amg_status halve(const void *context, const void *x, float *out, amg_error *e)
+{
+    (void)e;
+    ++**(int *const *)context;
+    out[0] = (float)*(const uint8_t *)x / 2;
+    return AMG_OK;
+}
+
+static void a_mapped_set_keeps_rows_targets_and_source(void **state)
+{
+    static const uint8_t labels[20] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,
+                                       10, 11, 12, 13, 14, 15, 16, 17, 18, 19};
+    put_npy(state, "x.npy", AMG_U8, 2, (const int64_t[]){20, 1}, labels);
+    put_npy(state, "y.npy", AMG_U8, 1, (const int64_t[]){20}, labels);
+    amg_dataset *inner = NULL, *ds = NULL;
+    int calls = 0, *counter = &calls;
+    assert_ok(amg_dataset_open(pair_spec(state, "[50%:seed=3]"), &inner, &err));
+    assert_ok(amg_dataset_map(inner, halve, &counter, &ds, &err));
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    assert_int_equal(info->dtype, AMG_F32);
+    assert_int_equal(info->sample_bytes, 4);
+    assert_int_equal(info->num_samples, 10);
+    assert_int_equal(info->num_classes, 20);
+    assert_string_equal(amg_dataset_source(ds), amg_dataset_source(inner));
+    for (int64_t i = 0; i < 10; i++) {
+        float x;
+        int32_t label;
+        assert_int_equal(amg_dataset_source_row(ds, i),
+                         amg_dataset_source_row(inner, i));
+        assert_ok(amg_dataset_read(ds, i, &x, &label, &err));
+        assert_int_equal(label, amg_dataset_source_row(ds, i));
+        assert_true(x == (float)label / 2);
+    }
+    assert_ok(amg_dataset_read(ds, 0, NULL, NULL, &err));
+    assert_int_equal(calls, 10);
+    assert_failed(amg_dataset_read(ds, 10, NULL, NULL, &err), AMG_INVALID, -1);
+    amg_dataset_close(ds);
+    amg_dataset_close(inner);
+}
+
 static void source_is_the_same_however_it_is_written(void **state)
 {
     put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
@@ -756,6 +796,7 @@ int main(void)
         WITH_DIR(labels_of_every_integer_type_are_read),
         WITH_DIR(wrong_pair_is_refused),
         WITH_DIR(part_of_a_set_reads_the_rows_it_names),
+        WITH_DIR(a_mapped_set_keeps_rows_targets_and_source),
         WITH_DIR(source_is_the_same_however_it_is_written),
         WITH_DIR(unknown_kind_and_unrecognised_path_list_the_kinds),
         cmocka_unit_test(a_function_is_a_data_set),

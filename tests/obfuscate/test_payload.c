@@ -158,8 +158,20 @@ static void tokens_and_windows_parse_to_what_was_packed(void **state)
         fail_msg("%s: %s", err.where, err.what);
     assert_memory_equal(q.shape.block, p.shape.block, sizeof p.shape.block);
     assert_true(q.shape.patches);
+    assert_false(q.shape.rotate);
     amg_free(data);
     amg_key_payload_clear(&q);
+    p.shape.rotate = true; /* of bytes: the preprocess says what they were */
+    p.preprocess.data_dtype = AMG_U8;
+    assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_OK);
+    if (amg_key_payload_parse(data, size, &q, &err) != AMG_OK)
+        fail_msg("%s: %s", err.where, err.what);
+    assert_true(q.shape.rotate && q.preprocess.data_dtype == AMG_U8);
+    amg_free(data);
+    amg_key_payload_clear(&q);
+    p.shape.rotate = false;
+    assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_INVALID);
+    p.preprocess.data_dtype = AMG_F32;
     p.shape.patches = false; /* keys of older jobs */
     assert_int_equal(amg_key_payload_pack(&p, &data, &size, &err), AMG_OK);
     assert_null(memmem(data, size, "\"patches\"", 9));

@@ -173,6 +173,42 @@ static void positions_move_with_patches(void **state)
     amg_graph_free(g);
 }
 
+static void rotated_columns_come_back_but_for_rounding(void **state)
+{
+    (void)state;
+    const amg_plan_shape shape = {
+        .dims = {1, 4, 6}, .block = {2, 2}, .dtype = AMG_F32, .rotate = true};
+    amg_secret *secret = NULL;
+    amg_rotation *r = NULL;
+    assert_int_equal(amg_secret_new(&secret, NULL), AMG_OK);
+    assert_int_equal(amg_rotation_derive(secret, 4, &r, NULL), AMG_OK);
+    const amg_subnet_plan maps = {.num_classes = 3, .rotation = r};
+    amg_graph *g = patches(false), *moved, *restored;
+    amg_row_moves moves;
+    assert_int_equal(amg_row_moves_find(g, &shape, 3, &moves, NULL), AMG_OK);
+    assert_int_equal(moves.count, 1);
+    assert_int_equal(moves.moves[0].by, AMG_BY_ROTATION);
+    assert_int_equal(amg_row_moves_apply(g, &shape, &maps, &moved, NULL), AMG_OK);
+    const float *own = data_of(g, "patch"), *turned = data_of(moved, "patch");
+    double v[4], expected[4];
+    for (int row = 0; row < 4; row++) {
+        for (int i = 0; i < 4; i++) v[i] = own[4 * row + i];
+        amg_rotation_apply(r, v, expected);
+        for (int i = 0; i < 4; i++)
+            assert_true(turned[4 * row + i] == (float)expected[i]);
+    }
+    amg_rotation_invert(r);
+    assert_int_equal(amg_row_moves_apply(moved, &shape, &maps, &restored, NULL),
+                     AMG_OK);
+    for (int i = 0; i < 16; i++)
+        assert_float_equal(data_of(restored, "patch")[i], own[i], 1e-5);
+    amg_graph_free(restored);
+    amg_graph_free(moved);
+    amg_graph_free(g);
+    amg_rotation_free(r);
+    amg_secret_free(secret);
+}
+
 static void padding_is_fixed_beside_what_the_network_compares(void **state)
 {
     (void)state;
@@ -228,6 +264,7 @@ int main(void)
         cmocka_unit_test(tables_and_class_rows_move_once_each),
         cmocka_unit_test(a_map_and_its_inverse_leave_everything_in_place),
         cmocka_unit_test(positions_move_with_patches),
+        cmocka_unit_test(rotated_columns_come_back_but_for_rounding),
         cmocka_unit_test(padding_is_fixed_beside_what_the_network_compares),
         cmocka_unit_test(obstacles_are_told),
     };
