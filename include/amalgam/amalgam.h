@@ -88,7 +88,7 @@ typedef struct {
  *   the targets); "decoys" 1..63; "pair_classes" (each cover is of the class
  *   of the sample that it stands beside); "decoy_arch" "auto" | "walk" | "same";
  *   "decoy_start" "auto" | "drawn" | "same"; "walk_steps";
- * "keep_classes"; "keep_tokens"; "symmetry"; "seq" and "stride", how token sets are cut
+ * "keep_classes"; "keep_tokens"; "symmetry"; "rotate" (implies it: rotated values); "seq" and "stride", how token sets are cut
  * (as many tokens as the model takes; "seq"); "mean" and "std", arrays of a number per
  * channel (bytes are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace"
  * | "values" with "noise_values" (a file) | "unigram" | "bigram", "amount",
@@ -101,7 +101,7 @@ typedef struct {
  * name of the model, or null), "unknown_init" (parameters that follow no known law),
  * "same_start", "block" (height and width of what values are mixed within, or null),
  * "patches" (whether such blocks change places, too), "patches_kept" (why they do not,
- * or null), "passed_over", "job_bytes", "seconds"}. */
+ * or null), "rotated" (values are rotated), "passed_over", "job_bytes", "seconds"}. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     const char *passphrase,
                                                     const amalgam_datasets *data,

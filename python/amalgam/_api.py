@@ -78,7 +78,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
               passphrase: Optional[str] = None, keep_classes: bool = False, decoy_arch: str = "auto",
               decoy_start: str = "auto", walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
               model_amount: Optional[float] = None, seq: Optional[int] = None, stride: Optional[int] = None,
-              pad: Optional[int] = None, keep_tokens: bool = False, symmetry: bool = False,
+              pad: Optional[int] = None, keep_tokens: bool = False, symmetry: bool = False, rotate: bool = False,
               pair_classes: bool = False, progress: bool = True, seed_hex: Optional[str] = None) -> Job:
     """Makes a job folder for the cloud and a key for you, or neither.
 
@@ -98,6 +98,8 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
         convolution of blocks (a vision transformer's), and the blocks with their positions, where nothing else
         tells them apart: against a casual look, no more. `extract` puts them back;
         the weights equal those trained without it up to rounding.
+    rotate: the same by a secret rotation of the values of each block (docs/symmetry.md): data take four bytes a
+        value, SGD alone trains them, and public data of the same kind undo most of it.
     preprocess: (means, deviations), one number a channel, as torchvision's Normalize.
     keep_classes: classes keep their numbers (they are permuted, and put back by `extract`, otherwise).
     noise, amount, model_amount: the paper's mode instead of decoys_from; weak, and it says so.
@@ -114,7 +116,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     with tempfile.TemporaryDirectory(prefix="amalgam-") as folder:
         path, note = _model_file(model, sets["train"], (mean, std), sets, text, folder)
         options = {"model": path, "out": out, "key": key, "task": "lm" if text.predicts else task,
-                   "seq": seq, "stride": stride, "keep_tokens": keep_tokens, "symmetry": symmetry,
+                   "seq": seq, "stride": stride, "keep_tokens": keep_tokens, "symmetry": symmetry, "rotate": rotate,
                    "pair_classes": pair_classes, "decoys": decoys, "decoy_arch": decoy_arch, "decoy_start": decoy_start, "walk_steps": walk_steps,
                    "keep_classes": keep_classes, "mean": mean, "std": std, "amount": amount,
                    "model_amount": model_amount, "note": note, "seed_hex": seed_hex}

@@ -2,8 +2,9 @@
  * the cloud sees them, and put back in order by what public images of the same size say
  * about neighbours: moments and correlations of the values of a block, matched one to
  * one (matching.h). Where patches change places, too, they are matched in the same way,
- * once their values are back: neighbours' borders continue each other. Nothing can
- * pass: it says how little or much the mixing hides.
+ * once their values are back: neighbours' borders continue each other. Rotated values
+ * (--symmetry-rotate) are turned back by the axes of their covariance (turn_back.h).
+ * Nothing can pass: it says how little or much the mixing hides.
  *
  * The mixing is the same for all streams, so it is looked at on the original's. Takes
  * less than a second for blocks of 8 x 8 in three channels, seconds for images of 28 x
@@ -15,6 +16,7 @@
 #include "audit/matching.h"
 #include "audit/pictures.h"
 #include "audit/stats.h"
+#include "audit/turn_back.h"
 #include "base/alloc.h"
 #include "formats/dataset.h"
 
@@ -55,6 +57,67 @@ static int64_t pixel_of(const cutting *c, int64_t block, int64_t v)
     const int64_t y = block / across * c->block[0] + v % area / c->block[1];
     const int64_t x = block % across * c->block[1] + v % c->block[1];
     return (v / area * c->dims[1] + y) * c->dims[2] + x;
+}
+
+/* ---- images put back ---- */
+
+/* What each value of a block, and each block, of the job's is taken for; NULL: for what
+ * stands there. Of rotated values, turn and shift instead of values (turn_back.h). */
+typedef struct {
+    int32_t *values, *blocks;
+    double *turn, *shift;
+    bool mirrored; /* left and right change places at the end */
+} order;
+
+static void order_clear(order *o)
+{
+    amg_free(o->values);
+    amg_free(o->blocks);
+    amg_free(o->turn);
+    amg_free(o->shift);
+    *o = (order){0};
+}
+
+/* Turns block number block of from back; to its place in to. */
+static void turn_block(const cutting *c, const order *o, int64_t block, int64_t place,
+                       const float *from, float *to)
+{
+    double own[AMG_MAX_ROTATED];
+    for (int64_t v = 0; v < c->values; v++)
+        own[v] = (double)from[pixel_of(c, block, v)];
+    for (int64_t i = 0; i < c->values; i++) {
+        const double *row = o->turn + i * c->values;
+        double sum = o->shift[i];
+        for (int64_t j = 0; j < c->values; j++) sum += row[j] * own[j];
+        to[pixel_of(c, place, i)] = (float)sum;
+    }
+}
+
+static void mirror(const cutting *c, float *image)
+{
+    const int64_t w = c->dims[2];
+    for (int64_t y = 0; y < c->dims[0] * c->dims[1]; y++)
+        for (int64_t x = 0; x < w / 2; x++) {
+            const float kept = image[y * w + x];
+            image[y * w + x] = image[y * w + w - 1 - x];
+            image[y * w + w - 1 - x] = kept;
+        }
+}
+
+static void put_back(const amg_evidence *e, const cutting *c, const order *o,
+                     int64_t row, float *seen, float *out)
+{
+    amg_evidence_sample(e, e->original, row, seen);
+    for (int64_t b = 0; b < c->blocks; b++) {
+        const int64_t place = o->blocks ? o->blocks[b] : b;
+        if (o->turn)
+            turn_block(c, o, b, place, seen, out);
+        else
+            for (int64_t v = 0; v < c->values; v++)
+                out[pixel_of(c, place, o->values ? o->values[v] : v)] =
+                    seen[pixel_of(c, b, v)];
+    }
+    if (o->mirrored) mirror(c, out);
 }
 
 /* ---- blocks of many images ---- */
@@ -126,133 +189,187 @@ static summary facts_of(const cutting *c)
     return (summary){add_facts, 1, NUM_FACTS * c->blocks, c->blocks};
 }
 
-static amg_status take_stats(const images *from, const cutting *c, const summary *what,
-                             amg_variable_stats *out, amg_error *err)
+/* Rows of many images, evenly spread: *rows (heap) [*num][what->variables]. */
+static amg_status take_rows(const images *from, const cutting *c, const summary *what,
+                            float **rows, int64_t *num, amg_error *err)
 {
     const int64_t count = c->dims[0] * c->dims[1] * c->dims[2];
     const int64_t floats = what->rows * what->variables; /* of an image */
     int64_t most = MAX_FLOATS / floats;
     if (most > MAX_BLOCKS / what->rows) most = MAX_BLOCKS / what->rows;
     if (most < 1) most = 1;
-    const int64_t num = from->num_images < most ? from->num_images : most;
-    float *rows = amg_malloc((size_t)(num * floats) * sizeof *rows);
+    const int64_t taken = from->num_images < most ? from->num_images : most;
+    float *all = amg_malloc((size_t)(taken * floats) * sizeof *all);
     float *image = amg_malloc((size_t)count * sizeof *image);
     void *raw = amg_malloc((size_t)count * sizeof(float));
-    amg_status st = rows && image && raw ? AMG_OK : no_memory(err);
-    for (int64_t i = 0; i < num && !st; i++) {
-        st = read_image(from, i * from->num_images / num, raw, image, c, err);
-        if (!st) what->add(from, c, image, rows + i * floats);
+    amg_status st = all && image && raw ? AMG_OK : no_memory(err);
+    for (int64_t i = 0; i < taken && !st; i++) {
+        st = read_image(from, i * from->num_images / taken, raw, image, c, err);
+        if (!st) what->add(from, c, image, all + i * floats);
     }
-    if (!st)
-        st = amg_variable_stats_of(rows, num * what->rows, what->variables, what->group,
-                                   out, err);
-    amg_free(rows);
     amg_free(image);
     amg_free(raw);
-    return st;
-}
-
-/* ---- images put back ---- */
-
-/* What each value of a block, and each block, of the job's is taken for; NULL: for what
- * stands there. */
-typedef struct {
-    int32_t *values, *blocks;
-} order;
-
-static void put_back(const amg_evidence *e, const cutting *c, const order *o,
-                     int64_t row, float *seen, float *out)
-{
-    amg_evidence_sample(e, e->original, row, seen);
-    for (int64_t b = 0; b < c->blocks; b++)
-        for (int64_t v = 0; v < c->values; v++)
-            out[pixel_of(c, o->blocks ? o->blocks[b] : b,
-                         o->values ? o->values[v] : v)] = seen[pixel_of(c, b, v)];
-}
-
-/* How like the owner's some rows put back are, in the mean; *first: the first of them.
- */
-static amg_status compare(const amg_evidence *e, const cutting *c, const order *o,
-                          double *mean, double *first, amg_error *err)
-{
-    const size_t bytes = (size_t)(c->dims[0] * c->dims[1] * c->dims[2]) * sizeof(float);
-    float *seen = amg_malloc(bytes), *out = amg_malloc(bytes), *own = amg_malloc(bytes);
-    const int64_t rows = e->num_rows < COMPARED_ROWS ? e->num_rows : COMPARED_ROWS;
-    const bool ok = seen && out && own;
-    *mean = 0;
-    for (int64_t i = 0; i < rows && ok; i++) {
-        const int64_t row = i * e->num_rows / rows;
-        float low, range;
-        amg_picture_range(e, row, &low, &range);
-        put_back(e, c, o, row, seen, out);
-        amg_evidence_original(e, row, own);
-        const double ssim = amg_ssim(out, own, c->dims, (double)range);
-        *mean += ssim / (double)rows;
-        if (i == 0) *first = ssim;
+    if (st) {
+        amg_free(all);
+        return st;
     }
-    amg_free(seen);
-    amg_free(out);
-    amg_free(own);
-    return ok ? AMG_OK : no_memory(err);
+    *rows = all;
+    *num = taken * what->rows;
+    return AMG_OK;
 }
 
-/* Left for right: within blocks, and blocks where they change places. */
-static void mirror(const cutting *c, order *o)
+static amg_status take_stats(const images *from, const cutting *c, const summary *what,
+                             amg_variable_stats *out, amg_error *err)
 {
-    const int32_t w = (int32_t)c->block[1], across = (int32_t)c->dims[2] / w;
-    for (int64_t v = 0; v < c->values; v++)
-        o->values[v] += w - 1 - 2 * (o->values[v] % w);
-    for (int64_t b = 0; o->blocks && b < c->blocks; b++)
-        o->blocks[b] += across - 1 - 2 * (o->blocks[b] % across);
-}
-
-/* Statistics of photographs hardly tell left from right, who looks at one does: what
- * came out the other way round is no worse found. */
-static amg_status take_better_side(const amg_evidence *e, const cutting *c, order *o,
-                                   amg_error *err)
-{
-    double as_is = 0, turned = 0, first;
-    amg_status st = compare(e, c, o, &as_is, &first, err);
-    mirror(c, o);
-    if (!st) st = compare(e, c, o, &turned, &first, err);
-    if (turned <= as_is) mirror(c, o);
+    float *rows = NULL;
+    int64_t num;
+    amg_status st = take_rows(from, c, what, &rows, &num, err);
+    if (!st)
+        st = amg_variable_stats_of(rows, num, what->variables, what->group, out, err);
+    amg_free(rows);
     return st;
 }
 
-static amg_status add_picture(const amg_attack_task *task, const cutting *c,
-                              const order *o, const char *title, double ssim,
+static amg_status take_blocks(const images *from, const cutting *c, amg_blocks *out,
                               amg_error *err)
 {
-    const amg_evidence *e = task->evidence;
-    const amg_picture picture = {.title = title, .stream = e->original, .ssim = ssim};
-    const size_t bytes = (size_t)(c->dims[0] * c->dims[1] * c->dims[2]) * sizeof(float);
-    float *seen = amg_malloc(bytes), *out = amg_malloc(bytes);
-    amg_status st = seen && out ? AMG_OK : no_memory(err);
-    if (!st) put_back(e, c, o, 0, seen, out);
-    if (!st) st = amg_picture_add(e, 0, c->dims, out, picture, task->findings, err);
-    amg_free(seen);
-    amg_free(out);
+    const summary values = values_of(c);
+    amg_blocks b = {
+        .n = c->values, .blocks = c->blocks, .across = c->dims[2] / c->block[1]};
+    amg_status st = take_rows(from, c, &values, &b.rows, &b.num, err);
+    b.num /= c->blocks;
+    if (!st) st = amg_blocks_of(&b, err);
+    if (!st) *out = b;
     return st;
 }
 
-/* Mean likeness over some rows, a finding and, where something was put back, a picture
- * (as the cloud sees it is the candidate's). how: what was done, and source of it, for
- * the sentence. */
-static amg_status report(const amg_attack_task *task, const cutting *c, const order *o,
-                         const char *metric, const char *how, const char *source,
-                         amg_error *err)
+/* ---- how alike they are ---- */
+
+/* Black and white of the owner's sample: rotated ones are taken back to the numbers
+ * that they were made of, as which a public set's come back. */
+static void own_sample(const amg_evidence *e, const cutting *c, int64_t row, float *own,
+                       float *low, float *range)
 {
+    const int64_t area = c->dims[1] * c->dims[2], count = c->dims[0] * area;
+    amg_picture_range(e, row, low, range);
+    amg_evidence_original(e, row, own);
+    if (!e->rotation) return;
+    const amg_preprocess *pre = &e->pre;
+    const bool bytes = pre->data_dtype == AMG_U8;
+    float least = INFINITY, most = -INFINITY;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t channel = pre->num_channels > 1 ? i / area : 0;
+        if (pre->num_channels > 0)
+            own[i] = own[i] * pre->std[channel] + pre->mean[channel];
+        if (bytes) own[i] *= 255;
+        least = fminf(least, own[i]);
+        most = fmaxf(most, own[i]);
+    }
+    *low = bytes ? 0 : least;
+    *range = bytes ? 255 : most > least ? most - least : 1;
+}
+
+static void moments_of(const float *x, int64_t n, double *mean, double *deviation)
+{
+    double sum = 0, square = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i];
+    *mean = sum / (double)n;
+    for (int64_t i = 0; i < n; i++)
+        square += ((double)x[i] - *mean) * ((double)x[i] - *mean);
+    *deviation = sqrt(square / (double)n);
+}
+
+/* As somebody would look at numbers of no known scale: with the sample's brightness and
+ * contrast. */
+static void adjust(const float *own, int64_t n, float *out)
+{
+    double mean, deviation, from, by;
+    moments_of(own, n, &mean, &deviation);
+    moments_of(out, n, &from, &by);
+    for (int64_t i = 0; i < n; i++)
+        out[i] =
+            (float)(mean + (by > 0 ? ((double)out[i] - from) / by : 0) * deviation);
+}
+
+/* A picture's shades are those of the job's row. */
+static amg_status draw(const amg_attack_task *task, const cutting *c, float low,
+                       float range, float *out, amg_picture picture, amg_error *err)
+{
+    const amg_evidence *e = task->evidence;
+    float row_low, row_range;
+    amg_picture_range(e, 0, &row_low, &row_range);
+    for (int64_t i = 0; e->rotation && i < c->dims[0] * c->dims[1] * c->dims[2]; i++)
+        out[i] = row_low + row_range * (out[i] - low) / range;
+    return amg_picture_add(e, 0, c->dims, out, picture, task->findings, err);
+}
+
+/* Room for three images. */
+typedef struct {
+    float *seen, *out, *own;
+} canvas;
+
+/* How like the owner's sample of a row is what comes of it, on the canvas. */
+static double likeness(const amg_evidence *e, const cutting *c, const order *o,
+                       int64_t row, canvas *k, float *low, float *range)
+{
+    own_sample(e, c, row, k->own, low, range);
+    put_back(e, c, o, row, k->seen, k->out);
+    if (e->rotation && !o->turn)
+        adjust(k->own, c->dims[0] * c->dims[1] * c->dims[2], k->out);
+    return amg_ssim(k->out, k->own, c->dims, (double)*range);
+}
+
+static double mean_likeness(const amg_evidence *e, const cutting *c, const order *o,
+                            canvas *k)
+{
+    const int64_t rows = e->num_rows < COMPARED_ROWS ? e->num_rows : COMPARED_ROWS;
+    double sum = 0;
+    float low, range;
+    for (int64_t i = 0; i < rows; i++)
+        sum += likeness(e, c, o, i * e->num_rows / rows, k, &low, &range);
+    return sum / (double)rows;
+}
+
+/* Statistics hardly tell public images from their mirror images, and who looks at them
+ * does not mind: the better of the two. Returns the mean likeness. */
+static double choose_side(const amg_evidence *e, const cutting *c, order *o, canvas *k)
+{
+    const double straight = mean_likeness(e, c, o, k);
+    if (!o->values && !o->turn) return straight; /* as the cloud sees them */
+    o->mirrored = true;
+    const double mirrored = mean_likeness(e, c, o, k);
+    o->mirrored = mirrored > straight;
+    return o->mirrored ? mirrored : straight;
+}
+
+/* Mean likeness over some rows, a finding and a picture. how: what was done, and source
+ * of it, for the sentence. */
+static amg_status report(const amg_attack_task *task, const cutting *c, order *o,
+                         const char *metric, const char *title, const char *how,
+                         const char *source, amg_error *err)
+{
+    const amg_evidence *e = task->evidence;
+    const size_t bytes = (size_t)(c->dims[0] * c->dims[1] * c->dims[2]) * sizeof(float);
+    canvas k = {amg_malloc(bytes), amg_malloc(bytes), amg_malloc(bytes)};
     amg_finding f = amg_finding_new(attack, metric);
-    double first = 0;
-    amg_status st = compare(task->evidence, c, o, &f.value, &first, err);
-    if (!st && o->values)
-        st = add_picture(task, c, o, "Put back in order by public images", first, err);
+    amg_picture picture = {.title = title, .stream = e->original};
+    amg_status st = k.seen && k.out && k.own ? AMG_OK : no_memory(err);
+    if (!st) f.value = choose_side(e, c, o, &k);
+    if (!st && (o->values || o->turn)) { /* as the cloud sees it: the candidate's */
+        float low, range;
+        picture.ssim = likeness(e, c, o, 0, &k, &low, &range);
+        st = draw(task, c, low, range, k.out, picture, err);
+    }
     if (!st)
-        st = amg_findings_add(task->findings, &f, err,
-                              "%s%s, your samples are like themselves to %.2f "
-                              "(structural similarity; 1: the same, 0: nothing in "
-                              "common).",
-                              how, source, f.value);
+        st =
+            amg_findings_add(task->findings, &f, err,
+                             "%s%s%s, your samples are like themselves to %.2f "
+                             "(structural similarity; 1: the same, 0: nothing in "
+                             "common).",
+                             how, source, o->mirrored ? ", and mirrored" : "", f.value);
+    amg_free(k.seen);
+    amg_free(k.out);
+    amg_free(k.own);
     return st;
 }
 
@@ -270,49 +387,99 @@ static amg_status match_blocks(const images *own, const images *public,
     return st;
 }
 
-/* seen: of the values of all blocks of the job. */
-static amg_status find_order(const amg_evidence *e, const amg_variable_stats *seen,
+/* What is known of the values of all blocks of the job: of rotated ones all. */
+typedef struct {
+    amg_variable_stats stats;
+    amg_blocks blocks;
+} known_values;
+
+static amg_status know_values(const images *from, bool rotated, const cutting *c,
+                              known_values *out, amg_error *err)
+{
+    const summary values = values_of(c);
+    return rotated ? take_blocks(from, c, &out->blocks, err)
+                   : take_stats(from, c, &values, &out->stats, err);
+}
+
+static void known_values_clear(known_values *k)
+{
+    amg_variable_stats_clear(&k->stats);
+    amg_blocks_clear(&k->blocks);
+}
+
+/* Room for what is to be found. */
+static amg_status order_new(const amg_evidence *e, const cutting *c, order *out,
+                            amg_error *err)
+{
+    const bool patches = e->patches && NUM_FACTS * c->blocks <= MAX_VALUES;
+    const size_t n = (size_t)c->values;
+    order o = {0};
+    if (e->rotation) {
+        o.turn = amg_calloc(n * n, sizeof *o.turn);
+        o.shift = amg_calloc(n, sizeof *o.shift);
+    } else {
+        o.values = amg_calloc(n, sizeof *o.values);
+    }
+    if (patches) /* each fact of all blocks, matched alike: of the first we make use */
+        o.blocks = amg_calloc((size_t)(NUM_FACTS * c->blocks), sizeof *o.blocks);
+    if ((e->rotation ? o.turn && o.shift : o.values != NULL) &&
+        (!patches || o.blocks)) {
+        *out = o;
+        return AMG_OK;
+    }
+    order_clear(&o);
+    return no_memory(err);
+}
+
+static amg_status find_turn(const known_values *seen, const known_values *known,
+                            order *o, amg_error *err)
+{
+    const amg_blocks *a = &seen->blocks, *b = &known->blocks;
+    amg_status st = o->blocks ? amg_blocks_match(a, b, o->blocks, err) : AMG_OK;
+    return st ? st : amg_turn_back(a, b, o->blocks, o->turn, o->shift, err);
+}
+
+static amg_status find_order(const amg_evidence *e, const known_values *seen,
                              const images *public, const cutting *c, order *o,
                              amg_error *err)
 {
     const images own = {.e = e, .num_images = e->num_rows, .match = o->values};
-    const summary values = values_of(c);
-    amg_variable_stats known = {0};
-    amg_status st = take_stats(public, c, &values, &known, err);
-    if (!st) st = amg_match_variables(seen, &known, false, o->values, err);
-    if (!st && o->blocks) st = match_blocks(&own, public, c, o->blocks, err);
-    amg_variable_stats_clear(&known);
+    known_values known = {0};
+    amg_status st = know_values(public, e->rotation != NULL, c, &known, err);
+    if (!st && e->rotation) {
+        st = find_turn(seen, &known, o, err);
+    } else if (!st) {
+        st = amg_match_variables(&seen->stats, &known.stats, false, o->values, err);
+        if (!st && o->blocks) st = match_blocks(&own, public, c, o->blocks, err);
+    }
+    known_values_clear(&known);
     return st;
 }
 
 /* One public set; *used stays as it was if its images are others. */
 static amg_status try_set(const amg_attack_task *task, const cutting *c,
-                          const amg_variable_stats *seen, const char *spec, bool *used,
+                          const known_values *seen, const char *spec, bool *used,
                           amg_error *err)
 {
     const amg_evidence *e = task->evidence;
-    const bool patches = e->patches && NUM_FACTS * c->blocks <= MAX_VALUES;
+    order o = {0};
     amg_dataset *ds = NULL;
     amg_status st = amg_dataset_open(spec, &ds, err);
     if (st) return st;
     const amg_dataset_info *info = amg_dataset_get_info(ds);
-    order o = {.values = amg_calloc((size_t)c->values, sizeof *o.values)};
-    if (patches) /* each fact of all blocks, matched alike: of the first we make use */
-        o.blocks = amg_calloc((size_t)(NUM_FACTS * c->blocks), sizeof *o.blocks);
     const bool fits = info->rank == 3 && info->dtype != AMG_I32 &&
                       memcmp(info->dims, c->dims, sizeof c->dims) == 0;
-    if (!o.values || (patches && !o.blocks)) st = no_memory(err);
+    if (fits) st = order_new(e, c, &o, err);
     if (!st && fits) {
         const images from = {.ds = ds, .num_images = info->num_samples};
         *used = true;
         st = find_order(e, seen, &from, c, &o, err);
-        if (!st) st = take_better_side(e, c, &o, err);
         if (!st)
             st = report(task, c, &o, "SSIM of samples put back in order",
+                        "Put back in order by public images",
                         "Put back in order by the statistics of ", spec, err);
     }
-    amg_free(o.values);
-    amg_free(o.blocks);
+    order_clear(&o);
     amg_dataset_close(ds);
     return st;
 }
@@ -330,24 +497,24 @@ amg_status amg_attack_symmetry(const amg_attack_task *task, amg_error *err)
     if (!e->is_image)
         return amg_findings_skip(task->findings, attack, err, "needs images");
     const cutting c = cutting_of(e);
-    const order as_seen = {0};
-    amg_variable_stats seen = {0};
+    order as_seen = {0};
+    known_values seen = {0};
     bool used = false;
-    amg_status st = report(task, &c, &as_seen, "SSIM of samples as the cloud sees them",
-                           "With their values mixed", "", err);
+    amg_status st = report(
+        task, &c, &as_seen, "SSIM of samples as the cloud sees them", NULL,
+        e->rotation ? "With their values rotated" : "With their values mixed", "", err);
     if (st || task->options->num_lookup == 0) return st;
     if (c.values > MAX_VALUES)
         return amg_findings_skip(task->findings, attack, err,
                                  "blocks of %lld values are too many to match",
                                  (long long)c.values);
     const images own = {.e = e, .num_images = e->num_rows};
-    const summary values = values_of(&c);
-    st = take_stats(&own, &c, &values, &seen, err);
+    st = know_values(&own, e->rotation != NULL, &c, &seen, err);
     for (int i = 0; i < task->options->num_lookup && !st; i++)
         st = try_set(task, &c, &seen, task->options->lookup[i], &used, err);
     if (!st && !used)
         st = amg_findings_skip(task->findings, attack, err,
                                "no --aux set has images of this size");
-    amg_variable_stats_clear(&seen);
+    known_values_clear(&seen);
     return st;
 }

@@ -29,10 +29,11 @@ static void print_result(const amg_verify_result *r, bool json)
            r->bits_different == 1 ? " differs" : "s differ", (long long)r->steps,
            amg_plural(r->steps), r->threads, amg_plural(r->threads));
     if (r->mixed)
-        printf("the job mixes values (--symmetry): these are the bits of the original "
-               "mixed alike; beside\ntraining in its own order, weights differ by %.1g "
-               "(relative L2: rounding)\n",
-               r->rounding);
+        printf(
+            "the job mixes values (--symmetry%s): these are the bits of the original "
+            "mixed alike; beside\ntraining in its own order, weights differ by %.1g "
+            "(relative L2: rounding)\n",
+            r->rotated ? "-rotate" : "", r->rounding);
 }
 
 int verb_verify(int argc, char **argv)

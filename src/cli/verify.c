@@ -475,6 +475,7 @@ amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *j
     amg_verify_result r = {.steps = options->max_steps};
     amg_train_options o = *options;
     amg_status st = open_all(&b, key, pass, job_dir, temp_dir, err);
+    if (!st) st = amg_job_check_optimizer(&b.job, job_dir, options, err);
     if (st) goto done;
     int64_t n = b.job.train.num_samples;
     if (!o.batch) o.batch = AMG_DEFAULT_BATCH;
@@ -482,6 +483,7 @@ amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *j
     int64_t per_epoch = n / o.batch;
     o.epochs = (o.max_steps + per_epoch - 1) / per_epoch;
     r.mixed = b.plan.shape.block[0] > 0;
+    r.rotated = b.plan.shape.rotate;
     st = train_inside(&b, &o, progress, &inside, err);
     if (!st)
         st = (r.mixed ? verify_mixed : verify_own)(&b, &o, progress, &inside, &r, err);

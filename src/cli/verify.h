@@ -15,6 +15,7 @@ typedef struct {
     int threads;
     bool mixed;      /* the job mixes values: bits are compared with the original mixed
                         alike; from training in its own order parameters are away by */
+    bool rotated;    /* … by a rotation */
     double rounding; /* … this much: relative L2 of all together */
     bool key_is_loose; /* others may read the key file */
 } amg_verify_result;

@@ -220,8 +220,8 @@ static amg_status write_weights(const char *path, const amg_job *job, int64_t st
 }
 
 /* Adam's steps depend on the axes along which weights are written down. */
-static amg_status check_optimizer(const char *dir, const amg_job *job,
-                                  const amg_train_options *options, amg_error *err)
+amg_status amg_job_check_optimizer(const amg_job *job, const char *dir,
+                                   const amg_train_options *options, amg_error *err)
 {
     if (!job->manifest.rotated || options->optimizer.kind == AMG_OPT_SGD) return AMG_OK;
     amg_fail(err, AMG_UNSUPPORTED, -1, dir,
@@ -246,7 +246,7 @@ amg_status amg_job_train(const char *dir, const amg_train_options *options,
     }
     /* What was hashed when the training began is not hashed again to go on. */
     status = amg_job_open(dir, !options->resume, &job, err);
-    if (!status) status = check_optimizer(dir, &job, options, err);
+    if (!status) status = amg_job_check_optimizer(&job, dir, options, err);
     if (!status && !amg_path_is_dir(out)) status = amg_dir_make(out, err);
     if (status) goto done;
     const amg_train_task task = {.graph = job.graph,

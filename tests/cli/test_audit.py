@@ -210,6 +210,16 @@ class Audit(cli.Case):
         self.assertLess(seen, 0.5)
         self.assertGreater(put_back, seen + 0.3)
 
+    def test_rotated_values_are_told_as_seen_and_turned_back(self):
+        self.ok("zoo", "mlp", "--input", f"1x{SIDE}x{SIDE}", "--classes", 3, "--seed", 1, "-o", "flat.onnx")
+        self.ok("obfuscate", "--model", "flat.onnx", "--train", TRAIN, "--decoys-from", POOL, "--symmetry-rotate",
+                "--normalize", "0.5/0.25", "--seed-hex", "7c" * 32, "--key", "turned.key", "-o", "turned", "--quiet")
+        said = json.loads(cli.run("audit", "turned", "--key", "turned.key", "--aux", POOL, "--json", cwd=self.dir).stdout)
+        seen, back = [f for f in said["findings"] if f["attack"] == "symmetry"]
+        self.assertIn("values rotated", seen["text"])
+        self.assertLess(seen["value"], 0.4)
+        self.assertGreater(back["value"], seen["value"] + 0.3)
+
     def test_a_limit_on_the_identification_rate(self):
         found = json.loads(self.audit("clean", "--json", "--attacks", "naturalness").stdout)["findings"][0]
         for limit, verdict in ((found["value"] + 0.01, "pass"), (found["value"] - 0.01, "FAIL")):
