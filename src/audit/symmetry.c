@@ -66,7 +66,8 @@ static int64_t pixel_of(const cutting *c, int64_t block, int64_t v)
 typedef struct {
     int32_t *values, *blocks;
     double *turn, *shift;
-    bool mirrored; /* left and right change places at the end */
+    bool mirrored; /* left and right change places at the end, where blocks keep theirs
+                      within each */
 } order;
 
 static void order_clear(order *o)
@@ -93,14 +94,15 @@ static void turn_block(const cutting *c, const order *o, int64_t block, int64_t 
     }
 }
 
-static void mirror(const cutting *c, float *image)
+/* Left and right of each span of w values change places. */
+static void mirror(const cutting *c, int64_t w, float *image)
 {
-    const int64_t w = c->dims[2];
-    for (int64_t y = 0; y < c->dims[0] * c->dims[1]; y++)
+    const int64_t count = c->dims[0] * c->dims[1] * c->dims[2];
+    for (float *span = image; span < image + count; span += w)
         for (int64_t x = 0; x < w / 2; x++) {
-            const float kept = image[y * w + x];
-            image[y * w + x] = image[y * w + w - 1 - x];
-            image[y * w + w - 1 - x] = kept;
+            const float kept = span[x];
+            span[x] = span[w - 1 - x];
+            span[w - 1 - x] = kept;
         }
 }
 
@@ -117,7 +119,7 @@ static void put_back(const amg_evidence *e, const cutting *c, const order *o,
                 out[pixel_of(c, place, o->values ? o->values[v] : v)] =
                     seen[pixel_of(c, b, v)];
     }
-    if (o->mirrored) mirror(c, out);
+    if (o->mirrored) mirror(c, o->blocks ? c->dims[2] : c->block[1], out);
 }
 
 /* ---- blocks of many images ---- */
