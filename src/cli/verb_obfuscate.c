@@ -187,8 +187,9 @@ static void print_warnings(const amg_obfuscate_options *o,
     if (o->mode == AMG_MODE_PAPER) warn_of_noise(o, r);
     if (o->rotate)
         ui_note(
-            "note: --symmetry-rotate hides samples from a look at them, not from "
-            "statistics of public data of the same kind (docs/symmetry.md); the "
+            "note: --symmetry-rotate hides samples from a casual look, no more: "
+            "statistics of public data of the same kind undo much of it "
+            "(docs/symmetry.md); the "
             "trained weights equal those without it up to rounding, under SGD alone");
     else if (o->symmetry)
         ui_note("note: --symmetry hides samples from a casual look, no more: "
@@ -300,7 +301,8 @@ int verb_obfuscate(int argc, char **argv)
          "and the weights that read them: against a casual look,\nno more"},
         {"symmetry-rotate", CLI_FLAG, &o.rotate, NULL,
          "the same by a secret rotation of each patch, or of samples of at\nmost 1024 "
-         "values: harder to undo; data take four bytes a value,\nand SGD alone trains "
+         "values: a little harder to undo; data take four bytes a value,\nand SGD "
+         "alone trains "
          "them (docs/symmetry.md)"},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
         {"key", CLI_STRING, &o.key, "FILE", "key file to make, outside the job folder",

@@ -197,7 +197,7 @@ class Jobs:
                               decoy_arch="walk",
                               decoys_from=cover if y is None else (cover, cover_y),
                               keep_classes=True, keep_tokens=True, progress=False,
-                              symmetry=symmetry, task="lm" if windows else None,
+                              symmetry=bool(symmetry), rotate=symmetry == "rotate", task="lm" if windows else None,
                               seed_hex=secret(name, dropout, symmetry))
             safetensors.numpy.save_file({k: v.numpy() for k, v in module.state_dict().items()},
                                         initial)

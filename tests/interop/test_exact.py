@@ -13,7 +13,8 @@ Every model of the zoo and the modules of modules.py, 20 steps of train.py --det
            (relative L2 of all together), running statistics likewise; and by then training has
            changed them by ten times that limit or, in the zoo's networks with batch norm, by
            ten times the distance found
-  mixed    the networks of MIXED once more, with symmetry=True: the plain module's parameters
+  mixed    the networks of MIXED once more, with symmetry=True, then rotate=True (SGD alone): the plain
+           module's parameters
            within 1e-4. Not where Adam meets gradients that are nothing but rounding, as of
            the bias ahead of a batch norm (tabular: 6e-4)
   drift    the networks whose running statistics hold 1e-4 for fewer than 20 steps: after 20,
@@ -175,22 +176,30 @@ def check_amalgam(h, jobs, case, title, out):
                              rtol=1e-4) and np.isclose(a["lr"], b["lr"], rtol=1e-8))
 
 
-def check_mixed(h, jobs, case):
+def check_refused(h, jobs, title, made, options, words):
+    process = jobs.start(made.job, [*options, "--batch", "4"])
+    _, errors = process.communicate()
+    h.expect(title, process.returncode == 1 and words in errors.replace("\n", " "), errors[-300:])
+
+
+def check_mixed(h, jobs, case, how):
     """A job whose values are mixed: rounding apart, the plain module's parameters."""
-    made = jobs.module(case.name, 0.0, symmetry=True)
+    made = jobs.module(case.name, 0.0, symmetry="rotate" if how == "rotated" else True)
     for optimizer, options in MIXED[case.name].items():
+        if how == "rotated" and optimizer != "SGD":
+            check_refused(h, jobs, f"{case.name}, values rotated: {optimizer} is refused", made,
+                          ["--optimizer", optimizer.lower()], "only SGD trains them")
+            continue
         mixed = case._replace(options=options)
         out = jobs.train(made.job, recipe_flags(mixed, STEPS))
         found = split(jobs.extract(made, out / "weights.safetensors"))[0]
         plain = split(jobs.plain(made, case.last, options, STEPS, sys.executable))[0]
         initial = split(load(made.recipe["weights"]))[0]
-        title = f"{case.name}, values mixed, {optimizer}: the plain module's parameters"
+        title = f"{case.name}, values {how}, {optimizer}: the plain module's parameters"
         h.check(title, distance(found, plain), NATIVE)
         h.above(f"{title} before training", distance(plain, initial), 10 * NATIVE)
-    process = jobs.start(made.job, ["--augment", "crop4", "--batch", "4"])
-    _, errors = process.communicate()
-    h.expect(f"{case.name}, values mixed: --augment is refused", process.returncode == 1 and
-             "no neighbours to crop or mirror" in errors.replace("\n", " "), errors[-300:])
+    check_refused(h, jobs, f"{case.name}, values {how}: --augment is refused", made,
+                  ["--augment", "crop4"], "no neighbours to crop or mirror")
 
 
 def old_python():
@@ -215,7 +224,8 @@ def main(h):
             if not case.keep:
                 check_amalgam(h, jobs, case, title, out)
             if case.name in MIXED:
-                check_mixed(h, jobs, case)
+                check_mixed(h, jobs, case, "mixed")
+                check_mixed(h, jobs, case, "rotated")
         if old and (all_old or case.name in OLD and not case.keep):
             check_bits(h, jobs, case, f"{title}, PyTorch 1.13", old)
 
