@@ -88,20 +88,21 @@ typedef struct {
  *   the targets); "decoys" 1..63; "pair_classes" (each cover is of the class
  *   of the sample that it stands beside); "decoy_arch" "auto" | "walk" | "same";
  *   "decoy_start" "auto" | "drawn" | "same"; "walk_steps";
- * "keep_classes"; "keep_tokens"; "symmetry"; "rotate" (implies it: rotated values); "seq" and "stride", how token sets are cut
- * (as many tokens as the model takes; "seq"); "mean" and "std", arrays of a number per
- * channel (bytes are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace"
- * | "values" with "noise_values" (a file) | "unigram" | "bigram", "amount",
- * "model_amount": paper mode; "shard_bytes"; "note", text that is sealed in the key;
- * "seed_hex" (for tests). passphrase: of the key, NULL: none; copied into locked memory
- * and wiped. progress may be NULL. *result: {"task", "decoys", "train_samples",
- * "val_samples", "sample", "job_sample", "compute_factor", "upload_factor",
- * "own_parameters", "job_parameters", "classes_permuted", "tokens_permuted",
- * "tokens_kept" (why they are not, or null), "same_arch", "textbook" (the catalogue's
- * name of the model, or null), "unknown_init" (parameters that follow no known law),
- * "same_start", "block" (height and width of what values are mixed within, or null),
- * "patches" (whether such blocks change places, too), "patches_kept" (why they do not,
- * or null), "rotated" (values are rotated), "passed_over", "job_bytes", "seconds"}. */
+ * "keep_classes"; "keep_tokens"; "symmetry"; "rotate" (implies it: rotated values);
+ * "seq" and "stride", how token sets are cut (as many tokens as the model takes;
+ * "seq"); "mean" and "std", arrays of a number per channel (bytes are scaled to 0..1
+ * first); "noise" "uniform" | "gaussian" | "laplace" | "values" with "noise_values" (a
+ * file) | "unigram" | "bigram", "amount", "model_amount": paper mode; "shard_bytes";
+ * "note", text that is sealed in the key; "seed_hex" (for tests). passphrase: of the
+ * key, NULL: none; copied into locked memory and wiped. progress may be NULL. *result:
+ * {"task", "decoys", "train_samples", "val_samples", "sample", "job_sample",
+ * "compute_factor", "upload_factor", "own_parameters", "job_parameters",
+ * "classes_permuted", "tokens_permuted", "tokens_kept" (why they are not, or null),
+ * "same_arch", "textbook" (the catalogue's name of the model, or null), "unknown_init"
+ * (parameters that follow no known law), "same_start", "block" (height and width of
+ * what values are mixed within, or null), "patches" (whether such blocks change places,
+ * too), "patches_kept" (why they do not, or null), "rotated" (values are rotated),
+ * "passed_over", "job_bytes", "seconds"}. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     const char *passphrase,
                                                     const amalgam_datasets *data,
