@@ -40,7 +40,7 @@ test:
 	test -f $(BUILD)-test/build.ninja || $(MESON) setup $(BUILD)-test \
 	    --buildtype=debugoptimized -Db_sanitize=address,undefined -Dtests=true
 	$(NINJA) -C $(BUILD)-test -j$(JOBS)
-	AMALGAM_DATA="$(DATA)" $(MESON) test -C $(BUILD)-test --print-errorlogs --num-processes $(JOBS)
+	AMALGAM_DATA="$(DATA)" $(MESON) test -C $(BUILD)-test --no-rebuild --print-errorlogs --num-processes $(JOBS)
 
 bench: all
 	bench/run $(BUILD)
