@@ -301,9 +301,9 @@ int verb_obfuscate(int argc, char **argv)
          "and the weights that read them: against a casual look,\nno more"},
         {"symmetry-rotate", CLI_FLAG, &o.rotate, NULL,
          "the same by a secret rotation of each patch, or of samples of at\nmost 1024 "
-         "values: a little harder to undo; data take four bytes a value,\nand SGD "
-         "alone trains "
-         "them (docs/symmetry.md)"},
+         "values: a little harder to undo; data take four bytes\na value, and SGD "
+         "alone "
+         "trains them (docs/symmetry.md)"},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
         {"key", CLI_STRING, &o.key, "FILE", "key file to make, outside the job folder",
          .required = true},

@@ -450,6 +450,38 @@ static void every_lack_of_memory_is_reported_and_cleaned_up(void **state)
     amg_secret_free(s);
 }
 
+static void a_rotation_is_all_slots_own(void **state)
+{
+    (void)state;
+    amg_plan_shape shape = streams_shape;
+    amg_obf_plan plan = {0};
+    amg_secret *s = secret_number(1);
+    shape.dtype = AMG_F32;
+    shape.block[0] = 5;
+    shape.block[1] = 1;
+    shape.patches = shape.rotate = true;
+    assert_int_equal(amg_obf_plan_derive(s, &shape, &plan, NULL), AMG_OK);
+    assert_int_equal(plan.rotation->n, 15);
+    for (int n = 0; n < plan.num_subnets; n++) {
+        assert_ptr_equal(plan.subnets[n].rotation, plan.rotation);
+        for (int i = 0; i < 15; i++) assert_int_equal(plan.subnets[n].value_map[i], i);
+    }
+    amg_obf_plan_clear(&plan);
+    amg_secret_free(s);
+
+    amg_error err = {0};
+    amg_plan_shape wrong[4] = {shape, shape, shape, shape};
+    wrong[0].dtype = AMG_U8;
+    wrong[1].mode = AMG_MODE_PACK;
+    wrong[2].dims[0] = 205; /* 1025 values */
+    wrong[3].block[0] = wrong[3].block[1] = 0;
+    wrong[3].patches = false;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(amg_plan_shape_check(&wrong[i], &err), AMG_INVALID);
+        assert_string_equal(err.where, "rotate");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -457,6 +489,7 @@ int main(void)
         cmocka_unit_test(order_within_a_stream_is_secret),
         cmocka_unit_test(values_change_places_within_their_block),
         cmocka_unit_test(patches_change_places_with_what_is_in_them),
+        cmocka_unit_test(a_rotation_is_all_slots_own),
         cmocka_unit_test(paper_subsets_fit_the_grown_sample),
         cmocka_unit_test(a_plan_is_a_function_of_the_key),
         cmocka_unit_test(label_maps_are_permutations_of_their_own_classes),
