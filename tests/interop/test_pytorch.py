@@ -36,6 +36,10 @@ relative error of them means nothing. Rule: where PyTorch's float32 gradient of 
 itself farther than 1e-4 from its float64 one, the error is |ours - PyTorch's| / |largest of
 its layer|, under the same limit; how many these are is printed.
 
+Losses likewise: where PyTorch's float32 ones are themselves farther than 1e-4 from its float64
+ones (mobilenet_v2 at the tenth step, on some processors), ours are held to float64's, under the
+same limit.
+
 The last cases are wrong on purpose, and must be noticed.
 """
 
@@ -282,7 +286,17 @@ class Case:
         return imposed
 
     def loss_error(self, found):
-        return np.max(np.abs(found["losses"] / self.losses - 1))
+        """By the header's rule; and what it was taken to, for people."""
+        error = np.max(np.abs(found["losses"] / self.losses - 1))
+        if error <= LOSS:
+            return error, ""
+        with self.imposing(self.steps):
+            exact, _ = train(self.twin(torch.float64), self.xs.double(), self.ys, self.make, self.options)
+        drift = np.max(np.abs(self.losses / exact - 1))
+        if drift <= LOSS:
+            return error, ""
+        return (np.max(np.abs(found["losses"] / exact - 1)),
+                f"; to float64, from which PyTorch's are {drift:.1e}")
 
     def update_error(self, found):
         ours, theirs = (np.concatenate([(a[p + n] - self.arrays[n]).ravel()
@@ -324,8 +338,9 @@ def check_training(case):
     h, t = case.h, case.title
     imposed = case.train()
     off = f"; {imposed.flips} of {imposed.values} decisions off" if imposed else ""
-    h.check(f"{t}: {case.steps} losses", case.loss_error(case.found), LOSS,
-            f"({case.losses[0]:.4f} .. {case.losses[-1]:.4f}{off})")
+    error, against = case.loss_error(case.found)
+    h.check(f"{t}: {case.steps} losses", error, LOSS,
+            f"({case.losses[0]:.4f} .. {case.losses[-1]:.4f}{off}{against})")
     h.check(f"{t}: updates of {case.steps} steps", case.update_error(case.found), UPDATE)
 
 
@@ -339,7 +354,7 @@ def check_controls(h):
         h.above(f"control: updates with {change}", case.update_error(case.engine(**change)),
                 UPDATE)
     h.above("control: losses with label smoothing 0.11",
-            case.loss_error(case.engine(label_smoothing=0.11)), LOSS)
+            case.loss_error(case.engine(label_smoothing=0.11))[0], LOSS)
     model = onnx.load(case.path)
     weight = next(t for t in model.graph.initializer if t.name == "conv2.weight")
     values = onnx.numpy_helper.to_array(weight).copy()
