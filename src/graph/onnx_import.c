@@ -61,17 +61,17 @@ static amg_status check_model(amg_import *im, amg_error *err)
     return AMG_OK;
 }
 
-/* One dimension of the data input. The first is the batch, whatever the file says. */
-static amg_status input_dim(const Onnx__TensorShapeProto *shape, int i,
-                            const char *where, int64_t *dim, bool *fixed,
-                            amg_error *err)
+/* One dimension of the data input. The first is the batch, whatever the file says,
+ * unless it is read as it is. */
+static amg_status input_dim(amg_import *im, const Onnx__TensorShapeProto *shape, int i,
+                            const char *where, int64_t *dim, amg_error *err)
 {
     const Onnx__TensorShapeProto__Dimension *d = shape->dim[i];
     bool is_number =
         d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
-    if (i == 0) {
+    if (i == 0 && !im->as_is) {
         *dim = AMG_DIM_BATCH;
-        *fixed = is_number;
+        im->fixed_batch = is_number;
         return AMG_OK;
     }
     if (!is_number) {
@@ -105,7 +105,7 @@ static amg_status add_input(amg_import *im, amg_name *e, amg_error *err)
     if (dtype == AMG_DTYPE_NONE)
         return amg_fail(err, AMG_UNSUPPORTED, -1, where,
                         "ONNX data type %d is not a number type that we know", code);
-    if (!t->shape || !t->shape->n_dim)
+    if (!t->shape || (!t->shape->n_dim && !im->as_is))
         return amg_fail(err, AMG_UNSUPPORTED, -1, where,
                         "it has no shape, expected a batch dimension and more");
     if (t->shape->n_dim > AMG_MAX_RANK)
@@ -114,7 +114,7 @@ static amg_status add_input(amg_import *im, amg_name *e, amg_error *err)
     int64_t dims[AMG_MAX_RANK];
     int rank = (int)t->shape->n_dim;
     for (int i = 0; i < rank; i++) {
-        amg_status st = input_dim(t->shape, i, where, &dims[i], &im->fixed_batch, err);
+        amg_status st = input_dim(im, t->shape, i, where, &dims[i], err);
         if (st) return st;
     }
     e->value = amg_builder_input(im->builder, e->name, dtype, rank, dims);
@@ -142,10 +142,19 @@ static amg_status add_only_input(amg_import *im, amg_error *err)
     return add_input(im, data, err);
 }
 
+static amg_status add_all_inputs(amg_import *im, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    for (size_t i = 0; i < im->num_names && !st; i++)
+        if (im->names[i].kind == AMG_NAME_INPUT) st = add_input(im, &im->names[i], err);
+    return st;
+}
+
 amg_status amg_import_param(amg_import *im, const char *name, const amg_tensor *t,
                             int *value, amg_error *err)
 {
-    if (t->dtype == AMG_F16 || t->dtype == AMG_BF16 || t->dtype == AMG_F64) {
+    if (!im->as_is &&
+        (t->dtype == AMG_F16 || t->dtype == AMG_BF16 || t->dtype == AMG_F64)) {
         char where[256];
         snprintf(where, sizeof where, "tensor \"%.200s\"", name);
         amg_status st = amg_fail(err, AMG_UNSUPPORTED, -1, where,
@@ -188,7 +197,7 @@ static amg_status add_output(amg_import *im, size_t index, amg_error *err)
     const char *name = im->graph->output[index]->name;
     const amg_name *e = amg_import_find(im, name);
     const amg_value *v = e->made ? amg_builder_value(im->builder, e->value) : NULL;
-    if (!e->made || (v && v->kind != AMG_VALUE_ACTIVATION))
+    if (!e->made || (v && v->kind != AMG_VALUE_ACTIVATION && !im->as_is))
         return amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
                         "graph output \"%.200s\" is not the first output of a node",
                         name);
@@ -218,7 +227,7 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
 {
     amg_status st = check_model(im, err);
     if (!st) st = amg_import_order(im, err);
-    if (!st) st = add_only_input(im, err);
+    if (!st) st = im->as_is ? add_all_inputs(im, err) : add_only_input(im, err);
     const Onnx__GraphProto *g = im->graph;
     for (size_t i = 0; !st && i < g->n_initializer; i++)
         st = add_initializer(im, i, err);
@@ -242,10 +251,11 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
 }
 
 /* Takes over onnx. */
-static amg_status import_onnx(amg_onnx *onnx, const char *file, amg_graph **out,
-                              amg_error *err)
+static amg_status import_onnx(amg_onnx *onnx, const char *file, bool as_is,
+                              amg_graph **out, amg_error *err)
 {
-    amg_import im = {.onnx = onnx, .file = file, .builder = amg_builder_new()};
+    amg_import im = {
+        .onnx = onnx, .file = file, .as_is = as_is, .builder = amg_builder_new()};
     amg_status st =
         im.builder ? import_graph(&im, out, err)
                    : amg_fail(err, AMG_NO_MEMORY, -1, file, "no memory for the graph");
@@ -259,7 +269,14 @@ amg_status amg_graph_read_onnx(const char *path, amg_graph **out, amg_error *err
 {
     amg_onnx *onnx;
     amg_status st = amg_onnx_open(path, &onnx, err);
-    return st ? st : import_onnx(onnx, path, out, err);
+    return st ? st : import_onnx(onnx, path, false, out, err);
+}
+
+amg_status amg_graph_read_onnx_as_is(const char *path, amg_graph **out, amg_error *err)
+{
+    amg_onnx *onnx;
+    amg_status st = amg_onnx_open(path, &onnx, err);
+    return st ? st : import_onnx(onnx, path, true, out, err);
 }
 
 amg_status amg_graph_parse_onnx(const void *data, size_t size_bytes, const char *name,
@@ -267,5 +284,5 @@ amg_status amg_graph_parse_onnx(const void *data, size_t size_bytes, const char 
 {
     amg_onnx *onnx;
     amg_status st = amg_onnx_parse(data, size_bytes, name, NULL, &onnx, err);
-    return st ? st : import_onnx(onnx, name, out, err);
+    return st ? st : import_onnx(onnx, name, false, out, err);
 }

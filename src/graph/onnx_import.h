@@ -26,6 +26,7 @@ typedef struct {
     const Onnx__GraphProto *graph;
     const char *file;
     int64_t opset;
+    bool as_is;       /* no dim is the batch: amg_graph_read_onnx_as_is */
     bool fixed_batch; /* the data input's first dim is a number */
     amg_builder *builder;
     amg_arena arena;

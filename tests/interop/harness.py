@@ -63,11 +63,16 @@ class Harness:
         self.files += 1
         return self.folder / f"{self.files:03}{ending}"
 
-    def program(self, name, *args):
-        """Runs a program of the build folder; its failure is an exception."""
-        where = "tests/interop" if name.endswith("_dump") else "src/cli"
-        done = subprocess.run([str(self.build / where / name), *map(str, args)],
+    def run_program(self, name, *args):
+        """What subprocess.run gives of a program of the build folder."""
+        where = ("tests/interop" if name.endswith("_dump") else
+                 "tools" if name == "op_page" else "src/cli")
+        return subprocess.run([str(self.build / where / name), *map(str, args)],
                               capture_output=True, text=True)
+
+    def program(self, name, *args):
+        """The same; its failure is an exception."""
+        done = self.run_program(name, *args)
         if done.returncode:
             raise RuntimeError(f"{name} {' '.join(map(str, args))}: exit "
                                f"{done.returncode}: {done.stderr.strip()}")
