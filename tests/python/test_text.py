@@ -138,6 +138,7 @@ class Modules(support.Case):
     def setUp(self):
         super().setUp()
         self.torch = support.require("torch")
+        support.require("onnx")  # which exporters need
         nn, torch = self.torch.nn, self.torch
 
         class Model(nn.Module):
