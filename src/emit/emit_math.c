@@ -1,4 +1,4 @@
-/* Forms of arithmetic: products of matrices, elementwise functions, softmax, sums. */
+/* Forms of arithmetic: products of matrices, elementwise functions, softmax. */
 #include <math.h>
 #include <string.h>
 
@@ -233,26 +233,5 @@ amg_status amg_emit_softmax(amg_emit *e, const amg_emit_step *s)
                     s->node->op == AMG_OP_SOFTMAX ? "torch.softmax(%0, dim="
                                                   : "torch.log_softmax(%0, dim=");
     amg_text_add(&e->out, "%lld)", (long long)amg_attr_int(s->node, "axis", -1));
-    return AMG_OK;
-}
-
-amg_status amg_emit_reduce(amg_emit *e, const amg_emit_step *s)
-{
-    int rank = amg_emit_in(e, s, 0)->rank, count;
-    int64_t axes[AMG_MAX_RANK];
-    if (rank < 0) return amg_emit_fail(e, s, "input's shape is not known");
-    amg_status st = amg_emit_axes(e, s, 1, rank, axes, &count);
-    if (st) return st;
-    if (count == 0 && amg_attr_int(s->node, "noop_with_empty_axes", 0) != 0) {
-        amg_emit_operand(e, s, 0);
-        return AMG_OK;
-    }
-    if (count == 0)
-        for (; count < rank; count++) axes[count] = count;
-    amg_emit_format(e, s, s->node->op == AMG_OP_REDUCE_MEAN ? "%0.mean(" : "%0.sum(");
-    amg_text_tuple(&e->out, count, axes);
-    if (amg_attr_int(s->node, "keepdims", 1) != 0)
-        amg_text_add(&e->out, ", keepdim=True");
-    amg_text_add(&e->out, ")");
     return AMG_OK;
 }

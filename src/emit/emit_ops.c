@@ -90,6 +90,17 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(SPLIT, amg_emit_split)                                                           \
     X(TILE, amg_emit_tile)                                                             \
     X(REDUCE_SUM, amg_emit_reduce)                                                     \
+    X(REDUCE_MAX, amg_emit_reduce)                                                     \
+    X(REDUCE_MIN, amg_emit_reduce)                                                     \
+    X(REDUCE_PROD, amg_emit_reduce)                                                    \
+    X(REDUCE_L1, amg_emit_reduce)                                                      \
+    X(REDUCE_L2, amg_emit_reduce)                                                      \
+    X(REDUCE_LOG_SUM, amg_emit_reduce)                                                 \
+    X(REDUCE_LOG_SUM_EXP, amg_emit_reduce)                                             \
+    X(REDUCE_SUM_SQUARE, amg_emit_reduce)                                              \
+    X(ARG_MAX, amg_emit_arg)                                                           \
+    X(ARG_MIN, amg_emit_arg)                                                           \
+    X(CUM_SUM, amg_emit_cum_sum)                                                       \
     X(GREATER, amg_emit_function)                                                      \
     X(LESS, amg_emit_function)                                                         \
     X(GREATER_OR_EQUAL, amg_emit_function)                                             \

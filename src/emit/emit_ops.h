@@ -96,7 +96,10 @@ amg_status amg_emit_clip(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_activation(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_prelu(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_softmax(amg_emit *e, const amg_emit_step *s);
+/* emit_reduce.c */
 amg_status amg_emit_reduce(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_arg(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_cum_sum(amg_emit *e, const amg_emit_step *s);
 /* emit_move.c */
 amg_status amg_emit_reshape(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_flatten(amg_emit *e, const amg_emit_step *s);

@@ -235,6 +235,11 @@ AMG_KERNEL(move)
 AMG_KERNEL(split)
 AMG_KERNEL(repeat)
 AMG_KERNEL(reduce)
+AMG_KERNEL(extreme)
+AMG_KERNEL(cum_sum)
+/* The axes that a Reduce… runs over, a bit each; none given: all. (kernel_reduce.c) */
+unsigned amg_reduce_axes(amg_plan *p, int node, int rank);
+void amg_arg_forward(amg_plan *p, int node);
 /* Whether a ReduceMean runs over exactly the last two of four dims. */
 bool amg_mean_over_image(amg_plan *p, int node);
 void amg_cast_forward(amg_plan *p, int node);

@@ -8,7 +8,7 @@ typedef struct {
     void *dst;
 } cast_context;
 
-/* Exact but for i32 beyond 2^24, which f32 rounds. */
+/* Exact but for integers beyond 2^24, which f32 rounds. */
 #define CAST_RANGE(name, from, to)                                                     \
     static void name(void *arg, int64_t begin, int64_t end)                            \
     {                                                                                  \
@@ -21,6 +21,7 @@ CAST_RANGE(cast_u8_f32, uint8_t, float)
 CAST_RANGE(cast_u8_i64, uint8_t, int64_t)
 CAST_RANGE(cast_i32_f32, int32_t, float)
 CAST_RANGE(cast_i32_i64, int32_t, int64_t)
+CAST_RANGE(cast_i64_f32, int64_t, float)
 #undef CAST_RANGE
 
 typedef struct {
@@ -43,6 +44,7 @@ static amg_range_fn find_cast(amg_dtype from, amg_dtype to)
     if (from == AMG_U8 && to == AMG_I64) return cast_u8_i64;
     if (from == AMG_I32 && to == AMG_F32) return cast_i32_f32;
     if (from == AMG_I32 && to == AMG_I64) return cast_i32_i64;
+    if (from == AMG_I64 && to == AMG_F32) return cast_i64_f32;
     return NULL;
 }
 
@@ -61,7 +63,7 @@ void amg_cast_forward(amg_plan *p, int node)
     amg_range_fn range = find_cast(x->dtype, y->dtype);
     if (!range) {
         amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "%s to %s, expected U8, I32 or BOOL to F32 or I64",
+                      "%s to %s, expected U8, I32 or BOOL to F32 or I64, or I64 to F32",
                       amg_dtype_name(x->dtype), amg_dtype_name(y->dtype));
         return;
     }

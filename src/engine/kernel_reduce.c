@@ -21,8 +21,7 @@ static void run_backward(const amg_call *call)
     amg_walk_scale(&s->spread, s->scale, call->ptr[0], call->ptr[1]);
 }
 
-/* A bit per axis; no axes at all mean every one. */
-static unsigned find_axes(amg_plan *p, int node, int rank)
+unsigned amg_reduce_axes(amg_plan *p, int node, int rank)
 {
     const amg_node *n = amg_plan_node(p, node);
     const amg_attr *attr = amg_attr_find(n, "axes");
@@ -52,7 +51,7 @@ void amg_reduce_forward(amg_plan *p, int node)
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
     reduce_state *s = amg_plan_alloc(p, 1, sizeof *s);
-    unsigned mask = find_axes(p, node, x->rank);
+    unsigned mask = amg_reduce_axes(p, node, x->rank);
     if (x->dtype != AMG_F32)
         amg_plan_fail(p, node, AMG_UNSUPPORTED, "input is %s, expected F32",
                       amg_dtype_name(x->dtype));

@@ -283,6 +283,10 @@ static bool backward_reads_result(const amg_plan *p, int node)
     case AMG_OP_TANH:
     case AMG_OP_SOFTMAX:
     case AMG_OP_LOG_SOFTMAX:
+    case AMG_OP_REDUCE_MAX:
+    case AMG_OP_REDUCE_MIN:
+    case AMG_OP_REDUCE_L2:
+    case AMG_OP_REDUCE_LOG_SUM_EXP:
     case AMG_OP_LSTM:
     case AMG_OP_GRU: return true;
     default: return false;

@@ -1,6 +1,6 @@
 /* See eval.h. Two kinds of operators: those that move elements (one strided walk or
  * block copies, for any dtype) and those that compute (I64, I32 and F32). */
-#include "graph/eval.h"
+#include "graph/eval_private.h"
 
 #include <math.h>
 #include <string.h>
@@ -8,22 +8,14 @@
 #include "base/checked.h"
 #include "graph/infer.h"
 
-/* One node at work. */
-typedef struct {
-    const amg_value *values;
-    const amg_node *node;
-    int which; /* output */
-    amg_tensor *out;
-} eval;
-
-static const amg_value *in_value(const eval *e, int i)
+static const amg_value *in_value(const amg_eval *e, int i)
 {
     return &e->values[e->node->inputs[i]];
 }
 
-static const amg_tensor *in(const eval *e, int i) { return &in_value(e, i)->data; }
+static const amg_tensor *in(const amg_eval *e, int i) { return &in_value(e, i)->data; }
 
-static bool has_in(const eval *e, int i)
+static bool has_in(const amg_eval *e, int i)
 {
     return i < e->node->num_inputs && e->node->inputs[i] != AMG_NO_VALUE;
 }
@@ -91,7 +83,7 @@ bool amg_eval_ready(const amg_value *values, const amg_node *node)
 /* ---- moving elements ---- */
 
 /* Row-major strides in elements. */
-static void strides_of(const amg_tensor *t, int64_t *strides)
+void amg_eval_strides(const amg_tensor *t, int64_t *strides)
 {
     int64_t s = 1;
     for (int i = t->rank - 1; i >= 0; i--) {
@@ -117,7 +109,7 @@ static void broadcast_strides(const amg_tensor *t, const amg_tensor *out,
                               int64_t *strides)
 {
     int64_t own[AMG_MAX_RANK];
-    strides_of(t, own);
+    amg_eval_strides(t, own);
     for (int d = 0; d < out->rank; d++) {
         int from = d - (out->rank - t->rank);
         strides[d] = from < 0 || t->dims[from] == 1 ? 0 : own[from];
@@ -137,13 +129,13 @@ static void move(const amg_tensor *t, int64_t base, const int64_t *strides,
 }
 
 /* Same elements in the same order: Reshape and its relatives. */
-static bool eval_same(const eval *e)
+static bool eval_same(const amg_eval *e)
 {
     if (e->out->size_bytes) memcpy(e->out->data, in(e, 0)->data, e->out->size_bytes);
     return true;
 }
 
-static bool eval_expand(const eval *e)
+static bool eval_expand(const amg_eval *e)
 {
     int64_t strides[AMG_MAX_RANK] = {0};
     broadcast_strides(in(e, 0), e->out, strides);
@@ -152,12 +144,12 @@ static bool eval_expand(const eval *e)
 }
 
 /* Each dim begins again where the input's ends. */
-static bool eval_tile(const eval *e)
+static bool eval_tile(const amg_eval *e)
 {
     const amg_tensor *x = in(e, 0);
     size_t size = amg_dtype_size(x->dtype);
     int64_t own[AMG_MAX_RANK] = {0};
-    strides_of(x, own);
+    amg_eval_strides(x, own);
     for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
         int64_t from = 0, rest = i;
         for (int d = x->rank - 1; d >= 0; d--) {
@@ -170,12 +162,12 @@ static bool eval_tile(const eval *e)
     return true;
 }
 
-static bool eval_transpose(const eval *e)
+static bool eval_transpose(const amg_eval *e)
 {
     const amg_tensor *x = in(e, 0);
     const amg_attr *perm = amg_attr_find(e->node, "perm");
     int64_t own[AMG_MAX_RANK] = {0}, strides[AMG_MAX_RANK] = {0};
-    strides_of(x, own);
+    amg_eval_strides(x, own);
     for (int d = 0; d < x->rank; d++)
         strides[d] =
             own[perm && perm->kind == AMG_ATTR_INTS ? perm->ints[d] : x->rank - 1 - d];
@@ -183,7 +175,7 @@ static bool eval_transpose(const eval *e)
     return true;
 }
 
-static bool eval_slice(const eval *e)
+static bool eval_slice(const amg_eval *e)
 {
     const amg_tensor *x = in(e, 0);
     int64_t start[AMG_MAX_RANK], axes[AMG_MAX_RANK], step[AMG_MAX_RANK];
@@ -199,7 +191,7 @@ static bool eval_slice(const eval *e)
     if (has_in(e, 4) && !amg_value_ints(in_value(e, 4), AMG_MAX_RANK, step, &count))
         return false;
     if (amg_tensor_count(e->out) == 0) return true;
-    strides_of(x, own);
+    amg_eval_strides(x, own);
     for (int i = 0; i < n; i++) {
         int axis = amg_axis_find(axes[i], x->rank);
         int64_t dim = x->dims[axis];
@@ -214,7 +206,7 @@ static bool eval_slice(const eval *e)
 }
 
 /* The upper or lower triangle of matrices, from diagonal k; zeros elsewhere. */
-static bool eval_trilu(const eval *e)
+static bool eval_trilu(const amg_eval *e)
 {
     const amg_tensor *x = in(e, 0);
     const bool upper = amg_attr_int(e->node, "upper", 1) != 0;
@@ -233,19 +225,19 @@ static bool eval_trilu(const eval *e)
     return true;
 }
 
-static bool eval_split(const eval *e)
+static bool eval_split(const amg_eval *e)
 {
     const amg_tensor *x = in(e, 0);
     int axis = amg_axis_find(amg_attr_int(e->node, "axis", 0), x->rank);
     int64_t own[AMG_MAX_RANK] = {0}, start = 0;
-    strides_of(x, own);
+    amg_eval_strides(x, own);
     for (int i = 0; i < e->which; i++)
         start += e->values[e->node->outputs[i]].dims[axis];
     move(x, start * own[axis], own, e->out);
     return true;
 }
 
-static bool eval_gather(const eval *e)
+static bool eval_gather(const amg_eval *e)
 {
     const amg_tensor *x = in(e, 0), *index = in(e, 1);
     int axis = amg_axis_find(amg_attr_int(e->node, "axis", 0), x->rank);
@@ -265,7 +257,7 @@ static bool eval_gather(const eval *e)
     return true;
 }
 
-static bool eval_concat(const eval *e)
+static bool eval_concat(const amg_eval *e)
 {
     const amg_tensor *out = e->out;
     int axis = amg_axis_find(amg_attr_int(e->node, "axis", 0), out->rank);
@@ -284,7 +276,7 @@ static bool eval_concat(const eval *e)
     return true;
 }
 
-static bool eval_where(const eval *e)
+static bool eval_where(const amg_eval *e)
 {
     size_t size = amg_dtype_size(e->out->dtype);
     int64_t strides[3][AMG_MAX_RANK];
@@ -302,16 +294,9 @@ static bool eval_where(const eval *e)
 
 /* ---- computing ---- */
 
-/* An element of a type that Cast and arithmetic know. */
-typedef struct {
-    bool is_float;
-    int64_t i;
-    double f;
-} number;
-
-static bool load(const amg_tensor *t, int64_t at, number *out)
+bool amg_eval_load(const amg_tensor *t, int64_t at, amg_number *out)
 {
-    *out = (number){0};
+    *out = (amg_number){0};
     switch (t->dtype) {
     case AMG_I64: out->i = ((const int64_t *)t->data)[at]; break;
     case AMG_I32: out->i = ((const int32_t *)t->data)[at]; break;
@@ -326,7 +311,7 @@ static bool load(const amg_tensor *t, int64_t at, number *out)
 }
 
 /* false: a type it does not know, or a float that no such integer can hold. */
-static bool store(amg_tensor *t, int64_t at, number v)
+bool amg_eval_store(amg_tensor *t, int64_t at, amg_number v)
 {
     double f = v.is_float ? v.f : (double)v.i;
     bool integer = t->dtype == AMG_I64 || t->dtype == AMG_I32 || t->dtype == AMG_U8;
@@ -347,11 +332,12 @@ static bool store(amg_tensor *t, int64_t at, number v)
     }
 }
 
-static bool eval_cast(const eval *e)
+static bool eval_cast(const amg_eval *e)
 {
     for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
-        number v;
-        if (!load(in(e, 0), i, &v) || !store(e->out, i, v)) return false;
+        amg_number v;
+        if (!amg_eval_load(in(e, 0), i, &v) || !amg_eval_store(e->out, i, v))
+            return false;
     }
     return true;
 }
@@ -359,7 +345,7 @@ static bool eval_cast(const eval *e)
 /* Whether c, computed from a and b, holds for every batch: one that went into it comes
  * out as a multiple of the batch or cancels out (N*8/N), and none equals a dim that may
  * be the batch. */
-static bool holds_for_any_batch(amg_op op, number a, number b, number c)
+static bool holds_for_any_batch(amg_op op, amg_number a, amg_number b, amg_number c)
 {
     int64_t na = amg_eval_batches(a.i), nb = amg_eval_batches(b.i);
     if (a.is_float || (na == 0 && nb == 0)) return true;
@@ -370,9 +356,9 @@ static bool holds_for_any_batch(amg_op op, number a, number b, number c)
 
 /* Integers round towards zero as ONNX wants; one float operation in double, rounded to
  * F32 after it, gives F32's own result. */
-static bool compute(amg_op op, number a, number b, number *out)
+bool amg_eval_compute(amg_op op, amg_number a, amg_number b, amg_number *out)
 {
-    *out = (number){.is_float = a.is_float};
+    *out = (amg_number){.is_float = a.is_float};
     switch (op) {
     case AMG_OP_ADD:
         out->f = a.f + b.f;
@@ -400,19 +386,19 @@ static bool compute(amg_op op, number a, number b, number *out)
         out->f = pow(a.f, b.is_float ? b.f : (double)b.i);
         return a.is_float;
     case AMG_OP_EQUAL:
-        *out = (number){.i = a.is_float ? a.f == b.f : a.i == b.i};
+        *out = (amg_number){.i = a.is_float ? a.f == b.f : a.i == b.i};
         return true;
     case AMG_OP_GREATER:
-        *out = (number){.i = a.is_float ? a.f > b.f : a.i > b.i};
+        *out = (amg_number){.i = a.is_float ? a.f > b.f : a.i > b.i};
         return true;
     case AMG_OP_LESS:
-        *out = (number){.i = a.is_float ? a.f < b.f : a.i < b.i};
+        *out = (amg_number){.i = a.is_float ? a.f < b.f : a.i < b.i};
         return true;
     case AMG_OP_GREATER_OR_EQUAL:
-        *out = (number){.i = a.is_float ? a.f >= b.f : a.i >= b.i};
+        *out = (amg_number){.i = a.is_float ? a.f >= b.f : a.i >= b.i};
         return true;
     case AMG_OP_LESS_OR_EQUAL:
-        *out = (number){.i = a.is_float ? a.f <= b.f : a.i <= b.i};
+        *out = (amg_number){.i = a.is_float ? a.f <= b.f : a.i <= b.i};
         return true;
     case AMG_OP_AND: out->i = a.i & b.i; return true;
     case AMG_OP_OR: out->i = a.i | b.i; return true;
@@ -421,11 +407,11 @@ static bool compute(amg_op op, number a, number b, number *out)
 }
 
 /* Exporters scale attention by the square root of a dim, and negate its mask. */
-static bool eval_unary(const eval *e)
+static bool eval_unary(const amg_eval *e)
 {
     for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
-        number v;
-        if (!load(in(e, 0), i, &v)) return false;
+        amg_number v;
+        if (!amg_eval_load(in(e, 0), i, &v)) return false;
         if (e->node->op == AMG_OP_NEG) {
             if (v.i == INT64_MIN) return false;
             v.i = -v.i;
@@ -436,22 +422,22 @@ static bool eval_unary(const eval *e)
             if (!v.is_float) return false;
             v.f = e->node->op == AMG_OP_SQRT ? sqrt(v.f) : 1 / v.f;
         }
-        if (!store(e->out, i, v)) return false;
+        if (!amg_eval_store(e->out, i, v)) return false;
     }
     return true;
 }
 
-static bool eval_binary(const eval *e)
+static bool eval_binary(const amg_eval *e)
 {
     int64_t sa[AMG_MAX_RANK], sb[AMG_MAX_RANK];
     broadcast_strides(in(e, 0), e->out, sa);
     broadcast_strides(in(e, 1), e->out, sb);
     for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
-        number a, b, c;
-        if (!load(in(e, 0), offset_of(e->out, sa, i), &a) ||
-            !load(in(e, 1), offset_of(e->out, sb, i), &b) ||
-            !compute(e->node->op, a, b, &c) ||
-            !holds_for_any_batch(e->node->op, a, b, c) || !store(e->out, i, c))
+        amg_number a, b, c;
+        if (!amg_eval_load(in(e, 0), offset_of(e->out, sa, i), &a) ||
+            !amg_eval_load(in(e, 1), offset_of(e->out, sb, i), &b) ||
+            !amg_eval_compute(e->node->op, a, b, &c) ||
+            !holds_for_any_batch(e->node->op, a, b, c) || !amg_eval_store(e->out, i, c))
             return false;
     }
     return true;
@@ -459,7 +445,7 @@ static bool eval_binary(const eval *e)
 
 /* ---- making constants ---- */
 
-static bool eval_shape(const eval *e)
+static bool eval_shape(const amg_eval *e)
 {
     const amg_value *x = in_value(e, 0);
     int64_t begin = amg_attr_int(e->node, "start", 0);
@@ -471,7 +457,7 @@ static bool eval_shape(const eval *e)
     return true;
 }
 
-static bool eval_constant(const eval *e)
+static bool eval_constant(const amg_eval *e)
 {
     const amg_attr *a = &e->node->attrs[0];
     const void *from = a->kind == AMG_ATTR_TENSOR   ? a->tensor.data
@@ -486,7 +472,7 @@ static bool eval_constant(const eval *e)
     return true;
 }
 
-static bool eval_constant_of_shape(const eval *e)
+static bool eval_constant_of_shape(const amg_eval *e)
 {
     const amg_attr *value = amg_attr_find(e->node, "value");
     size_t size = amg_dtype_size(e->out->dtype);
@@ -497,13 +483,14 @@ static bool eval_constant_of_shape(const eval *e)
     return true;
 }
 
-static bool eval_range(const eval *e)
+static bool eval_range(const amg_eval *e)
 {
-    number start, delta;
-    if (!load(in(e, 0), 0, &start) || !load(in(e, 2), 0, &delta)) return false;
+    amg_number start, delta;
+    if (!amg_eval_load(in(e, 0), 0, &start) || !amg_eval_load(in(e, 2), 0, &delta))
+        return false;
     for (int64_t i = 0; i < e->out->dims[0]; i++) {
-        number v = {.i = start.i + i * delta.i};
-        if (!store(e->out, i, v)) return false;
+        amg_number v = {.i = start.i + i * delta.i};
+        if (!amg_eval_store(e->out, i, v)) return false;
     }
     return true;
 }
@@ -511,7 +498,7 @@ static bool eval_range(const eval *e)
 bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
                    amg_tensor *out)
 {
-    eval e = {.values = values, .node = node, .which = which, .out = out};
+    amg_eval e = {.values = values, .node = node, .which = which, .out = out};
     switch (node->op) {
     case AMG_OP_IDENTITY:
     case AMG_OP_RESHAPE:
@@ -543,6 +530,13 @@ bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
     case AMG_OP_NEG:
     case AMG_OP_SQRT:
     case AMG_OP_RECIPROCAL: return eval_unary(&e);
+    case AMG_OP_REDUCE_SUM:
+    case AMG_OP_REDUCE_MAX:
+    case AMG_OP_REDUCE_MIN:
+    case AMG_OP_REDUCE_PROD: return amg_eval_reduce(&e);
+    case AMG_OP_CUM_SUM: return amg_eval_cum_sum(&e);
+    case AMG_OP_ARG_MAX:
+    case AMG_OP_ARG_MIN: return amg_eval_arg(&e);
     case AMG_OP_TRILU: return eval_trilu(&e);
     case AMG_OP_SHAPE: return eval_shape(&e);
     case AMG_OP_CONSTANT: return eval_constant(&e);

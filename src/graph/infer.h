@@ -33,6 +33,10 @@ amg_value *amg_infer_out(const amg_infer *c, int i);
 void amg_infer_set(const amg_infer *c, int i, amg_dtype dtype, int rank,
                    const int64_t *dims);
 
+/* Whether the operator reduces over axes that are an attribute up to opset 17 and an
+ * input from 18 on: the Reduce… family without ReduceSum. */
+bool amg_op_reduces(amg_op op);
+
 /* The integers of a constant value of rank 0 or 1 (I64 or I32). false: not constant,
  * not integers, or more than max. */
 bool amg_value_ints(const amg_value *v, int max, int64_t *out, int *count);
@@ -79,6 +83,8 @@ amg_status amg_infer_gather(const amg_infer *c);
 amg_status amg_infer_slice(const amg_infer *c);
 amg_status amg_infer_pad(const amg_infer *c);
 amg_status amg_infer_reduce(const amg_infer *c);
+amg_status amg_infer_arg(const amg_infer *c);
+amg_status amg_infer_cum_sum(const amg_infer *c);
 amg_status amg_infer_split(const amg_infer *c);
 amg_status amg_infer_tile(const amg_infer *c);
 amg_status amg_infer_layer_norm(const amg_infer *c); /* infer_rows.c */

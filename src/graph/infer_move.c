@@ -1,5 +1,5 @@
 /* Shape rules of operators that move, cut or sum along axes: Concat, Gather, Slice,
- * Pad, Split, Tile, ReduceMean, ReduceSum. */
+ * Pad, Split, Tile, the Reduce… family, ArgMax, CumSum. */
 #include <string.h>
 
 #include "base/checked.h"
@@ -239,6 +239,22 @@ amg_status amg_infer_tile(const amg_infer *c)
     return AMG_OK;
 }
 
+bool amg_op_reduces(amg_op op)
+{
+    switch (op) {
+    case AMG_OP_REDUCE_MEAN:
+    case AMG_OP_REDUCE_MAX:
+    case AMG_OP_REDUCE_MIN:
+    case AMG_OP_REDUCE_PROD:
+    case AMG_OP_REDUCE_L1:
+    case AMG_OP_REDUCE_L2:
+    case AMG_OP_REDUCE_LOG_SUM:
+    case AMG_OP_REDUCE_LOG_SUM_EXP:
+    case AMG_OP_REDUCE_SUM_SQUARE: return true;
+    default: return false;
+    }
+}
+
 amg_status amg_infer_reduce(const amg_infer *c)
 {
     const amg_value *x = amg_infer_in(c, 0);
@@ -259,5 +275,41 @@ amg_status amg_infer_reduce(const amg_infer *c)
             dims[rank++] = 1;
     }
     amg_infer_set(c, 0, x->dtype, rank, dims);
+    return AMG_OK;
+}
+
+amg_status amg_infer_arg(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    const int64_t given = amg_attr_int(c->node, "axis", 0);
+    amg_infer_out(c, 0)->dtype = AMG_I64;
+    if (x->rank < 0) return AMG_OK;
+    const int axis = amg_axis_find(given, x->rank);
+    if (axis < 0 || x->dims[axis] == 0)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "axis %lld is empty or out of range for rank %d",
+                             (long long)given, x->rank);
+    const bool keep = amg_attr_int(c->node, "keepdims", 1) != 0;
+    int64_t dims[AMG_MAX_RANK];
+    int rank = 0;
+    for (int i = 0; i < x->rank; i++)
+        if (i != axis || keep) dims[rank++] = i == axis ? 1 : x->dims[i];
+    amg_infer_set(c, 0, AMG_I64, rank, dims);
+    return AMG_OK;
+}
+
+amg_status amg_infer_cum_sum(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    int64_t axis;
+    int count;
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0) return AMG_OK;
+    if (amg_value_ints(amg_infer_in(c, 1), 1, &axis, &count) &&
+        (count != 1 || amg_axis_find(axis, x->rank) < 0))
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "axis %lld is out of range for rank %d",
+                             count == 1 ? (long long)axis : -1LL, x->rank);
+    amg_infer_set(c, 0, x->dtype, x->rank, x->dims);
     return AMG_OK;
 }

@@ -8,6 +8,7 @@
 
 #include "formats/onnx.h"
 #include "graph/builder.h"
+#include "graph/infer.h"
 #include "graph/onnx_graph.h"
 #include "onnx.pb-c.h"
 
@@ -20,7 +21,7 @@ typedef struct {
     bool weights;
     int64_t opset;
     bool *used;               /* per value: a node reads it, or it is an output */
-    Onnx__TensorProto **axes; /* of ReduceMeans, from opset 18 on initializers */
+    Onnx__TensorProto **axes; /* of Reduce…s, from opset 18 on initializers */
     size_t num_axes;
     amg_arena arena;
     amg_error *err;
@@ -244,7 +245,7 @@ static amg_status fill_attrs(exporter *ex, const amg_node *n, Onnx__NodeProto *p
     for (int i = 0; i < n->num_attrs; i++) {
         if (n->op == AMG_OP_BATCH_NORM && !strcmp(n->attrs[i].name, "training_mode"))
             continue;
-        if (n->op == AMG_OP_REDUCE_MEAN && ex->opset >= 18 &&
+        if (amg_op_reduces(n->op) && ex->opset >= 18 &&
             !strcmp(n->attrs[i].name, "axes"))
             continue;
         Onnx__AttributeProto *a = amg_arena_alloc(&ex->arena, sizeof *a);
@@ -278,7 +279,7 @@ static bool is_written(const exporter *ex, const char *name)
     return v >= 0 && (ex->used[v] || ex->g->values[v].kind != AMG_VALUE_PARAM);
 }
 
-/* The axes of a ReduceMean as its second input, under a name of their own. */
+/* The axes of a reduction as its second input, under a name of their own. */
 static amg_status fill_axes(exporter *ex, const amg_node *n, Onnx__NodeProto *p)
 {
     const amg_attr *a = amg_attr_find(n, "axes");
@@ -320,9 +321,9 @@ static amg_status fill_node(exporter *ex, const amg_node *n, Onnx__NodeProto **o
     if (n->op == AMG_OP_DROPOUT && num_inputs > 2) num_inputs = 2; /* training_mode */
     if (n->op == AMG_OP_BATCH_NORM) num_outputs = 1; /* more mean training_mode = 1 */
     while (num_outputs > 1 && is_absent(ex, n, num_outputs - 1)) num_outputs--;
-    if (n->op == AMG_OP_REDUCE_MEAN && num_inputs > 1)
+    if (amg_op_reduces(n->op) && num_inputs > 1)
         return amg_fail(ex->err, AMG_INVALID, -1, n->name,
-                        "ReduceMean has its axes as an input, expected an attribute");
+                        "its axes are an input, expected an attribute");
 
     Onnx__NodeProto *p = amg_arena_alloc(&ex->arena, sizeof *p);
     if (!p) return fail_memory(ex);
@@ -339,7 +340,7 @@ static amg_status fill_node(exporter *ex, const amg_node *n, Onnx__NodeProto **o
     *out = p;
     amg_status st = fill_attrs(ex, n, p);
     if (st || ex->opset < 18) return st;
-    if (n->op == AMG_OP_REDUCE_MEAN) return fill_axes(ex, n, p);
+    if (amg_op_reduces(n->op)) return fill_axes(ex, n, p);
     return n->op == AMG_OP_SPLIT && num_inputs == 1 ? fill_num_outputs(ex, p) : AMG_OK;
 }
 

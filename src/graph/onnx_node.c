@@ -5,7 +5,7 @@
  *   became an input     Clip min, max (11) · Dropout ratio (12) · Pad pads, value (11)
  *                       Slice starts, ends, axes (10) · Squeeze, Unsqueeze axes (13)
  *                       ReduceSum axes (13) · Split sizes (13)
- *   became an input,    ReduceMean axes (18): an attribute again
+ *   became an input,    Reduce… axes (18): an attribute again
  *   taken back          Pad axes (18): written out into pads; Split num_outputs (18)
  *   changed its meaning Softmax, LogSoftmax (13): the axis is written out
  *   another form        CastLike: a Cast
@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/infer.h"
 #include "graph/onnx_import.h"
 
 /* Operators of a fixed number of inputs have 6 at most; Concat may have many. */
@@ -206,8 +207,25 @@ static amg_status old_slice(node *n)
     return AMG_OK;
 }
 
+/* A reduction over no axes: what is left of it works on each element. */
+static void reduce_nothing(node *n)
+{
+    n->num_attrs = 0;
+    n->num_inputs = 1;
+    switch (n->op) {
+    case AMG_OP_REDUCE_L1:
+    case AMG_OP_REDUCE_L2: n->op = AMG_OP_ABS; break;
+    case AMG_OP_REDUCE_LOG_SUM: n->op = AMG_OP_LOG; break;
+    case AMG_OP_REDUCE_SUM_SQUARE:
+        n->op = AMG_OP_MUL;
+        set_input(n, 1, n->inputs[0]);
+        break;
+    default: n->op = AMG_OP_IDENTITY; break;
+    }
+}
+
 /* axes, an input since 18, back to an attribute. */
-static amg_status new_reduce_mean(node *n)
+static amg_status new_reduce(node *n)
 {
     amg_tensor axes;
     bool keep_all = false;
@@ -220,8 +238,7 @@ static amg_status new_reduce_mean(node *n)
     bool empty = !axes.data || axes.dims[0] == 0;
     if (n->num_inputs > 1) n->num_inputs = 1;
     if (empty && keep_all) {
-        n->op = AMG_OP_IDENTITY;
-        n->num_attrs = 0;
+        reduce_nothing(n);
     } else if (!empty) {
         if (find_attr(n, "axes"))
             return fail(n, AMG_MALFORMED, "axes are an input and an attribute");
@@ -234,13 +251,15 @@ static amg_status new_reduce_mean(node *n)
 static amg_status reduce_sum(node *n)
 {
     amg_attr *a;
+    amg_tensor axes;
     amg_status st = get_attr(n, "noop_with_empty_axes", AMG_ATTR_INT, &a);
     if (st || !a) return st;
     bool keeps_all = a->i != 0;
     drop_attr(n, "noop_with_empty_axes");
-    if (keeps_all && n->num_inputs < 2)
-        return fail(n, AMG_UNSUPPORTED, "a sum over no axes");
-    return AMG_OK;
+    if (!keeps_all) return AMG_OK;
+    st = constant_ints(n, 1, "axes", &axes);
+    if (!st && (!axes.data || axes.dims[0] == 0)) reduce_nothing(n);
+    return st;
 }
 
 /* Pads of some axes, input 3 since 18 → pads of all axes. */
@@ -382,6 +401,7 @@ static amg_status at_most(node *n, int max)
 static amg_status normalise(node *n)
 {
     int64_t opset = n->im->opset;
+    if (amg_op_reduces(n->op)) return opset < 18 ? at_most(n, 1) : new_reduce(n);
     switch (n->op) {
     case AMG_OP_CLIP: return opset < 11 ? old_clip(n) : AMG_OK;
     case AMG_OP_PAD: return opset < 11 ? old_pad(n) : opset >= 18 ? new_pad(n) : AMG_OK;
@@ -399,7 +419,6 @@ static amg_status normalise(node *n)
     case AMG_OP_LAYER_NORM:
     case AMG_OP_GROUP_NORM: drop_attr(n, "stash_type"); return AMG_OK;
     case AMG_OP_RESIZE: return resize(n);
-    case AMG_OP_REDUCE_MEAN: return opset < 18 ? at_most(n, 1) : new_reduce_mean(n);
     case AMG_OP_AVERAGE_POOL: return opset >= 19 ? new_average_pool(n) : AMG_OK;
     case AMG_OP_DROPOUT:
         if (n->num_inputs > 2) n->num_inputs = 2; /* training_mode */

@@ -85,7 +85,18 @@
       "constant exponent, one number")                                                 \
     X(SPLIT, "Split", 1, 2, 1, -1, AMG_OP_D | AMG_OP_F, "constant sizes")              \
     X(TILE, "Tile", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant repeats")               \
-    X(REDUCE_SUM, "ReduceSum", 1, 2, 1, 1, AMG_OP_D, "constant axes")                  \
+    X(REDUCE_SUM, "ReduceSum", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")       \
+    X(REDUCE_MAX, "ReduceMax", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")       \
+    X(REDUCE_MIN, "ReduceMin", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")       \
+    X(REDUCE_PROD, "ReduceProd", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")     \
+    X(REDUCE_L1, "ReduceL1", 1, 2, 1, 1, AMG_OP_D, "constant axes")                    \
+    X(REDUCE_L2, "ReduceL2", 1, 2, 1, 1, AMG_OP_D, "constant axes")                    \
+    X(REDUCE_LOG_SUM, "ReduceLogSum", 1, 2, 1, 1, AMG_OP_D, "constant axes")           \
+    X(REDUCE_LOG_SUM_EXP, "ReduceLogSumExp", 1, 2, 1, 1, AMG_OP_D, "constant axes")    \
+    X(REDUCE_SUM_SQUARE, "ReduceSumSquare", 1, 2, 1, 1, AMG_OP_D, "constant axes")     \
+    X(ARG_MAX, "ArgMax", 1, 1, 1, 1, AMG_OP_F, "of data; no gradient")                 \
+    X(ARG_MIN, "ArgMin", 1, 1, 1, 1, AMG_OP_F, "of data; no gradient")                 \
+    X(CUM_SUM, "CumSum", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axis")             \
     X(GREATER, "Greater", 2, 2, 1, 1, AMG_OP_F, "")                                    \
     X(LESS, "Less", 2, 2, 1, 1, AMG_OP_F, "")                                          \
     X(GREATER_OR_EQUAL, "GreaterOrEqual", 2, 2, 1, 1, AMG_OP_F, "")                    \

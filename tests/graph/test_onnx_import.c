@@ -186,6 +186,28 @@ static void reduce_mean_axes_become_an_attribute(void **state)
     amg_graph_free(g);
 }
 
+static void reductions_over_no_axes_work_on_elements(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        amg_op op;
+    } rows[] = {{"ReduceMax", AMG_OP_IDENTITY}, {"ReduceSum", AMG_OP_IDENTITY},
+                {"ReduceL1", AMG_OP_ABS},       {"ReduceL2", AMG_OP_ABS},
+                {"ReduceLogSum", AMG_OP_LOG},   {"ReduceLogSumExp", AMG_OP_IDENTITY},
+                {"ReduceSumSquare", AMG_OP_MUL}};
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        model m;
+        start(&m, 18);
+        node(&m, rows[i].name, "x", "y");
+        attr_int(&m, "noop_with_empty_axes", 1);
+        amg_graph *g = must_import(&m);
+        assert_int_equal(g->nodes[0].op, rows[i].op);
+        expect_shape(g, "y", "F32[N,3,8,8]");
+        amg_graph_free(g);
+    }
+}
+
 static void batch_norm_keeps_one_output_and_no_training_mode(void **state)
 {
     (void)state;
@@ -682,6 +704,7 @@ int main(void)
         cmocka_unit_test(pads_become_inputs_and_cover_all_axes),
         cmocka_unit_test(slice_squeeze_and_unsqueeze_lists_become_inputs),
         cmocka_unit_test(reduce_mean_axes_become_an_attribute),
+        cmocka_unit_test(reductions_over_no_axes_work_on_elements),
         cmocka_unit_test(batch_norm_keeps_one_output_and_no_training_mode),
         cmocka_unit_test(attributes_newer_than_what_we_write_go),
         cmocka_unit_test(constants_become_initializers),

@@ -242,6 +242,23 @@ CASES = [
          "x.mean((1,), keepdim=True)"),
     Case("ReduceSum", [("ReduceSum", "x,axes", "y", {"keepdims": 0})], IMAGE, {"axes": ints(-1)},
          "x.sum((3,))"),
+    *(Case(f"{op} {attrs}", [(op, "x", "y", attrs)], IMAGE, None, form, positive=op == "ReduceLogSum")
+      for op, form in (
+          ("ReduceMax", "x.amax("), ("ReduceMin", "x.amin("), ("ReduceProd", ".prod("),
+          ("ReduceL1", "x.abs().sum("), ("ReduceL2", "torch.linalg.vector_norm(x, 2, "),
+          ("ReduceLogSum", ".log()"), ("ReduceLogSumExp", "torch.logsumexp(x, "),
+          ("ReduceSumSquare", "x.square().sum("))
+      for attrs in ({"axes": [-1, 2]}, {"axes": [1], "keepdims": 0})),
+    *(Case(f"CumSum {attrs}", [("CumSum", "x,a", "y", attrs)], (2, 3, 5), {"a": np.array(-2)}, form)
+      for attrs, form in (({}, "x.cumsum(1)"), ({"reverse": 1}, "x.flip(1).cumsum(1).flip(1)"),
+                          ({"exclusive": 1}, "F.pad(x, (0, 0, 1, -1)).cumsum(1)"),
+                          ({"exclusive": 1, "reverse": 1}, ".flip(1)"))),
+    *(Case(f"{op} {attrs}", [(op, "x", "i", attrs), ("Cast", "i", "y", {"to": TensorProto.FLOAT})],
+           (2, 3, 5), None, form)
+      for op, attrs, form in (
+          ("ArgMax", {"axis": -1, "keepdims": 0}, "torch.argmax(x, 2)"),
+          ("ArgMin", {"axis": 1}, "torch.argmin(x, 1, keepdim=True)"),
+          ("ArgMax", {"axis": 1, "select_last_index": 1}, "x.flip(1)"))),
     move("Concat negative axis", [("Concat", "x,x,x", "y", {"axis": -1})], IMAGE, {},
          "torch.cat((x, x, x), -1)"),
     move("Split", [("Split", "x,s", "a,b", {"axis": 1}), ("Concat", "b,a", "y", {"axis": 1})],

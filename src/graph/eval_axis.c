@@ -1,0 +1,129 @@
+/* See eval.h: what runs along axes. Reductions, CumSum, ArgMax and ArgMin. */
+#include "graph/eval_private.h"
+#include "graph/infer.h"
+
+/* Where element i of x goes, with a stride for each of its dims. */
+static int64_t place_of(const amg_tensor *x, const int64_t *strides, int64_t i)
+{
+    int64_t to = 0;
+    for (int d = x->rank - 1; d >= 0; d--) {
+        to += i % x->dims[d] * strides[d];
+        i /= x->dims[d];
+    }
+    return to;
+}
+
+/* A bit per axis that the node runs over; 0: not known. */
+static unsigned find_axes(const amg_eval *e, int rank)
+{
+    const amg_node *n = e->node;
+    const amg_attr *attr = amg_attr_find(n, "axes");
+    int64_t buffer[AMG_MAX_RANK];
+    const int64_t *axes = attr ? attr->ints : buffer;
+    int count = attr ? attr->count : 0;
+    unsigned mask = 0;
+    if (n->num_inputs > 1 && n->inputs[1] != AMG_NO_VALUE &&
+        !amg_value_ints(&e->values[n->inputs[1]], AMG_MAX_RANK, buffer, &count))
+        return 0;
+    for (int i = 0; i < count; i++) mask |= 1u << amg_axis_find(axes[i], rank);
+    return count ? mask : (1u << rank) - 1;
+}
+
+static bool combine(amg_op op, amg_number a, amg_number b, amg_number *out)
+{
+    const bool larger = a.is_float ? b.f > a.f : b.i > a.i;
+    switch (op) {
+    case AMG_OP_REDUCE_MAX: *out = larger ? b : a; return true;
+    case AMG_OP_REDUCE_MIN: *out = larger ? a : b; return true;
+    case AMG_OP_REDUCE_PROD: return amg_eval_compute(AMG_OP_MUL, a, b, out);
+    default: return amg_eval_compute(AMG_OP_ADD, a, b, out);
+    }
+}
+
+bool amg_eval_reduce(const amg_eval *e)
+{
+    const amg_tensor *x = &e->values[e->node->inputs[0]].data;
+    const amg_op op = e->node->op;
+    const bool keeps = op == AMG_OP_REDUCE_MAX || op == AMG_OP_REDUCE_MIN;
+    int64_t strides[AMG_MAX_RANK] = {0}, next = 1, count = amg_tensor_count(x);
+    const unsigned mask = find_axes(e, x->rank);
+    if (x->dtype == AMG_F32 || count == 0 || (mask == 0 && x->rank > 0)) return false;
+    for (int d = x->rank - 1; d >= 0; d--) {
+        /* The analyser does not know that a rank is at most AMG_MAX_RANK. */
+        if (mask >> d & 1) continue; /* NOLINT(clang-analyzer-core.*) */
+        strides[d] = next;
+        next *= x->dims[d];
+    }
+    amg_number a, b;
+    for (int64_t i = 0; i < count; i++) { /* where each result begins */
+        if (!amg_eval_load(x, i, &b)) return false;
+        if (!keeps) b.f = (double)(b.i = op == AMG_OP_REDUCE_PROD);
+        if (!amg_eval_store(e->out, place_of(x, strides, i), b)) return false;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t to = place_of(x, strides, i);
+        if (!amg_eval_load(x, i, &b) || !amg_eval_load(e->out, to, &a) ||
+            !combine(op, a, b, &a) || !amg_eval_store(e->out, to, a))
+            return false;
+    }
+    return true;
+}
+
+/* Positions are counted so, from a mask. */
+bool amg_eval_cum_sum(const amg_eval *e)
+{
+    const amg_tensor *x = &e->values[e->node->inputs[0]].data;
+    const bool exclusive = amg_attr_int(e->node, "exclusive", 0) != 0;
+    const bool reverse = amg_attr_int(e->node, "reverse", 0) != 0;
+    int64_t axis, strides[AMG_MAX_RANK] = {0}, count = amg_tensor_count(x);
+    int n;
+    if (x->dtype == AMG_F32 ||
+        !amg_value_ints(&e->values[e->node->inputs[1]], 1, &axis, &n))
+        return false;
+    axis = amg_axis_find(axis, x->rank);
+    amg_eval_strides(x, strides);
+    const int64_t step = reverse ? -strides[axis] : strides[axis];
+    for (int64_t k = 0; k < count; k++) {
+        const int64_t i = reverse ? count - 1 - k : k, from = i - step;
+        const int64_t at = i / strides[axis] % x->dims[axis];
+        amg_number a = {0}, b;
+        if (!amg_eval_load(x, i, &b)) return false;
+        a.is_float = b.is_float;
+        if (at != (reverse ? x->dims[axis] - 1 : 0)) {
+            if (!amg_eval_load(e->out, from, &a)) return false;
+            if (exclusive && !amg_eval_load(x, from, &b)) return false;
+        } else if (exclusive) {
+            b = a;
+        }
+        if (!amg_eval_compute(AMG_OP_ADD, a, b, &a) || !amg_eval_store(e->out, i, a))
+            return false;
+    }
+    return true;
+}
+
+/* The first, or last, of the largest, or smallest, along the axis. */
+bool amg_eval_arg(const amg_eval *e)
+{
+    const amg_tensor *x = &e->values[e->node->inputs[0]].data;
+    const bool least = e->node->op == AMG_OP_ARG_MIN;
+    const bool last = amg_attr_int(e->node, "select_last_index", 0) != 0;
+    const int axis = amg_axis_find(amg_attr_int(e->node, "axis", 0), x->rank);
+    int64_t strides[AMG_MAX_RANK] = {0};
+    amg_eval_strides(x, strides);
+    const int64_t inner = strides[axis], size = x->dims[axis];
+    for (int64_t r = 0, lines = amg_tensor_count(x) / size; r < lines; r++) {
+        const int64_t first = r / inner * inner * size + r % inner;
+        int64_t best = 0;
+        amg_number a = {0}, b;
+        for (int64_t i = 0; i < size; i++) {
+            if (!amg_eval_load(x, first + i * inner, &b)) return false;
+            const bool more = b.is_float ? b.f > a.f : b.i > a.i;
+            const bool less = b.is_float ? b.f < a.f : b.i < a.i;
+            if (i > 0 && (least ? !less : !more) && !(last && !more && !less)) continue;
+            best = i;
+            a = b;
+        }
+        ((int64_t *)e->out->data)[r] = best;
+    }
+    return true;
+}

@@ -1,0 +1,87 @@
+"""Writes tests/engine/data/axis.safetensors: what PyTorch computes for the cases of
+test_kernels_axis.c. Run it from the repository's root with PyTorch 2.13:
+
+    python tests/engine/make_axis_goldens.py
+
+Values are computed in float64 and stored as float32; names are those of make_goldens.py.
+"""
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+torch.manual_seed(20261123)
+OUT = {}
+
+
+def case(name, x, params, fn):
+    """fn(x, p) -> y; x and params are shapes or tensors. p holds params by name."""
+    x = x if torch.is_tensor(x) else torch.randn(x)
+    tensors = {"shift": torch.zeros(x.shape)}
+    for key, value in params.items():
+        tensors[key] = value if torch.is_tensor(value) else torch.randn(value)
+    p = {k: v.double().requires_grad_() for k, v in tensors.items()}
+    y = fn(x.double() + p["shift"], p)
+    dy = torch.randn(y.shape)
+    y.backward(dy.double())
+    OUT[name + ".x"] = x.clone()
+    OUT[name + ".y"] = y.detach().float()
+    OUT[name + ".dy"] = dy
+    for key, value in tensors.items():
+        if key != "shift":
+            OUT[f"{name}.{key}"] = value
+        OUT[f"{name}.d_{key}"] = p[key].grad.float()
+
+
+def positive(*shape):
+    return torch.rand(shape) * 3 + 0.3
+
+
+def prod(v, axes, keep):
+    for axis in sorted(axes, reverse=True):
+        v = v.prod(axis, keepdim=keep)
+    return v
+
+
+# ---- reductions: the last axis, a middle one kept, two outer ones, many side by side
+REDUCTIONS = {
+    "max": lambda v, a, k: v.amax(a, k), "min": lambda v, a, k: v.amin(a, k), "prod": prod,
+    "l1": lambda v, a, k: v.abs().sum(a, k),
+    "l2": lambda v, a, k: torch.linalg.vector_norm(v, 2, a, k),
+    "log_sum": lambda v, a, k: v.sum(a, k).log(),
+    "log_sum_exp": lambda v, a, k: torch.logsumexp(v, a, k),
+    "sum_square": lambda v, a, k: v.square().sum(a, k)}
+for name, fn in REDUCTIONS.items():
+    make = positive if name == "log_sum" else torch.randn
+    small = name == "prod"
+    for kind, shape, axes, keep in (
+            ("last", (2, 3, 7) if small else (2, 3, 150), (2,), False),
+            ("middle", (2, 5, 4), (1,), True), ("outer", (3, 4, 5), (0, 2), False),
+            ("wide", (4, 3, 90), (1,), False), ("all", (2, 3, 2), (0, 1, 2), True)):
+        case(f"{name}_{kind}", make(*shape), {},
+             lambda v, p, fn=fn, axes=axes, keep=keep: fn(v, axes, keep))
+
+# Numbers that are often equal, and zeros: none, one and two in a row.
+ties = torch.randint(-2, 3, (6, 40)).float() / 2
+case("max_ties", ties, {}, lambda v, p: v.amax(1))
+case("min_ties", ties, {}, lambda v, p: v.amin(0))
+zeros = torch.tensor([[1.5, -2, 3, 0.5], [1.5, 0, -3, 2], [0, 2, 0, 3], [-1, 2, 4, 0]])
+case("prod_zeros", zeros, {}, lambda v, p: v.prod(1))
+case("l1_zeros", zeros, {}, lambda v, p: v.abs().sum(1))
+case("l2_zeros", torch.cat([zeros, torch.zeros(1, 4)]), {},
+     lambda v, p: torch.linalg.vector_norm(v, 2, 1))
+case("log_sum_exp_far", torch.randn(3, 9) * 30 + 500, {}, lambda v, p: torch.logsumexp(v, 1))
+case("max_conv", (2, 3, 4, 4), {"w": (5, 3, 1, 1)},
+     lambda v, p: F.conv2d(v, p["w"]).amax((2, 3)))
+
+# ---- along an axis
+case("cum_sum", (2, 5, 4), {}, lambda v, p: v.cumsum(1))
+case("cum_sum_last", (3, 70), {}, lambda v, p: v.cumsum(-1))
+case("cum_sum_reverse", (2, 5, 4), {}, lambda v, p: v.flip(1).cumsum(1).flip(1))
+case("cum_sum_exclusive", (2, 5, 4), {}, lambda v, p: v.cumsum(1) - v)
+case("cum_sum_both", (5, 4), {}, lambda v, p: v.flip(0).cumsum(0).flip(0) - v)
+# What is chosen by an index that has no gradient itself: the first, or last, of equals.
+case("arg_max", ties, {}, lambda v, p: v * v.argmax(1, keepdim=True))
+case("arg_min_outer", ties, {}, lambda v, p: v * v.argmin(0))
+case("arg_max_last", ties, {}, lambda v, p: v * (39 - v.flip(1).argmax(1, keepdim=True)))
+
+save_file({k: v.contiguous() for k, v in OUT.items()}, "tests/engine/data/axis.safetensors")
