@@ -17,6 +17,11 @@ static bool is_onnx_domain(const char *domain)
     return !domain || !domain[0] || !strcmp(domain, "ai.onnx");
 }
 
+bool amg_import_reads_opset(int64_t opset)
+{
+    return opset >= OLDEST_OPSET && opset <= NEWEST_OPSET;
+}
+
 static amg_status check_opset(amg_import *im, const Onnx__ModelProto *m, amg_error *err)
 {
     for (size_t i = 0; i < m->n_opset_import; i++) {
@@ -27,7 +32,7 @@ static amg_status check_opset(amg_import *im, const Onnx__ModelProto *m, amg_err
             return amg_fail(err, AMG_MALFORMED, -1, im->file,
                             "it imports ONNX's operators twice");
         im->opset = o->has_version ? o->version : 0;
-        if (im->opset >= OLDEST_OPSET && im->opset <= NEWEST_OPSET) continue;
+        if (amg_import_reads_opset(im->opset)) continue;
         amg_status st = amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
                                  "opset %" PRId64 ", expected %d to %d", im->opset,
                                  OLDEST_OPSET, NEWEST_OPSET);
@@ -226,14 +231,17 @@ static amg_status check_constants(const amg_graph *g, amg_error *err)
 static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
 {
     amg_status st = check_model(im, err);
+    if (!st) st = amg_import_functions(im, err);
     if (!st) st = amg_import_order(im, err);
     if (!st) st = im->as_is ? add_all_inputs(im, err) : add_only_input(im, err);
     const Onnx__GraphProto *g = im->graph;
     for (size_t i = 0; !st && i < g->n_initializer; i++)
         st = add_initializer(im, i, err);
-    for (size_t i = 0; !st && i < g->n_node; i++)
-        if (im->node_needed[im->order[i]])
-            st = amg_import_node(im, g->node[im->order[i]], err);
+    for (size_t i = 0; !st && i < g->n_node; i++) {
+        const size_t n = im->order[i];
+        if (im->opsets) im->opset = im->opsets[n];
+        if (im->node_needed[n]) st = amg_import_node(im, g->node[n], err);
+    }
     for (size_t i = 0; !st && i < g->n_output; i++) st = add_output(im, i, err);
     amg_graph *made;
     if (!st) st = amg_builder_finish(im->builder, &made, err);

@@ -23,9 +23,11 @@ typedef struct {
 
 typedef struct {
     amg_onnx *onnx;
-    const Onnx__GraphProto *graph;
+    const Onnx__GraphProto *graph; /* the file's, or inlined */
+    Onnx__GraphProto inlined;      /* the file's with functions written out */
+    int64_t *opsets;               /* of its nodes; NULL: all the file's */
     const char *file;
-    int64_t opset;
+    int64_t opset;    /* of the node at hand */
     bool as_is;       /* no dim is the batch: amg_graph_read_onnx_as_is */
     bool fixed_batch; /* the data input's first dim is a number */
     amg_builder *builder;
@@ -35,6 +37,13 @@ typedef struct {
     size_t *order;     /* all nodes, topologically; file order where that is one */
     bool *node_needed; /* by some graph output; the others are left out */
 } amg_import;
+
+/* Whether nodes of this opset are read. onnx_import.c */
+bool amg_import_reads_opset(int64_t opset);
+
+/* Writes out the calls of the file's own functions: graph and opsets. onnx_functions.c
+ */
+AMG_MUST_CHECK amg_status amg_import_functions(amg_import *im, amg_error *err);
 
 /* Fills names, order and node_needed. Errors: two producers of a name, an input that
  * nobody produces, a cycle, an output that does not exist. onnx_order.c */

@@ -146,6 +146,43 @@ def check_cycle(h, name, options):
             relative(found, run_file(model, x)["logits"]), OUTPUT)
 
 
+def functions_model():
+    """Nested functions with references to attributes and a default."""
+    node = onnx.helper.make_node
+    alpha = node("LeakyRelu", ["v"], ["leaky"])
+    alpha.attribute.append(onnx.AttributeProto(name="alpha", type=onnx.AttributeProto.FLOAT,
+                                               ref_attr_name="slope"))
+    leaky = onnx.helper.make_function(
+        "own", "Leaky", ["v", "shift"], ["out"],
+        [alpha, node("Add", ["leaky", "shift"], ["out"])],
+        [onnx.helper.make_opsetid("", 17)], [],
+        [onnx.helper.make_attribute("slope", 0.25)])
+    outer = onnx.helper.make_function(
+        "own", "Outer", ["v", "w"], ["out"],
+        [node("MatMul", ["v", "w"], ["m"]),
+         node("Leaky", ["m", "m"], ["once"], domain="own"),
+         node("Leaky", ["once", "m"], ["out"], domain="own", slope=0.5)],
+        [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("own", 1)])
+    weights = np.random.default_rng(5).normal(0, 1, (6, 6)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [node("Outer", ["x", "w"], ["h"], domain="own"),
+         node("Outer", ["h", "w"], ["y"], domain="own")], "functions",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 6])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 6])],
+        [onnx.numpy_helper.from_array(weights, "w")])
+    return onnx.helper.make_model(graph, ir_version=9, functions=[leaky, outer], opset_imports=[
+        onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("own", 1)])
+
+
+def check_functions(h):
+    """Calls of a file's own functions, by the engine and onnxruntime."""
+    path = h.path(".onnx")
+    onnx.save(functions_model(), path)
+    x = np.random.default_rng(6).normal(0, 1, (BATCH, 6)).astype(np.float32)
+    h.check("functions: onnxruntime and the engine",
+            relative(h.engine(path, x[None])["eval.y"], run_file(path, x)["y"]), OUTPUT)
+
+
 def check_controls(h):
     """A weight that is 1 % off and a file without its last node must be noticed."""
     path = h.zoo("lenet", SMALL, CLASSES)
@@ -178,6 +215,8 @@ def main(h):
     for name, options in CYCLES:
         if h.wants("cycle"):
             check_cycle(h, name, options)
+    if h.wants("functions"):
+        check_functions(h)
     if h.wants("control"):
         check_controls(h)
 

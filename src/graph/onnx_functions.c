@@ -1,0 +1,337 @@
+/* Functions of an ONNX file: every call gives way to the nodes of the function's body,
+ * under names that begin with the call's first output. Consumes the unpacked model,
+ * produces the list of nodes that the rest of the import reads; knows no operator.
+ *
+ * A body reads its own formal inputs and makes its formal outputs; its attributes may
+ * refer to those of the call, or to the function's defaults. It may call others, and
+ * have an opset of its own. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/onnx_import.h"
+
+#define MAX_DEPTH 64
+#define MAX_NODES ((size_t)1 << 20) /* and calls */
+/* FunctionProto.attribute_proto, which older definitions of ONNX do not have. */
+#define DEFAULTS_FIELD 11
+
+typedef struct {
+    amg_import *im;
+    const Onnx__ModelProto *model;
+    size_t count, room, calls;
+    amg_error *err;
+} inliner;
+
+/* A body at work: what its names stand for. NULL: the graph itself. */
+typedef struct {
+    const Onnx__FunctionProto *function;
+    const Onnx__NodeProto *call; /* in the graph's names */
+    const char *prefix;          /* of all names that are the body's own */
+    size_t num_defaults;
+    Onnx__AttributeProto **defaults;
+    int depth;
+} scope;
+
+static amg_status no_memory(const inliner *in)
+{
+    return amg_fail(in->err, AMG_NO_MEMORY, -1, in->im->file,
+                    "no memory for the functions");
+}
+
+static bool same_domain(const char *a, const char *b)
+{
+    a = a && strcmp(a, "ai.onnx") != 0 ? a : "";
+    b = b && strcmp(b, "ai.onnx") != 0 ? b : "";
+    return !strcmp(a, b);
+}
+
+/* The function that a node calls, NULL: none. */
+static amg_status find_function(const inliner *in, const Onnx__NodeProto *node,
+                                const Onnx__FunctionProto **out)
+{
+    const Onnx__ModelProto *m = in->model;
+    *out = NULL;
+    for (size_t i = 0; node->op_type && i < m->n_functions; i++) {
+        const Onnx__FunctionProto *f = m->functions[i];
+        if (!f->name || strcmp(f->name, node->op_type) != 0 ||
+            !same_domain(f->domain, node->domain))
+            continue;
+        if (*out)
+            return amg_fail(in->err, AMG_UNSUPPORTED, -1, in->im->file,
+                            "function \"%.100s\" is there twice, expected one of a "
+                            "name: overloads are not read",
+                            f->name);
+        *out = f;
+    }
+    return AMG_OK;
+}
+
+/* ---- defaults of attributes ---- */
+
+static void *arena_alloc(void *arena, size_t size)
+{
+    return amg_arena_alloc(arena, size);
+}
+
+static void arena_free(void *arena, void *p)
+{
+    (void)arena;
+    (void)p;
+}
+
+/* A message whose field was unknown to the generated code: its bytes begin with their
+ * length. */
+static Onnx__AttributeProto *unpack_default(inliner *in,
+                                            const ProtobufCMessageUnknownField *field)
+{
+    ProtobufCAllocator allocator = {arena_alloc, arena_free, &in->im->arena};
+    size_t skipped = 0;
+    while (skipped < field->len && field->data[skipped] & 0x80) skipped++;
+    if (skipped >= field->len) return NULL;
+    return onnx__attribute_proto__unpack(&allocator, field->len - skipped - 1,
+                                         field->data + skipped + 1);
+}
+
+static amg_status find_defaults(inliner *in, scope *s)
+{
+    const ProtobufCFieldDescriptor *known = protobuf_c_message_descriptor_get_field(
+        &onnx__function_proto__descriptor, DEFAULTS_FIELD);
+    const ProtobufCMessage *base = &s->function->base;
+    if (known) {
+        const char *bytes = (const char *)s->function;
+        memcpy(&s->num_defaults, bytes + known->quantifier_offset,
+               sizeof s->num_defaults);
+        memcpy(&s->defaults, bytes + known->offset, sizeof s->defaults);
+        return AMG_OK;
+    }
+    s->defaults = amg_arena_array(&in->im->arena, base->n_unknown_fields + 1,
+                                  sizeof *s->defaults);
+    if (!s->defaults) return no_memory(in);
+    for (unsigned i = 0; i < base->n_unknown_fields; i++) {
+        const ProtobufCMessageUnknownField *field = &base->unknown_fields[i];
+        if (field->tag != DEFAULTS_FIELD) continue;
+        Onnx__AttributeProto *a = unpack_default(in, field);
+        if (!a)
+            return amg_fail(in->err, AMG_MALFORMED, -1, in->im->file,
+                            "function \"%.100s\": a default of its attributes cannot "
+                            "be read",
+                            s->function->name);
+        s->defaults[s->num_defaults++] = a;
+    }
+    return AMG_OK;
+}
+
+/* ---- a body's names and attributes ---- */
+
+static int find_text(char *const *list, size_t count, const char *text)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(list[i], text)) return (int)i;
+    return -1;
+}
+
+/* What a name in a body is called in the graph; NULL: out of memory. */
+static const char *outer_name(inliner *in, const scope *s, const char *name)
+{
+    if (!s || !name[0]) return name;
+    const Onnx__FunctionProto *f = s->function;
+    int i = find_text(f->input, f->n_input, name);
+    if (i >= 0) return (size_t)i < s->call->n_input ? s->call->input[i] : "";
+    i = find_text(f->output, f->n_output, name);
+    if (i >= 0 && (size_t)i < s->call->n_output && s->call->output[i][0])
+        return s->call->output[i];
+    const size_t size = strlen(s->prefix) + strlen(name) + 2;
+    char *full = amg_arena_alloc(&in->im->arena, size);
+    if (full) snprintf(full, size, "%s/%s", s->prefix, name);
+    return full;
+}
+
+static amg_status rename_list(inliner *in, const scope *s, size_t count,
+                              char *const *list, char ***out)
+{
+    *out = amg_arena_array(&in->im->arena, count + 1, sizeof **out);
+    if (!*out) return no_memory(in);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = outer_name(in, s, list[i]);
+        if (!name) return no_memory(in);
+        memcpy(&(*out)[i], &name, sizeof name); /* protobuf's lists are not const */
+    }
+    return AMG_OK;
+}
+
+static Onnx__AttributeProto *find_attribute(size_t count,
+                                            Onnx__AttributeProto *const *list,
+                                            const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i]->name && !strcmp(list[i]->name, name)) return list[i];
+    return NULL;
+}
+
+/* The attributes of a body's node, references replaced by what they refer to; those to
+ * an attribute that nobody gives are left out. */
+static amg_status resolve_attributes(inliner *in, const scope *s, Onnx__NodeProto *node)
+{
+    Onnx__AttributeProto **list =
+        amg_arena_array(&in->im->arena, node->n_attribute + 1, sizeof *list);
+    size_t count = 0;
+    if (!list) return no_memory(in);
+    for (size_t i = 0; i < node->n_attribute; i++) {
+        Onnx__AttributeProto *a = node->attribute[i];
+        if (a->ref_attr_name && a->ref_attr_name[0]) {
+            const Onnx__AttributeProto *given = find_attribute(
+                s->call->n_attribute, s->call->attribute, a->ref_attr_name);
+            if (!given)
+                given = find_attribute(s->num_defaults, s->defaults, a->ref_attr_name);
+            if (!given) continue;
+            Onnx__AttributeProto *copy = amg_arena_alloc(&in->im->arena, sizeof *copy);
+            if (!copy) return no_memory(in);
+            *copy = *given;
+            copy->name = a->name;
+            a = copy;
+        }
+        list[count++] = a;
+    }
+    node->attribute = list;
+    node->n_attribute = count;
+    return AMG_OK;
+}
+
+/* Whether a name of the graph begins with PREFIX/. */
+static bool is_taken(const inliner *in, const char *prefix)
+{
+    const Onnx__GraphProto *g = in->model->graph;
+    const size_t n = strlen(prefix);
+    for (size_t i = 0; i < g->n_initializer; i++) {
+        const char *name = g->initializer[i]->name;
+        if (name && !strncmp(name, prefix, n) && name[n] == '/') return true;
+    }
+    for (size_t i = 0; i < g->n_node; i++)
+        for (size_t k = 0; k < g->node[i]->n_output; k++) {
+            const char *name = g->node[i]->output[k];
+            if (!strncmp(name, prefix, n) && name[n] == '/') return true;
+        }
+    return false;
+}
+
+/* No two calls have one output, so that no two bodies share a prefix. */
+static amg_status find_prefix(inliner *in, scope *s)
+{
+    const char *output = "";
+    for (size_t i = 0; i < s->call->n_output && !output[0]; i++)
+        output = s->call->output[i];
+    const size_t size = strlen(output) + 16;
+    char *prefix = amg_arena_alloc(&in->im->arena, size);
+    if (!prefix) return no_memory(in);
+    snprintf(prefix, size, "%s", output);
+    for (int i = 2; is_taken(in, prefix); i++)
+        snprintf(prefix, size, "%s#%d", output, i);
+    s->prefix = prefix;
+    return AMG_OK;
+}
+
+/* ---- the list of nodes ---- */
+
+static amg_status append(inliner *in, Onnx__NodeProto *node, int64_t opset)
+{
+    amg_import *im = in->im;
+    if (in->count == MAX_NODES)
+        return amg_fail(in->err, AMG_UNSUPPORTED, -1, im->file,
+                        "its functions make more than %zu nodes", MAX_NODES);
+    if (in->count == in->room) {
+        const size_t room = in->room ? 2 * in->room : 256;
+        Onnx__NodeProto **nodes = amg_arena_array(&im->arena, room, sizeof *nodes);
+        int64_t *opsets = amg_arena_array(&im->arena, room, sizeof *opsets);
+        if (!nodes || !opsets) return no_memory(in);
+        if (in->count) {
+            memcpy(nodes, im->inlined.node, in->count * sizeof *nodes);
+            memcpy(opsets, im->opsets, in->count * sizeof *opsets);
+        }
+        im->inlined.node = nodes;
+        im->opsets = opsets;
+        in->room = room;
+    }
+    im->inlined.node[in->count] = node;
+    im->opsets[in->count++] = opset;
+    return AMG_OK;
+}
+
+static amg_status expand(inliner *in, const scope *outer, Onnx__NodeProto *node,
+                         int64_t opset);
+
+static amg_status find_opset(const inliner *in, const Onnx__FunctionProto *f,
+                             int64_t *opset)
+{
+    for (size_t i = 0; i < f->n_opset_import; i++) {
+        const Onnx__OperatorSetIdProto *o = f->opset_import[i];
+        if (!same_domain(o->domain, "") || !o->has_version) continue;
+        *opset = o->version;
+        if (amg_import_reads_opset(o->version)) continue;
+        return amg_fail(in->err, AMG_UNSUPPORTED, -1, in->im->file,
+                        "function \"%.100s\" is of opset %" PRId64
+                        ", which is not read",
+                        f->name, o->version);
+    }
+    return AMG_OK;
+}
+
+static amg_status expand_body(inliner *in, const scope *outer,
+                              const Onnx__FunctionProto *f, const Onnx__NodeProto *call,
+                              int64_t opset)
+{
+    scope s = {.function = f, .call = call, .depth = outer ? outer->depth + 1 : 1};
+    if (s.depth > MAX_DEPTH || ++in->calls > MAX_NODES)
+        return amg_fail(in->err, AMG_MALFORMED, -1, in->im->file,
+                        "functions nest deeper than %d or call more than %zu times, at "
+                        "\"%.100s\"",
+                        MAX_DEPTH, MAX_NODES, f->name);
+    if (call->n_input > f->n_input || call->n_output > f->n_output) {
+        char where[AMG_NODE_TEXT];
+        return amg_fail(in->err, AMG_MALFORMED, -1, amg_import_where(call, where),
+                        "%zu inputs and %zu outputs, expected at most the function's "
+                        "%zu and %zu",
+                        call->n_input, call->n_output, f->n_input, f->n_output);
+    }
+    amg_status st = find_prefix(in, &s);
+    if (!st) st = find_defaults(in, &s);
+    if (!st) st = find_opset(in, f, &opset);
+    for (size_t i = 0; i < f->n_node && !st; i++)
+        st = expand(in, &s, f->node[i], opset);
+    return st;
+}
+
+/* Adds node, of outer's body, or what its function is made of. */
+static amg_status expand(inliner *in, const scope *outer, Onnx__NodeProto *node,
+                         int64_t opset)
+{
+    const Onnx__FunctionProto *f;
+    amg_status st = find_function(in, node, &f);
+    if (!st && outer) {
+        Onnx__NodeProto *copy = amg_arena_alloc(&in->im->arena, sizeof *copy);
+        if (!copy) return no_memory(in);
+        *copy = *node;
+        st = rename_list(in, outer, node->n_input, node->input, &copy->input);
+        if (!st)
+            st = rename_list(in, outer, node->n_output, node->output, &copy->output);
+        if (!st) st = resolve_attributes(in, outer, copy);
+        node = copy;
+    }
+    if (st) return st;
+    return f ? expand_body(in, outer, f, node, opset) : append(in, node, opset);
+}
+
+amg_status amg_import_functions(amg_import *im, amg_error *err)
+{
+    inliner in = {.im = im, .model = amg_onnx_model(im->onnx), .err = err};
+    if (!in.model->n_functions) return AMG_OK;
+    const Onnx__GraphProto *g = im->graph;
+    amg_status st = AMG_OK;
+    im->inlined = *g;
+    im->inlined.node = NULL;
+    for (size_t i = 0; i < g->n_node && !st; i++)
+        st = expand(&in, NULL, g->node[i], im->opset);
+    im->inlined.n_node = in.count;
+    im->graph = &im->inlined;
+    return st;
+}
