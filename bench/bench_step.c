@@ -41,7 +41,8 @@ static double now(void)
 static amg_status make_plans(bench *b, const amg_graph *g, bool no_winograd,
                              amg_error *err)
 {
-    const amg_plan_options options = {.training = true, .no_winograd = no_winograd};
+    const amg_plan_options options = {
+        .training = true, .no_winograd = no_winograd, .num_states = 2};
     size_t largest = 0;
     if (g->num_outputs > MAX_HEADS)
         return amg_fail(err, AMG_INVALID, -1, "model", "found %d outputs, at most %d",

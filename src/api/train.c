@@ -8,7 +8,8 @@
 #include "base/file.h"
 #include "engine/job.h"
 
-static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
+static const char *const optimizers[] = {"sgd",     "adam", "adamw", "rmsprop",
+                                         "adagrad", "lion", NULL};
 static const char *const schedules[] = {"constant", "step", "cosine", NULL};
 
 /* amalgam-train's options, defaults and ranges (cli/train_options.c). */
@@ -36,6 +37,10 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
         {"beta1", API_REAL, &p->beta1, 1e-9, 1 - 1e-9},
         {"beta2", API_REAL, &p->beta2, 1e-9, 1 - 1e-9},
         {"epsilon", API_REAL, &p->epsilon, 1e-30, 1},
+        {"alpha", API_REAL, &p->alpha, 1e-9, 1 - 1e-9},
+        {"centered", API_BOOL, &p->centered},
+        {"lr_decay", API_REAL, &p->lr_decay, 0, 1e6},
+        {"initial_accumulator", API_REAL, &p->initial_accumulator, 0, 1e6},
         {"clip", API_REAL, &p->clip_norm, 0, 1e9},
         {"label_smoothing", API_REAL, &smoothing, 0, 1},
         {"schedule", API_CHOICE, &schedule, .choices = schedules},

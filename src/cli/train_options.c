@@ -7,7 +7,8 @@
 
 #include "cli/ui.h"
 
-static const char *const optimizers[] = {"sgd", "adam", "adamw", NULL};
+static const char *const optimizers[] = {"sgd",     "adam", "adamw", "rmsprop",
+                                         "adagrad", "lion", NULL};
 static const char *const schedules[] = {"constant", "step", "cosine", NULL};
 
 void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
@@ -17,26 +18,34 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
                           .lr = 0.01,
                           .step_epochs = 30,
                           .step_gamma = AMG_STEP_GAMMA,
-                          .beta1 = 0.9,
-                          .beta2 = 0.999,
-                          .epsilon = 1e-8,
                           .seed = 1};
     const cli_option rows[] = {
         {"batch", CLI_INT, &a->batch, "N",
          "samples a step (128); an incomplete last batch of an epoch\nis dropped", 1,
          1 << 20},
-        {"optimizer", CLI_CHOICE, &a->optimizer, "NAME", "sgd | adam | adamw (sgd)", 0,
-         0, optimizers},
+        {"optimizer", CLI_CHOICE, &a->optimizer, "NAME",
+         "sgd | adam | adamw | rmsprop | adagrad | lion (sgd)", 0, 0, optimizers},
         {"lr", CLI_REAL, &a->lr, "X", "learning rate (0.01)", 0, 1e6},
-        {"momentum", CLI_REAL, &a->momentum, "X", "of sgd (0)", 0, 1},
+        {"momentum", CLI_REAL, &a->momentum, "X", "of sgd and rmsprop (0)", 0, 1},
         {"nesterov", CLI_FLAG, &a->nesterov, NULL, "Nesterov's form of momentum"},
         {"weight-decay", CLI_REAL, &a->weight_decay, "X",
-         "L2 for sgd and adam, decoupled for adamw (0)", 0, 1e6},
-        {"beta1", CLI_REAL, &a->beta1, "X", "of adam, first moment (0.9)", 1e-9,
+         "decoupled for adamw and lion, L2 for the others (0)", 0, 1e6},
+        {"beta1", CLI_REAL, &a->beta1, "X",
+         "of adam and adamw, first moment; of lion, the step's mean (0.9)", 1e-9,
          1 - 1e-9},
-        {"beta2", CLI_REAL, &a->beta2, "X", "of adam, second moment (0.999)", 1e-9,
-         1 - 1e-9},
-        {"epsilon", CLI_REAL, &a->epsilon, "X", "of adam (1e-8)", 1e-30, 1},
+        {"beta2", CLI_REAL, &a->beta2, "X",
+         "of adam and adamw, second moment (0.999); of lion, the mean\nkept (0.99)",
+         1e-9, 1 - 1e-9},
+        {"epsilon", CLI_REAL, &a->epsilon, "X",
+         "of adam, adamw and rmsprop (1e-8), of adagrad (1e-10)", 1e-30, 1},
+        {"alpha", CLI_REAL, &a->alpha, "X",
+         "of rmsprop: how long squares are remembered (0.99)", 1e-9, 1 - 1e-9},
+        {"centered", CLI_FLAG, &a->centered, NULL,
+         "rmsprop by the variance instead of the mean square"},
+        {"lr-decay", CLI_REAL, &a->lr_decay, "X",
+         "of adagrad: step t has the rate / (1 + t X) (0)", 0, 1e6},
+        {"initial-accumulator", CLI_REAL, &a->initial_sum, "X",
+         "of adagrad: where its sums of squares begin (0)", 0, 1e6},
         {"clip", CLI_REAL, &a->clip, "X",
          "clip each sub-network's gradient to this L2 norm (off)", 0, 1e9},
         {"label-smoothing", CLI_REAL, &a->label_smoothing, "X", "as in PyTorch (0)", 0,
@@ -84,6 +93,10 @@ amg_train_options cli_train_make(const cli_train_args *a)
                                              .beta1 = a->beta1,
                                              .beta2 = a->beta2,
                                              .epsilon = a->epsilon,
+                                             .alpha = a->alpha,
+                                             .centered = a->centered,
+                                             .lr_decay = a->lr_decay,
+                                             .initial_accumulator = a->initial_sum,
                                              .clip_norm = a->clip,
                                              .schedule = (amg_schedule_kind)a->schedule,
                                              .warmup_steps = a->warmup,

@@ -11,13 +11,13 @@ typedef struct {
     int64_t epochs, batch, max_steps, threads, seed, warmup, step_epochs,
         checkpoint_steps;
     double lr, momentum, weight_decay, step_gamma, label_smoothing, clip, beta1, beta2,
-        epsilon;
+        epsilon, alpha, lr_decay, initial_sum;
     int optimizer, schedule;
-    bool nesterov, resume, quiet;
+    bool nesterov, centered, resume, quiet;
 } cli_train_args;
 
 /* The first CLI_NUM_STEP_OPTIONS say what a step does, the rest how long to train. */
-enum { CLI_NUM_STEP_OPTIONS = 18, CLI_NUM_TRAIN_OPTIONS = 22 };
+enum { CLI_NUM_STEP_OPTIONS = 22, CLI_NUM_TRAIN_OPTIONS = 26 };
 
 /* Sets the defaults and fills table with num_rows rows (one of the above) that write to
  * args. */

@@ -51,6 +51,7 @@ import torch.nn.functional as F
 METRICS_EVERY = 50      # steps
 SAVE_EVERY = 60.0       # seconds, unless --checkpoint-steps says otherwise
 CHECKPOINT = "checkpoint-torch.safetensors"
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "lion")
 
 
 class TrainError(Exception):
@@ -608,12 +609,43 @@ class Augmentation:
 
 # ---- One sub-network ---------------------------------------------------------------------
 
+class Lion(torch.optim.Optimizer):
+    """Steps of one size, in the direction of the sign of a mean of gradients; weight decay
+    apart from them (Chen et al., 2023)."""
+
+    def __init__(self, parameters, lr, betas, weight_decay):
+        super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if not self.state[p]:
+                    self.state[p]["exp_avg"] = torch.zeros_like(p)
+                mean = self.state[p]["exp_avg"]
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                way = mean.mul(beta1).add_(p.grad, alpha=1 - beta1).sign_()
+                p.add_(way, alpha=-group["lr"])
+                mean.mul_(beta2).add_(p.grad, alpha=1 - beta2)
+
+
 def make_optimizer(args, parameters):
     """torch.optim's, in its plain form where bits must not depend on the version."""
     kind = {"foreach": False} if args.deterministic else {}
     if args.optimizer == "sgd":
         return torch.optim.SGD(parameters, args.lr, momentum=args.momentum,
                                weight_decay=args.weight_decay, nesterov=args.nesterov, **kind)
+    if args.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, args.lr, args.alpha, args.epsilon,
+                                   args.weight_decay, args.momentum, args.centered, **kind)
+    if args.optimizer == "adagrad":
+        return torch.optim.Adagrad(parameters, args.lr, args.lr_decay, args.weight_decay,
+                                   args.initial_accumulator, args.epsilon, **kind)
+    if args.optimizer == "lion":
+        return Lion(parameters, args.lr, (args.beta1, args.beta2), args.weight_decay)
     make = torch.optim.Adam if args.optimizer == "adam" else torch.optim.AdamW
     return make(parameters, args.lr, (args.beta1, args.beta2), args.epsilon,
                 args.weight_decay, **kind)
@@ -621,9 +653,13 @@ def make_optimizer(args, parameters):
 
 def state_names(args):
     """What the optimizer keeps for each parameter, in the order of the checkpoint."""
-    if args.optimizer != "sgd":
-        return ["exp_avg", "exp_avg_sq"]
-    return ["momentum_buffer"] if args.momentum else []
+    buffer = ["momentum_buffer"] if args.momentum else []
+    return {"sgd": buffer,
+            "adam": ["exp_avg", "exp_avg_sq"],
+            "adamw": ["exp_avg", "exp_avg_sq"],
+            "rmsprop": ["square_avg", *buffer, *(["grad_avg"] if args.centered else [])],
+            "adagrad": ["sum"],
+            "lion": ["exp_avg"]}[args.optimizer]
 
 
 def make_scaler(amp):
@@ -802,7 +838,7 @@ class SubNetwork:
                 state = torch.empty_like(p, requires_grad=False)
                 assign(state, value, f"s{self.index}.{i}.{name}", path)
                 self.optimizer.state[p][key] = self.order.canonical(name, state)
-                if self.args.optimizer != "sgd":
+                if self.args.optimizer not in ("sgd", "lion"):
                     self.optimizer.state[p]["step"] = torch.tensor(float(extra["updates"]))
         if self.scaler:
             self.scaler.load_state_dict(extra["scaler"])
@@ -916,7 +952,7 @@ def duration(seconds):
 
 # Options that say which run this is; a checkpoint belongs to one run.
 RECIPE = ("batch epochs seed optimizer lr momentum nesterov weight_decay beta1 beta2 epsilon "
-          "clip label_smoothing schedule warmup step_epochs step_gamma amp accumulate augment "
+          "alpha centered lr_decay initial_accumulator clip label_smoothing schedule warmup step_epochs step_gamma amp accumulate augment "
           "local_batch_norm class_order").split()
 
 
@@ -1280,15 +1316,22 @@ def parse_options(argv):
     add(g, "epochs", 1, "passes over the data", whole(1, 10**6), metavar="N")
     add(g, "batch", 128, "samples a step, over all processes; an incomplete last batch of an "
         "epoch is dropped", whole(1, 1 << 20), metavar="N")
-    add(g, "optimizer", "sgd", "sgd | adam | adamw", choices=("sgd", "adam", "adamw"),
-        metavar="NAME")
+    add(g, "optimizer", "sgd", " | ".join(OPTIMIZERS), choices=OPTIMIZERS, metavar="NAME")
     add(g, "lr", 0.01, "learning rate", number(float, 0, 1e6, True))
-    add(g, "momentum", 0.0, "of sgd", real(0, below_one))
+    add(g, "momentum", 0.0, "of sgd and rmsprop", real(0, below_one))
     add(g, "nesterov", False, "Nesterov's form of momentum", **flag)
-    add(g, "weight-decay", 0.0, "L2 for sgd and adam, decoupled for adamw", real(0, 1e6))
-    add(g, "beta1", 0.9, "of adam, first moment", real(1e-9, below_one))
-    add(g, "beta2", 0.999, "of adam, second moment", real(1e-9, below_one))
-    add(g, "epsilon", 1e-8, "of adam", real(1e-30, 1))
+    add(g, "weight-decay", 0.0, "decoupled for adamw and lion, L2 for the others", real(0, 1e6))
+    add(g, "beta1", 0.9, "of adam and adamw, first moment; of lion, the step's mean",
+        real(1e-9, below_one))
+    add(g, "beta2", None, "of adam and adamw, second moment (0.999); of lion, the mean kept (0.99)",
+        real(1e-9, below_one))
+    add(g, "epsilon", None, "of adam, adamw and rmsprop (1e-08), of adagrad (1e-10)",
+        real(1e-30, 1))
+    add(g, "alpha", 0.99, "of rmsprop: how long squares are remembered", real(1e-9, below_one))
+    add(g, "centered", False, "rmsprop by the variance instead of the mean square", **flag)
+    add(g, "lr-decay", 0.0, "of adagrad: step t has the rate / (1 + t X)", real(0, 1e6))
+    add(g, "initial-accumulator", 0.0, "of adagrad: where its sums of squares begin",
+        real(0, 1e6))
     add(g, "clip", 0.0, "clip each sub-network's gradient to this L2 norm; 0: off",
         real(0, 1e9))
     add(g, "label-smoothing", 0.0, "as in PyTorch", real(0, 1))
@@ -1337,6 +1380,12 @@ def parse_options(argv):
     args = p.parse_args(argv)
     if args.nesterov and (args.optimizer != "sgd" or not args.momentum):
         p.error("--nesterov needs --optimizer sgd and a --momentum above 0")
+    if args.centered and args.optimizer != "rmsprop":
+        p.error("--centered needs --optimizer rmsprop")
+    if args.beta2 is None:
+        args.beta2 = 0.99 if args.optimizer == "lion" else 0.999
+    if args.epsilon is None:
+        args.epsilon = 1e-10 if args.optimizer == "adagrad" else 1e-8
     return args
 
 

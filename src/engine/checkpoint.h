@@ -13,7 +13,7 @@
 
 #include "engine/identity.h"
 
-#define AMG_CHECKPOINT_VERSION 2
+#define AMG_CHECKPOINT_VERSION 3
 #define AMG_CHECKPOINT_FILE "checkpoint.safetensors"
 
 /* Losses (each times what it is the mean over), hits, and what they were counted over.
@@ -30,7 +30,7 @@ typedef struct {
 } amg_head_progress;
 
 /* A set of head h: parameters (0) or optimizer state i (1 + i). */
-#define AMG_NUM_SETS 3
+#define AMG_NUM_SETS (1 + 3)
 
 typedef struct {
     int64_t step;        /* steps done */

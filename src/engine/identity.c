@@ -129,6 +129,10 @@ static void fill_options(const amg_train_options *o, amg_identity *id)
     f[AMG_ID_BETA1] = real_bits(p->beta1);
     f[AMG_ID_BETA2] = real_bits(p->beta2);
     f[AMG_ID_EPSILON] = real_bits(p->epsilon);
+    f[AMG_ID_ALPHA] = real_bits(p->alpha);
+    f[AMG_ID_CENTERED] = p->centered;
+    f[AMG_ID_LR_DECAY] = real_bits(p->lr_decay);
+    f[AMG_ID_INITIAL_ACCUMULATOR] = real_bits(p->initial_accumulator);
     f[AMG_ID_CLIP_NORM] = real_bits(p->clip_norm);
     f[AMG_ID_SCHEDULE] = p->schedule;
     f[AMG_ID_WARMUP_STEPS] = p->warmup_steps;

@@ -28,6 +28,10 @@
     X(BETA1, REAL, "beta1")                                                            \
     X(BETA2, REAL, "beta2")                                                            \
     X(EPSILON, REAL, "epsilon")                                                        \
+    X(ALPHA, REAL, "alpha")                                                            \
+    X(CENTERED, INT, "centered RMSprop")                                               \
+    X(LR_DECAY, REAL, "the rate's decay")                                              \
+    X(INITIAL_ACCUMULATOR, REAL, "the initial accumulator")                            \
     X(CLIP_NORM, REAL, "the clip norm")                                                \
     X(SCHEDULE, INT, "the schedule")                                                   \
     X(WARMUP_STEPS, INT, "the number of warm-up steps")                                \

@@ -1,12 +1,19 @@
-/* SGD (momentum, Nesterov, weight decay), Adam and AdamW with PyTorch's update rules,
- * and the learning-rate schedules. One optimizer per sub-network; nothing is shared
- * between sub-networks. */
+/* SGD, Adam, AdamW, RMSprop and Adagrad with PyTorch's update rules, Lion (Chen et al.,
+ * 2023), and the learning-rate schedules. One optimizer per sub-network; nothing is
+ * shared between sub-networks. */
 #ifndef AMG_ENGINE_OPTIMIZER_H
 #define AMG_ENGINE_OPTIMIZER_H
 
 #include "engine/plan.h"
 
-typedef enum { AMG_OPT_SGD, AMG_OPT_ADAM, AMG_OPT_ADAMW } amg_optimizer_kind;
+typedef enum {
+    AMG_OPT_SGD,
+    AMG_OPT_ADAM,
+    AMG_OPT_ADAMW,
+    AMG_OPT_RMSPROP,
+    AMG_OPT_ADAGRAD,
+    AMG_OPT_LION
+} amg_optimizer_kind;
 typedef enum {
     AMG_SCHEDULE_CONSTANT,
     AMG_SCHEDULE_STEP,
@@ -15,10 +22,15 @@ typedef enum {
 
 typedef struct {
     amg_optimizer_kind kind;
-    double lr, momentum, weight_decay;
+    double lr, momentum, weight_decay; /* momentum: of SGD and RMSprop */
     bool nesterov;
-    double beta1, beta2, epsilon; /* 0: PyTorch's .9, .999, 1e-8 */
-    double clip_norm;             /* per sub-network, total L2 norm; 0: off */
+    double beta1, beta2;        /* 0: .9 and .999, Lion's second .99 */
+    double epsilon;             /* 0: PyTorch's 1e-8, Adagrad's 1e-10 */
+    double alpha;               /* RMSprop; 0: PyTorch's .99 */
+    bool centered;              /* RMSprop */
+    double lr_decay;            /* Adagrad: step t has lr / (1 + t * lr_decay) */
+    double initial_accumulator; /* Adagrad: its sums of squares begin here */
+    double clip_norm;           /* per sub-network, total L2 norm; 0: off */
     amg_schedule_kind schedule;
     int64_t warmup_steps; /* linear: step t < warmup_steps has lr * (t + 1) / warmup */
     int64_t step_epochs;  /* AMG_SCHEDULE_STEP: every so many epochs … */
@@ -49,7 +61,7 @@ void amg_optimizer_update_slot(const amg_optimizer_options *o, double lr, int64_
 double amg_sum_of_squares(const float *data, int64_t count);
 float amg_clip_scale(double clip_norm, double sum_of_squares);
 
-/* How many state slots this kind uses: 0, 1 or 2. */
+/* How many state slots these options use: 0 to 3. */
 int amg_optimizer_num_states(const amg_optimizer_options *o);
 
 #endif

@@ -13,6 +13,8 @@
 
 typedef struct amg_plan amg_plan;
 
+#define AMG_MAX_STATES 5
+
 /* The rows of an embedding table stand in another order than tokens count: token t is
  * row rank[t] of param (a Gather along axis 0). */
 typedef struct {
@@ -25,6 +27,7 @@ typedef struct {
                          dropout */
     uint64_t seed;    /* of dropout */
     bool no_winograd; /* direct convolution everywhere (for comparisons) */
+    int num_states; /* of every trainable, for the optimizer; at most AMG_MAX_STATES */
     const char *kept; /* name of a value, f32 or i64, of the same sub-network that no
                          trainable reaches and that stays readable like the output;
                          NULL: none. Borrowed while compiling */
@@ -82,21 +85,21 @@ AMG_MUST_CHECK amg_status amg_plan_backward(amg_plan *plan, const float *doutput
 
 /* One trainable as the optimizer sees it: value, gradient and num_states state slots of
  * the same (physical, blocked) layout and length; padding elements are 0 in all of them
- * and stay 0 under any update that maps (0,0,0) to 0. */
+ * at first, and values stay 0 under any update that maps gradient 0 to no change. */
 typedef struct {
     float *value;
     float *grad;
-    float *state[2];
+    float *state[AMG_MAX_STATES];
     int64_t count; /* physical elements, padding included */
 } amg_plan_slot;
 
 /* Slots in the canonical order of parameters; trainables only. States exist after
- * amg_plan_new, zeroed. */
+ * amg_plan_new, zeroed; those beyond num_states are NULL. */
 int amg_plan_num_slots(const amg_plan *plan);
 const amg_plan_slot *amg_plan_slot_at(const amg_plan *plan, int i);
 
-/* Optimizer states between plan and plain sets, like load/store; which is 0 or 1. Sets
- * from amg_params_like. */
+/* Optimizer states between plan and plain sets, like load/store; which is below
+ * num_states. Sets from amg_params_like. */
 AMG_MUST_CHECK amg_status amg_plan_load_state(amg_plan *plan, int which,
                                               const amg_params *set, amg_error *err);
 AMG_MUST_CHECK amg_status amg_plan_store_state(const amg_plan *plan, int which,

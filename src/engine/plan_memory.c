@@ -75,23 +75,25 @@ static void place_workspace(amg_plan *p)
     }
 }
 
-/* Optimizer states lie apart: the second one is touched by Adam only. */
+/* Optimizer states: all first ones, then all second ones. */
 static void place_states(amg_plan *p)
 {
+    const size_t num_states = (size_t)p->options.num_states;
     size_t total = 0;
     for (int i = 0; i < p->num_slots; i++)
         total += align_up(p->buffers[p->values[p->slot_values[i]].buffer].bytes);
-    if (total == 0) return;
-    p->states = amg_alloc_aligned(2 * total);
+    if (total == 0 || num_states == 0) return;
+    p->states = amg_alloc_aligned(num_states * total);
     if (!p->states) {
         amg_plan_fail(p, -1, AMG_NO_MEMORY,
-                      "no memory for optimizer states of %zu bytes", 2 * total);
+                      "no memory for optimizer states of %zu bytes",
+                      num_states * total);
         return;
     }
     size_t offset = 0;
     for (int i = 0; i < p->num_slots; i++) {
-        for (int s = 0; s < 2; s++) {
-            uint8_t *at = p->states + (size_t)s * total + offset;
+        for (size_t s = 0; s < num_states; s++) {
+            uint8_t *at = p->states + s * total + offset;
             p->slots[i].state[s] = (float *)(void *)at;
         }
         offset += align_up(p->buffers[p->values[p->slot_values[i]].buffer].bytes);

@@ -115,20 +115,25 @@ amg_status amg_plan_store(const amg_plan *plan, amg_params *set, amg_error *err)
     return transfer(plan, set, PART_VALUE, 0, false, err);
 }
 
+static amg_status check_state(const amg_plan *p, int which, amg_error *err)
+{
+    if (which >= 0 && which < p->options.num_states) return AMG_OK;
+    return amg_fail(err, AMG_INVALID, -1, "plan", "optimizer state %d of %d", which,
+                    p->options.num_states);
+}
+
 amg_status amg_plan_load_state(amg_plan *plan, int which, const amg_params *set,
                                amg_error *err)
 {
-    if (which < 0 || which > 1)
-        return amg_fail(err, AMG_INVALID, -1, "plan", "optimizer state %d of 2", which);
-    return transfer(plan, set, PART_STATE, which, true, err);
+    amg_status status = check_state(plan, which, err);
+    return status ? status : transfer(plan, set, PART_STATE, which, true, err);
 }
 
 amg_status amg_plan_store_state(const amg_plan *plan, int which, amg_params *set,
                                 amg_error *err)
 {
-    if (which < 0 || which > 1)
-        return amg_fail(err, AMG_INVALID, -1, "plan", "optimizer state %d of 2", which);
-    return transfer(plan, set, PART_STATE, which, false, err);
+    amg_status status = check_state(plan, which, err);
+    return status ? status : transfer(plan, set, PART_STATE, which, false, err);
 }
 
 amg_status amg_plan_store_grad(const amg_plan *plan, amg_params *set, amg_error *err)

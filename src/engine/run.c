@@ -101,6 +101,7 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
         status = amg_params_like(initial, &run->sets[h][i], err);
     const amg_plan_options options = {.training = true,
                                       .seed = run->options.seed,
+                                      .num_states = run->num_states,
                                       .kept = c->objective.target,
                                       .row_orders = order->lookups,
                                       .num_row_orders = order->num_lookups};

@@ -96,8 +96,8 @@ class Usage(Refusals):
             (["train"], "amalgam train: missing a job folder, or --model, --train and -o", USAGE),
             (["train", "--model", "model.onnx", "-o", "x.onnx"], "amalgam train: missing --train", USAGE),
             (["train", "job", "--model", "m.onnx"], r"a job \('job'\) has its model and data in it", USAGE),
-            (["train", "job", "--optimizer", "rmsprop"],
-             "--optimizer: found 'rmsprop', expected one of sgd adam adamw", USAGE),
+            (["train", "job", "--optimizer", "rprop"],
+             "--optimizer: found 'rprop', expected one of sgd adam adamw", USAGE),
             (["train", "job", "--lr", "nan"], "--lr: found 'nan', expected a number", USAGE),
             (["train", "job", "--lr", "-1"], "--lr: found '-1', expected a number from 0", USAGE),
         ])

@@ -48,17 +48,14 @@ static void assert_same_outcome(const session *a, const session *b)
     assert_int_equal(a->result.steps, b->result.steps);
 }
 
-static void stop_and_resume(const folder *f, amg_optimizer_kind kind, int64_t stop)
+static void stop_and_resume(const folder *f, const amg_train_options *options,
+                            int64_t stop)
 {
     session straight, first, second;
     session_open(&straight, heads, HEADS, NULL);
     session_open(&first, heads, HEADS, f->dir);
     session_open(&second, heads, HEADS, f->dir);
-    straight.options.optimizer.kind = first.options.optimizer.kind =
-        second.options.optimizer.kind = kind;
-    if (kind != AMG_OPT_SGD)
-        straight.options.optimizer.lr = first.options.optimizer.lr =
-            second.options.optimizer.lr = 0.01;
+    straight.options = first.options = second.options = *options;
     first.options.max_steps = stop;
     second.options.resume = true;
     session_train(&straight);
@@ -74,10 +71,30 @@ static void stop_and_resume(const folder *f, amg_optimizer_kind kind, int64_t st
 
 static void resuming_gives_the_bits_of_training_straight_through(void **state)
 {
-    stop_and_resume(*state, AMG_OPT_SGD, 7);  /* inside an epoch */
-    stop_and_resume(*state, AMG_OPT_SGD, 12); /* at the end of one */
-    stop_and_resume(*state, AMG_OPT_ADAM, 7);
-    stop_and_resume(*state, AMG_OPT_SGD, 1);
+    const amg_train_options o = session_options();
+    stop_and_resume(*state, &o, 7);  /* inside an epoch */
+    stop_and_resume(*state, &o, 12); /* at the end of one */
+    stop_and_resume(*state, &o, 1);
+}
+
+static void every_optimizer_resumes_with_the_same_bits(void **state)
+{
+    static const amg_optimizer_options rules[] = {
+        {.kind = AMG_OPT_ADAM, .lr = 0.01},
+        {.kind = AMG_OPT_ADAMW, .lr = 0.01, .weight_decay = 0.01},
+        {.kind = AMG_OPT_RMSPROP, .lr = 0.001},
+        {.kind = AMG_OPT_RMSPROP, .lr = 0.001, .momentum = 0.5, .centered = true},
+        {.kind = AMG_OPT_ADAGRAD,
+         .lr = 0.01,
+         .lr_decay = 0.1,
+         .initial_accumulator = 0.1},
+        {.kind = AMG_OPT_LION, .lr = 0.001},
+    };
+    amg_train_options o = session_options();
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        o.optimizer = rules[i];
+        stop_and_resume(*state, &o, 7);
+    }
 }
 
 static void a_finished_training_resumes_to_its_result(void **state)
@@ -499,6 +516,7 @@ int main(int argc, char **argv)
     cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
         IN_FOLDER(resuming_gives_the_bits_of_training_straight_through),
+        IN_FOLDER(every_optimizer_resumes_with_the_same_bits),
         IN_FOLDER(a_finished_training_resumes_to_its_result),
         IN_FOLDER(a_stop_on_request_resumes_with_the_same_bits),
         IN_FOLDER(metrics_lines_do_not_repeat_after_resuming),

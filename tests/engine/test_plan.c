@@ -46,7 +46,7 @@ static uint64_t train_step(const bound *b, const amg_safetensors *st, int64_t st
 }
 
 #define STEPS 3
-static const amg_plan_options training = {.training = true, .seed = 5};
+static const amg_plan_options training = {.training = true, .seed = 5, .num_states = 2};
 
 /* What happens between two steps. */
 typedef enum { NOTHING, POISON, OTHER_PLAN } disturbance;

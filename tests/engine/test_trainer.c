@@ -202,7 +202,8 @@ static void permuting_classes_permutes_the_trained_bits(void **state)
     (void)state;
     check_permutation(cnn, AMG_OPT_SGD);
     check_permutation(linear, AMG_OPT_SGD);
-    check_permutation(cnn, AMG_OPT_ADAMW);
+    for (amg_optimizer_kind kind = AMG_OPT_ADAM; kind <= AMG_OPT_LION; kind++)
+        check_permutation(cnn, kind);
 }
 
 static void canonical_order_and_back_is_the_identity(void **state)

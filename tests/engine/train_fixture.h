@@ -248,9 +248,25 @@ typedef struct {
     amg_error err;
 } session;
 
+/* Momentum, weight decay, label smoothing, clipping, warm-up and cosine are all on. */
+static inline amg_train_options session_options(void)
+{
+    return (amg_train_options){.batch = 16,
+                               .epochs = 4,
+                               .seed = 5,
+                               .label_smoothing = 0.1f,
+                               .threads = 2,
+                               .optimizer = {.kind = AMG_OPT_SGD,
+                                             .lr = 0.2,
+                                             .momentum = 0.9,
+                                             .weight_decay = 5e-4,
+                                             .clip_norm = 2,
+                                             .schedule = AMG_SCHEDULE_COSINE,
+                                             .warmup_steps = 3}};
+}
+
 /* 100 training samples, batch 16: six steps an epoch, four samples left over. 30
- * validation samples: a batch and an incomplete one. Momentum, weight decay, label
- * smoothing, clipping, warm-up and cosine are all on. */
+ * validation samples: a batch and an incomplete one. */
 static inline void session_open(session *s, const net_head *heads, int num_heads,
                                 const char *out_dir)
 {
@@ -280,18 +296,7 @@ static inline void session_open(session *s, const net_head *heads, int num_heads
                                .out_dir = out_dir,
                                .num_params_sets = num_heads,
                                .params = s->params};
-    s->options = (amg_train_options){.batch = 16,
-                                     .epochs = 4,
-                                     .seed = 5,
-                                     .label_smoothing = 0.1f,
-                                     .threads = 2,
-                                     .optimizer = {.kind = AMG_OPT_SGD,
-                                                   .lr = 0.2,
-                                                   .momentum = 0.9,
-                                                   .weight_decay = 5e-4,
-                                                   .clip_norm = 2,
-                                                   .schedule = AMG_SCHEDULE_COSINE,
-                                                   .warmup_steps = 3}};
+    s->options = session_options();
 }
 
 static inline void session_close(session *s)

@@ -28,11 +28,11 @@ enum { PATH = 512 };
 typedef struct {
     const char *model;
     int num_decoys;
-    const char *train;  /* part of the training split */
-    int64_t max_steps;  /* compared after so many; 0: after all epochs */
-    int64_t num_epochs; /* 0: 1 */
-    double amount;      /* > 0: paper mode */
-    bool adamw;
+    const char *train;               /* part of the training split */
+    int64_t max_steps;               /* compared after so many; 0: after all epochs */
+    int64_t num_epochs;              /* 0: 1 */
+    double amount;                   /* > 0: paper mode */
+    const amg_train_options *recipe; /* batch, epochs and steps aside; NULL: SGD */
 } exactness_case;
 
 /* A folder for one case, and the paths in it. */
@@ -134,11 +134,14 @@ static amg_train_options training(const exactness_case *c)
                                          .weight_decay = 5e-4,
                                          .schedule = AMG_SCHEDULE_COSINE,
                                          .warmup_steps = 3}};
-    if (!c->adamw) return o;
-    o.optimizer.kind = AMG_OPT_ADAMW;
-    o.optimizer.lr = 1e-3;
-    o.optimizer.clip_norm = 0.5;
-    return o;
+    if (!c->recipe) return o;
+    amg_train_options own = *c->recipe;
+    own.batch = o.batch;
+    own.epochs = o.epochs;
+    own.max_steps = o.max_steps;
+    own.seed = o.seed;
+    own.threads = o.threads;
+    return own;
 }
 
 static void train_job(const places *p, const exactness_case *c)
@@ -274,11 +277,25 @@ static void lenet_is_exact_with_any_amount_of_noise(void **state)
                                      .amount = amounts[i]});
 }
 
-static void lenet_is_exact_with_adamw_and_clipping(void **state)
+static void lenet_is_exact_with_every_optimizer(void **state)
 {
     (void)state;
-    check_exact((exactness_case){
-        .model = "lenet", .num_decoys = 3, .train = "[0:160]", .adamw = true});
+    static const amg_train_options recipes[] = {
+        {.optimizer = {.kind = AMG_OPT_ADAMW,
+                       .lr = 1e-3,
+                       .weight_decay = 5e-4,
+                       .clip_norm = 0.5,
+                       .schedule = AMG_SCHEDULE_COSINE}},
+        {.optimizer =
+             {.kind = AMG_OPT_RMSPROP, .lr = 1e-4, .momentum = 0.9, .centered = true}},
+        {.optimizer = {.kind = AMG_OPT_ADAGRAD, .lr = 0.01, .lr_decay = 0.1}},
+        {.optimizer = {.kind = AMG_OPT_LION, .lr = 1e-4, .weight_decay = 0.1}},
+    };
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++)
+        check_exact((exactness_case){.model = "lenet",
+                                     .num_decoys = 3,
+                                     .train = "[0:160]",
+                                     .recipe = &recipes[i]});
 }
 
 static void resnet18_is_exact_after_an_epoch(void **state)
@@ -437,7 +454,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(lenet_is_exact_after_20_steps_with_any_number_of_decoys),
         cmocka_unit_test(lenet_is_exact_after_two_epochs),
         cmocka_unit_test(lenet_is_exact_with_any_amount_of_noise),
-        cmocka_unit_test(lenet_is_exact_with_adamw_and_clipping),
+        cmocka_unit_test(lenet_is_exact_with_every_optimizer),
         cmocka_unit_test(one_bit_of_the_original_shows_and_one_of_a_decoy_does_not),
     };
     const struct CMUnitTest slow[] = {

@@ -54,12 +54,38 @@ def reorder(layer, order):
         layer.bias.copy_(layer.bias[order])
 
 
+class Lion(torch.optim.Optimizer):
+    """As its authors' own PyTorch code has it (google/automl, lion_pytorch.py)."""
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.mul_(1 - group["lr"] * group["weight_decay"])
+                state = self.state[p]
+                if len(state) == 0:
+                    state["exp_avg"] = torch.zeros_like(p)
+                exp_avg = state["exp_avg"]
+                beta1, beta2 = group["betas"]
+                update = exp_avg.clone().mul_(beta1).add(p.grad, alpha=1 - beta1).sign_()
+                p.add_(update, alpha=-group["lr"])
+                exp_avg.mul_(beta2).add_(p.grad, alpha=1 - beta2)
+
+
 def make_optimizer(model, o):
-    if o["optimizer"] == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=o["lr"], momentum=o.get("momentum", 0),
-                               weight_decay=o.get("weight_decay", 0))
-    return torch.optim.AdamW(model.parameters(), lr=o["lr"],
-                             weight_decay=o.get("weight_decay", 0))
+    """Of the options' names in torch.optim, its defaults where they name nothing."""
+    kind, common = o["optimizer"], {"lr": o["lr"], "weight_decay": o.get("weight_decay", 0)}
+    names = {"sgd": {"momentum": "momentum"}, "adam": {}, "adamw": {}, "lion": {},
+             "rmsprop": {"momentum": "momentum", "alpha": "alpha", "epsilon": "eps",
+                         "centered": "centered"},
+             "adagrad": {"lr_decay": "lr_decay", "epsilon": "eps",
+                         "initial_accumulator": "initial_accumulator_value"}}[kind]
+    common.update({theirs: o[ours] for ours, theirs in names.items() if ours in o})
+    if kind == "lion":
+        return Lion(model.parameters(), {"betas": (0.9, 0.99), **common})
+    make = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop",
+            "adagrad": "Adagrad"}[kind]
+    return getattr(torch.optim, make)(model.parameters(), **common)
 
 
 def read(train, array):

@@ -98,8 +98,8 @@ class Library(support.Case):
                 call(options)
         with self.refused(amalgam.AmalgamError, 'unknown option "learning_rate"', "INVALID", hint="known: batch"):
             amalgam.train("job", learning_rate=1)
-        with self.refused(amalgam.AmalgamError, 'found "rmsprop", expected one of sgd, adam, adamw', "INVALID"):
-            amalgam.train("job", optimizer="rmsprop")
+        with self.refused(amalgam.AmalgamError, 'found "rprop", expected one of sgd, adam, adamw', "INVALID"):
+            amalgam.train("job", optimizer="rprop")
 
     def test_obfuscate_refuses_and_leaves_nothing(self):
         for options, what, code in [
