@@ -42,7 +42,8 @@ int main(void)
         "- **trains**: a gradient flows through its first input, or as its row says.\n"
         "- **folds**: computed once, when the batch is planned, where all it reads is\n"
         "  constant or a shape. An operator that only folds is refused by the engine\n"
-        "  where it still depends on the data after planning.\n\n"
+        "  where it still depends on the data after planning. A function of a table\n"
+        "  of floats stays computed, lest the table be taken for a weight.\n\n"
         "## Covered\n\n"
         "| operator | inputs | outputs | trains | folds | what is covered |\n"
         "|---|---|---|---|---|---|\n");

@@ -79,12 +79,29 @@ amg_status amg_emit_function(amg_emit *e, const amg_emit_step *s)
         {AMG_OP_TANH, "torch.tanh(%0)"},
         {AMG_OP_SOFTPLUS, "F.softplus(%0)"},
         {AMG_OP_HARD_SWISH, "F.hardswish(%0)"},
+        {AMG_OP_MISH, "F.mish(%0)"},
+        {AMG_OP_SOFTSIGN, "F.softsign(%0)"},
         {AMG_OP_ERF, "torch.erf(%0)"},
         {AMG_OP_EXP, "torch.exp(%0)"},
         {AMG_OP_LOG, "torch.log(%0)"},
         {AMG_OP_SQRT, "torch.sqrt(%0)"},
         {AMG_OP_NEG, "-%0"},
         {AMG_OP_ABS, "torch.abs(%0)"},
+        {AMG_OP_SIGN, "torch.sign(%0)"},
+        {AMG_OP_FLOOR, "torch.floor(%0)"},
+        {AMG_OP_CEIL, "torch.ceil(%0)"},
+        {AMG_OP_ROUND, "torch.round(%0)"},
+        {AMG_OP_SIN, "torch.sin(%0)"},
+        {AMG_OP_COS, "torch.cos(%0)"},
+        {AMG_OP_TAN, "torch.tan(%0)"},
+        {AMG_OP_ASIN, "torch.asin(%0)"},
+        {AMG_OP_ACOS, "torch.acos(%0)"},
+        {AMG_OP_ATAN, "torch.atan(%0)"},
+        {AMG_OP_SINH, "torch.sinh(%0)"},
+        {AMG_OP_COSH, "torch.cosh(%0)"},
+        {AMG_OP_ASINH, "torch.asinh(%0)"},
+        {AMG_OP_ACOSH, "torch.acosh(%0)"},
+        {AMG_OP_ATANH, "torch.atanh(%0)"},
         {AMG_OP_RECIPROCAL, "torch.reciprocal(%0)"},
         {AMG_OP_WHERE, "torch.where(%0, %1, %2)"},
         {AMG_OP_EQUAL, "torch.eq(%0, %1)"},
@@ -191,6 +208,34 @@ static amg_status selu(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
+static amg_status thresholded_relu(amg_emit *e, const amg_emit_step *s)
+{
+    amg_emit_format(e, s, "F.threshold(%0, ");
+    amg_text_float(&e->out, amg_attr_float(s->node, "alpha", 1));
+    amg_text_add(&e->out, ", 0.0)");
+    return AMG_OK;
+}
+
+amg_status amg_emit_shrink(amg_emit *e, const amg_emit_step *s)
+{
+    float lambd = amg_attr_float(s->node, "lambd", 0.5f);
+    float bias = amg_attr_float(s->node, "bias", 0);
+    if (bias == 0.0f || (bias == lambd && lambd >= 0)) {
+        add_call(e, s, bias == 0.0f ? "F.hardshrink" : "F.softshrink", lambd);
+        return AMG_OK;
+    }
+    amg_emit_format(e, s, "torch.where(%0 < ");
+    amg_text_float(&e->out, -lambd);
+    amg_emit_format(e, s, ", %0 + ");
+    amg_text_float(&e->out, bias);
+    amg_emit_format(e, s, ", torch.where(%0 > ");
+    amg_text_float(&e->out, lambd);
+    amg_emit_format(e, s, ", %0 - ");
+    amg_text_float(&e->out, bias);
+    amg_emit_format(e, s, ", torch.zeros_like(%0)))");
+    return AMG_OK;
+}
+
 amg_status amg_emit_activation(amg_emit *e, const amg_emit_step *s)
 {
     const amg_node *n = s->node;
@@ -201,6 +246,10 @@ amg_status amg_emit_activation(amg_emit *e, const amg_emit_step *s)
     case AMG_OP_ELU:
         add_call(e, s, "F.elu", amg_attr_float(n, "alpha", 1));
         return AMG_OK;
+    case AMG_OP_CELU:
+        add_call(e, s, "F.celu", amg_attr_float(n, "alpha", 1));
+        return AMG_OK;
+    case AMG_OP_THRESHOLDED_RELU: return thresholded_relu(e, s);
     case AMG_OP_HARD_SIGMOID: return hard_sigmoid(e, s);
     case AMG_OP_SELU: return selu(e, s);
     default: break;

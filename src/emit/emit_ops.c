@@ -55,7 +55,12 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(INSTANCE_NORM, amg_emit_instance_norm)                                           \
     X(GROUP_NORM, amg_emit_group_norm)                                                 \
     X(ELU, amg_emit_activation)                                                        \
+    X(CELU, amg_emit_activation)                                                       \
     X(SELU, amg_emit_activation)                                                       \
+    X(MISH, amg_emit_function)                                                         \
+    X(SOFTSIGN, amg_emit_function)                                                     \
+    X(SHRINK, amg_emit_shrink)                                                         \
+    X(THRESHOLDED_RELU, amg_emit_activation)                                           \
     X(SOFTPLUS, amg_emit_function)                                                     \
     X(HARD_SIGMOID, amg_emit_activation)                                               \
     X(HARD_SWISH, amg_emit_function)                                                   \
@@ -85,6 +90,21 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(SQRT, amg_emit_function)                                                         \
     X(NEG, amg_emit_function)                                                          \
     X(ABS, amg_emit_function)                                                          \
+    X(SIGN, amg_emit_function)                                                         \
+    X(FLOOR, amg_emit_function)                                                        \
+    X(CEIL, amg_emit_function)                                                         \
+    X(ROUND, amg_emit_function)                                                        \
+    X(SIN, amg_emit_function)                                                          \
+    X(COS, amg_emit_function)                                                          \
+    X(TAN, amg_emit_function)                                                          \
+    X(ASIN, amg_emit_function)                                                         \
+    X(ACOS, amg_emit_function)                                                         \
+    X(ATAN, amg_emit_function)                                                         \
+    X(SINH, amg_emit_function)                                                         \
+    X(COSH, amg_emit_function)                                                         \
+    X(ASINH, amg_emit_function)                                                        \
+    X(ACOSH, amg_emit_function)                                                        \
+    X(ATANH, amg_emit_function)                                                        \
     X(RECIPROCAL, amg_emit_function)                                                   \
     X(POW, amg_emit_pow)                                                               \
     X(SPLIT, amg_emit_split)                                                           \

@@ -94,6 +94,7 @@ amg_status amg_emit_function(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_pow(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_clip(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_activation(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_shrink(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_prelu(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_softmax(amg_emit *e, const amg_emit_step *s);
 /* emit_reduce.c */

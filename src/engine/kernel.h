@@ -168,6 +168,13 @@ void amg_plan_define_as(amg_plan *p, int value, const amg_layout *layout, int bu
 /* Whether a node that reads value may write its result over it: nobody else needs it,
  * forward or backward. */
 bool amg_plan_may_overwrite(const amg_plan *p, int value);
+/* Defines what a node of one operand computes, in layout: over buffer in, which holds
+ * its input in that layout, where nobody needs that any more. reads: its backward does.
+ */
+int amg_plan_define_over(amg_plan *p, int node, const amg_layout *layout, int in,
+                         bool reads);
+/* Fails unless value is F32: layouts and most loops know nothing else. */
+void amg_plan_expect_f32(amg_plan *p, int node, int value);
 /* Whether the gradient of the output may lie over it: no backward reads it. */
 bool amg_plan_gradient_may_replace(const amg_plan *p, int value);
 

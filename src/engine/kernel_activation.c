@@ -140,9 +140,20 @@ void amg_relu_prepare(amg_plan *p, int node)
     p->nodes[node].absorbed = true;
 }
 
+/* The output of a LeakyRelu of a negative slope does not say on which side x was. */
+static bool folds_over(const amg_node *n)
+{
+    return n->op == AMG_OP_LEAKY_RELU && amg_attr_float(n, "alpha", 0) < 0;
+}
+
 void amg_activation_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
+    if (folds_over(n)) {
+        amg_unit_forward(p, node);
+        return;
+    }
+    amg_plan_expect_f32(p, node, n->inputs[0]);
     activation *a = amg_plan_alloc(p, 1, sizeof *a);
     if (!a) return;
     p->nodes[node].self = a;
@@ -154,9 +165,6 @@ void amg_activation_forward(amg_plan *p, int node)
         a->low = bound(p, node, 1, "min", -INFINITY);
         a->high = bound(p, node, 2, "max", INFINITY);
     }
-    if (n->op == AMG_OP_LEAKY_RELU && a->slope < 0)
-        amg_plan_fail(p, node, AMG_UNSUPPORTED, "alpha is %g, expected at least 0",
-                      (double)a->slope);
     int x = n->inputs[0], y = n->outputs[0];
     const amg_layout *layout = amg_plan_layout(p, x);
     if (p->status) return;
@@ -178,6 +186,10 @@ void amg_activation_forward(amg_plan *p, int node)
 void amg_activation_backward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
+    if (folds_over(n)) {
+        amg_unit_backward(p, node);
+        return;
+    }
     int dy = amg_plan_grad(p, node, NULL);
     int dx = amg_plan_grad_exclusive(p, node)
                  ? dy

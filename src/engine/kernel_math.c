@@ -1,6 +1,7 @@
 /* Elementwise functions whose gradient is taken from their input: Gelu, Erf, Exp, Log,
- * Sqrt, Neg, Abs, Reciprocal, Pow with a constant exponent. In any channel blocking
- * without padding, which most of them would not leave zero; row-major otherwise. */
+ * Sqrt, Neg, Abs, Reciprocal, trigonometry, Pow with a constant exponent; and Sign,
+ * Floor, Ceil and Round, which have none. In any channel blocking without padding,
+ * which most of them would not leave zero; row-major otherwise. */
 #include <math.h>
 #include <string.h>
 
@@ -59,6 +60,8 @@ AMG_INLINE float gelu_slope(float x)
     return normal + x * bell * ONE_BY_SQRT_2PI;
 }
 
+AMG_INLINE float squared(float x) { return x * x; }
+
 static float power(float x, float e)
 {
     if (e == 2) return x * x;
@@ -89,6 +92,21 @@ AMG_VECTOR static void forward_range(void *arg, int64_t begin, int64_t end)
     case AMG_OP_NEG: EACH(-x[i]);
     case AMG_OP_ABS: EACH(fabsf(x[i]));
     case AMG_OP_RECIPROCAL: EACH(1 / x[i]);
+    case AMG_OP_SIGN: EACH(x[i] > 0 ? 1 : x[i] < 0 ? -1 : x[i]);
+    case AMG_OP_FLOOR: EACH(floorf(x[i]));
+    case AMG_OP_CEIL: EACH(ceilf(x[i]));
+    case AMG_OP_ROUND: EACH(rintf(x[i]));
+    case AMG_OP_SIN: EACH(sinf(x[i]));
+    case AMG_OP_COS: EACH(cosf(x[i]));
+    case AMG_OP_TAN: EACH(tanf(x[i]));
+    case AMG_OP_ASIN: EACH(asinf(x[i]));
+    case AMG_OP_ACOS: EACH(acosf(x[i]));
+    case AMG_OP_ATAN: EACH(atanf(x[i]));
+    case AMG_OP_SINH: EACH(sinhf(x[i]));
+    case AMG_OP_COSH: EACH(coshf(x[i]));
+    case AMG_OP_ASINH: EACH(asinhf(x[i]));
+    case AMG_OP_ACOSH: EACH(acoshf(x[i]));
+    case AMG_OP_ATANH: EACH(atanhf(x[i]));
     default: EACH(power(x[i], s->exponent));
     }
 }
@@ -109,7 +127,18 @@ AMG_VECTOR static void backward_range(void *arg, int64_t begin, int64_t end)
     case AMG_OP_SQRT: EACH(dy[i] / (2 * sqrtf(x[i])));
     case AMG_OP_NEG: EACH(-dy[i]);
     case AMG_OP_ABS: EACH(x[i] > 0 ? dy[i] : x[i] < 0 ? -dy[i] : 0 * x[i]);
-    case AMG_OP_RECIPROCAL: EACH(-dy[i] / (x[i] * x[i]));
+    case AMG_OP_RECIPROCAL: EACH(-dy[i] / squared(x[i]));
+    case AMG_OP_SIN: EACH(dy[i] * cosf(x[i]));
+    case AMG_OP_COS: EACH(-dy[i] * sinf(x[i]));
+    case AMG_OP_TAN: EACH(dy[i] * (1 + squared(tanf(x[i]))));
+    case AMG_OP_ASIN: EACH(dy[i] / sqrtf(1 - squared(x[i])));
+    case AMG_OP_ACOS: EACH(-dy[i] / sqrtf(1 - squared(x[i])));
+    case AMG_OP_ATAN: EACH(dy[i] / (1 + squared(x[i])));
+    case AMG_OP_SINH: EACH(dy[i] * coshf(x[i]));
+    case AMG_OP_COSH: EACH(dy[i] * sinhf(x[i]));
+    case AMG_OP_ASINH: EACH(dy[i] / sqrtf(squared(x[i]) + 1));
+    case AMG_OP_ACOSH: EACH(dy[i] / sqrtf(squared(x[i]) - 1));
+    case AMG_OP_ATANH: EACH(dy[i] / (1 - squared(x[i])));
     default: EACH(e == 0 ? 0 : dy[i] * e * power(x[i], e - 1));
     }
 #undef EACH
@@ -164,21 +193,19 @@ static const amg_layout *choose_layout(amg_plan *p, int x)
 void amg_math_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
-    int x = n->inputs[0], y = n->outputs[0];
+    int x = n->inputs[0];
     math_state *s = amg_plan_alloc(p, 1, sizeof *s);
     if (!s) return;
     s->op = n->op;
     if (n->op == AMG_OP_POW) find_exponent(p, node, &s->exponent);
     if (n->op == AMG_OP_GELU) find_approximation(p, node, &s->approximate);
-    if (amg_plan_value(p, x)->dtype != AMG_F32)
-        amg_plan_fail(p, node, AMG_UNSUPPORTED, "input is %s, expected F32",
-                      amg_dtype_name(amg_plan_value(p, x)->dtype));
+    amg_plan_expect_f32(p, node, x);
     s->layout = choose_layout(p, x);
     if (p->status) return;
     s->count = (int64_t)(amg_layout_bytes(s->layout) / sizeof(float));
     p->nodes[node].self = s;
     int in = amg_plan_read(p, node, x, s->layout);
-    int out = amg_plan_define(p, y, s->layout);
+    int out = amg_plan_define_over(p, node, s->layout, in, n->op != AMG_OP_NEG);
     amg_emit_kernel(p, node, "math", run_forward, s, 2, (int[]){out, in});
 }
 

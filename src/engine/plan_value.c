@@ -313,6 +313,26 @@ bool amg_plan_may_overwrite(const amg_plan *p, int value)
     return !p->options.training || !backward_reads_result(p, writer_of(p, value));
 }
 
+int amg_plan_define_over(amg_plan *p, int node, const amg_layout *layout, int in,
+                         bool reads)
+{
+    const amg_node *n = amg_plan_node(p, node);
+    const int x = n->inputs[0];
+    if ((reads && amg_plan_needs_grad(p, x)) || !amg_plan_may_overwrite(p, x) ||
+        p->values[x].buffer != in)
+        return amg_plan_define(p, n->outputs[0], layout);
+    amg_plan_define_as(p, n->outputs[0], layout, in);
+    return in;
+}
+
+void amg_plan_expect_f32(amg_plan *p, int node, int value)
+{
+    const amg_dtype found = amg_plan_value(p, value)->dtype;
+    if (found != AMG_F32)
+        amg_plan_fail(p, node, AMG_UNSUPPORTED, "input is %s, expected F32",
+                      amg_dtype_name(found));
+}
+
 bool amg_plan_gradient_may_replace(const amg_plan *p, int value)
 {
     if (p->status) return false;

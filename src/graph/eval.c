@@ -1,8 +1,8 @@
 /* See eval.h. Two kinds of operators: those that move elements (one strided walk or
- * block copies, for any dtype) and those that compute (I64, I32 and F32). */
+ * block copies, for any dtype) and those that compute, element by element
+ * (eval_number.h). */
 #include "graph/eval_private.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -294,49 +294,11 @@ static bool eval_where(const amg_eval *e)
 
 /* ---- computing ---- */
 
-bool amg_eval_load(const amg_tensor *t, int64_t at, amg_number *out)
-{
-    *out = (amg_number){0};
-    switch (t->dtype) {
-    case AMG_I64: out->i = ((const int64_t *)t->data)[at]; break;
-    case AMG_I32: out->i = ((const int32_t *)t->data)[at]; break;
-    case AMG_U8: out->i = ((const uint8_t *)t->data)[at]; break;
-    case AMG_BOOL: out->i = ((const uint8_t *)t->data)[at] != 0; break;
-    case AMG_F32: out->f = (double)((const float *)t->data)[at]; break;
-    case AMG_F64: out->f = ((const double *)t->data)[at]; break;
-    default: return false;
-    }
-    out->is_float = t->dtype == AMG_F32 || t->dtype == AMG_F64;
-    return true;
-}
-
-/* false: a type it does not know, or a float that no such integer can hold. */
-bool amg_eval_store(amg_tensor *t, int64_t at, amg_number v)
-{
-    double f = v.is_float ? v.f : (double)v.i;
-    bool integer = t->dtype == AMG_I64 || t->dtype == AMG_I32 || t->dtype == AMG_U8;
-    if (integer && v.is_float) {
-        if (!(v.f > -9.2e18 && v.f < 9.2e18)) return false;
-        v.i = (int64_t)v.f;
-    }
-    switch (t->dtype) {
-    case AMG_I64: ((int64_t *)t->data)[at] = v.i; return true;
-    case AMG_I32: ((int32_t *)t->data)[at] = (int32_t)v.i; return v.i == (int32_t)v.i;
-    case AMG_U8: ((uint8_t *)t->data)[at] = (uint8_t)v.i; return v.i == (uint8_t)v.i;
-    case AMG_BOOL:
-        ((uint8_t *)t->data)[at] = v.is_float ? v.f != 0 : v.i != 0;
-        return true;
-    case AMG_F32: ((float *)t->data)[at] = (float)f; return true;
-    case AMG_F64: ((double *)t->data)[at] = f; return true;
-    default: return false;
-    }
-}
-
 static bool eval_cast(const amg_eval *e)
 {
     for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
         amg_number v;
-        if (!amg_eval_load(in(e, 0), i, &v) || !amg_eval_store(e->out, i, v))
+        if (!amg_number_load(in(e, 0), i, &v) || !amg_number_store(e->out, i, v))
             return false;
     }
     return true;
@@ -354,75 +316,13 @@ static bool holds_for_any_batch(amg_op op, amg_number a, amg_number b, amg_numbe
     return amg_eval_batches(c.i) || (c.i >= 0 && c.i < -AMG_EVAL_BATCH / 2);
 }
 
-/* Integers round towards zero as ONNX wants; one float operation in double, rounded to
- * F32 after it, gives F32's own result. */
-bool amg_eval_compute(amg_op op, amg_number a, amg_number b, amg_number *out)
-{
-    *out = (amg_number){.is_float = a.is_float};
-    switch (op) {
-    case AMG_OP_ADD:
-        out->f = a.f + b.f;
-        return !__builtin_add_overflow(a.i, b.i, &out->i);
-    case AMG_OP_SUB:
-        out->f = a.f - b.f;
-        return !__builtin_sub_overflow(a.i, b.i, &out->i);
-    case AMG_OP_MUL:
-        out->f = a.f * b.f;
-        return !__builtin_mul_overflow(a.i, b.i, &out->i);
-    case AMG_OP_DIV:
-        if (a.is_float) {
-            out->f = a.f / b.f;
-            return true;
-        }
-        if (b.i == 0 || (b.i == -1 && a.i == INT64_MIN)) return false;
-        out->i = a.i / b.i;
-        return true;
-    case AMG_OP_MOD: /* the sign is the divisor's */
-        if (a.is_float || b.i == 0 || b.i == -1) return false;
-        out->i = a.i % b.i;
-        if (out->i && (out->i < 0) != (b.i < 0)) out->i += b.i;
-        return true;
-    case AMG_OP_POW:
-        out->f = pow(a.f, b.is_float ? b.f : (double)b.i);
-        return a.is_float;
-    case AMG_OP_EQUAL:
-        *out = (amg_number){.i = a.is_float ? a.f == b.f : a.i == b.i};
-        return true;
-    case AMG_OP_GREATER:
-        *out = (amg_number){.i = a.is_float ? a.f > b.f : a.i > b.i};
-        return true;
-    case AMG_OP_LESS:
-        *out = (amg_number){.i = a.is_float ? a.f < b.f : a.i < b.i};
-        return true;
-    case AMG_OP_GREATER_OR_EQUAL:
-        *out = (amg_number){.i = a.is_float ? a.f >= b.f : a.i >= b.i};
-        return true;
-    case AMG_OP_LESS_OR_EQUAL:
-        *out = (amg_number){.i = a.is_float ? a.f <= b.f : a.i <= b.i};
-        return true;
-    case AMG_OP_AND: out->i = a.i & b.i; return true;
-    case AMG_OP_OR: out->i = a.i | b.i; return true;
-    default: return false;
-    }
-}
-
-/* Exporters scale attention by the square root of a dim, and negate its mask. */
 static bool eval_unary(const amg_eval *e)
 {
     for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
         amg_number v;
-        if (!amg_eval_load(in(e, 0), i, &v)) return false;
-        if (e->node->op == AMG_OP_NEG) {
-            if (v.i == INT64_MIN) return false;
-            v.i = -v.i;
-            v.f = -v.f;
-        } else if (e->node->op == AMG_OP_NOT) {
-            v.i = !v.i;
-        } else {
-            if (!v.is_float) return false;
-            v.f = e->node->op == AMG_OP_SQRT ? sqrt(v.f) : 1 / v.f;
-        }
-        if (!amg_eval_store(e->out, i, v)) return false;
+        if (!amg_number_load(in(e, 0), i, &v) || !amg_number_unary(e->node, &v) ||
+            !amg_number_store(e->out, i, v))
+            return false;
     }
     return true;
 }
@@ -434,10 +334,11 @@ static bool eval_binary(const amg_eval *e)
     broadcast_strides(in(e, 1), e->out, sb);
     for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
         amg_number a, b, c;
-        if (!amg_eval_load(in(e, 0), offset_of(e->out, sa, i), &a) ||
-            !amg_eval_load(in(e, 1), offset_of(e->out, sb, i), &b) ||
-            !amg_eval_compute(e->node->op, a, b, &c) ||
-            !holds_for_any_batch(e->node->op, a, b, c) || !amg_eval_store(e->out, i, c))
+        if (!amg_number_load(in(e, 0), offset_of(e->out, sa, i), &a) ||
+            !amg_number_load(in(e, 1), offset_of(e->out, sb, i), &b) ||
+            !amg_number_binary(e->node, a, b, &c) ||
+            !holds_for_any_batch(e->node->op, a, b, c) ||
+            !amg_number_store(e->out, i, c))
             return false;
     }
     return true;
@@ -486,11 +387,11 @@ static bool eval_constant_of_shape(const amg_eval *e)
 static bool eval_range(const amg_eval *e)
 {
     amg_number start, delta;
-    if (!amg_eval_load(in(e, 0), 0, &start) || !amg_eval_load(in(e, 2), 0, &delta))
+    if (!amg_number_load(in(e, 0), 0, &start) || !amg_number_load(in(e, 2), 0, &delta))
         return false;
     for (int64_t i = 0; i < e->out->dims[0]; i++) {
         amg_number v = {.i = start.i + i * delta.i};
-        if (!amg_eval_store(e->out, i, v)) return false;
+        if (!amg_number_store(e->out, i, v)) return false;
     }
     return true;
 }
@@ -513,23 +414,6 @@ bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
     case AMG_OP_CONCAT: return eval_concat(&e);
     case AMG_OP_WHERE: return eval_where(&e);
     case AMG_OP_CAST: return eval_cast(&e);
-    case AMG_OP_ADD:
-    case AMG_OP_SUB:
-    case AMG_OP_MUL:
-    case AMG_OP_DIV:
-    case AMG_OP_MOD:
-    case AMG_OP_POW:
-    case AMG_OP_EQUAL:
-    case AMG_OP_GREATER:
-    case AMG_OP_LESS:
-    case AMG_OP_GREATER_OR_EQUAL:
-    case AMG_OP_LESS_OR_EQUAL:
-    case AMG_OP_AND:
-    case AMG_OP_OR: return eval_binary(&e);
-    case AMG_OP_NOT:
-    case AMG_OP_NEG:
-    case AMG_OP_SQRT:
-    case AMG_OP_RECIPROCAL: return eval_unary(&e);
     case AMG_OP_REDUCE_SUM:
     case AMG_OP_REDUCE_MAX:
     case AMG_OP_REDUCE_MIN:
@@ -542,6 +426,8 @@ bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
     case AMG_OP_CONSTANT: return eval_constant(&e);
     case AMG_OP_CONSTANT_OF_SHAPE: return eval_constant_of_shape(&e);
     case AMG_OP_RANGE: return eval_range(&e);
-    default: return false;
+    default: break;
     }
+    if (amg_number_is_binary(node->op)) return eval_binary(&e);
+    return amg_number_is_unary(node->op) && eval_unary(&e);
 }

@@ -35,8 +35,9 @@ static bool combine(amg_op op, amg_number a, amg_number b, amg_number *out)
     switch (op) {
     case AMG_OP_REDUCE_MAX: *out = larger ? b : a; return true;
     case AMG_OP_REDUCE_MIN: *out = larger ? a : b; return true;
-    case AMG_OP_REDUCE_PROD: return amg_eval_compute(AMG_OP_MUL, a, b, out);
-    default: return amg_eval_compute(AMG_OP_ADD, a, b, out);
+    case AMG_OP_REDUCE_PROD:
+        return amg_number_binary(&(amg_node){.op = AMG_OP_MUL}, a, b, out);
+    default: return amg_number_binary(&(amg_node){.op = AMG_OP_ADD}, a, b, out);
     }
 }
 
@@ -56,14 +57,14 @@ bool amg_eval_reduce(const amg_eval *e)
     }
     amg_number a, b;
     for (int64_t i = 0; i < count; i++) { /* where each result begins */
-        if (!amg_eval_load(x, i, &b)) return false;
+        if (!amg_number_load(x, i, &b)) return false;
         if (!keeps) b.f = (double)(b.i = op == AMG_OP_REDUCE_PROD);
-        if (!amg_eval_store(e->out, place_of(x, strides, i), b)) return false;
+        if (!amg_number_store(e->out, place_of(x, strides, i), b)) return false;
     }
     for (int64_t i = 0; i < count; i++) {
         const int64_t to = place_of(x, strides, i);
-        if (!amg_eval_load(x, i, &b) || !amg_eval_load(e->out, to, &a) ||
-            !combine(op, a, b, &a) || !amg_eval_store(e->out, to, a))
+        if (!amg_number_load(x, i, &b) || !amg_number_load(e->out, to, &a) ||
+            !combine(op, a, b, &a) || !amg_number_store(e->out, to, a))
             return false;
     }
     return true;
@@ -87,15 +88,16 @@ bool amg_eval_cum_sum(const amg_eval *e)
         const int64_t i = reverse ? count - 1 - k : k, from = i - step;
         const int64_t at = i / strides[axis] % x->dims[axis];
         amg_number a = {0}, b;
-        if (!amg_eval_load(x, i, &b)) return false;
+        if (!amg_number_load(x, i, &b)) return false;
         a.is_float = b.is_float;
         if (at != (reverse ? x->dims[axis] - 1 : 0)) {
-            if (!amg_eval_load(e->out, from, &a)) return false;
-            if (exclusive && !amg_eval_load(x, from, &b)) return false;
+            if (!amg_number_load(e->out, from, &a)) return false;
+            if (exclusive && !amg_number_load(x, from, &b)) return false;
         } else if (exclusive) {
             b = a;
         }
-        if (!amg_eval_compute(AMG_OP_ADD, a, b, &a) || !amg_eval_store(e->out, i, a))
+        if (!amg_number_binary(&(amg_node){.op = AMG_OP_ADD}, a, b, &a) ||
+            !amg_number_store(e->out, i, a))
             return false;
     }
     return true;
@@ -116,7 +118,7 @@ bool amg_eval_arg(const amg_eval *e)
         int64_t best = 0;
         amg_number a = {0}, b;
         for (int64_t i = 0; i < size; i++) {
-            if (!amg_eval_load(x, first + i * inner, &b)) return false;
+            if (!amg_number_load(x, first + i * inner, &b)) return false;
             const bool more = b.is_float ? b.f > a.f : b.i > a.i;
             const bool less = b.is_float ? b.f < a.f : b.i < a.i;
             if (i > 0 && (least ? !less : !more) && !(last && !more && !less)) continue;

@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "graph/builder.h"
 #include "graph/eval.h"
+#include "graph/eval_number.h"
 #include "graph/infer.h"
 #include "graph/linear.h"
 
@@ -143,11 +144,33 @@ static bool repeats_weight(const pass *p, const amg_node *node)
     return made > count;
 }
 
+/* Whether the node computes floats that have to stay computed: of a weight, which will
+ * change; or a function of a table (sines of positions), which would be taken for a
+ * weight if it stood there as numbers. */
+static bool stays_computed(const pass *p, const amg_node *node)
+{
+    const amg_value *out = &p->values[node->outputs[0]];
+    const bool unary = amg_number_is_unary(node->op);
+    if (out->dtype != AMG_F32 || (!unary && !amg_number_is_binary(node->op)))
+        return false;
+    for (int i = 0; i < node->num_inputs; i++) {
+        const amg_value *v = &p->values[node->inputs[i]];
+        if (v->kind == AMG_VALUE_PARAM && v->role != AMG_ROLE_CONSTANT) return true;
+    }
+    const bool of_masks = node->op == AMG_OP_NEG || node->op == AMG_OP_SQRT ||
+                          node->op == AMG_OP_RECIPROCAL;
+    int64_t count = 1;
+    for (int d = 0; d < out->rank; d++) count *= out->dims[d];
+    return unary && !of_masks && count > 1;
+}
+
 /* The node's outputs become known if its inputs are. */
 static amg_status try_evaluate(pass *p, const amg_node *node, amg_error *err)
 {
     amg_status s = AMG_OK;
-    if (!amg_eval_ready(p->values, node) || repeats_weight(p, node)) return AMG_OK;
+    if (!amg_eval_ready(p->values, node) || repeats_weight(p, node) ||
+        stays_computed(p, node))
+        return AMG_OK;
     if (p->kept && amg_linear_is_transposed_weight(p->values, node)) {
         *p->kept = true;
         return AMG_OK;

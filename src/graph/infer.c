@@ -143,6 +143,15 @@ static amg_status infer_same(const amg_infer *c)
     return AMG_OK;
 }
 
+/* Celu divides by alpha. */
+static amg_status infer_celu(const amg_infer *c)
+{
+    if (amg_attr_float(c->node, "alpha", 1) == 0.0f)
+        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                             "alpha is 0, expected another number");
+    return infer_same(c);
+}
+
 static amg_status infer_cast(const amg_infer *c)
 {
     const amg_value *x = amg_infer_in(c, 0);
@@ -242,7 +251,12 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_INSTANCE_NORM] = amg_infer_channel_norm,
     [AMG_OP_GROUP_NORM] = amg_infer_channel_norm,
     [AMG_OP_ELU] = infer_same,
+    [AMG_OP_CELU] = infer_celu,
     [AMG_OP_SELU] = infer_same,
+    [AMG_OP_MISH] = infer_same,
+    [AMG_OP_SOFTSIGN] = infer_same,
+    [AMG_OP_SHRINK] = infer_same,
+    [AMG_OP_THRESHOLDED_RELU] = infer_same,
     [AMG_OP_SOFTPLUS] = infer_same,
     [AMG_OP_HARD_SIGMOID] = infer_same,
     [AMG_OP_HARD_SWISH] = infer_same,
@@ -272,6 +286,21 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_SQRT] = infer_same,
     [AMG_OP_NEG] = infer_same,
     [AMG_OP_ABS] = infer_same,
+    [AMG_OP_SIGN] = infer_same,
+    [AMG_OP_FLOOR] = infer_same,
+    [AMG_OP_CEIL] = infer_same,
+    [AMG_OP_ROUND] = infer_same,
+    [AMG_OP_SIN] = infer_same,
+    [AMG_OP_COS] = infer_same,
+    [AMG_OP_TAN] = infer_same,
+    [AMG_OP_ASIN] = infer_same,
+    [AMG_OP_ACOS] = infer_same,
+    [AMG_OP_ATAN] = infer_same,
+    [AMG_OP_SINH] = infer_same,
+    [AMG_OP_COSH] = infer_same,
+    [AMG_OP_ASINH] = infer_same,
+    [AMG_OP_ACOSH] = infer_same,
+    [AMG_OP_ATANH] = infer_same,
     [AMG_OP_RECIPROCAL] = infer_same,
     [AMG_OP_POW] = amg_infer_pow,
     [AMG_OP_SPLIT] = amg_infer_split,

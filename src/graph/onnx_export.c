@@ -1,4 +1,5 @@
-/* Graph → ONNX: opset 17, IR 8 (opset 20 with a Gelu, 21 with a GroupNormalization),
+/* Graph → ONNX: opset 17, IR 8 (opset 18 with a Mish, 20 with a Gelu,
+ * 21 with a GroupNormalization),
  * canonical bytes. Consumes a graph, produces a model that says nothing but the
  * network: no producer, version, doc string, date or path; nodes in the graph's order,
  * initializers in value order, training switches left out. docs/onnx.md has the layout,
@@ -349,7 +350,8 @@ static int64_t find_opset(const amg_graph *g)
 {
     int64_t opset = OLDEST_WRITTEN_OPSET;
     for (int i = 0; i < g->num_nodes; i++) {
-        int64_t needs = g->nodes[i].op == AMG_OP_GELU         ? 20
+        int64_t needs = g->nodes[i].op == AMG_OP_MISH         ? 18
+                        : g->nodes[i].op == AMG_OP_GELU       ? 20
                         : g->nodes[i].op == AMG_OP_GROUP_NORM ? 21
                                                               : 0;
         if (needs > opset) opset = needs;

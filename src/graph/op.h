@@ -18,11 +18,11 @@
 #define AMG_OP_LIST(X)                                                                 \
     X(CONV, "Conv", 2, 3, 1, 1, AMG_OP_D, "2-d, groups, dilation, explicit padding")   \
     X(BATCH_NORM, "BatchNormalization", 5, 5, 1, 3, AMG_OP_D | AMG_OP_T, "4-d or 2-d") \
-    X(RELU, "Relu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                               \
-    X(LEAKY_RELU, "LeakyRelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                    \
+    X(RELU, "Relu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
+    X(LEAKY_RELU, "LeakyRelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")         \
     X(CLIP, "Clip", 1, 3, 1, 1, AMG_OP_D | AMG_OP_E, "constant bounds")                \
-    X(SIGMOID, "Sigmoid", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                         \
-    X(TANH, "Tanh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                               \
+    X(SIGMOID, "Sigmoid", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")              \
+    X(TANH, "Tanh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
     X(MAX_POOL, "MaxPool", 1, 1, 1, 1, AMG_OP_D, "2-d, no dilation, explicit padding") \
     X(AVERAGE_POOL, "AveragePool", 1, 1, 1, 1, AMG_OP_D, "2-d")                        \
     X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", 1, 1, 1, 1, AMG_OP_D, "")              \
@@ -46,11 +46,17 @@
     X(GRU, "GRU", 3, 6, 1, 2, AMG_OP_D, "linear_before_reset = 1, zero initial state") \
     X(INSTANCE_NORM, "InstanceNormalization", 3, 3, 1, 1, AMG_OP_D, "")                \
     X(GROUP_NORM, "GroupNormalization", 3, 3, 1, 1, AMG_OP_D, "scale per channel")     \
-    X(ELU, "Elu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                                 \
-    X(SELU, "Selu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                               \
-    X(SOFTPLUS, "Softplus", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                       \
-    X(HARD_SIGMOID, "HardSigmoid", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                \
-    X(HARD_SWISH, "HardSwish", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                    \
+    X(ELU, "Elu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(CELU, "Celu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "alpha other than 0")  \
+    X(SELU, "Selu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
+    X(MISH, "Mish", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
+    X(SOFTSIGN, "Softsign", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")            \
+    X(SHRINK, "Shrink", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                \
+    X(THRESHOLDED_RELU, "ThresholdedRelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, \
+      "")                                                                              \
+    X(SOFTPLUS, "Softplus", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")            \
+    X(HARD_SIGMOID, "HardSigmoid", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")     \
+    X(HARD_SWISH, "HardSwish", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")         \
     X(PRELU, "PRelu", 2, 2, 1, 1, AMG_OP_D,                                            \
       "slope a parameter: one, or one a channel")                                      \
     X(GATHER, "Gather", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F,                               \
@@ -73,13 +79,32 @@
     X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 1, AMG_OP_D, "")                      \
     X(SOFTMAX, "Softmax", 1, 1, 1, 1, AMG_OP_D, "")                                    \
     X(LOG_SOFTMAX, "LogSoftmax", 1, 1, 1, 1, AMG_OP_D, "")                             \
-    X(GELU, "Gelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                               \
-    X(ERF, "Erf", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                                 \
-    X(EXP, "Exp", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                                 \
-    X(LOG, "Log", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                                 \
+    X(GELU, "Gelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
+    X(ERF, "Erf", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(EXP, "Exp", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(LOG, "Log", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(SQRT, "Sqrt", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
     X(NEG, "Neg", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
-    X(ABS, "Abs", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E, "")                                 \
+    X(ABS, "Abs", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(SIGN, "Sign", 1, 1, 1, 1, AMG_OP_E | AMG_OP_F,                                   \
+      "no gradient: as PyTorch's, it is 0")                                            \
+    X(FLOOR, "Floor", 1, 1, 1, 1, AMG_OP_E | AMG_OP_F,                                 \
+      "no gradient: as PyTorch's, it is 0")                                            \
+    X(CEIL, "Ceil", 1, 1, 1, 1, AMG_OP_E | AMG_OP_F,                                   \
+      "no gradient: as PyTorch's, it is 0")                                            \
+    X(ROUND, "Round", 1, 1, 1, 1, AMG_OP_E | AMG_OP_F,                                 \
+      "no gradient: as PyTorch's, it is 0")                                            \
+    X(SIN, "Sin", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(COS, "Cos", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(TAN, "Tan", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(ASIN, "Asin", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
+    X(ACOS, "Acos", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
+    X(ATAN, "Atan", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
+    X(SINH, "Sinh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
+    X(COSH, "Cosh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
+    X(ASINH, "Asinh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                  \
+    X(ACOSH, "Acosh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                  \
+    X(ATANH, "Atanh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                  \
     X(RECIPROCAL, "Reciprocal", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")        \
     X(POW, "Pow", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F,                          \
       "constant exponent, one number")                                                 \

@@ -275,7 +275,12 @@ static amg_feature_list output_of(pass *p, const amg_node *n)
     case AMG_OP_SIGMOID:
     case AMG_OP_TANH:
     case AMG_OP_ELU:
+    case AMG_OP_CELU:
     case AMG_OP_SELU:
+    case AMG_OP_MISH:
+    case AMG_OP_SOFTSIGN:
+    case AMG_OP_SHRINK:
+    case AMG_OP_THRESHOLDED_RELU:
     case AMG_OP_SOFTPLUS:
     case AMG_OP_HARD_SIGMOID:
     case AMG_OP_HARD_SWISH:

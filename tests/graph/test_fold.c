@@ -1,6 +1,8 @@
 /* Planning a batch: exporters' shape arithmetic folds, no-ops and dead values go, baked
  * batches follow, and what cannot be known is refused. More than 500 lines: a list
  * of small cases. */
+#include <math.h>
+
 #include "graph_fixture.h"
 
 #define B AMG_DIM_BATCH
@@ -207,6 +209,96 @@ static void floats_keep_single_precision(void **state)
     gives_ints(
         b, amg_builder_node(b, AMG_OP_CAST, "c", IDS(p), ATTRS(amg_int("to", 7)), NULL),
         DIMS(1, 2));
+}
+
+/* Of one number each; expected is what PyTorch has in double. */
+static void functions_of_a_number_are_folded(void **state)
+{
+    (void)state;
+    static const struct {
+        amg_op op;
+        float x, y;
+    } cases[] = {
+        {AMG_OP_SIN, 0.5f, 0.47942554f},
+        {AMG_OP_COS, 0.5f, 0.87758256f},
+        {AMG_OP_TAN, 0.5f, 0.5463025f},
+        {AMG_OP_ASIN, 0.5f, 0.52359878f},
+        {AMG_OP_ACOS, 0.5f, 1.0471976f},
+        {AMG_OP_ATAN, 0.5f, 0.46364761f},
+        {AMG_OP_SINH, 0.5f, 0.5210953f},
+        {AMG_OP_COSH, 0.5f, 1.1276260f},
+        {AMG_OP_ASINH, 0.5f, 0.48121183f},
+        {AMG_OP_ACOSH, 1.5f, 0.96242365f},
+        {AMG_OP_ATANH, 0.5f, 0.54930614f},
+        {AMG_OP_SIGN, -0.5f, -1},
+        {AMG_OP_FLOOR, -0.5f, -1},
+        {AMG_OP_CEIL, 0.5f, 1},
+        {AMG_OP_ROUND, 2.5f, 2},
+        {AMG_OP_ABS, -2, 2},
+        {AMG_OP_EXP, 0.5f, 1.6487213f},
+        {AMG_OP_LOG, 0.5f, -0.69314718f},
+        {AMG_OP_RELU, -2, 0},
+        {AMG_OP_SIGMOID, 0.5f, 0.62245933f},
+        {AMG_OP_TANH, 0.5f, 0.46211716f},
+        {AMG_OP_ERF, 0.5f, 0.52049988f},
+        {AMG_OP_GELU, 0.5f, 0.34573123f},
+        {AMG_OP_SOFTPLUS, 0.5f, 0.97407698f},
+        {AMG_OP_MISH, 0.5f, 0.37524524f},
+        {AMG_OP_SOFTSIGN, 0.5f, 0.33333334f},
+        {AMG_OP_ELU, -0.5f, -0.39346934f},
+        {AMG_OP_CELU, -0.5f, -0.39346934f},
+        {AMG_OP_SELU, -0.5f, -0.69175819f},
+        {AMG_OP_LEAKY_RELU, -0.5f, -0.005f},
+        {AMG_OP_HARD_SIGMOID, 0.5f, 0.6f},
+        {AMG_OP_HARD_SWISH, 0.5f, 0.29166667f},
+        {AMG_OP_SHRINK, 0.75f, 0.75f},
+        {AMG_OP_THRESHOLDED_RELU, 0.75f, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        amg_builder *b = fresh();
+        int x = weight(b, "p", cases[i].x, DIMS(1));
+        amg_graph *g =
+            folded(b, amg_builder_node(b, cases[i].op, "n", IDS(x), NO_ATTRS, NULL));
+        const float y = *(const float *)g->values[g->outputs[0]].data.data;
+        if (!(fabsf(y - cases[i].y) <= 1.2e-7f * fabsf(cases[i].y)))
+            fail_msg("%s of %g is %.9g", amg_op_get(cases[i].op)->name,
+                     (double)cases[i].x, (double)y);
+        amg_graph_free(g);
+    }
+}
+
+/* Sines of positions, added to what trains: as numbers they would train, too. */
+static void a_table_that_a_function_makes_stays_computed(void **state)
+{
+    (void)state;
+    amg_builder *b = fresh();
+    int w = weight(b, "w", 1, DIMS(3, 3)), positions = weight(b, "p", 2, DIMS(3));
+    int y = op2(b, AMG_OP_MAT_MUL, amg_builder_input(b, "z", AMG_F32, DIMS(B, 3)), w);
+    int sines = amg_builder_node(b, AMG_OP_SIN, "sin", IDS(positions), NO_ATTRS, NULL);
+    amg_builder_output(b, op2(b, AMG_OP_ADD, y, sines));
+    amg_graph *g = must_finish(b), *out = plan(g, 4);
+    assert_int_equal(out->num_nodes, 3);
+    assert_int_equal(named(out, "p")->role, AMG_ROLE_CONSTANT);
+    assert_int_equal(amg_graph_num_trainable(out), 9);
+    amg_graph_free(out);
+    amg_graph_free(g);
+}
+
+/* Otherwise its product would keep the value that it had before training. */
+static void arithmetic_on_a_weight_is_not_folded(void **state)
+{
+    (void)state;
+    amg_builder *b = fresh();
+    int w = weight(b, "w", 1, DIMS(3, 3)),
+        x = amg_builder_input(b, "z", AMG_F32, DIMS(B, 3));
+    int y = op2(b, AMG_OP_MAT_MUL, x, w);
+    int half = op2(b, AMG_OP_MUL, w, weight(b, "half", 0.5f, DIMS(1)));
+    amg_builder_output(b, op2(b, AMG_OP_MAT_MUL, y, half));
+    amg_graph *g = must_finish(b), *out = plan(g, 4);
+    assert_int_equal(out->num_nodes, 3);
+    assert_int_equal(amg_graph_num_trainable(out), 9);
+    amg_graph_free(out);
+    amg_graph_free(g);
 }
 
 static void a_division_by_zero_is_left_alone(void **state)
@@ -625,6 +717,9 @@ int main(void)
         cmocka_unit_test(slices_take_the_elements_numpy_takes),
         cmocka_unit_test(constants_are_made),
         cmocka_unit_test(floats_keep_single_precision),
+        cmocka_unit_test(functions_of_a_number_are_folded),
+        cmocka_unit_test(a_table_that_a_function_makes_stays_computed),
+        cmocka_unit_test(arithmetic_on_a_weight_is_not_folded),
         cmocka_unit_test(a_division_by_zero_is_left_alone),
         cmocka_unit_test(shape_arithmetic_folds_for_a_planned_batch),
         cmocka_unit_test(shape_arithmetic_folds_with_the_batch_symbolic),

@@ -279,13 +279,22 @@ static void activations_keep_shape_and_type(void **state)
     (void)state;
     static const amg_op ops[] = {AMG_OP_RELU,    AMG_OP_LEAKY_RELU, AMG_OP_CLIP,
                                  AMG_OP_SIGMOID, AMG_OP_TANH,       AMG_OP_DROPOUT,
-                                 AMG_OP_IDENTITY};
+                                 AMG_OP_CELU,    AMG_OP_MISH,       AMG_OP_SHRINK,
+                                 AMG_OP_ROUND,   AMG_OP_SIN,        AMG_OP_IDENTITY};
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
         one t = input(DIMS(B, 3, 2));
         int y = node(t, ops[i], IDS(t.x), NO_ATTRS);
         assert_int_equal(amg_builder_value(t.b, y)->dtype, AMG_F32);
         gives(t, y, DIMS(B, 3, 2));
     }
+}
+
+static void celu_needs_an_alpha(void **state)
+{
+    (void)state;
+    one t = input(DIMS(B, 3));
+    node(t, AMG_OP_CELU, IDS(t.x), ATTRS(amg_flt("alpha", 0)));
+    must_refuse(t.b, AMG_UNSUPPORTED, "(Celu)", "alpha is 0, expected another number");
 }
 
 static void cast_equal_and_where_give_their_types(void **state)
@@ -644,6 +653,7 @@ int main(void)
         cmocka_unit_test(matrix_products_broadcast_leading_dims),
         cmocka_unit_test(elementwise_operators_broadcast_as_numpy_does),
         cmocka_unit_test(activations_keep_shape_and_type),
+        cmocka_unit_test(celu_needs_an_alpha),
         cmocka_unit_test(cast_equal_and_where_give_their_types),
         cmocka_unit_test(reshape_keeps_the_batch),
         cmocka_unit_test(reshape_recognises_a_batch_baked_in),
