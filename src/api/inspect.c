@@ -4,97 +4,20 @@
 
 #include <string.h>
 
+#include "api/inspect_model.h"
 #include "base/alloc.h"
 #include "base/file.h"
 #include "engine/job.h"
 #include "formats/npy.h"
 #include "formats/safetensors.h"
-#include "graph/onnx_graph.h"
 #include "key/keyfile.h"
 
-static json_t *shape_json(const amg_tensor *t)
+json_t *amg_inspect_shape(const amg_tensor *t)
 {
     json_t *dims = json_array();
     for (int i = 0; i < t->rank; i++)
         json_array_append_new(dims, json_integer(t->dims[i]));
     return json_pack("{s:s, s:o}", "dtype", amg_dtype_name(t->dtype), "shape", dims);
-}
-
-static json_t *value_json(const amg_value *v)
-{
-    json_t *dims = json_array();
-    for (int i = 0; i < v->rank; i++)
-        json_array_append_new(dims, v->dims[i] == AMG_DIM_BATCH
-                                        ? json_string("N")
-                                        : json_integer(v->dims[i]));
-    return json_pack("{s:s, s:s, s:o}", "name", v->name, "dtype",
-                     amg_dtype_name(v->dtype), "shape", dims);
-}
-
-/* Every initializer: dtype, shape and what it is to training. */
-static json_t *params_json(const amg_graph *g)
-{
-    static const char *const roles[] = {[AMG_ROLE_CONSTANT] = "constant",
-                                        [AMG_ROLE_TRAINABLE] = "trainable",
-                                        [AMG_ROLE_BUFFER] = "buffer"};
-    json_t *params = json_object();
-    for (int i = 0; i < g->num_values; i++) {
-        const amg_value *v = &g->values[i];
-        if (v->kind != AMG_VALUE_PARAM) continue;
-        json_t *entry = shape_json(&v->data);
-        json_object_set_new(entry, "role", json_string(roles[v->role]));
-        json_object_set_new(params, v->name, entry);
-    }
-    return params;
-}
-
-/* Sizes of the trainables of g by name. */
-static json_t *trained_json(const amg_graph *g)
-{
-    json_t *sizes = json_object();
-    for (int i = 0; i < g->num_values; i++) {
-        const amg_value *v = &g->values[i];
-        if (v->kind != AMG_VALUE_PARAM || v->role != AMG_ROLE_TRAINABLE) continue;
-        json_object_set_new(sizes, v->name, json_integer(amg_tensor_count(&v->data)));
-    }
-    return sizes;
-}
-
-static json_t *graph_json(const amg_graph *g)
-{
-    json_t *inputs = json_array(), *outputs = json_array(), *ops = json_object();
-    /* What a job would train: parameters as they are once constants are folded, which
-     * takes an LSTM's matrices out of nodes that rearrange their gates. As read, where
-     * that fails. */
-    amg_graph *folded = NULL;
-    const bool folds = !amg_graph_plan_batch(g, AMG_DIM_BATCH, &folded, NULL);
-    json_t *trained = folds ? trained_json(folded) : NULL;
-    const int64_t num_trainable = amg_graph_num_trainable(folds ? folded : g);
-    amg_graph_free(folded);
-    for (int i = 0; i < g->num_inputs; i++)
-        json_array_append_new(inputs, value_json(&g->values[g->inputs[i]]));
-    for (int i = 0; i < g->num_outputs; i++)
-        json_array_append_new(outputs, value_json(&g->values[g->outputs[i]]));
-    for (int i = 0; i < g->num_nodes; i++) {
-        const char *name = amg_op_get(g->nodes[i].op)->name;
-        json_int_t n = json_integer_value(json_object_get(ops, name));
-        json_object_set_new(ops, name, json_integer(n + 1));
-    }
-    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o*, s:I, s:f}", "inputs", inputs,
-                     "outputs", outputs, "nodes", g->num_nodes, "operators", ops,
-                     "parameters", params_json(g), "trained", trained,
-                     "trainable_parameters", (json_int_t)num_trainable,
-                     "flops_per_sample", amg_graph_flops(g));
-}
-
-static amg_status inspect_onnx(const char *path, json_t **out, amg_error *err)
-{
-    amg_graph *g = NULL;
-    amg_status st = amg_graph_read_onnx(path, &g, err);
-    if (st) return st;
-    *out = json_pack("{s:s, s:o}", "kind", "onnx model", "graph", graph_json(g));
-    amg_graph_free(g);
-    return AMG_OK;
 }
 
 static amg_status inspect_safetensors(const char *path, json_t **out, amg_error *err)
@@ -105,7 +28,7 @@ static amg_status inspect_safetensors(const char *path, json_t **out, amg_error 
     json_t *tensors = json_object(), *metadata = json_object();
     for (size_t i = 0; i < amg_safetensors_count(f); i++) {
         const amg_st_entry *e = amg_safetensors_at(f, i);
-        json_object_set_new(tensors, e->name, shape_json(&e->tensor));
+        json_object_set_new(tensors, e->name, amg_inspect_shape(&e->tensor));
     }
     for (size_t i = 0; i < amg_safetensors_num_metadata(f); i++) {
         const char *key, *value;
@@ -123,8 +46,8 @@ static amg_status inspect_npy(const char *path, json_t **out, amg_error *err)
     amg_npy npy;
     amg_status st = amg_npy_open(path, &npy, err);
     if (st) return st;
-    *out =
-        json_pack("{s:s, s:o}", "kind", "npy array", "array", shape_json(&npy.array));
+    *out = json_pack("{s:s, s:o}", "kind", "npy array", "array",
+                     amg_inspect_shape(&npy.array));
     amg_npy_close(&npy);
     return AMG_OK;
 }
@@ -181,7 +104,7 @@ static amg_status inspect_job(const char *path, json_t **out, amg_error *err)
         memcpy(input.dims, job.manifest.input_dims, sizeof input.dims);
         *out = json_pack(
             "{s:s, s:i, s:o, s:I, s:I, s:o, s:f, s:i}", "kind", "job folder", "version",
-            job.manifest.version, "input", shape_json(&input), "train_samples",
+            job.manifest.version, "input", amg_inspect_shape(&input), "train_samples",
             (json_int_t)job.manifest.train.num_samples, "val_samples",
             (json_int_t)job.manifest.val.num_samples, "subnetworks", subnets, "chance",
             1.0 / job.graph->num_outputs, "files", job.manifest.num_files);
@@ -202,7 +125,7 @@ static amg_status inspect_any(const char *path, json_t **out, amg_error *err)
     if (amg_path_is_dir(path)) return inspect_job(path, out, err);
     if (ends_with(path, ".safetensors")) return inspect_safetensors(path, out, err);
     if (ends_with(path, ".npy")) return inspect_npy(path, out, err);
-    if (ends_with(path, ".onnx")) return inspect_onnx(path, out, err);
+    if (ends_with(path, ".onnx")) return amg_inspect_model(path, out, err);
     amg_map map;
     amg_status st = amg_map_open(path, &map, err);
     if (st) return st;

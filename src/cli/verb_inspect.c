@@ -62,8 +62,12 @@ int verb_inspect(int argc, char **argv)
             "a\n"
             "safetensors, .npy or key file, or a job, as the cloud sees it. Every "
             "listed file\n"
-            "of a job is checked against its SHA-256.",
-        .examples = "  amalgam inspect job/\n  amalgam inspect trained.onnx --json",
+            "of a job is checked against its SHA-256.\n"
+            "Of an ONNX model it says whether Amalgam can train it, and if not, which "
+            "node\n"
+            "stands in the way.",
+        .examples = "  amalgam inspect model.onnx\n  amalgam inspect job/\n"
+                    "  amalgam inspect trained.onnx --json",
         .options = table,
         .num_options = 1,
         .positional = "FILE|JOB"};

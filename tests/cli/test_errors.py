@@ -430,6 +430,20 @@ class Job(Refusals):
             (["inspect", self.damaged("changed", "README.md", lambda d: d[:-1] + b"!")], "changed/README.md"),
         ])
 
+    def test_inspect_says_whether_a_model_can_be_trained(self):
+        def look(activation):
+            cli.write(self.path("tried.onnx"), wire.tiny_model(activation=activation))
+            return json.loads(self.ok("inspect", "tried.onnx", "--json"))
+        seen = look("Relu")
+        self.assertTrue(seen["trainable"])
+        self.assertNotIn("why", seen)
+        self.assertEqual(seen["graph"]["operators"], {"Flatten": 1, "Gemm": 2, "Relu": 1})
+        seen = look("Det")
+        self.assertFalse(seen["trainable"])
+        self.assertRegex(seen["why"], r'node "node_activate" \(Det\): .*Det')
+        self.assertEqual(seen["operators_not_covered"], {"Det": 1})
+        self.assertNotIn("graph", seen)
+
     def test_inspect_prints_no_control_characters_of_a_file(self):
         cli.write_safetensors(self.path("evil.safetensors"), {
             "__metadata__": {"title": "\x1b]0;owned\x07", "c1": "\u009b31m"},

@@ -1,0 +1,135 @@
+/* Inspection of an ONNX model: what it consists of, and whether it can be trained here;
+ * if not, what stands in the way. Consumes a file, also one that the importer refuses.
+ */
+#include "api/inspect_model.h"
+
+#include "engine/plan.h"
+#include "graph/onnx_census.h"
+#include "graph/onnx_graph.h"
+
+/* Batch norm and the like want more than one sample. */
+#define TRIED_BATCH 2
+
+static json_t *value_json(const amg_value *v)
+{
+    json_t *dims = json_array();
+    for (int i = 0; i < v->rank; i++)
+        json_array_append_new(dims, v->dims[i] == AMG_DIM_BATCH
+                                        ? json_string("N")
+                                        : json_integer(v->dims[i]));
+    return json_pack("{s:s, s:s, s:o}", "name", v->name, "dtype",
+                     amg_dtype_name(v->dtype), "shape", dims);
+}
+
+/* Every initializer: dtype, shape and what it is to training. */
+static json_t *params_json(const amg_graph *g)
+{
+    static const char *const roles[] = {[AMG_ROLE_CONSTANT] = "constant",
+                                        [AMG_ROLE_TRAINABLE] = "trainable",
+                                        [AMG_ROLE_BUFFER] = "buffer"};
+    json_t *params = json_object();
+    for (int i = 0; i < g->num_values; i++) {
+        const amg_value *v = &g->values[i];
+        if (v->kind != AMG_VALUE_PARAM) continue;
+        json_t *entry = amg_inspect_shape(&v->data);
+        json_object_set_new(entry, "role", json_string(roles[v->role]));
+        json_object_set_new(params, v->name, entry);
+    }
+    return params;
+}
+
+/* Sizes of the trainables of g by name. */
+static json_t *trained_json(const amg_graph *g)
+{
+    json_t *sizes = json_object();
+    for (int i = 0; i < g->num_values; i++) {
+        const amg_value *v = &g->values[i];
+        if (v->kind != AMG_VALUE_PARAM || v->role != AMG_ROLE_TRAINABLE) continue;
+        json_object_set_new(sizes, v->name, json_integer(amg_tensor_count(&v->data)));
+    }
+    return sizes;
+}
+
+static json_t *graph_json(const amg_graph *g)
+{
+    json_t *inputs = json_array(), *outputs = json_array(), *ops = json_object();
+    /* What a job would train: parameters as they are once constants are folded, which
+     * takes an LSTM's matrices out of nodes that rearrange their gates. As read, where
+     * that fails. */
+    amg_graph *folded = NULL;
+    const bool folds = !amg_graph_plan_batch(g, AMG_DIM_BATCH, &folded, NULL);
+    json_t *trained = folds ? trained_json(folded) : NULL;
+    const int64_t num_trainable = amg_graph_num_trainable(folds ? folded : g);
+    amg_graph_free(folded);
+    for (int i = 0; i < g->num_inputs; i++)
+        json_array_append_new(inputs, value_json(&g->values[g->inputs[i]]));
+    for (int i = 0; i < g->num_outputs; i++)
+        json_array_append_new(outputs, value_json(&g->values[g->outputs[i]]));
+    for (int i = 0; i < g->num_nodes; i++) {
+        const char *name = amg_op_get(g->nodes[i].op)->name;
+        json_int_t n = json_integer_value(json_object_get(ops, name));
+        json_object_set_new(ops, name, json_integer(n + 1));
+    }
+    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o*, s:I, s:f}", "inputs", inputs,
+                     "outputs", outputs, "nodes", g->num_nodes, "operators", ops,
+                     "parameters", params_json(g), "trained", trained,
+                     "trainable_parameters", (json_int_t)num_trainable,
+                     "flops_per_sample", amg_graph_flops(g));
+}
+
+/* Compiles every output for training, which is what says no. */
+static amg_status try_training(const amg_graph *g, amg_error *err)
+{
+    const amg_plan_options training = {.training = true};
+    amg_graph *planned = NULL;
+    amg_status st = amg_graph_plan_batch(g, TRIED_BATCH, &planned, err);
+    if (!st && amg_graph_num_trainable(planned) == 0)
+        st = amg_fail(err, AMG_UNSUPPORTED, -1, "model",
+                      "no parameter trains: no weight of type F32 reaches an output "
+                      "through operators that have a gradient");
+    for (int i = 0; !st && i < g->num_outputs; i++) {
+        amg_plan *plan = NULL;
+        st = amg_plan_new(planned, i, &training, &plan, err);
+        amg_plan_free(plan);
+    }
+    amg_graph_free(planned);
+    return st;
+}
+
+static void add_if_missing(void *missing, const char *name, int64_t count, bool covered)
+{
+    if (!covered) json_object_set_new(missing, name, json_integer((json_int_t)count));
+}
+
+static void add_reason(json_t *shown, const amg_error *why)
+{
+    json_object_set_new(shown, "why", json_sprintf("%s: %s", why->where, why->what));
+    if (why->hint[0]) json_object_set_new(shown, "hint", json_string(why->hint));
+}
+
+amg_status amg_inspect_model(const char *path, json_t **out, amg_error *err)
+{
+    amg_graph *g = NULL;
+    amg_error why = {0};
+    amg_status st = amg_graph_read_onnx(path, &g, &why);
+    if (st && st != AMG_UNSUPPORTED) {
+        if (err) *err = why;
+        return st;
+    }
+    if (!st) st = try_training(g, &why);
+    *out = json_pack("{s:s, s:b}", "kind", "onnx model", "trainable", !st);
+    if (st) {
+        json_t *missing = json_object();
+        add_reason(*out, &why);
+        st = amg_onnx_census(path, add_if_missing, missing, err);
+        if (json_object_size(missing))
+            json_object_set(*out, "operators_not_covered", missing);
+        json_decref(missing);
+    }
+    if (g && json_object_set_new(*out, "graph", graph_json(g))) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    amg_graph_free(g);
+    return st;
+}
