@@ -125,7 +125,7 @@ static amg_status step(bench *b, int64_t t, double *loss, amg_error *err)
         *loss = amg_cross_entropy(&b->tasks[h], logits, b->labels[h], dlogits).loss;
         st = amg_plan_backward(plan, dlogits, err);
         if (st != AMG_OK) return st;
-        amg_optimizer_step(update, update->lr, t, plan);
+        amg_optimizer_step(update, update->lr, t, -1, plan);
     }
     return AMG_OK;
 }

@@ -505,10 +505,11 @@ def _as_torch(state: Dict[str, Any]) -> Dict[str, Any]:
 def train(job: Union[Job, Path], *, progress: bool = True, **options: Any) -> Training:
     """Trains a job on this machine with the native engine, as amalgam-train does, and writes JOB/out/.
 
-    options: batch, epochs, max_steps, seed, optimizer ("sgd", "adam", "adamw", "rmsprop", "adagrad",
+    options: batch, accumulate, epochs, max_steps, seed, optimizer ("sgd", "adam", "adamw", "rmsprop", "adagrad",
     "lion"), lr, momentum, nesterov, weight_decay, beta1, beta2, epsilon, alpha, centered, lr_decay,
-    initial_accumulator, clip, label_smoothing, schedule ("constant", "step", "cosine"), warmup,
-    step_epochs, step_gamma, threads, checkpoint_steps, resume. Ctrl-C leaves a checkpoint for resume=True.
+    initial_accumulator, clip, label_smoothing, schedule ("constant", "step", "cosine", "linear", "one-cycle",
+    "plateau"), warmup, step_epochs, step_gamma, plateau_patience, plateau_factor, threads, checkpoint_steps, resume.
+    Ctrl-C leaves a checkpoint for resume=True.
     """
     watch = Watch(progress)
     with watch:

@@ -10,22 +10,26 @@
 
 static const char *const optimizers[] = {"sgd",     "adam", "adamw", "rmsprop",
                                          "adagrad", "lion", NULL};
-static const char *const schedules[] = {"constant", "step", "cosine", NULL};
+static const char *const schedules[] = {"constant",  "step",    "cosine", "linear",
+                                        "one-cycle", "plateau", NULL};
 
 /* amalgam-train's options, defaults and ranges (cli/train_options.c). */
 static amg_status read_options(const char *text, amg_train_options *out, amg_error *err)
 {
-    amg_train_options o = {
-        .batch = AMG_DEFAULT_BATCH,
-        .epochs = 1,
-        .seed = 1,
-        .optimizer = {.lr = 0.01, .step_epochs = 30, .step_gamma = AMG_STEP_GAMMA}};
+    amg_train_options o = {.batch = AMG_DEFAULT_BATCH,
+                           .epochs = 1,
+                           .seed = 1,
+                           .optimizer = {.lr = 0.01,
+                                         .step_epochs = 30,
+                                         .step_gamma = AMG_STEP_GAMMA,
+                                         .plateau_patience = AMG_PLATEAU_PATIENCE}};
     amg_optimizer_options *p = &o.optimizer;
     int64_t seed = 1, threads = 0;
     int optimizer = 0, schedule = 0;
     double smoothing = 0;
     const api_option table[] = {
         {"batch", API_INT, &o.batch, 1, 1 << 20},
+        {"accumulate", API_INT, &o.accumulate, 1, 1 << 20},
         {"epochs", API_INT, &o.epochs, 1, 1e6},
         {"max_steps", API_INT, &o.max_steps, 1, 9e15},
         {"seed", API_INT, &seed, 0, 9e15},
@@ -47,6 +51,8 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
         {"warmup", API_INT, &p->warmup_steps, 0, 1e9},
         {"step_epochs", API_INT, &p->step_epochs, 1, 1e6},
         {"step_gamma", API_REAL, &p->step_gamma, 1e-9, 1e3},
+        {"plateau_patience", API_INT, &p->plateau_patience, 0, 1e6},
+        {"plateau_factor", API_REAL, &p->plateau_factor, 1e-9, 1 - 1e-9},
         {"threads", API_INT, &threads, 1, 1024},
         {"checkpoint_steps", API_INT, &o.checkpoint_steps, 1, 9e15},
         {"resume", API_BOOL, &o.resume},

@@ -9,7 +9,8 @@
 
 static const char *const optimizers[] = {"sgd",     "adam", "adamw", "rmsprop",
                                          "adagrad", "lion", NULL};
-static const char *const schedules[] = {"constant", "step", "cosine", NULL};
+static const char *const schedules[] = {"constant",  "step",    "cosine", "linear",
+                                        "one-cycle", "plateau", NULL};
 
 void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
 {
@@ -18,11 +19,16 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
                           .lr = 0.01,
                           .step_epochs = 30,
                           .step_gamma = AMG_STEP_GAMMA,
+                          .plateau_patience = AMG_PLATEAU_PATIENCE,
                           .seed = 1};
     const cli_option rows[] = {
         {"batch", CLI_INT, &a->batch, "N",
          "samples a step (128); an incomplete last batch of an epoch\nis dropped", 1,
          1 << 20},
+        {"accumulate", CLI_INT, &a->accumulate, "N",
+         "split each batch into N parts, one in memory at a time, and\naverage their "
+         "gradients; batch norm then sees the parts (1)",
+         1, 1 << 20},
         {"optimizer", CLI_CHOICE, &a->optimizer, "NAME",
          "sgd | adam | adamw | rmsprop | adagrad | lion (sgd)", 0, 0, optimizers},
         {"lr", CLI_REAL, &a->lr, "X", "learning rate (0.01)", 0, 1e6},
@@ -51,12 +57,22 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
         {"label-smoothing", CLI_REAL, &a->label_smoothing, "X", "as in PyTorch (0)", 0,
          1},
         {"schedule", CLI_CHOICE, &a->schedule, "NAME",
-         "constant | step | cosine (constant)", 0, 0, schedules},
+         "constant | step | cosine | linear | one-cycle | plateau\n(constant). cosine "
+         "and "
+         "linear fall to 0 at the end; one-cycle is\nPyTorch's OneCycleLR up to --lr, "
+         "momentum left alone; plateau\nits ReduceLROnPlateau, for each sub-network by "
+         "its own\nvalidation loss (training loss without validation data)",
+         0, 0, schedules},
         {"warmup", CLI_INT, &a->warmup, "STEPS", "linear warm-up (0)", 0, 1e9},
         {"step-epochs", CLI_INT, &a->step_epochs, "N",
          "schedule step: every N epochs (30) ...", 1, 1e6},
         {"step-gamma", CLI_REAL, &a->step_gamma, "X",
          "... the rate is multiplied by X (0.1)", 1e-9, 1e3},
+        {"plateau-patience", CLI_INT, &a->plateau_patience, "N",
+         "schedule plateau: after more than N epochs without a lower\nloss (10) ...", 0,
+         1e6},
+        {"plateau-factor", CLI_REAL, &a->plateau_factor, "X",
+         "... the rate is multiplied by X (0.1)", 1e-9, 1 - 1e-9},
         {"threads", CLI_INT, &a->threads, "N",
          "CPU threads (all cores); the same number gives the same bits", 1, 1024},
         {"seed", CLI_INT, &a->seed, "N", "of batch order and dropout (1)", 0, 9e15},
@@ -78,6 +94,7 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
 amg_train_options cli_train_make(const cli_train_args *a)
 {
     return (amg_train_options){.batch = a->batch,
+                               .accumulate = a->accumulate,
                                .epochs = a->epochs,
                                .max_steps = a->max_steps,
                                .seed = (uint64_t)a->seed,
@@ -101,7 +118,9 @@ amg_train_options cli_train_make(const cli_train_args *a)
                                              .schedule = (amg_schedule_kind)a->schedule,
                                              .warmup_steps = a->warmup,
                                              .step_epochs = a->step_epochs,
-                                             .step_gamma = a->step_gamma}};
+                                             .step_gamma = a->step_gamma,
+                                             .plateau_patience = a->plateau_patience,
+                                             .plateau_factor = a->plateau_factor}};
 }
 
 /* The columns of the result table, as train.py has them, too. */

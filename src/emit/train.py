@@ -51,6 +51,7 @@ import torch.nn.functional as F
 METRICS_EVERY = 50      # steps
 SAVE_EVERY = 60.0       # seconds, unless --checkpoint-steps says otherwise
 CHECKPOINT = "checkpoint-torch.safetensors"
+SCHEDULES = ("constant", "step", "cosine", "linear", "one-cycle", "plateau")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "lion")
 
 
@@ -724,6 +725,7 @@ class SubNetwork:
                            gradient_as_bucket_view=True, **{own: False})
         self.optimizer = make_optimizer(args, self.trainable.values())
         self.scaler = make_scaler(args.amp)
+        self.plateau = Plateau(args)
         dtype = torch.float16 if args.amp == "fp16" else torch.bfloat16
         self.autocast = (lambda: torch.autocast(world.device.type, dtype)) if args.amp \
             else contextlib.nullcontext
@@ -819,10 +821,11 @@ class SubNetwork:
         return out
 
     def extra(self):
-        """What else goes on: the optimizer's own step count and the loss scale."""
+        """What else goes on: the optimizer's own step count, the loss scale, the plateau."""
         state = next(iter(self.optimizer.state.values()), {})
         scaler = self.scaler.state_dict() if self.scaler else None
-        return {"updates": int(state.get("step", 0)), "scaler": scaler}
+        return {"updates": int(state.get("step", 0)), "scaler": scaler,
+                "plateau": [self.plateau.lr, self.plateau.best, self.plateau.bad_epochs]}
 
     def restore(self, tensors, extra, path):
         """Takes what tensors and extra gave."""
@@ -842,14 +845,51 @@ class SubNetwork:
                     self.optimizer.state[p]["step"] = torch.tensor(float(extra["updates"]))
         if self.scaler:
             self.scaler.load_state_dict(extra["scaler"])
+        self.plateau.lr, self.plateau.best, self.plateau.bad_epochs = extra["plateau"]
 
 
 # ---- Learning rate -----------------------------------------------------------------------
 
-def learning_rate(args, step, total_steps, steps_per_epoch):
+def anneal(begin, end, part):
+    """Half a cosine."""
+    return end + (begin - end) / 2 * (math.cos(math.pi * part) + 1)
+
+
+def one_cycle(lr, step, total_steps):
+    """OneCycleLR with its defaults: up from lr / 25 in 0.3 of the steps, then down to
+    lr / 250000."""
+    begin, top, last = lr / 25, 0.3 * total_steps - 1, total_steps - 1
+    if step > last:
+        return begin / 1e4
+    if step <= top:
+        return anneal(begin, lr, step / top)
+    return anneal(lr, begin / 1e4, (step - top) / (last - top))
+
+
+class Plateau:
+    """ReduceLROnPlateau with its default threshold, 1e-4 of the best loss."""
+
+    def __init__(self, args):
+        self.args, self.lr, self.best, self.bad_epochs = args, args.lr, math.inf, 0
+
+    def observe(self, loss):
+        """The loss at the end of an epoch."""
+        if loss < self.best * (1 - 1e-4):
+            self.best, self.bad_epochs = loss, 0
+        else:
+            self.bad_epochs += 1
+        if self.bad_epochs > self.args.plateau_patience:
+            self.bad_epochs, lower = 0, self.lr * self.args.plateau_factor
+            if self.lr - lower > 1e-8:
+                self.lr = lower
+
+
+def learning_rate(args, lr, step, total_steps, steps_per_epoch):
     """A linear warm-up over W steps, then constant, or * gamma every --step-epochs, or half
-    a cosine from W to the end."""
-    lr, warmup = args.lr, args.warmup
+    a cosine or a line from W to the end; or one cycle."""
+    warmup = args.warmup
+    if args.schedule == "one-cycle":
+        return one_cycle(lr, step, total_steps)
     if step < warmup:
         lr *= (step + 1) / warmup
     if args.schedule == "step":
@@ -858,6 +898,8 @@ def learning_rate(args, step, total_steps, steps_per_epoch):
         if step >= total_steps:
             return 0.0
         return lr * ((1 + math.cos(math.pi * (step - warmup) / (total_steps - warmup))) / 2)
+    if args.schedule == "linear" and step > warmup:
+        return lr * (max(total_steps - step, 0) / (total_steps - warmup))
     return lr
 
 
@@ -889,7 +931,8 @@ class MetricsLog:
         entry = {"step": step, "epoch": epoch}
         if end_of_epoch:
             entry["end_of_epoch"] = True
-        entry["lr"] = number(lr)
+        if lr is not None:      # else each head has its own
+            entry["lr"] = number(lr)
         entry["heads"] = [{k: number(v) for k, v in h.items()} for h in heads]
         entry[f"{unit}_per_second"] = number(per_second, 6)
         self.file.write(json.dumps(entry, separators=(",", ":")) + "\n")
@@ -952,7 +995,8 @@ def duration(seconds):
 
 # Options that say which run this is; a checkpoint belongs to one run.
 RECIPE = ("batch epochs seed optimizer lr momentum nesterov weight_decay beta1 beta2 epsilon "
-          "alpha centered lr_decay initial_accumulator clip label_smoothing schedule warmup step_epochs step_gamma amp accumulate augment "
+          "alpha centered lr_decay initial_accumulator clip label_smoothing schedule warmup step_epochs step_gamma plateau_patience plateau_factor "
+          "amp accumulate augment "
           "local_batch_norm class_order").split()
 
 
@@ -1008,7 +1052,7 @@ class Run:
             write_safetensors(self.out / CHECKPOINT, tensors,
                               {"identity": json.dumps(self.identity),
                                "job": self.identity["job"], "state": json.dumps(state),
-                               "steps": str(self.step)})
+                               "steps": str(self.step * self.args.accumulate)})
         self.saved, self.saved_at = (self.step, self.epochs_done), time.monotonic()
 
     def resume(self):
@@ -1065,11 +1109,11 @@ class Run:
                  for i in range(0, len(x), size)]
         first = world.rank * args.accumulate
         seeds = [step_seed(args.seed, self.step, first + i) for i in range(len(parts))]
-        lr = self.learning_rate(self.step)
         totals = []
         for i, head in enumerate(self.heads):
             with self.stream(i, x, y):
-                totals.append(head.step(parts, seeds, lr, self.augment_part(head, size)))
+                totals.append(head.step(parts, seeds, self.learning_rate(head, self.step),
+                                        self.augment_part(head, size)))
         if self.streams:
             for stream in self.streams:
                 torch.cuda.current_stream().wait_stream(stream)
@@ -1094,8 +1138,9 @@ class Run:
                 t.record_stream(self.streams[i])
         return torch.cuda.stream(self.streams[i])
 
-    def learning_rate(self, step):
-        return learning_rate(self.args, step, self.total_steps, self.steps_per_epoch)
+    def learning_rate(self, head, step):
+        lr = head.plateau.lr if self.args.schedule == "plateau" else self.args.lr
+        return learning_rate(self.args, lr, step, self.total_steps, self.steps_per_epoch)
 
     def flush(self):
         """Adds the pending steps to the sums; stops at a loss that is no number."""
@@ -1147,8 +1192,10 @@ class Run:
 
     def write_metrics(self, heads, end_of_epoch):
         if self.log:
-            self.log.write(self.step, self.epochs_done + 1, end_of_epoch,
-                           self.learning_rate(self.step - 1), heads,
+            lr = [self.learning_rate(head, self.step - 1) for head in self.heads]
+            if self.args.schedule == "plateau":
+                heads, lr = [{"lr": rate, **h} for rate, h in zip(lr, heads)], [None]
+            self.log.write(self.step, self.epochs_done + 1, end_of_epoch, lr[0], heads,
                            "tokens" if self.heads[0].reads_text else "images", self.per_second())
 
     def report(self):
@@ -1173,6 +1220,8 @@ class Run:
         val = self.validate() if self.val else [{}] * len(self.heads)
         self.results = [{**t, **v} for t, v in zip(self.means("epoch"), val)]
         self.write_metrics(self.results, True)
+        for head, result in zip(self.heads, self.results):
+            head.plateau.observe(result.get("val_loss", result["loss"]))
         if self.progress:
             mean = {k: sum(r[k] for r in self.results) / len(self.heads)
                     for k in self.results[0]}
@@ -1262,7 +1311,8 @@ class Run:
             tensors.update(head.weights())
         self.check_finite(tensors)
         write_safetensors(self.out / "weights.safetensors", tensors,
-                          {"job": self.identity["job"], "steps": str(self.step)})
+                          {"job": self.identity["job"],
+                           "steps": str(self.step * self.args.accumulate)})
 
 
 # ---- Options and the program -------------------------------------------------------------
@@ -1335,11 +1385,16 @@ def parse_options(argv):
     add(g, "clip", 0.0, "clip each sub-network's gradient to this L2 norm; 0: off",
         real(0, 1e9))
     add(g, "label-smoothing", 0.0, "as in PyTorch", real(0, 1))
-    add(g, "schedule", "constant", "constant | step | cosine",
-        choices=("constant", "step", "cosine"), metavar="NAME")
+    add(g, "schedule", "constant", " | ".join(SCHEDULES) + ". cosine and linear fall to 0 at the "
+        "end; one-cycle is PyTorch's OneCycleLR up to --lr, momentum left alone; plateau its "
+        "ReduceLROnPlateau, for each sub-network by its own validation loss (training loss "
+        "without validation data)", choices=SCHEDULES, metavar="NAME")
     add(g, "warmup", 0, "steps of linear warm-up", whole(0, 10**9), metavar="STEPS")
     add(g, "step-epochs", 30, "schedule step: every N epochs ...", whole(1, 10**6), metavar="N")
     add(g, "step-gamma", 0.1, "... the rate is multiplied by X", real(1e-9, 1e3))
+    add(g, "plateau-patience", 10, "schedule plateau: after more than N epochs without a lower "
+        "loss ...", whole(0, 10**6), metavar="N")
+    add(g, "plateau-factor", 0.1, "... the rate is multiplied by X", real(1e-9, below_one))
     add(g, "seed", 1, "of batch order, dropout and augmentation", whole(0, 9 * 10**15),
         metavar="N")
     add(g, "augment", None, "crop4, hflip or crop4,hflip: random crops of the image padded by 4, "
@@ -1380,6 +1435,8 @@ def parse_options(argv):
     args = p.parse_args(argv)
     if args.nesterov and (args.optimizer != "sgd" or not args.momentum):
         p.error("--nesterov needs --optimizer sgd and a --momentum above 0")
+    if args.schedule == "one-cycle" and args.warmup:
+        p.error("--schedule one-cycle has a warm-up of its own: leave out --warmup")
     if args.centered and args.optimizer != "rmsprop":
         p.error("--centered needs --optimizer rmsprop")
     if args.beta2 is None:

@@ -10,7 +10,7 @@
 
 enum { META_VERSION, META_STEP, META_EPOCHS, META_HEADS, META_IDENTITY };
 #define META_COUNT (META_IDENTITY + AMG_ID_COUNT)
-#define PROGRESS_COUNT 12
+#define PROGRESS_COUNT 15
 _Static_assert(sizeof(amg_head_progress) == PROGRESS_COUNT * sizeof(double),
                "the progress row is doubles only");
 
@@ -106,7 +106,7 @@ amg_status amg_checkpoint_write(const char *path, const amg_checkpoint *c,
                                  &list.entries[1].tensor, err);
     if (!status) status = for_each(c, &arena, add_entry, &list, err);
     char steps[24];
-    snprintf(steps, sizeof steps, "%lld", (long long)c->step);
+    snprintf(steps, sizeof steps, "%lld", (long long)c->batches);
     const amg_st_pair pairs[] = {{AMG_ST_STEPS, steps}, {AMG_ST_JOB, c->job}};
     if (!status)
         status = amg_safetensors_write_with(path, list.entries, list.count, pairs,

@@ -2,7 +2,7 @@
  * safetensors file, so that one rename makes it the new one.
  *
  *     meta      i64[4 + AMG_ID_COUNT]   version, step, epochs done, heads; identity
- *     progress  f64[heads, 12]          running sums and last results per head
+ *     progress  f64[heads, 15]          running sums, last results, learning rate
  *     p<h>.<name>                       parameters and buffers of head h
  *     s<h>.<i>.<name>                   optimizer state i of each trainable of head h
  *
@@ -27,6 +27,7 @@ typedef struct {
 typedef struct {
     amg_head_sums epoch, window;
     amg_head_result last;
+    amg_plateau plateau;
 } amg_head_progress;
 
 /* A set of head h: parameters (0) or optimizer state i (1 + i). */
@@ -34,6 +35,7 @@ typedef struct {
 
 typedef struct {
     int64_t step;        /* steps done */
+    int64_t batches;     /* that batch norms saw. Written only */
     int64_t epochs_done; /* epochs whose end (validation, metrics) is done too */
     amg_identity identity;
     const char

@@ -119,6 +119,7 @@ static void fill_options(const amg_train_options *o, amg_identity *id)
     f[AMG_ID_THREADS] = amg_threads();
     f[AMG_ID_SEED] = (int64_t)o->seed;
     f[AMG_ID_BATCH] = o->batch;
+    f[AMG_ID_ACCUMULATE] = o->accumulate;
     f[AMG_ID_EPOCHS] = o->epochs;
     f[AMG_ID_LABEL_SMOOTHING] = real_bits((double)o->label_smoothing);
     f[AMG_ID_OPTIMIZER] = p->kind;
@@ -138,6 +139,8 @@ static void fill_options(const amg_train_options *o, amg_identity *id)
     f[AMG_ID_WARMUP_STEPS] = p->warmup_steps;
     f[AMG_ID_STEP_EPOCHS] = p->step_epochs;
     f[AMG_ID_STEP_GAMMA] = real_bits(p->step_gamma);
+    f[AMG_ID_PLATEAU_PATIENCE] = p->plateau_patience;
+    f[AMG_ID_PLATEAU_FACTOR] = real_bits(p->plateau_factor);
 }
 
 amg_status amg_identity_of(const amg_train_task *task, const amg_train_options *options,

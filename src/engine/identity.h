@@ -18,6 +18,7 @@
     X(THREADS, INT, "the number of threads")                                           \
     X(SEED, INT, "the seed")                                                           \
     X(BATCH, INT, "the batch size")                                                    \
+    X(ACCUMULATE, INT, "the number of parts of a batch")                               \
     X(EPOCHS, INT, "the number of epochs")                                             \
     X(LABEL_SMOOTHING, REAL, "label smoothing")                                        \
     X(OPTIMIZER, INT, "the optimizer")                                                 \
@@ -36,7 +37,9 @@
     X(SCHEDULE, INT, "the schedule")                                                   \
     X(WARMUP_STEPS, INT, "the number of warm-up steps")                                \
     X(STEP_EPOCHS, INT, "the schedule's step")                                         \
-    X(STEP_GAMMA, REAL, "the schedule's factor")
+    X(STEP_GAMMA, REAL, "the schedule's factor")                                       \
+    X(PLATEAU_PATIENCE, INT, "a plateau's patience")                                   \
+    X(PLATEAU_FACTOR, REAL, "a plateau's factor")
 
 #define AMG_IDENTITY_ENUM(name, kind, text) AMG_ID_##name,
 typedef enum { AMG_IDENTITY_LIST(AMG_IDENTITY_ENUM) AMG_ID_COUNT } amg_identity_field;

@@ -195,9 +195,9 @@ static int by_name(const void *a, const void *b)
 }
 
 /* All heads' parameters in one file, sorted by their opaque names; whose they are; and
- * the steps taken: counters of the original (PyTorch's num_batches_tracked) come home
- * through them. */
-static amg_status write_weights(const char *path, const amg_job *job, int64_t steps,
+ * the batches that batch norms saw: counters of the original (PyTorch's
+ * num_batches_tracked) come home through them. */
+static amg_status write_weights(const char *path, const amg_job *job, int64_t batches,
                                 amg_error *err)
 {
     size_t count = 0, n = 0;
@@ -212,7 +212,7 @@ static amg_status write_weights(const char *path, const amg_job *job, int64_t st
             entries[n++] = (amg_st_entry){p->name, p->tensor};
         }
     qsort(entries, count, sizeof *entries, by_name);
-    snprintf(text, sizeof text, "%lld", (long long)steps);
+    snprintf(text, sizeof text, "%lld", (long long)batches);
     const amg_st_pair pairs[] = {{AMG_ST_JOB, job->sha256}, {AMG_ST_STEPS, text}};
     amg_status status = amg_safetensors_write_with(path, entries, count, pairs, 2, err);
     amg_free(entries);
@@ -258,7 +258,7 @@ amg_status amg_job_train(const char *dir, const amg_train_options *options,
                                  .num_params_sets = job.graph->num_outputs,
                                  .params = job.params};
     status = amg_train(&task, options, progress, &r, err);
-    if (!status) status = write_weights(weights, &job, r.steps, err);
+    if (!status) status = write_weights(weights, &job, r.batches, err);
     if (!status && result) *result = r;
 done:
     if (status && out) rmdir(out); /* goes only if nothing was written */

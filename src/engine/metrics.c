@@ -75,12 +75,14 @@ amg_status amg_metrics_open(const char *path, int64_t step, int64_t epochs_done,
     return AMG_OK;
 }
 
-static void write_head(FILE *f, const amg_head_result *h)
+/* lr NaN: the line has it. */
+static void write_head(FILE *f, double lr, const amg_head_result *h)
 {
     const struct {
         const char *name;
         double value;
-    } fields[] = {{"loss", h->train_loss},
+    } fields[] = {{"lr", lr},
+                  {"loss", h->train_loss},
                   {"accuracy", h->train_accuracy},
                   {"val_loss", h->val_loss},
                   {"val_top1", h->val_top1},
@@ -103,10 +105,11 @@ amg_status amg_metrics_write(amg_metrics *m, const amg_metrics_line *line,
     fprintf(f, "{\"step\":%lld,\"epoch\":%lld,", (long long)line->step,
             (long long)line->epoch);
     if (line->end_of_epoch) fputs("\"end_of_epoch\":true,", f);
-    fprintf(f, "\"lr\":%.9g,\"heads\":[", line->lr);
+    if (!line->each_lr) fprintf(f, "\"lr\":%.9g,", line->lr[0]);
+    fputs("\"heads\":[", f);
     for (int h = 0; h < line->num_heads; h++) {
         if (h) fputc(',', f);
-        write_head(f, &line->heads[h]);
+        write_head(f, line->each_lr ? line->lr[h] : NAN, &line->heads[h]);
     }
     fprintf(f, "],\"%s_per_second\":%.6g}\n",
             line->predicts_tokens ? "tokens" : "images", line->per_second);

@@ -8,8 +8,9 @@
  *
  * A step line holds means since the line before it, an epoch line those of the epoch;
  * val_ fields are there where validation data are, accuracy and the tops where
- * something is classified. A language model has tokens_per_second instead, each head's;
- * its perplexity is exp(loss). */
+ * something is classified. With a plateau schedule each head has its own "lr". A
+ * language model has tokens_per_second instead, each head's; its perplexity is
+ * exp(loss). */
 #ifndef AMG_ENGINE_METRICS_H
 #define AMG_ENGINE_METRICS_H
 
@@ -28,7 +29,8 @@ typedef struct {
     int64_t step;  /* steps done */
     int64_t epoch; /* from 1 */
     bool end_of_epoch;
-    double lr;
+    const double *lr; /* [num_heads] */
+    bool each_lr; /* they differ: each stands with its head; else one for the line */
     const amg_head_result *heads;
     int num_heads;
     double per_second; /* samples; or */

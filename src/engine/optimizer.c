@@ -171,21 +171,30 @@ void amg_optimizer_update_slot(const amg_optimizer_options *o, double lr, int64_
     amg_parallel_for(slot->count, GRAIN, plain ? sgd_range : rules[o->kind], &u);
 }
 
+static amg_plan_slot slot_with(const amg_plan *plan, int i, int sum)
+{
+    amg_plan_slot slot = *amg_plan_slot_at(plan, i);
+    if (sum >= 0) slot.grad = slot.state[sum];
+    return slot;
+}
+
 void amg_optimizer_step(const amg_optimizer_options *o, double lr, int64_t step,
-                        amg_plan *plan)
+                        int sum, amg_plan *plan)
 {
     const int n = amg_plan_num_slots(plan);
     float grad_scale = 1;
     if (o->clip_norm != 0) {
-        double sum = 0;
+        double squares = 0;
         for (int i = 0; i < n; i++) {
-            const amg_plan_slot *s = amg_plan_slot_at(plan, i);
-            sum += amg_sum_of_squares(s->grad, s->count);
+            const amg_plan_slot s = slot_with(plan, i, sum);
+            squares += amg_sum_of_squares(s.grad, s.count);
         }
-        grad_scale = amg_clip_scale(o->clip_norm, sum);
+        grad_scale = amg_clip_scale(o->clip_norm, squares);
     }
-    for (int i = 0; i < n; i++)
-        amg_optimizer_update_slot(o, lr, step, grad_scale, amg_plan_slot_at(plan, i));
+    for (int i = 0; i < n; i++) {
+        const amg_plan_slot s = slot_with(plan, i, sum);
+        amg_optimizer_update_slot(o, lr, step, grad_scale, &s);
+    }
 }
 
 int amg_optimizer_num_states(const amg_optimizer_options *o)
@@ -208,7 +217,7 @@ amg_status amg_optimizer_check(const amg_optimizer_options *o, amg_error *err)
     static const char where[] = "optimizer";
 #define REFUSE(...) return amg_fail(err, AMG_INVALID, -1, where, __VA_ARGS__)
     if (o->kind > AMG_OPT_LION) REFUSE("unknown kind %d", (int)o->kind);
-    if (o->schedule > AMG_SCHEDULE_COSINE)
+    if (o->schedule > AMG_SCHEDULE_PLATEAU)
         REFUSE("unknown schedule %d", (int)o->schedule);
     if (!(o->lr > 0) || !isfinite(o->lr))
         REFUSE("learning rate is %g, expected a positive number", o->lr);
@@ -238,6 +247,13 @@ amg_status amg_optimizer_check(const amg_optimizer_options *o, amg_error *err)
                (long long)o->step_epochs);
     if (!(o->step_gamma >= 0) || !isfinite(o->step_gamma))
         REFUSE("step factor is %g, expected 0 or more", o->step_gamma);
+    if (o->schedule == AMG_SCHEDULE_ONE_CYCLE && o->warmup_steps > 0)
+        REFUSE("the one-cycle schedule has a warm-up of its own");
+    if (o->plateau_patience < 0)
+        REFUSE("a plateau's patience is %lld epochs, expected 0 or more",
+               (long long)o->plateau_patience);
+    if (!in_unit(o->plateau_factor))
+        REFUSE("a plateau's factor is %g, expected 0 to below 1", o->plateau_factor);
 #undef REFUSE
     return AMG_OK;
 }

@@ -17,7 +17,10 @@ typedef enum {
 typedef enum {
     AMG_SCHEDULE_CONSTANT,
     AMG_SCHEDULE_STEP,
-    AMG_SCHEDULE_COSINE
+    AMG_SCHEDULE_COSINE,
+    AMG_SCHEDULE_LINEAR,
+    AMG_SCHEDULE_ONE_CYCLE,
+    AMG_SCHEDULE_PLATEAU
 } amg_schedule_kind;
 
 typedef struct {
@@ -35,9 +38,14 @@ typedef struct {
     int64_t warmup_steps; /* linear: step t < warmup_steps has lr * (t + 1) / warmup */
     int64_t step_epochs;  /* AMG_SCHEDULE_STEP: every so many epochs … */
     double step_gamma;    /* … lr *= this; 0: PyTorch's .1 */
+    int64_t plateau_patience; /* AMG_SCHEDULE_PLATEAU: after more epochs than that
+                                 without a lower loss … */
+    double plateau_factor;    /* … lr *= this; 0: PyTorch's .1 */
 } amg_optimizer_options;
 
 #define AMG_STEP_GAMMA 0.1
+#define AMG_PLATEAU_FACTOR 0.1
+#define AMG_PLATEAU_PATIENCE 10
 
 /* Every field in its range, else AMG_INVALID. */
 AMG_MUST_CHECK amg_status amg_optimizer_check(const amg_optimizer_options *o,
@@ -48,10 +56,22 @@ AMG_MUST_CHECK amg_status amg_optimizer_check(const amg_optimizer_options *o,
 double amg_schedule_lr(const amg_optimizer_options *o, int64_t step,
                        int64_t total_steps, int64_t steps_per_epoch);
 
-/* Updates every slot of plan in place from its gradient. step counts from 0 (Adam's
- * bias correction uses step + 1). */
+/* The one schedule with a memory, each sub-network's own: torch.optim.lr_scheduler's
+ * ReduceLROnPlateau with its default threshold, 1e-4 of the best loss. Doubles only: a
+ * checkpoint stores it in a row of them. */
+typedef struct {
+    double lr; /* in place of the options' */
+    double best, bad_epochs;
+} amg_plateau;
+
+amg_plateau amg_plateau_begin(const amg_optimizer_options *o);
+/* The loss at the end of an epoch. */
+void amg_plateau_observe(const amg_optimizer_options *o, double loss, amg_plateau *p);
+
+/* Updates every slot of plan in place from its gradient, or from that in its state sum
+ * (-1: none). step counts from 0 (Adam's bias correction uses step + 1). */
 void amg_optimizer_step(const amg_optimizer_options *o, double lr, int64_t step,
-                        amg_plan *plan);
+                        int sum, amg_plan *plan);
 /* The parts of amg_optimizer_step. One slot's update, its gradient times grad_scale;
  * the sum of squares, in an order that no number of threads changes; and the factor
  * that brings a gradient to clip_norm, as torch.nn.utils.clip_grad_norm_ computes it.
@@ -60,6 +80,11 @@ void amg_optimizer_update_slot(const amg_optimizer_options *o, double lr, int64_
                                float grad_scale, const amg_plan_slot *slot);
 double amg_sum_of_squares(const float *data, int64_t count);
 float amg_clip_scale(double clip_norm, double sum_of_squares);
+
+/* Gradients of the micro-batches of a step, summed in state `sum` of every slot: adds
+ * weight times the gradient (first: to nothing), then multiplies by scale. The
+ * gradients themselves are the plan's and stay as they are. */
+void amg_gradient_add(amg_plan *plan, int sum, bool first, float weight, float scale);
 
 /* How many state slots these options use: 0 to 3. */
 int amg_optimizer_num_states(const amg_optimizer_options *o);

@@ -18,9 +18,14 @@ static amg_status resolve_options(const amg_train_options *in, amg_train_options
     amg_train_options o = *in;
     if (o.batch == 0) o.batch = AMG_DEFAULT_BATCH;
     if (o.epochs == 0) o.epochs = 1;
-    if (o.batch < 0 || o.epochs < 0 || o.max_steps < 0 || o.checkpoint_steps < 0 ||
-        o.threads < 0)
+    if (o.accumulate == 0) o.accumulate = 1;
+    if (o.batch < 0 || o.accumulate < 0 || o.epochs < 0 || o.max_steps < 0 ||
+        o.checkpoint_steps < 0 || o.threads < 0)
         return amg_fail(err, AMG_INVALID, -1, where, "a count is negative");
+    if (o.batch % o.accumulate)
+        return amg_fail(err, AMG_INVALID, -1, where,
+                        "a batch of %lld does not divide into %lld parts",
+                        (long long)o.batch, (long long)o.accumulate);
     if (!(o.label_smoothing >= 0 && o.label_smoothing <= 1))
         return amg_fail(err, AMG_INVALID, -1, where,
                         "label smoothing is %g, expected 0 to 1",
@@ -52,13 +57,12 @@ static amg_status check_task(const amg_train_task *t, int64_t batch, amg_error *
     return AMG_OK;
 }
 
-/* Plans the graph for the batch, makes sure that no head can touch another and that
- * the data fit every head. */
+/* Plans the graph for a part of a batch, makes sure that no head can touch another and
+ * that the data fit every head. */
 static amg_status plan_graph(amg_run *run, amg_error *err)
 {
     const amg_train_task *t = run->task;
-    amg_status status =
-        amg_graph_plan_batch(t->graph, run->options.batch, &run->planned, err);
+    amg_status status = amg_graph_plan_batch(t->graph, run->part, &run->planned, err);
     if (status) return status;
     int *owner = amg_calloc((size_t)run->planned->num_nodes, sizeof *owner);
     if (!owner) return amg_fail(err, AMG_NO_MEMORY, -1, "model", "sub-networks");
@@ -94,14 +98,16 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
     amg_class_order *order = &run->orders[h];
     amg_head_result *last = &run->progress[h].last;
     last->val_loss = last->val_top1 = last->val_top5 = NAN;
+    run->progress[h].plateau = amg_plateau_begin(&run->options.optimizer);
     amg_status status =
         amg_class_order_init(run->planned, h, has_classes, initial, order, err);
+    const int sums = run->options.accumulate > 1;
     const int num_sets = run->task->out_dir ? 1 + run->num_states : 1;
     for (int i = 0; i < num_sets && !status; i++)
         status = amg_params_like(initial, &run->sets[h][i], err);
     const amg_plan_options options = {.training = true,
                                       .seed = run->options.seed,
-                                      .num_states = run->num_states,
+                                      .num_states = run->num_states + sums,
                                       .kept = c->objective.target,
                                       .row_orders = order->lookups,
                                       .num_row_orders = order->num_lookups};
@@ -120,7 +126,7 @@ static amg_status allocate(amg_run *run, amg_error *err)
     for (int h = 0; h < run->num_heads; h++) {
         size_t bytes;
         amg_status status =
-            amg_criterion_bytes(&run->criteria[h], run->options.batch, &bytes, err);
+            amg_criterion_bytes(&run->criteria[h], run->part, &bytes, err);
         if (status) return status;
         if (bytes > target_bytes) target_bytes = bytes;
     }
@@ -133,7 +139,7 @@ static amg_status allocate(amg_run *run, amg_error *err)
                         run->workspace_bytes);
     for (int h = 0; h < run->num_heads; h++)
         amg_plan_bind(run->plans[h], run->workspace);
-    return amg_batch_new(run->task->train, run->options.batch, &run->batch, err);
+    return amg_batch_new(run->task->train, run->part, &run->batch, err);
 }
 
 /* A killed run may leave the temporary file of a checkpoint behind. */
@@ -155,6 +161,7 @@ static void remove_temporaries(const char *dir)
 static amg_checkpoint checkpoint_of(amg_run *run)
 {
     return (amg_checkpoint){.step = run->step,
+                            .batches = run->step * run->options.accumulate,
                             .job = run->task->job,
                             .epochs_done = run->epochs_done,
                             .identity = run->identity,
@@ -234,7 +241,9 @@ amg_status amg_run_init(amg_run *run, const amg_train_task *task,
 
     amg_set_threads(run->options.threads);
     run->num_heads = task->graph->num_outputs;
+    run->part = run->options.batch / run->options.accumulate;
     run->num_states = amg_optimizer_num_states(&run->options.optimizer);
+    run->sum_state = run->num_states;
     run->steps_per_epoch = task->train->num_samples / run->options.batch;
     if (!amg_mul_i64(run->steps_per_epoch, run->options.epochs, &run->total_steps))
         return amg_fail(err, AMG_OVERFLOW, -1, "training options", "too many epochs");

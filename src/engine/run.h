@@ -12,6 +12,9 @@ typedef struct {
     amg_train_options options;  /* defaults filled in */
     amg_graph *planned;
     int num_heads, num_states;
+    int sum_state; /* the state in which gradients of parts are summed */
+    int64_t part;  /* samples of a part: batch / accumulate */
+    double weights[AMG_MAX_HEADS]; /* of the parts of this step so far */
     amg_plan *plans[AMG_MAX_HEADS];
     amg_criterion criteria[AMG_MAX_HEADS];
     amg_class_order orders[AMG_MAX_HEADS];
@@ -26,7 +29,7 @@ typedef struct {
     amg_batch batch;
     int64_t *sample_order; /* [train samples], of epoch ordered_epoch */
     int64_t ordered_epoch; /* -1: none yet */
-    void *targets;         /* of one head's batch, in its order of classes */
+    void *targets;         /* of one head's part, in its order of classes */
     void *workspace;       /* shared by all plans */
     size_t workspace_bytes;
 

@@ -13,10 +13,16 @@
 /* Without checkpoint_steps: at most this much work is lost. */
 #define SAVE_INTERVAL_NS (INT64_C(60) * 1000000000)
 
-static double learning_rate(const amg_run *run, int64_t step)
+static bool has_plateau(const amg_run *run)
 {
-    return amg_schedule_lr(&run->options.optimizer, step, run->total_steps,
-                           run->steps_per_epoch);
+    return run->options.optimizer.schedule == AMG_SCHEDULE_PLATEAU;
+}
+
+static double learning_rate(const amg_run *run, int h, int64_t step)
+{
+    amg_optimizer_options o = run->options.optimizer;
+    if (has_plateau(run)) o.lr = run->progress[h].plateau.lr;
+    return amg_schedule_lr(&o, step, run->total_steps, run->steps_per_epoch);
 }
 
 static void add_result(amg_head_sums *sums, const amg_loss_result *r)
@@ -34,18 +40,34 @@ static void take_means(const amg_criterion *c, const amg_head_sums *sums, double
     *accuracy = amg_criterion_accuracy(c, sums->hits, sums->counted);
 }
 
-/* One head's part of a step: forward, loss, backward, update. */
-static amg_status step_head(amg_run *run, int h, double lr, amg_error *err)
+/* Sums the gradients of the parts; after the last, the gradient is their mean, in which
+ * each weighs by what it counts. */
+static void accumulate(amg_run *run, int h, int64_t i, const amg_loss_result *r)
+{
+    const amg_criterion *c = &run->criteria[h];
+    const double most = (double)(run->part * c->positions);
+    const double weight = c->objective.has_ignore ? (double)r->counted / most : 1;
+    const double total = (i > 0 ? run->weights[h] : 0) + weight;
+    run->weights[h] = total;
+    const bool last = i + 1 == run->options.accumulate && total > 0;
+    amg_gradient_add(run->plans[h], run->sum_state, i == 0, (float)weight,
+                     last ? (float)(1 / total) : 1);
+}
+
+/* One head's share of part i of a step: forward, loss, backward; after the last part
+ * the update. */
+static amg_status step_head(amg_run *run, int h, int64_t i, amg_error *err)
 {
     const amg_train_options *o = &run->options;
     amg_plan *plan = run->plans[h];
     const float *output;
     int64_t count;
     memcpy(amg_plan_input(plan), run->batch.x, run->batch.x_bytes);
-    amg_status status = amg_plan_forward(plan, run->step, &output, &count, err);
+    amg_status status =
+        amg_plan_forward(plan, run->step * o->accumulate + i, &output, &count, err);
     if (status) return status;
     amg_loss_result r;
-    status = amg_criterion_loss(&run->criteria[h], &run->batch, o->batch, plan, output,
+    status = amg_criterion_loss(&run->criteria[h], &run->batch, run->part, plan, output,
                                 &run->orders[h], o->label_smoothing, run->targets,
                                 amg_plan_doutput(plan), &r, err);
     if (status) return status;
@@ -59,8 +81,10 @@ static amg_status step_head(amg_run *run, int h, double lr, amg_error *err)
     }
     status = amg_plan_backward(plan, amg_plan_doutput(plan), err);
     if (status) return status;
-    amg_optimizer_step(&o->optimizer, lr, run->step, plan);
-
+    if (o->accumulate > 1) accumulate(run, h, i, &r);
+    if (i + 1 == o->accumulate)
+        amg_optimizer_step(&o->optimizer, learning_rate(run, h, run->step), run->step,
+                           o->accumulate > 1 ? run->sum_state : -1, plan);
     add_result(&run->progress[h].epoch, &r);
     add_result(&run->progress[h].window, &r);
     return AMG_OK;
@@ -76,11 +100,13 @@ static amg_status train_step(amg_run *run, amg_error *err)
     }
     const int64_t first =
         (run->step - epoch * run->steps_per_epoch) * run->options.batch;
-    amg_status status = amg_batch_read(&run->batch, run->sample_order + first, 0,
-                                       run->options.batch, err);
-    const double lr = learning_rate(run, run->step);
-    for (int h = 0; h < run->num_heads && !status; h++)
-        status = step_head(run, h, lr, err);
+    amg_status status = AMG_OK;
+    for (int64_t i = 0; i < run->options.accumulate && !status; i++) {
+        status = amg_batch_read(&run->batch, run->sample_order + first + i * run->part,
+                                0, run->part, err);
+        for (int h = 0; h < run->num_heads && !status; h++)
+            status = step_head(run, h, i, err);
+    }
     if (!status) run->step++;
     return status;
 }
@@ -125,10 +151,14 @@ static amg_status write_line(amg_run *run, bool end_of_epoch,
                              const amg_head_result *heads, double per_second,
                              amg_error *err)
 {
+    double rates[AMG_MAX_HEADS];
+    for (int h = 0; h < run->num_heads; h++)
+        rates[h] = learning_rate(run, h, run->step - 1);
     const amg_metrics_line line = {.step = run->step,
                                    .epoch = run->epochs_done + 1,
                                    .end_of_epoch = end_of_epoch,
-                                   .lr = learning_rate(run, run->step - 1),
+                                   .lr = rates,
+                                   .each_lr = has_plateau(run),
                                    .heads = heads,
                                    .num_heads = run->num_heads,
                                    .per_second = per_second,
@@ -169,7 +199,7 @@ static amg_status validate(amg_run *run, amg_error *err)
     for (int h = 0; h < run->num_heads && !status; h++) {
         const amg_eval_task task = {.planned = run->planned,
                                     .output_index = h,
-                                    .batch = run->options.batch,
+                                    .batch = run->part,
                                     .params = &run->sets[h][0],
                                     .order = &run->orders[h],
                                     .source = run->task->val,
@@ -182,6 +212,16 @@ static amg_status validate(amg_run *run, amg_error *err)
                 amg_evaluate_planned(&task, &run->meter, &run->progress[h].last, err);
     }
     return status;
+}
+
+/* What a head's epoch means for the next ones. */
+static void judge(amg_run *run, int h)
+{
+    amg_head_progress *p = &run->progress[h];
+    p->epoch = (amg_head_sums){0};
+    amg_plateau_observe(&run->options.optimizer,
+                        run->task->val ? p->last.val_loss : p->last.train_loss,
+                        &p->plateau);
 }
 
 /* Validation and the epoch's line. Interrupted before its end, it is done again after
@@ -201,8 +241,7 @@ static amg_status finish_epoch(amg_run *run, amg_error *err)
     status = write_line(run, true, heads, per_second, err);
     if (status) return status;
     report(run, "evaluate", true);
-    for (int h = 0; h < run->num_heads; h++)
-        run->progress[h].epoch = (amg_head_sums){0};
+    for (int h = 0; h < run->num_heads; h++) judge(run, h);
     run->epochs_done++;
     run->timed_ns = amg_now_ns();
     run->timed_step = run->step;
@@ -243,6 +282,7 @@ static void fill_result(const amg_run *run, amg_train_result *out)
     out->num_heads = run->num_heads;
     out->predicts_tokens = predicts_tokens(run);
     out->steps = run->step;
+    out->batches = run->step * run->options.accumulate;
     out->seconds = (double)(amg_now_ns() - run->begin_ns) * 1e-9;
     out->workspace_bytes = run->workspace_bytes;
     for (int h = 0; h < run->num_heads; h++) {

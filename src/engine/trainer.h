@@ -5,6 +5,8 @@
  *                                        (an incomplete last batch is dropped)
  *            for each head: forward, loss, backward, update
  *                                        (all in one shared workspace)
+ *            with accumulation the batch comes in parts: forward, loss, backward of all
+ *            heads for each part, and with the last one the update
  *
  * Heads are independent by construction: each has its own plan, optimizer and loss, and
  * is trained in its canonical order of classes and tokens (engine/class_order.h), so
@@ -19,11 +21,13 @@
 #include "engine/source.h"
 
 typedef struct {
-    int64_t batch;     /* 0: AMG_DEFAULT_BATCH */
-    int64_t epochs;    /* 0: 1 */
-    int64_t max_steps; /* 0: no limit; else stop after so many (schedule still over
-                          epochs) */
-    uint64_t seed;     /* batch order, dropout */
+    int64_t batch;      /* 0: AMG_DEFAULT_BATCH */
+    int64_t accumulate; /* 0: 1; parts of a batch, whose gradients are averaged: memory
+                           is needed for one, and batch norms see one. Divides batch */
+    int64_t epochs;     /* 0: 1 */
+    int64_t max_steps;  /* 0: no limit; else stop after so many (schedule still over
+                           epochs) */
+    uint64_t seed;      /* batch order, dropout */
     float label_smoothing;
     int threads; /* 0: all cores */
     amg_optimizer_options optimizer;
@@ -66,8 +70,9 @@ typedef struct {
     int num_heads;
     amg_head_result heads[AMG_MAX_HEADS];
     bool predicts_tokens; /* language models: a loss has a perplexity */
-    int64_t steps;  /* done since the training's beginning, earlier runs included */
-    double seconds; /* of this run */
+    int64_t steps;   /* done since the training's beginning, earlier runs included */
+    int64_t batches; /* that batch norms saw: steps times accumulate */
+    double seconds;  /* of this run */
     size_t workspace_bytes;
 } amg_train_result;
 

@@ -97,6 +97,20 @@ static void every_optimizer_resumes_with_the_same_bits(void **state)
     }
 }
 
+static void every_recipe_resumes_with_the_same_bits(void **state)
+{
+    amg_train_options o = session_options();
+    o.accumulate = 4;
+    stop_and_resume(*state, &o, 7);
+    o.accumulate = 1;
+    o.optimizer.warmup_steps = 0;
+    o.optimizer.schedule = AMG_SCHEDULE_ONE_CYCLE;
+    stop_and_resume(*state, &o, 7);
+    o.optimizer.schedule = AMG_SCHEDULE_PLATEAU;
+    o.optimizer.lr = 1; /* too much: the losses go up and down */
+    stop_and_resume(*state, &o, 19);
+}
+
 static void a_finished_training_resumes_to_its_result(void **state)
 {
     const folder *f = *state;
@@ -231,6 +245,7 @@ static void another_run_s_checkpoint_is_refused_by_name(void **state)
     DIFFERS(s.options.seed = 6, "the seed: the checkpoint has 5, this run 6");
     DIFFERS(s.options.threads = 1, "the number of threads: the checkpoint has");
     DIFFERS(s.options.batch = 8, "the batch size: the checkpoint has");
+    DIFFERS(s.options.accumulate = 2, "the number of parts of a batch");
     DIFFERS(s.options.epochs = 5, "the number of epochs: the checkpoint has");
     DIFFERS(s.options.label_smoothing = 0, "label smoothing: the checkpoint has");
     DIFFERS(s.options.optimizer.lr = 0.1,
@@ -517,6 +532,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         IN_FOLDER(resuming_gives_the_bits_of_training_straight_through),
         IN_FOLDER(every_optimizer_resumes_with_the_same_bits),
+        IN_FOLDER(every_recipe_resumes_with_the_same_bits),
         IN_FOLDER(a_finished_training_resumes_to_its_result),
         IN_FOLDER(a_stop_on_request_resumes_with_the_same_bits),
         IN_FOLDER(metrics_lines_do_not_repeat_after_resuming),

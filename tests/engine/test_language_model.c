@@ -270,6 +270,35 @@ static void padding_is_left_out_of_means_and_accuracies(void **state)
     lm_close(&s);
 }
 
+/* SGD: Adam would make steps of the rounding where a gradient is 0. */
+static void parts_of_a_batch_weigh_by_the_tokens_that_count(void **state)
+{
+    (void)state;
+    lm_session s[2];
+    for (int n = 0; n < 2; n++) {
+        lm_open(&s[n], untied(), 3);
+        s[n].options.batch = WINDOWS;
+        s[n].options.accumulate = n ? 6 : 1;
+        s[n].options.optimizer = (amg_optimizer_options){.lr = 0.5, .clip_norm = 0.5};
+        lm_train(&s[n]);
+    }
+    double most = 0, moved = 0;
+    amg_params before;
+    assert_int_equal(amg_params_new(s[0].fed, 0, &before, NULL), AMG_OK);
+    for (int i = 0; i < before.count; i++) {
+        const float *a = s[0].params.items[i].tensor.data;
+        const float *b = s[1].params.items[i].tensor.data;
+        const float *c = before.items[i].tensor.data;
+        for (int64_t j = 0; j < amg_tensor_count(&before.items[i].tensor); j++) {
+            most = fmax(most, fabs((double)a[j] - (double)b[j]));
+            moved = fmax(moved, fabs((double)a[j] - (double)c[j]));
+        }
+    }
+    assert_true(moved > 0.1 && most < 1e-6);
+    amg_params_clear(&before);
+    for (int n = 0; n < 2; n++) lm_close(&s[n]);
+}
+
 static void padding_alone_teaches_nothing(void **state)
 {
     (void)state;
@@ -365,6 +394,7 @@ int main(void)
         cmocka_unit_test(tables_are_ordered_with_the_classes_where_they_are_tied),
         cmocka_unit_test(equal_rows_of_a_table_stay_in_natural_order),
         cmocka_unit_test(padding_is_left_out_of_means_and_accuracies),
+        cmocka_unit_test(parts_of_a_batch_weigh_by_the_tokens_that_count),
         cmocka_unit_test(padding_alone_teaches_nothing),
         cmocka_unit_test(metrics_count_tokens),
         cmocka_unit_test(a_token_that_is_no_class_is_named),

@@ -1,4 +1,5 @@
-/* Learning-rate schedules; the tables are torch.optim.lr_scheduler's:
+/* Learning-rate schedules; the tables are torch.optim.lr_scheduler's, those of
+ * make_schedule_goldens.py and:
  *     o = torch.optim.SGD(p, lr=0.4)
  *     CosineAnnealingLR(o, T_max=10) · StepLR(o, step_size=2, gamma=0.1)
  *     SequentialLR(o, [LinearLR(o, 1/4, total_iters=3),
@@ -14,6 +15,8 @@
 #include <math.h>
 
 #include "engine/optimizer.h"
+
+#include "schedule_goldens.h"
 
 static const double cosine[10] = {0.4,
                                   0.39021130325903075,
@@ -93,12 +96,64 @@ static void warm_up_longer_than_the_training_is_harmless(void **state)
     assert_near(amg_schedule_lr(&o, 9, 10, 5), 0.04);
 }
 
+static void linear_equals_pytorch_and_reaches_zero(void **state)
+{
+    (void)state;
+    amg_optimizer_options o = {.lr = 0.4, .schedule = AMG_SCHEDULE_LINEAR};
+    for (int t = 0; t < 10; t++) assert_near(amg_schedule_lr(&o, t, 10, 5), linear[t]);
+    assert_true(amg_schedule_lr(&o, 10, 10, 5) == 0);
+    o.warmup_steps = 3;
+    for (int t = 0; t < 10; t++)
+        assert_near(amg_schedule_lr(&o, t + 3, 13, 5), linear[t]);
+}
+
+static void one_cycle_equals_pytorch_whatever_its_length(void **state)
+{
+    (void)state;
+    static const struct {
+        const double *lr;
+        int steps;
+    } cases[] = {
+        {one_cycle_1, 2}, {one_cycle_2, 3}, {one_cycle_7, 8}, {one_cycle_20, 21}};
+    const amg_optimizer_options o = {.lr = 0.4, .schedule = AMG_SCHEDULE_ONE_CYCLE};
+    for (int c = 0; c < 4; c++)
+        for (int t = 0; t < cases[c].steps; t++)
+            assert_near(amg_schedule_lr(&o, t, cases[c].steps, 5), cases[c].lr[t]);
+    assert_true(amg_schedule_lr(&o, 0, 1, 1) > 0); /* all of it is one step */
+    amg_optimizer_options warm = o;
+    warm.warmup_steps = 1;
+    assert_int_equal(amg_optimizer_check(&warm, NULL), AMG_INVALID);
+}
+
+static void check_plateau(amg_optimizer_options o, const double *expected)
+{
+    o.schedule = AMG_SCHEDULE_PLATEAU;
+    amg_plateau p = amg_plateau_begin(&o);
+    for (size_t i = 0; i < sizeof plateau_losses / sizeof *plateau_losses; i++) {
+        amg_plateau_observe(&o, plateau_losses[i], &p);
+        assert_true(p.lr == expected[i]);
+    }
+}
+
+static void plateau_equals_pytorch(void **state)
+{
+    (void)state;
+    check_plateau((amg_optimizer_options){.lr = 0.4, .plateau_patience = 1}, plateau);
+    check_plateau((amg_optimizer_options){.lr = 0.4, .plateau_factor = 0.5},
+                  plateau_own);
+    check_plateau((amg_optimizer_options){.lr = 1.5e-8, .plateau_factor = 0.5},
+                  plateau_tiny);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(constant_stays),
         cmocka_unit_test(cosine_equals_pytorch_and_reaches_zero),
         cmocka_unit_test(step_equals_pytorch_once_per_epoch),
+        cmocka_unit_test(linear_equals_pytorch_and_reaches_zero),
+        cmocka_unit_test(one_cycle_equals_pytorch_whatever_its_length),
+        cmocka_unit_test(plateau_equals_pytorch),
         cmocka_unit_test(warm_up_rises_in_a_line_and_joins_the_schedule),
         cmocka_unit_test(warm_up_longer_than_the_training_is_harmless),
     };

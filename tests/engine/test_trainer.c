@@ -264,6 +264,96 @@ static void equal_class_rows_stay_in_natural_order(void **state)
     session_close(&s);
 }
 
+/* How far apart, relative L2. */
+static double params_distance(const amg_params *a, const amg_params *b)
+{
+    double off = 0, all = 0;
+    for (int i = 0; i < a->count; i++) {
+        const float *x = a->items[i].tensor.data, *y = b->items[i].tensor.data;
+        for (int64_t j = 0; j < amg_tensor_count(&a->items[i].tensor); j++) {
+            off += pow((double)x[j] - (double)y[j], 2);
+            all += pow((double)x[j], 2);
+        }
+    }
+    return sqrt(off / all);
+}
+
+static void accumulated_parts_train_as_the_whole_batch_does(void **state)
+{
+    (void)state;
+    session whole, parts;
+    session_open(&whole, &linear, 1,
+                 NULL); /* clipped, without batch norm and dropout */
+    session_open(&parts, &linear, 1, NULL);
+    parts.options.accumulate = 4;
+    session_train(&whole);
+    session_train(&parts);
+    assert_true(params_distance(&whole.params[0], &parts.params[0]) < 1e-5);
+    assert_int_equal(parts.result.steps, whole.result.steps);
+    assert_int_equal(parts.result.batches, 4 * whole.result.steps);
+    assert_true(fabs(parts.result.heads[0].train_loss -
+                     whole.result.heads[0].train_loss) < 1e-5);
+    session_close(&whole);
+    session_close(&parts);
+
+    session_open(&parts, &linear, 1, NULL);
+    parts.options.accumulate = 3;
+    assert_int_equal(session_run(&parts, NULL), AMG_INVALID);
+    assert_non_null(strstr(parts.err.what, "16 does not divide into 3 parts"));
+    session_close(&parts);
+}
+
+/* Of heads[1] alone and among three, the same bits and figures. */
+static void check_alone_and_among(const amg_train_options *options)
+{
+    session alone, among;
+    const net_head heads[3] = {other, cnn, linear};
+    session_open(&alone, &cnn, 1, NULL);
+    session_open(&among, heads, 3, NULL);
+    alone.options = among.options = *options;
+    session_train(&alone);
+    session_train(&among);
+    assert_params_equal(&alone.params[0], &among.params[1]);
+    assert_memory_equal(&alone.result.heads[0], &among.result.heads[1],
+                        sizeof(amg_head_result));
+    session_close(&alone);
+    session_close(&among);
+}
+
+static void every_recipe_is_exact_among_other_heads(void **state)
+{
+    (void)state;
+    amg_train_options o = session_options();
+    o.accumulate = 2;
+    check_alone_and_among(&o);
+    o.epochs = 12;
+    o.optimizer.warmup_steps = 0;
+    o.optimizer.schedule = AMG_SCHEDULE_ONE_CYCLE;
+    check_alone_and_among(&o);
+    o.optimizer.schedule = AMG_SCHEDULE_PLATEAU;
+    o.optimizer.plateau_factor = 0.5;
+    check_alone_and_among(&o);
+}
+
+static void a_plateau_lowers_the_rate_of_its_own_head(void **state)
+{
+    (void)state;
+    session s, constant;
+    const net_head heads[2] = {cnn, linear};
+    session_open(&s, heads, 2, NULL);
+    session_open(&constant, heads, 2, NULL);
+    s.options.optimizer.schedule = AMG_SCHEDULE_PLATEAU;
+    s.options.optimizer.plateau_factor = 1e-9; /* from then on nothing changes */
+    constant.options.optimizer.schedule = AMG_SCHEDULE_CONSTANT;
+    s.options.epochs = constant.options.epochs = 20;
+    session_train(&s);
+    session_train(&constant);
+    assert_false(params_are_equal(&s.params[0], &constant.params[0]));
+    assert_false(params_are_equal(&s.params[1], &constant.params[1]));
+    session_close(&s);
+    session_close(&constant);
+}
+
 static void seeds_change_the_order_of_batches(void **state)
 {
     (void)state;
@@ -480,6 +570,9 @@ int main(void)
         cmocka_unit_test(permuting_classes_permutes_the_trained_bits),
         cmocka_unit_test(canonical_order_and_back_is_the_identity),
         cmocka_unit_test(equal_class_rows_stay_in_natural_order),
+        cmocka_unit_test(accumulated_parts_train_as_the_whole_batch_does),
+        cmocka_unit_test(every_recipe_is_exact_among_other_heads),
+        cmocka_unit_test(a_plateau_lowers_the_rate_of_its_own_head),
         cmocka_unit_test(seeds_change_the_order_of_batches),
         cmocka_unit_test(a_loss_that_is_no_number_stops_with_head_and_step),
         cmocka_unit_test(weights_that_overflow_in_the_last_step_do_not_come_out),

@@ -115,7 +115,10 @@ static void dump_clear(dump *d)
 static amg_status bind(const task *t, int output, bool training,
                        const amg_params *params, bound_plan *b, amg_error *err)
 {
-    const amg_plan_options o = {.training = training, .no_winograd = t->s->no_winograd};
+    const amg_plan_options o = {.training = training,
+                                .no_winograd = t->s->no_winograd,
+                                .num_states =
+                                    amg_optimizer_num_states(&t->s->optimizer)};
     amg_status st = amg_plan_new(t->g, output, &o, &b->plan, err);
     if (st) return st;
     b->workspace = amg_alloc_aligned(amg_plan_workspace_bytes(b->plan));
@@ -255,7 +258,8 @@ static amg_status train_step(const task *t, const bound_plan *b, int64_t step,
     *loss = amg_cross_entropy(&ce, logits, labels, dlogits).loss;
     st = amg_plan_backward(b->plan, dlogits, err);
     if (!st && step == 0) st = dump_grads(b, params, d, err);
-    if (!st) amg_optimizer_step(&t->s->optimizer, t->s->optimizer.lr, step, b->plan);
+    if (!st)
+        amg_optimizer_step(&t->s->optimizer, t->s->optimizer.lr, step, -1, b->plan);
     return st;
 }
 

@@ -153,7 +153,9 @@ class Jobs:
             safetensors.numpy.save_file(harness.initializers(onnx), initial)
             x, y = self.data[0]
             recipe = {"model": name, "shape": SHAPE, "classes": CLASSES, "weights": initial,
-                      "x": self.array(x, "U8", SHAPE), "y": self.array(y, "I32", ())}
+                      "x": self.array(x, "U8", SHAPE), "y": self.array(y, "I32", ()),
+                      "val": {"x": self.array(self.data[2][0], "U8", SHAPE, self.val),
+                              "y": self.array(self.data[2][1], "I32", (), self.val)}}
             self.made[name, keep, dropout] = Made(job, key, recipe, None)
         return self.made[name, keep, dropout]
 
@@ -210,8 +212,8 @@ class Jobs:
             self.made[name, dropout, symmetry] = Made(job, key, recipe, package)
         return self.made[name, dropout, symmetry]
 
-    def array(self, path, dtype, shape):
-        return {"path": str(path), "dtype": dtype, "shape": [self.samples, *shape]}
+    def array(self, path, dtype, shape, count=None):
+        return {"path": str(path), "dtype": dtype, "shape": [count or self.samples, *shape]}
 
     def package(self):
         """python/amalgam with the library of the build folder."""

@@ -129,6 +129,51 @@ def build(recipe):
     return modules.build(recipe["model"], recipe["dropout"])
 
 
+def make_schedule(optimizer, o, total, per_epoch):
+    """step(step, validate) after each update; validate() gives the validation's loss."""
+    warmup, kind = o.get("warmup", 0), o.get("schedule", "constant")
+    if kind == "plateau":
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, patience=o["plateau_patience"], factor=o["plateau_factor"])
+        return lambda step, validate: plateau.step(validate()) \
+            if (step + 1) % per_epoch == 0 else None
+    if kind == "one-cycle":
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, o["lr"], total_steps=total,
+                                                       cycle_momentum=False)
+        return lambda step, _: schedule.step() if step + 1 < total else None
+    shape = {"constant": lambda t: 1.0,
+             "linear": lambda t: (total - warmup - t) / (total - warmup),
+             "cosine": lambda t: (1 + math.cos(math.pi * t / (total - warmup))) / 2}[kind]
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda t: (t + 1) / warmup if t < warmup else shape(t - warmup))
+    return lambda *_: schedule.step()
+
+
+def find_loss(recipe, model, x, y, smoothing=0.0):
+    """y None: the input is the target."""
+    inputs = as_input(x)
+    if recipe.get("windows"):
+        output = model(inputs[:, :-1])
+        return F.cross_entropy(output.reshape(-1, output.shape[-1]),
+                               inputs[:, 1:].reshape(-1), label_smoothing=smoothing)
+    output = model(inputs)
+    return F.mse_loss(output, inputs) if y is None else F.cross_entropy(
+        output, y, label_smoothing=smoothing)
+
+
+def validate(recipe, train, model, rank):
+    """The loss over recipe["val"], in batches; rank: of the classes."""
+    x, y = read(train, recipe["val"]["x"]), read(train, recipe["val"]["y"]).long()
+    total = 0.0
+    model.eval()
+    with torch.no_grad():
+        for rows in torch.arange(len(x)).split(recipe["options"]["batch"]):
+            labels = y[rows] if rank is None else rank[y[rows]]
+            total += find_loss(recipe, model, x[rows], labels).item() * len(rows)
+    model.train()
+    return total / len(x)
+
+
 def main(recipe):
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
@@ -142,21 +187,19 @@ def main(recipe):
     kept = [k for k in model.state_dict() if k in weights or
             (k in own and not k.endswith("num_batches_tracked"))]
     model.load_state_dict({k: weights[k] for k in kept}, strict=False)
+    rank = None
     if recipe["last"]:
         layer = model.get_submodule(recipe["last"])
         order = sorted_classes(layer)
         reorder(layer, order)
-        y = order.argsort()[y]
+        rank = order.argsort()
+        y = rank[y]
 
     optimizer = make_optimizer(model, o)
     per_epoch = n // batch
     total = per_epoch * o["epochs"]
-    warmup = o.get("warmup", 0)
-    shape = {"constant": lambda t: 1.0,
-             "cosine": lambda t: (1 + math.cos(math.pi * t / (total - warmup))) / 2}
-    shape = shape[o.get("schedule", "constant")]
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda t: (t + 1) / warmup if t < warmup else shape(t - warmup))
+    after_step = make_schedule(optimizer, o, total, per_epoch)
+    parts = o.get("accumulate", 1)
     clipped, losses = list(model.parameters()), []
     if recipe.get("text"):
         clipped = in_order_of_use(model, as_input(x[:1, :-1] if recipe["windows"] else x[:1]))
@@ -165,23 +208,18 @@ def main(recipe):
         if place == 0:
             samples = train.epoch_order(seed, epoch, n)
         rows = samples[place * batch:(place + 1) * batch]
-        torch.manual_seed(train.step_seed(seed, step))
-        inputs, smoothing = as_input(x[rows]), o.get("label_smoothing", 0.0)
-        if recipe.get("windows"):
-            output = model(inputs[:, :-1])
-            loss = F.cross_entropy(output.reshape(-1, output.shape[-1]),
-                                   inputs[:, 1:].reshape(-1), label_smoothing=smoothing)
-        else:
-            output = model(inputs)
-            loss = F.mse_loss(output, inputs) if y is None else F.cross_entropy(
-                output, y[rows], label_smoothing=smoothing)
-        losses.append(loss.item())
         optimizer.zero_grad()
-        loss.backward()
+        losses.append(0)
+        for i, part in enumerate(rows.split(batch // parts)):
+            torch.manual_seed(train.step_seed(seed, step, i))
+            loss = find_loss(recipe, model, x[part], y if y is None else y[part],
+                             o.get("label_smoothing", 0.0)) / parts
+            loss.backward()
+            losses[-1] += loss.item()
         if o.get("clip"):
             torch.nn.utils.clip_grad_norm_(clipped, o["clip"])
         optimizer.step()
-        schedule.step()
+        after_step(step, lambda: validate(recipe, train, model, rank))
 
     if recipe["last"]:
         reorder(layer, order.argsort())

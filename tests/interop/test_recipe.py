@@ -18,7 +18,13 @@ from test_exact import old_python
 
 SAMPLES, VAL, STEPS, NATIVE = 96, 20, 20, 1e-4
 COMMON = {"batch": 8, "epochs": 2, "seed": 5}
+MOMENTUM = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9}
 RECIPES = {
+    "accumulate": {**MOMENTUM, "accumulate": 4, "clip": 0.5, "weight_decay": 1e-2},
+    "linear": {**MOMENTUM, "schedule": "linear", "warmup": 3},
+    "one-cycle": {**MOMENTUM, "schedule": "one-cycle"},
+    "plateau": {**MOMENTUM, "lr": 0.1, "schedule": "plateau", "epochs": 6,
+                "plateau_patience": 0, "plateau_factor": 0.3, "steps": 60},
     "adam": {"optimizer": "adam", "lr": 1e-3, "weight_decay": 1e-2},
     "rmsprop": {"optimizer": "rmsprop", "lr": 1e-4, "alpha": 0.9, "epsilon": 1e-4,
                 "weight_decay": 1e-2},
@@ -30,9 +36,9 @@ RECIPES = {
 }
 
 
-def stopped_and_resumed(h, jobs, job, options):
+def stopped_and_resumed(h, jobs, job, options, steps):
     out = h.path(".out")
-    for more in (["--max-steps", "7"], ["--max-steps", str(STEPS), "--resume"]):
+    for more in (["--max-steps", str(steps // 2)], ["--max-steps", str(steps), "--resume"]):
         process = jobs.start(job, [*options, "--out", str(out), *more])
         _, errors = process.communicate()
         if process.returncode:
@@ -42,17 +48,18 @@ def stopped_and_resumed(h, jobs, job, options):
 
 def check(h, jobs, title, recipe, old):
     made, recipe = jobs.zoo("lenet"), {**COMMON, **recipe}
+    count = recipe.pop("steps", STEPS)
     options = flags(recipe, threads=2, quiet=True)
-    exact, steps = [*options, "--deterministic"], ["--max-steps", str(STEPS)]
+    exact, steps = [*options, "--deterministic"], ["--max-steps", str(count)]
     for python in (old, sys.executable) if old else (sys.executable,):
         out = jobs.train(made.job, [*exact, *steps], python=python)
         found = jobs.extract(made, out / "weights.safetensors")
-        plain = jobs.plain(made, "fc3", recipe, STEPS, python)
+        plain = jobs.plain(made, "fc3", recipe, count, python)
         h.expect(f"{title}: the plain module's bits{', PyTorch 1.13' * (python == old)}",
                  equal(found, plain), f"(distance {distance(found, plain):.1e})")
     trained = load(out / "weights.safetensors")
     h.expect(f"{title}: resumed, the same bits",
-             equal(stopped_and_resumed(h, jobs, made.job, exact), trained))
+             equal(stopped_and_resumed(h, jobs, made.job, exact, count), trained))
     h.program("amalgam-train", made.job, *options, *steps)
     ours = load(made.job / "out" / "weights.safetensors")
     h.check(f"{title}: amalgam-train", distance(ours, trained), NATIVE)

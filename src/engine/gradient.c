@@ -1,6 +1,5 @@
-/* The norm of a sub-network's gradient, and what clipping makes of it. Knows memory
- * only.
- */
+/* A sub-network's gradient: its norm, clipping, its mean over micro-batches. Knows
+ * slots only. */
 #include <math.h>
 
 #include "base/parallel.h"
@@ -11,6 +10,7 @@
  * the number of threads. */
 #define BLOCK 4096
 #define BLOCKS_AT_ONCE 256
+#define GRAIN 16384
 
 typedef struct {
     const float *data;
@@ -53,4 +53,30 @@ float amg_clip_scale(double clip_norm, double sum_of_squares)
     if (clip_norm == 0) return 1;
     const double scale = clip_norm / (sqrt(sum_of_squares) + 1e-6);
     return scale < 1 ? (float)scale : 1;
+}
+
+typedef struct {
+    const float *grad;
+    float *sum;
+    float weight, scale;
+    bool first;
+} addition;
+
+AMG_VECTOR static void add_range(void *context, int64_t begin, int64_t end)
+{
+    const addition a = *(const addition *)context;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) {
+        const float part = a.weight * a.grad[i];
+        a.sum[i] = (a.first ? part : a.sum[i] + part) * a.scale;
+    }
+}
+
+void amg_gradient_add(amg_plan *plan, int sum, bool first, float weight, float scale)
+{
+    for (int i = 0; i < amg_plan_num_slots(plan); i++) {
+        const amg_plan_slot *s = amg_plan_slot_at(plan, i);
+        addition a = {s->grad, s->state[sum], weight, scale, first};
+        amg_parallel_for(s->count, GRAIN, add_range, &a);
+    }
 }
