@@ -89,6 +89,8 @@ typedef struct {
  *   of the sample that it stands beside); "decoy_arch" "auto" | "walk" | "same";
  *   "decoy_start" "auto" | "drawn" | "same"; "walk_steps";
  * "keep_classes"; "keep_tokens"; "symmetry"; "rotate" (implies it: rotated values);
+ * "freeze" (patterns of weights that do not train, between commas: *, ? and [...], a
+ * backslash before what is meant as it is); "freeze_norm_stats";
  * "seq" and "stride", how token sets are cut (as many tokens as the model takes;
  * "seq"); "mean" and "std", arrays of a number per channel (bytes are scaled to 0..1
  * first); "noise" "uniform" | "gaussian" | "laplace" | "values" with "noise_values" (a
@@ -99,10 +101,10 @@ typedef struct {
  * "compute_factor", "upload_factor", "own_parameters", "job_parameters",
  * "classes_permuted", "tokens_permuted", "tokens_kept" (why they are not, or null),
  * "same_arch", "textbook" (the catalogue's name of the model, or null), "unknown_init"
- * (parameters that follow no known law), "same_start", "block" (height and width of
- * what values are mixed within, or null), "patches" (whether such blocks change places,
- * too), "patches_kept" (why they do not, or null), "rotated" (values are rotated),
- * "passed_over", "job_bytes", "seconds"}. */
+ * (parameters that follow no known law), "frozen" (how many do not train),
+ * "same_start", "block" (height and width of what values are mixed within, or null),
+ * "patches" (whether such blocks change places, too), "patches_kept" (why they do not,
+ * or null), "rotated" (values are rotated), "passed_over", "job_bytes", "seconds"}. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     const char *passphrase,
                                                     const amalgam_datasets *data,
@@ -110,8 +112,9 @@ AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     char **result, amg_error *err);
 
 /* One owner of a packed job. options: as those of amalgam_obfuscate, "model" and "key"
- * required; "task", "keep_classes", "keep_tokens", "symmetry", "seq", "stride", "mean",
- * "std", "note", "seed_hex". data: without covers. */
+ * required; "task", "keep_classes", "keep_tokens", "symmetry", "freeze",
+ * "freeze_norm_stats", "seq", "stride", "mean", "std", "note", "seed_hex". data:
+ * without covers. */
 typedef struct {
     const char *options, *passphrase;
     amalgam_datasets data;

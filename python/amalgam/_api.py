@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -79,7 +80,8 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
               decoy_start: str = "auto", walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
               model_amount: Optional[float] = None, seq: Optional[int] = None, stride: Optional[int] = None,
               pad: Optional[int] = None, keep_tokens: bool = False, symmetry: bool = False, rotate: bool = False,
-              pair_classes: bool = False, progress: bool = True, seed_hex: Optional[str] = None) -> Job:
+              pair_classes: bool = False, freeze: Union[str, Sequence[str]] = (), freeze_norm_stats: bool = False,
+              progress: bool = True, seed_hex: Optional[str] = None) -> Job:
     """Makes a job folder for the cloud and a key for you, or neither.
 
     model: an nn.Module, which stays as it is, or the path of an .onnx file.
@@ -100,6 +102,10 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
         the weights equal those trained without it up to rounding.
     rotate: the same by a secret rotation of the values of each block (docs/symmetry.md): data take four bytes a
         value, SGD alone trains them, and public data of the same kind undo most of it.
+    freeze: parameters that do not train, beside those with requires_grad=False: names with *, ? and [...]. Frozen
+        ones come back as they were; the job shows which they are, in each sub-network alike.
+    freeze_norm_stats: batch norms whose weights are frozen keep their running statistics and normalise with them,
+        as eval() does; without it statistics go on, as in PyTorch.
     preprocess: (means, deviations), one number a channel, as torchvision's Normalize.
     keep_classes: classes keep their numbers (they are permuted, and put back by `extract`, otherwise).
     noise, amount, model_amount: the paper's mode instead of decoys_from; weak, and it says so.
@@ -114,8 +120,9 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     sets = _open_sets(train, val, decoys_from, val_decoys_from, columns, text)
     mean, std = _normalisation(preprocess)
     with tempfile.TemporaryDirectory(prefix="amalgam-") as folder:
-        path, note = _model_file(model, sets["train"], (mean, std), sets, text, folder)
-        options = {"model": path, "out": out, "key": key, "task": "lm" if text.predicts else task,
+        kept = _pattern_list(freeze) if freeze_norm_stats else None
+        path, note, frozen = _model_file(model, sets["train"], (mean, std), sets, text, folder, kept)
+        options = {"model": path, "freeze": _patterns(freeze, frozen), "freeze_norm_stats": freeze_norm_stats, "out": out, "key": key, "task": "lm" if text.predicts else task,
                    "seq": seq, "stride": stride, "keep_tokens": keep_tokens, "symmetry": symmetry, "rotate": rotate,
                    "pair_classes": pair_classes, "decoys": decoys, "decoy_arch": decoy_arch, "decoy_start": decoy_start, "walk_steps": walk_steps,
                    "keep_classes": keep_classes, "mean": mean, "std": std, "amount": amount,
@@ -143,6 +150,8 @@ class Owner:
     seq: Optional[int] = None
     stride: Optional[int] = None
     pad: Optional[int] = None
+    freeze: Union[str, Sequence[str]] = ()
+    freeze_norm_stats: bool = False
     seed_hex: Optional[str] = None
 
 
@@ -187,9 +196,10 @@ def pack(owners: Sequence[Owner], *, out: Path, progress: bool = True, seed_hex:
             mean, std = _normalisation(w.preprocess)
             own = os.path.join(folder, str(i))
             os.mkdir(own)
-            path, note = _model_file(w.model, sets["train"], (mean, std), sets, text, own)
+            kept = _pattern_list(w.freeze) if w.freeze_norm_stats else None
+            path, note, frozen = _model_file(w.model, sets["train"], (mean, std), sets, text, own, kept)
             parts[i].options = lib.options({
-                "model": path, "key": keys[i], "task": "lm" if text.predicts else w.task, "seq": w.seq,
+                "model": path, "freeze": _patterns(w.freeze, frozen), "freeze_norm_stats": w.freeze_norm_stats, "key": keys[i], "task": "lm" if text.predicts else w.task, "seq": w.seq,
                 "stride": w.stride, "keep_tokens": w.keep_tokens, "symmetry": w.symmetry, "keep_classes": w.keep_classes, "mean": mean,
                 "std": std, "note": note, "seed_hex": w.seed_hex})
             parts[i].passphrase = w.passphrase.encode() if w.passphrase is not None else None
@@ -263,18 +273,18 @@ def _normalisation(preprocess: Any) -> Tuple[Optional[List[float]], Optional[Lis
 
 
 def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any], text: _Text,
-                folder: str) -> Tuple[str, Optional[str]]:
-    """(the ONNX file, the key's note); tells the data sets how many classes or tokens the model has."""
+                folder: str, kept_stats: Optional[List[str]]) -> Tuple[str, Optional[str], List[str]]:
+    """(the ONNX file, the key's note, what the module freezes); tells the data sets how many classes or tokens the model has."""
     if isinstance(model, (str, os.PathLike)):
-        path, note = os.fspath(model), None
+        path, note, frozen = os.fspath(model), None, []
         shape = lib.call("amalgam_inspect", lib.encode(path))
         if shape.get("kind") != "onnx model":
             raise AmalgamError(f"is a {shape.get('kind')}, expected an ONNX model", where=path)
         output = tuple(shape["graph"]["outputs"][0]["shape"][1:])
     elif hasattr(model, "state_dict") and callable(model):
         first, second = (_batch(train, normalisation, text, i) for i in (0, 1))
-        exported = _export.export(model, first, second, folder, text.predicts)
-        path, note, output = exported.path, exported.note, exported.output_shape
+        exported = _export.export(model, first, second, folder, text.predicts, kept_stats)
+        path, note, output, frozen = exported.path, exported.note, exported.output_shape, exported.frozen
     else:
         raise ExportError(f"is a {type(model).__name__}, expected an nn.Module or the path of an .onnx file",
                           where="model")
@@ -289,7 +299,19 @@ def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any]
             if isinstance(rows, Rows) and rows.target_dtype == "I32":
                 known = len(getattr(rows.base, "classes", ())) if "covers" in name else 0
                 rows.num_classes = max(output[0], known)
-    return path, note
+    return path, note, frozen
+
+
+def _pattern_list(given: Union[str, Sequence[str]]) -> List[str]:
+    texts = [given] if isinstance(given, str) else list(given)
+    return [pattern for text in texts for pattern in text.split(",")]
+
+
+def _patterns(given: Union[str, Sequence[str]], names: List[str]) -> Optional[str]:
+    """The library's list of patterns: those given, and names as they are."""
+    patterns = [given] if isinstance(given, str) else list(given)
+    patterns += [re.sub(r"([\\*?\[\],])", r"\\\1", name) for name in names]
+    return ",".join(patterns) or None
 
 
 def _batch(train: Any, normalisation: Any, text: _Text, which: int) -> Any:

@@ -19,7 +19,8 @@ import re
 import warnings
 import zlib
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Set, Tuple
+from fnmatch import fnmatchcase
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from unittest import mock
 
 from . import _library as lib
@@ -36,16 +37,21 @@ class Exported:
     path: str
     note: str
     output_shape: Tuple[int, ...]
+    frozen: List[str]  # the graph's names of parameters with requires_grad=False
 
 
-def export(model: Any, first: Any, second: Any, folder: str, by_token: bool = False) -> Exported:
+def export(model: Any, first: Any, second: Any, folder: str, by_token: bool = False,
+           kept_stats: Optional[Sequence[str]] = None) -> Exported:
     """Writes FOLDER/<class>.onnx. first, second: batches (numpy) as the module takes them. by_token: it may give
-    a row for each token of the batch."""
+    a row for each token of the batch. kept_stats: frozen batch norms keep their statistics, and these patterns
+    freeze beside requires_grad=False; None: statistics go on."""
     import torch
     _check_parameters(model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     batches = [torch.from_numpy(b).to(device) for b in (first, second)]
     seen = observe(model, batches[0], by_token)
+    if kept_stats is not None:
+        _stop_counters(model, seen, kept_stats)
     failures: List[Tuple[str, Exception]] = []
     for name, exporter in (("TorchScript", _export_torchscript), ("dynamo", _export_dynamo)):
         path = os.path.join(folder, f"{type(model).__name__}-{name}.onnx")
@@ -55,7 +61,7 @@ def export(model: Any, first: Any, second: Any, folder: str, by_token: bool = Fa
             subtract_constants(path, _parameter_names(model))
             _check_outputs(model, batches, path)
             _check_graph(model, seen, path)
-            return Exported(path, make_note(model, seen, path), seen.output_shape)
+            return Exported(path, make_note(model, seen, path), seen.output_shape, _frozen_names(model, path))
         except Exception as e:  # exporters raise whatever they like
             failures.append((name, e))
     raise _both_failed(model, seen, failures)
@@ -67,10 +73,6 @@ def _check_parameters(model: Any) -> None:
         if p.dtype != torch.float32:
             raise ExportError(f"is {p.dtype}, expected torch.float32", code="UNSUPPORTED",
                               where=f'parameter "{name}"', hint="model.float()")
-        if not p.requires_grad:
-            raise ExportError("is frozen (requires_grad=False), and jobs train every parameter",
-                              code="UNSUPPORTED", where=f'parameter "{name}"',
-                              hint="p.requires_grad_(True) if it may be trained")
     for name, m in model.named_modules():
         if getattr(m, "momentum", 0) is None and hasattr(m, "running_mean"):
             raise ExportError("has momentum=None (a cumulative average), which ONNX cannot say",
@@ -126,6 +128,23 @@ def _parameter_names(model: Any) -> Set[str]:
     """All of them: one that is tied has several."""
     import torch
     return {n for n, t in model.state_dict(keep_vars=True).items() if isinstance(t, torch.nn.Parameter)}
+
+
+def _stop_counters(model: Any, seen: Observation, patterns: Sequence[str]) -> None:
+    """A batch norm that keeps its statistics counts no batches, as after eval()."""
+    for name, m in model.named_modules():
+        frozen = [not p.requires_grad or any(fnmatchcase(f"{name}.{n}", pattern) for pattern in patterns)
+                  for n, p in m.named_parameters(recurse=False)]
+        if hasattr(m, "running_mean") and len(frozen) == 2 and all(frozen):
+            seen.counters.pop(f"{name}.num_batches_tracked", None)
+
+
+def _frozen_names(model: Any, path: str) -> List[str]:
+    """Of parameters that are not to train, as far as the graph uses them."""
+    trained = lib.call("amalgam_inspect", lib.encode(path))["graph"]["parameters"]
+    frozen = {id(p) for p in model.parameters() if not p.requires_grad}
+    names = [n for n, t in model.state_dict(keep_vars=True).items() if id(t) in frozen and n in trained]
+    return [n for n in names if trained[n]["role"] == "trainable"]
 
 
 def _check_graph(model: Any, seen: Observation, path: str) -> None:

@@ -136,12 +136,25 @@ def _watch_submodules(model: Any, path: List[str]) -> List[Any]:
     return handles
 
 
+@contextlib.contextmanager
+def _gradients_for_all(model: Any) -> Any:
+    """Frozen parameters get gradients meanwhile: they are in use like others."""
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    try:
+        for p in frozen:
+            p.requires_grad_(True)
+        yield
+    finally:
+        for p in frozen:
+            p.requires_grad_(False)
+
+
 def observe(model: Any, x: Any, by_token: bool = False) -> Observation:
     """Runs the module once in training form on x. ExportError where data decide what is computed, where it
     fails, and where its output is not one tensor with x's batch (by_token: or with a row for each token)."""
     import torch
     seen, path = Observation(), [""]
-    with unchanged(model):
+    with unchanged(model), _gradients_for_all(model):
         model.train()
         integers = {n: b for n, b in model.named_buffers() if b.dim() == 0 and not b.is_floating_point()}
         before = {n: int(b) for n, b in integers.items()}

@@ -104,7 +104,7 @@ static amg_status describe(const amg_obfuscate_result *r, char **out, amg_error 
     return api_result(
         json_pack(
             "{s:s, s:i, s:I, s:I, s:o, s:o, s:f, s:f, s:I, s:I, s:b, s:b, s:s?, s:b, "
-            "s:s?, s:i, s:b, s:o?, s:b, s:b, s:s?, s:I, s:I, s:f}",
+            "s:s?, s:i, s:i, s:b, s:o?, s:b, s:b, s:s?, s:I, s:I, s:f}",
             "task", amg_task_name(r->task), "decoys", r->num_decoys, "train_samples",
             (json_int_t)r->num_train, "val_samples", (json_int_t)r->num_val, "sample",
             api_dims(3, r->dims), "job_sample", api_dims(3, r->out_dims),
@@ -113,8 +113,8 @@ static amg_status describe(const amg_obfuscate_result *r, char **out, amg_error 
             (json_int_t)r->job_params, "classes_permuted", r->labels_permuted,
             "tokens_permuted", r->tokens_permuted, "tokens_kept", r->tokens_kept,
             "same_arch", r->same_arch, "textbook", r->textbook, "unknown_init",
-            r->num_unknown_init, "same_start", r->same_start, "block",
-            r->block[0] ? api_dims(2, r->block) : NULL, "patches", r->patches,
+            r->num_unknown_init, "frozen", r->num_frozen, "same_start", r->same_start,
+            "block", r->block[0] ? api_dims(2, r->block) : NULL, "patches", r->patches,
             "rotated", r->rotated, "patches_kept", r->patches_kept, "passed_over",
             (json_int_t)r->num_passed_over, "job_bytes", (json_int_t)r->job_bytes,
             "seconds", r->seconds),

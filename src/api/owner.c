@@ -27,6 +27,8 @@ void api_owner_options(api_owner *w, api_option table[API_NUM_OWNER_OPTIONS])
         {"stride", API_INT, &o->window.stride, 1, 1 << 28},
         {"mean", API_REALS, o->preprocess.mean, .max_count = 16, .count = &w->num_mean},
         {"std", API_REALS, o->preprocess.std, .max_count = 16, .count = &w->num_std},
+        {"freeze", API_STRING, &w->freeze},
+        {"freeze_norm_stats", API_BOOL, &o->freeze_norm_stats},
         {"note", API_STRING, &o->note},
         {"seed_hex", API_STRING, &o->seed_hex},
     };
@@ -82,6 +84,8 @@ amg_status api_owner_open(api_owner *w, const char *passphrase,
                           const amalgam_datasets *data, amg_error *err)
 {
     w->o.preprocess.num_channels = w->num_mean;
+    w->o.freeze = &w->freeze;
+    w->o.num_freeze = w->freeze != NULL;
     amg_status st = check_normalisation(w, err);
     if (!st) st = find_task(w, err);
     if (!st) st = open_data(w, data, err);

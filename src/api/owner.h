@@ -9,10 +9,11 @@
 typedef struct {
     amg_obfuscate_options o;
     int task, num_mean, num_std; /* as they stand in the JSON */
+    const char *freeze;
     amg_passphrase passphrase;
 } api_owner;
 
-enum { API_NUM_OWNER_OPTIONS = 13 };
+enum { API_NUM_OWNER_OPTIONS = 15 };
 
 /* Fills the beginning of a table whose values are w's; w is to stay where it is. */
 void api_owner_options(api_owner *w, api_option table[API_NUM_OWNER_OPTIONS]);

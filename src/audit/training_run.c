@@ -126,7 +126,9 @@ static amg_status train(const amg_attack_task *task, int64_t steps, int64_t batc
                                 .objectives = job->objectives,
                                 .train = &job->train,
                                 .num_params_sets = job->graph->num_outputs,
-                                .params = sets};
+                                .params = sets,
+                                .frozen = job->manifest.frozen,
+                                .num_frozen = job->manifest.num_frozen};
     amg_progress upper = task->progress ? *task->progress : (amg_progress){0};
     const amg_progress progress = {upper.report ? relay : NULL, &upper};
     return amg_train(&run, &options, &progress, result, err);

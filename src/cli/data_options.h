@@ -40,6 +40,14 @@ bool cli_task_find(int choice, amg_task *task);
     "token sets without labels: a sample begins every N tokens (seq:\n"                \
     "then no token is predicted twice)"
 
+#define CLI_FREEZE_HELP                                                                \
+    "weights that do not train (fine-tuning): names with *, ? and [...],\n"            \
+    "several between commas or one --freeze each ('features.*')"
+#define CLI_FREEZE_STATS_HELP                                                          \
+    "batch norms whose weights are frozen keep their running\n"                        \
+    "statistics and normalise with them, as eval() does; without it\n"                 \
+    "statistics go on, as in PyTorch"
+
 /* Parses "m1,m2/s1,s2" into p->mean, std, num_channels (NULL text: none). AMG_INVALID.
  */
 AMG_MUST_CHECK amg_status cli_parse_normalize(const char *text, amg_preprocess *p,

@@ -87,6 +87,8 @@ amg_status cli_pack_spec_read(const char *path, cli_pack_spec *out, amg_error *e
                            {"task", &task},
                            {"seq", .number = &o->window.seq},
                            {"normalize", &normalize},
+                           {"freeze", &out->freeze},
+                           {"freeze_norm_stats", .flag = &o->freeze_norm_stats},
                            {"keep_classes", .flag = &o->keep_classes},
                            {"keep_tokens", .flag = &o->keep_tokens},
                            {"symmetry", .flag = &o->symmetry},
@@ -100,6 +102,10 @@ amg_status cli_pack_spec_read(const char *path, cli_pack_spec *out, amg_error *e
         const amg_json_node root = amg_json_root(&out->doc);
         st = read_members(&root, list, err);
     }
+    o->freeze = &out->freeze;
+    o->num_freeze = out->freeze != NULL;
+    if (!st && o->freeze_norm_stats && !out->freeze)
+        st = amg_fail(err, AMG_INVALID, -1, path, "freeze_norm_stats needs freeze");
     if (!st) st = find_task(path, task, o, err);
     return st ? st : cli_parse_normalize(normalize, &o->preprocess, err);
 }

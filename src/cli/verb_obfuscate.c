@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "cli/data_options.h"
 #include "cli/options.h"
 #include "cli/passphrase.h"
@@ -196,6 +197,10 @@ static void print_warnings(const amg_obfuscate_options *o,
                 "statistics of public data of the same kind undo it entirely "
                 "(docs/symmetry.md); the trained weights equal those without it up to "
                 "rounding");
+    if (r->num_frozen)
+        ui_note("note: %d weight%s frozen, in each decoy likewise; that they are shows "
+                "in the job (docs/threat-model.md)",
+                r->num_frozen, r->num_frozen == 1 ? " is" : "s are");
     if (r->patches_kept) ui_note("note: patches keep their order: %s", r->patches_kept);
     note_start(o, r);
     note_kept(o, r);
@@ -235,13 +240,15 @@ static int check_choices(const cli_command *c, const amg_obfuscate_options *o,
             "(--decoy-arch same)");
     if (o->pair_classes && paper)
         return cli_usage_error(c, NULL, "--pair-classes needs --decoys-from");
+    if (o->freeze_norm_stats && !o->num_freeze)
+        return cli_usage_error(c, NULL, "--freeze-norm-stats needs --freeze");
     if (o->val_covers && (paper || !o->val))
         return cli_usage_error(c, NULL,
                                "--val-decoys-from needs --decoys-from and --val");
     return CLI_GO_ON;
 }
 
-int verb_obfuscate(int argc, char **argv)
+static int run(int argc, char **argv, cli_list *freeze)
 {
     amg_obfuscate_options o = {0};
     int64_t decoys = 1, fd = -1, walk = 0;
@@ -291,6 +298,10 @@ int verb_obfuscate(int argc, char **argv)
          "paper mode: uniform | gaussian | laplace | values:FILE; for\ntokens uniform "
          "| "
          "unigram (as often as in your data) | bigram\n(after the one before, too)"},
+        {"freeze", CLI_REPEAT, freeze, "PATTERN",
+         CLI_FREEZE_HELP ";\nin decoys the same weights are"},
+        {"freeze-norm-stats", CLI_FLAG, &o.freeze_norm_stats, NULL,
+         CLI_FREEZE_STATS_HELP},
         {"keep-classes", CLI_FLAG, &o.keep_classes, NULL,
          "do not permute the classes in the job (extract puts permuted\nones back)"},
         {"keep-tokens", CLI_FLAG, &o.keep_tokens, NULL,
@@ -337,7 +348,10 @@ int verb_obfuscate(int argc, char **argv)
             "  amalgam obfuscate --model lm.onnx --train text:wiki.private --task lm "
             "--seq 35 \\\n"
             "      --decoys-from text:wiki.pool --key job.key -o job/    (see "
-            "docs/text.md)",
+            "docs/text.md)\n"
+            "  amalgam obfuscate --model pretrained.onnx --freeze 'features.*' --train "
+            "mine/ \\\n"
+            "      --decoys-from pool/ --key job.key -o job/    (fine-tunes the rest)",
         .options = table,
         .num_options = sizeof table / sizeof *table};
     int code = cli_parse(&command, argc, argv, NULL);
@@ -348,6 +362,8 @@ int verb_obfuscate(int argc, char **argv)
                                "laplace, unigram, bigram or values:FILE",
                                noise);
     const bool paper = noise || amount > 0;
+    o.freeze = freeze->items;
+    o.num_freeze = freeze->count;
     o.decoys.arch = (amg_decoy_arch)arch;
     o.decoys.start = (amg_decoy_start)start;
     code = check_choices(&command, &o, paper, model_amount > 0);
@@ -379,4 +395,12 @@ int verb_obfuscate(int argc, char **argv)
     print_result(&o, &r);
     print_warnings(&o, &r);
     return ui_flush() ? CLI_OK : CLI_FAILURE;
+}
+
+int verb_obfuscate(int argc, char **argv)
+{
+    cli_list freeze = {.items = amg_calloc((size_t)argc + 1, sizeof *freeze.items)};
+    const int code = freeze.items ? run(argc, argv, &freeze) : CLI_FAILURE;
+    amg_free(freeze.items);
+    return code;
 }

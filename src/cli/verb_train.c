@@ -1,6 +1,7 @@
 /* amalgam train: a job folder as amalgam-train does, or a plain model on a plain data
  * set, with the same engine and options, so that the two can be compared bit for bit.
  */
+#include "base/alloc.h"
 #include "cli/data_options.h"
 #include "cli/options.h"
 #include "cli/train_options.h"
@@ -29,9 +30,9 @@ static int train_plain(amg_plain_task *task, const char *normalize,
     return ui_flush() ? CLI_OK : CLI_FAILURE;
 }
 
-int verb_train(int argc, char **argv)
+static int run(int argc, char **argv, cli_list *freeze)
 {
-    enum { NUM_OWN = 8 };
+    enum { NUM_OWN = 10 };
     cli_train_args args;
     const char *job = NULL, *normalize = NULL;
     amg_plain_task task = {0};
@@ -46,6 +47,9 @@ int verb_train(int argc, char **argv)
         {"task", CLI_CHOICE, &kind, "TASK", CLI_TASK_HELP, 0, 0, cli_tasks},
         {"seq", CLI_INT, &task.window.seq, "N", CLI_SEQ_HELP, 1, 1 << 20},
         {"stride", CLI_INT, &task.window.stride, "N", CLI_STRIDE_HELP, 1, 1 << 20},
+        {"freeze", CLI_REPEAT, freeze, "PATTERN", CLI_FREEZE_HELP},
+        {"freeze-norm-stats", CLI_FLAG, &task.freeze_norm_stats, NULL,
+         CLI_FREEZE_STATS_HELP},
         {"o", CLI_STRING, &task.out_onnx, "ONNX", "the trained model to write"},
     };
     cli_train_options(&args, CLI_NUM_TRAIN_OPTIONS, table + NUM_OWN);
@@ -63,7 +67,9 @@ int verb_train(int argc, char **argv)
             "trained.onnx --epochs 3\n"
             "  amalgam train --model lm.onnx --task lm --seq 35 --train "
             "text:wiki.train "
-            "-o lm-trained.onnx",
+            "-o lm-trained.onnx\n"
+            "  amalgam train --model pretrained.onnx --freeze 'features.*' --train "
+            "mine/ -o tuned.onnx",
         .options = table,
         .num_options = NUM_OWN + CLI_NUM_TRAIN_OPTIONS,
         .positional = "JOB",
@@ -73,12 +79,13 @@ int verb_train(int argc, char **argv)
     task.task_by_data = !cli_task_find(kind, &task.task);
     const bool plain = task.model || task.train || task.val || task.out_onnx ||
                        normalize || !task.task_by_data || task.window.seq ||
-                       task.window.stride;
+                       task.window.stride || freeze->count || task.freeze_norm_stats;
     if (job && plain)
         return cli_usage_error(
             &command, NULL,
             "a job ('%s') has its model and data in it: --model, --train, --val, "
-            "--normalize, --task, --seq, --stride and -o are for a plain model",
+            "--normalize, --task, --seq, --stride, --freeze and -o are for a plain "
+            "model",
             job);
     if (job) return cli_train_job(job, &args);
     if (!task.model || !task.train || !task.out_onnx)
@@ -87,5 +94,17 @@ int verb_train(int argc, char **argv)
                                : !task.model ? "--model"
                                : !task.train ? "--train"
                                              : "-o");
+    if (task.freeze_norm_stats && !freeze->count)
+        return cli_usage_error(&command, NULL, "--freeze-norm-stats needs --freeze");
+    task.freeze = freeze->items;
+    task.num_freeze = freeze->count;
     return train_plain(&task, normalize, &args);
+}
+
+int verb_train(int argc, char **argv)
+{
+    cli_list freeze = {.items = amg_calloc((size_t)argc + 1, sizeof *freeze.items)};
+    const int code = freeze.items ? run(argc, argv, &freeze) : CLI_FAILURE;
+    amg_free(freeze.items);
+    return code;
 }

@@ -13,6 +13,7 @@
 #include "engine/job.h"
 #include "extract/extract.h"
 #include "formats/safetensors.h"
+#include "graph/freeze.h"
 #include "graph/select.h"
 #include "obfuscate/augment_data.h"
 
@@ -151,8 +152,10 @@ typedef struct {
     amg_key_payload payload;
     amg_obf_plan plan;
     amg_job job;
-    int head;       /* index of the original's output in the job */
-    bool loose;     /* key file readable by others */
+    int head;            /* index of the original's output in the job */
+    bool loose;          /* key file readable by others */
+    const char **frozen; /* the original's names of what does not train, sorted */
+    int num_frozen;
     model initial;  /* with the job's initial weights */
     model mixed;    /* the same in the job's order, where that mixes values */
     char dir[4096]; /* temporary folder; "" before it exists */
@@ -161,6 +164,7 @@ typedef struct {
 static void close_all(bench *b)
 {
     if (b->dir[0]) amg_dir_remove(b->dir);
+    amg_free(b->frozen);
     free_model(&b->initial);
     free_model(&b->mixed);
     amg_job_close(&b->job);
@@ -245,6 +249,25 @@ static amg_status mix_select(bench *b, bool back, amg_error *err)
     return AMG_OK;
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* What the job freezes of the original, by the original's names. */
+static amg_status find_frozen(bench *b, amg_error *err)
+{
+    const amg_job_names *names = &b->payload.names;
+    const amg_manifest *m = &b->job.manifest;
+    b->frozen = amg_calloc((size_t)names->count + 1, sizeof *b->frozen);
+    if (!b->frozen) return amg_fail(err, AMG_NO_MEMORY, -1, "verify", "no memory");
+    for (int i = 0; i < names->count; i++)
+        if (amg_frozen_has(m->frozen, m->num_frozen, names->job[i]))
+            b->frozen[b->num_frozen++] = names->own[i];
+    qsort(b->frozen, (size_t)b->num_frozen, sizeof *b->frozen, by_bytes);
+    return AMG_OK;
+}
+
 static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass,
                            const char *job_dir, const char *temp_dir, amg_error *err)
 {
@@ -271,6 +294,7 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
         st = take_select(b, job_dir, err);
         if (!st && b->plan.shape.block[0] > 0) st = mix_select(b, true, err);
     }
+    if (!st) st = find_frozen(b, err);
     if (st) return st;
     snprintf(b->dir, sizeof b->dir, "%s/amalgam-verify-XXXXXX", temp_dir);
     if (!mkdtemp(b->dir)) {
@@ -327,7 +351,9 @@ static amg_status train_alone(bench *b, const amg_graph *g, amg_rotation *back,
                                  .objectives = &objective,
                                  .train = &source,
                                  .num_params_sets = 1,
-                                 .params = out};
+                                 .params = out,
+                                 .frozen = b->frozen,
+                                 .num_frozen = b->num_frozen};
     st = amg_train(&task, options, progress, &ignored, err);
     amg_free(t.tokens);
     return st;
@@ -349,7 +375,9 @@ static amg_status train_inside(bench *b, const amg_train_options *options,
                            .objectives = b->job.objectives,
                            .train = &b->job.train,
                            .num_params_sets = b->job.graph->num_outputs,
-                           .params = b->job.params};
+                           .params = b->job.params,
+                           .frozen = b->job.manifest.frozen,
+                           .num_frozen = b->job.manifest.num_frozen};
     amg_status st = amg_train(&task, options, progress, &ignored, err);
     if (st) return st;
     size_t n = 0, room = (size_t)b->job.graph->num_values;

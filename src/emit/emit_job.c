@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "emit/emit.h"
 #include "emit/emit_files.h"
+#include "graph/freeze.h"
 
 /* What amg_emit_model writes and what lies in emit_files, merged. */
 static const char *const made[] = {"constants.safetensors", "model.py"};
@@ -65,10 +66,18 @@ amg_status amg_emit_job(const char *dir, const amg_graph *g, const amg_manifest 
                         amg_plural(m->num_heads), g->num_outputs,
                         amg_plural(g->num_outputs));
     const char **targets = amg_calloc((size_t)g->num_outputs + 1, sizeof *targets);
-    if (!targets) return amg_fail(err, AMG_NO_MEMORY, -1, "model.py", "no memory");
-    for (int i = 0; i < g->num_outputs; i++) targets[i] = m->heads[i].target;
-    amg_status st = amg_emit_model(dir, g, targets, err);
+    bool *fixed = amg_calloc((size_t)g->num_values + 1, sizeof *fixed);
+    amg_status st = AMG_OK;
+    if (!targets || !fixed)
+        st = amg_fail(err, AMG_NO_MEMORY, -1, "model.py", "no memory");
+    for (int i = 0; i < g->num_outputs && !st; i++) targets[i] = m->heads[i].target;
+    for (int v = 0; v < g->num_values && !st; v++)
+        fixed[v] = g->values[v].kind == AMG_VALUE_PARAM &&
+                   g->values[v].role == AMG_ROLE_BUFFER &&
+                   amg_frozen_has(m->frozen, m->num_frozen, g->values[v].name);
+    if (!st) st = amg_emit_model(dir, g, targets, fixed, err);
     amg_free(targets);
+    amg_free(fixed);
     for (const amg_emit_file *f = amg_emit_files; !st && f->path; f++)
         st = write_file(dir, f, err);
     return st;

@@ -442,9 +442,9 @@ static void clear(writer *w)
 }
 
 amg_status amg_emit_model(const char *dir, const amg_graph *g,
-                          const char *const *targets, amg_error *err)
+                          const char *const *targets, const bool *fixed, amg_error *err)
 {
-    writer w = {.e = {.g = g, .err = err}};
+    writer w = {.e = {.g = g, .fixed = fixed, .err = err}};
     char *model = amg_path_join(dir, "model.py");
     char *constants = amg_path_join(dir, "constants.safetensors");
     amg_status st = AMG_OK;

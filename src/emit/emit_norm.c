@@ -23,7 +23,9 @@ static void add_epsilon(amg_emit *e, const amg_emit_step *s)
 
 amg_status amg_emit_batch_norm(amg_emit *e, const amg_emit_step *s)
 {
-    amg_emit_format(e, s, "batch_norm(%0, %3, %4, %1, %2, self.training, ");
+    const bool fixed = e->fixed && e->fixed[amg_emit_id(s, 3)];
+    amg_emit_format(e, s, "batch_norm(%0, %3, %4, %1, %2, ");
+    amg_text_add(&e->out, fixed ? "False, " : "self.training, ");
     add_momentum(e, amg_attr_float(s->node, "momentum", 0.9f));
     amg_text_add(&e->out, ", ");
     add_epsilon(e, s);

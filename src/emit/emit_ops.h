@@ -17,6 +17,8 @@ typedef struct {
     amg_text out;   /* right-hand side of the statement at work */
     int *constants; /* per value: number of its buffer, -1: none (yet) */
     int num_constants;
+    const bool *fixed;   /* per value: running statistics that normalise in training,
+                            too; NULL: none */
     bool uses_attention; /* some form calls the module's attention() */
     amg_error *err;
 } amg_emit;

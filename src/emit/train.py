@@ -254,6 +254,7 @@ class Job:
             self.dtype, self.dims = DTYPES[m["input"]["dtype"]], m["input"]["dims"]
             self.mixed = m["input"].get("mixed", False)
             self.rotated = m["input"].get("rotated", False)
+            self.frozen = frozenset(m.get("frozen", ()))
             self.target = m["target"] if self.task in ("classification", "regression") else None
             self.check_files(m["files"], check)
         except OSError as error:
@@ -299,6 +300,10 @@ class Job:
                 unused.discard(name)
         if unused:
             raise TrainError(f"{path}: {min(unused)} is no weight of the model")
+        unknown = self.frozen - {name for net in nets for name in net.state_dict()}
+        if unknown:
+            raise TrainError(f"job.json: {min(unknown)} is to be frozen, but is no parameter of "
+                             "the model")
         return module, nets
 
 
@@ -697,9 +702,10 @@ def sums_of(loss, count, hits):
 
 
 class SubNetwork:
-    """A net with its optimizer, loss scale and class order."""
+    """A net with its optimizer, loss scale and class order. frozen: parameters by name that do
+    not train; running statistics among them are model.py's business."""
 
-    def __init__(self, index, net, head, args, world):
+    def __init__(self, index, net, head, args, world, frozen):
         self.index, self.net, self.head, self.args = index, net, head, args
         self.world = world
         self.classifies = head["loss"] == "cross_entropy"
@@ -708,10 +714,13 @@ class SubNetwork:
         self.per_sample = 1     # what is counted of each; a language model finds out
         natural = args.class_order == "natural" or not self.classifies or self.reads_text
         self.order = ClassOrder(net, natural)
-        self.trainable = dict(net.named_parameters())
         with torch.no_grad():
-            for name, p in self.trainable.items():
+            for name, p in net.named_parameters():
+                p.requires_grad_(name not in frozen)
                 p.copy_(self.order.canonical(name, p))
+        self.trainable = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        if not self.trainable:
+            raise TrainError(f"head {index}: all of its parameters are frozen: nothing would train")
         net.to(world.device)
         self.forward = torch.compile(net) if args.compile else net
         self.ddp = None
@@ -1015,7 +1024,7 @@ class Run:
         if world.size > 1 and not args.local_batch_norm:
             disable = getattr(getattr(torch, "compiler", None), "disable", lambda f: f)
             module.batch_norm = disable(global_batch_norm)
-        self.heads = [SubNetwork(i, net, job.heads[net.output], args, world)
+        self.heads = [SubNetwork(i, net, job.heads[net.output], args, world, job.frozen)
                       for i, net in enumerate(nets)]
         if args.augment and job.mixed:
             raise TrainError("--augment: the values of this job's samples are mixed: they have no "

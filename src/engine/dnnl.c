@@ -695,7 +695,7 @@ amg_status amg_dnnl_norm(amg_dnnl *d, const amg_norm_shape *shape,
     unsigned flags = dnnl_use_scale | dnnl_use_shift;
     if (shape->fuse_relu) flags |= dnnl_fuse_norm_relu;
     /* Forward always takes statistics: our own sums are exact, oneDNN's run in f32. */
-    if (!shape->training || !forward) flags |= dnnl_use_global_stats;
+    if (!shape->training || shape->fixed || !forward) flags |= dnnl_use_global_stats;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_status_t status =
         norm_desc(d, &r, shape->training, shape->epsilon, flags, &pd);

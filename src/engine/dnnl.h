@@ -89,7 +89,8 @@ typedef struct {
 
 typedef struct {
     float epsilon;
-    bool training;  /* batch statistics; false: MEAN and VARIANCE are inputs */
+    bool training; /* batch statistics; false: MEAN and VARIANCE are inputs */
+    bool fixed;    /* training with MEAN and VARIANCE that do not depend on the batch */
     bool fuse_relu; /* training only; WORKSPACE keeps the mask */
 } amg_norm_shape;
 

@@ -80,6 +80,14 @@ static amg_status hash_objectives(const amg_train_task *task, int64_t *out,
     return digest_bits(&d, out);
 }
 
+static amg_status hash_frozen(const amg_train_task *task, int64_t *out, amg_error *err)
+{
+    digest d = {.err = err};
+    for (int i = 0; i < task->num_frozen; i++)
+        mix(&d, task->frozen[i], strlen(task->frozen[i]));
+    return digest_bits(&d, out);
+}
+
 static amg_status hash_source(const amg_source *s, int64_t *out, amg_error *err)
 {
     digest d = {.err = err};
@@ -153,6 +161,7 @@ amg_status amg_identity_of(const amg_train_task *task, const amg_train_options *
     amg_status status = hash_weights(task, &f[AMG_ID_WEIGHTS], err);
     if (!status) status = hash_objectives(task, &f[AMG_ID_OBJECTIVES], err);
     if (!status) status = hash_model(task->graph, &f[AMG_ID_MODEL], err);
+    if (!status && task->num_frozen) status = hash_frozen(task, &f[AMG_ID_FROZEN], err);
     if (!status) status = hash_source(task->train, &f[AMG_ID_TRAIN_DATA], err);
     if (!status && task->val) {
         f[AMG_ID_VAL_SAMPLES] = task->val->num_samples;

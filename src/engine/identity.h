@@ -11,6 +11,7 @@
     X(MODEL, HASH, "the model")                                                        \
     X(WEIGHTS, HASH, "the initial weights")                                            \
     X(OBJECTIVES, HASH, "what the sub-networks are trained for")                       \
+    X(FROZEN, HASH, "what is frozen")                                                  \
     X(TRAIN_SAMPLES, INT, "the number of training samples")                            \
     X(TRAIN_DATA, HASH, "the training data")                                           \
     X(VAL_SAMPLES, INT, "the number of validation samples")                            \

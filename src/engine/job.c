@@ -256,7 +256,9 @@ amg_status amg_job_train(const char *dir, const amg_train_options *options,
                                  .job = job.sha256,
                                  .out_dir = out,
                                  .num_params_sets = job.graph->num_outputs,
-                                 .params = job.params};
+                                 .params = job.params,
+                                 .frozen = job.manifest.frozen,
+                                 .num_frozen = job.manifest.num_frozen};
     status = amg_train(&task, options, progress, &r, err);
     if (!status) status = write_weights(weights, &job, r.batches, err);
     if (!status && result) *result = r;

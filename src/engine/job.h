@@ -44,10 +44,14 @@ typedef struct {
     const amg_preprocess *pre; /* may be NULL; its data_dtype is ignored: the data set's
                                   own is taken */
     amg_task task;
-    bool task_by_data;    /* instead of task: class labels mean classification, numbers
-                             regression, windows of a token set a language model */
-    amg_window window;    /* token sets; seq 0: as many tokens as the model takes */
-    const char *out_onnx; /* receives the trained model, without the preprocessing */
+    bool task_by_data; /* instead of task: class labels mean classification, numbers
+                          regression, windows of a token set a language model */
+    amg_window window; /* token sets; seq 0: as many tokens as the model takes */
+    const char *const *freeze; /* patterns of parameters that do not train, as in
+                                  graph/freeze.h */
+    int num_freeze;
+    bool freeze_norm_stats; /* … nor do their batch norms' running statistics move */
+    const char *out_onnx;   /* receives the trained model, without the preprocessing */
 } amg_plain_task;
 
 /* What plain training and amalgam eval share. Opens a data set for a model with one

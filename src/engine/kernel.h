@@ -138,6 +138,8 @@ int amg_plan_input_value(const amg_plan *p, int node, int i);
 int amg_plan_result(const amg_plan *p, int node);
 const amg_value *amg_plan_value(const amg_plan *p, int value);
 bool amg_plan_needs_grad(const amg_plan *p, int value);
+/* Whether the parameter is to stay as it is in training (amg_plan_options). */
+bool amg_plan_is_frozen(const amg_plan *p, int value);
 /* Gives a fused Relu back to itself; before the node's result is defined. */
 void amg_plan_unfuse(amg_plan *p, int node);
 /* Layout of a value already computed, or of a parameter (plain if it is new). */

@@ -1,6 +1,6 @@
 /* BatchNormalization: batch statistics while training, running statistics otherwise,
  * with a following Relu fused in. The running statistics move in the backward pass,
- * once a step, also where no gradient flows. */
+ * once a step, also where no gradient flows; frozen ones stay, and normalise. */
 #include "base/parallel.h"
 #include "engine/kernel.h"
 
@@ -151,7 +151,13 @@ void amg_norm_forward(amg_plan *p, int node)
     const amg_node *n = amg_plan_node(p, node);
     self->shape = (amg_norm_shape){.epsilon = amg_attr_float(n, "epsilon", 1e-5f),
                                    .training = p->options.training,
+                                   .fixed = amg_plan_is_frozen(p, n->inputs[3]),
                                    .fuse_relu = p->nodes[node].fused_relu >= 0};
+    if (amg_plan_is_frozen(p, n->inputs[4]) != self->shape.fixed) {
+        amg_plan_fail(p, node, AMG_INVALID,
+                      "one of mean and variance is frozen, expected both or none");
+        return;
+    }
     amg_error err = {0};
     amg_status status = choose(p, node, self, &err);
     if (status) {
@@ -162,7 +168,8 @@ void amg_norm_forward(amg_plan *p, int node)
     int result = amg_plan_result(p, node);
     const amg_layout *out =
         amg_plan_value(p, result)->rank == 4 ? self->data : amg_plan_plain(p, result);
-    if (self->shape.training) {
+    const bool batch = self->shape.training && !self->shape.fixed;
+    if (batch) {
         size_t bytes = amg_layout_bytes(amg_primitive_layout(f, AMG_ARG_SCALE));
         self->mean = amg_plan_temp(p, bytes);
         self->variance = amg_plan_temp(p, bytes);
@@ -171,7 +178,7 @@ void amg_norm_forward(amg_plan *p, int node)
         self->variance = amg_plan_read(p, node, n->inputs[4], NULL);
     }
     int x = amg_plan_read(p, node, n->inputs[0], self->data);
-    if (self->shape.training) emit_batch_stats(p, node, self, x);
+    if (batch) emit_batch_stats(p, node, self, x);
     amg_use uses[7] = {{AMG_ARG_SRC, x},
                        {AMG_ARG_SCALE, amg_plan_read(p, node, n->inputs[1], NULL)},
                        {AMG_ARG_SHIFT, amg_plan_read(p, node, n->inputs[2], NULL)},
@@ -209,7 +216,7 @@ void amg_norm_backward(amg_plan *p, int node)
 {
     const norm_state *self = p->nodes[node].self;
     const amg_node *n = amg_plan_node(p, node);
-    emit_stats(p, node);
+    if (!self->shape.fixed) emit_stats(p, node);
     if (p->status || p->values[amg_plan_result(p, node)].grad == AMG_NO_BUFFER) return;
     amg_primitive *prim = NULL;
     amg_error err = {0};

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "engine/job.h"
+#include "graph/freeze.h"
 #include "graph/onnx_graph.h"
 #include "graph/origin.h"
 #include "graph/token_rows.h"
@@ -19,6 +20,7 @@ typedef struct {
     amg_graph *fed;     /* with preprocessing; each is a view of the one before */
     amg_source train, val;
     amg_params params;
+    amg_frozen frozen;
     char *run_dir;
 } plain;
 
@@ -200,6 +202,9 @@ amg_status amg_plain_train(const amg_plain_task *t, const amg_train_options *opt
     amg_preprocess feed = t->pre ? *t->pre : (amg_preprocess){0};
     amg_status status = amg_graph_read_onnx(t->model, &p.file, err);
     if (!status) status = amg_origin_new(p.file, &p.origin, err);
+    if (!status)
+        status = amg_frozen_find(p.origin, t->freeze, t->num_freeze,
+                                 t->freeze_norm_stats, &p.frozen, err);
     if (!status) status = amg_graph_plan_batch(p.file, AMG_DIM_BATCH, &p.model, err);
     if (!status)
         status = amg_plain_open(p.model, t->train, &t->window, t->task_by_data, &kind,
@@ -220,7 +225,9 @@ amg_status amg_plain_train(const amg_plain_task *t, const amg_train_options *opt
                                  .val = t->val ? &p.val : NULL,
                                  .out_dir = p.run_dir,
                                  .num_params_sets = 1,
-                                 .params = &p.params};
+                                 .params = &p.params,
+                                 .frozen = (const char *const *)p.frozen.names,
+                                 .num_frozen = p.frozen.count};
     status = amg_train(&task, options, progress, &r, err);
     if (!status) status = write_trained(&p, t->out_onnx, err);
     if (status) goto done;
@@ -230,6 +237,7 @@ amg_status amg_plain_train(const amg_plain_task *t, const amg_train_options *opt
 done:
     if (status && p.run_dir) rmdir(p.run_dir); /* goes only if nothing was written */
     amg_params_clear(&p.params);
+    amg_frozen_clear(&p.frozen);
     if (p.fed) amg_graph_free(p.fed);
     if (p.model) amg_graph_free(p.model);
     amg_origin_free(p.origin);

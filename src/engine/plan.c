@@ -87,7 +87,8 @@ amg_status amg_plan_new(const amg_graph *g, int output_index,
     fill_slots(p);
     if (!p->status) amg_plan_load_constants(p);
     p->err = NULL;
-    p->options.kept = NULL; /* was borrowed */
+    p->options.kept = NULL; /* both were borrowed */
+    p->options.frozen = NULL;
     if (p->status) {
         amg_status status = p->status;
         amg_plan_free(p);

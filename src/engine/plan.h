@@ -34,6 +34,9 @@ typedef struct {
     const amg_row_order
         *row_orders; /* of embedding tables; borrowed for the plan's life */
     int num_row_orders;
+    const bool *frozen; /* per value of the graph: a trainable that gets no gradient and
+                           no slot, running statistics that stay and normalise; NULL:
+                           none. Borrowed while compiling */
 } amg_plan_options;
 
 /* Compiles output output_index of g, a graph from amg_graph_plan_batch that outlives

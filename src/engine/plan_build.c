@@ -3,13 +3,15 @@
  * (kernel_*.c). */
 #include "engine/kernel.h"
 
-/* Who needs a gradient: trainables, and what differentiable operators make of them. */
+/* Who needs a gradient: trainables that are not frozen, and what differentiable
+ * operators make of them. */
 static void mark_gradients(amg_plan *p)
 {
     if (!p->options.training) return;
     for (int i = 0; i < p->num_params; i++)
-        if (p->graph->values[p->params[i]].role == AMG_ROLE_TRAINABLE)
-            p->values[p->params[i]].needs_grad = true;
+        p->values[p->params[i]].needs_grad =
+            p->graph->values[p->params[i]].role == AMG_ROLE_TRAINABLE &&
+            !amg_plan_is_frozen(p, p->params[i]);
     for (int i = 0; i < p->num_nodes; i++) {
         const amg_node *n = &p->graph->nodes[p->order[i]];
         if (!(amg_op_get(n->op)->flags & AMG_OP_D)) continue;
@@ -168,7 +170,8 @@ static void emit_backward(amg_plan *p)
     }
 }
 
-/* Slots of all trainables, also of those no gradient reaches: theirs stays zero. */
+/* Slots of all trainables but frozen ones, also of those no gradient reaches: theirs
+ * stays zero. */
 static void define_slots(amg_plan *p)
 {
     p->slots = amg_plan_alloc(p, (size_t)p->num_params + 1, sizeof *p->slots);
@@ -176,10 +179,8 @@ static void define_slots(amg_plan *p)
         amg_plan_alloc(p, (size_t)p->num_params + 1, sizeof *p->slot_values);
     for (int i = 0; i < p->num_params && !p->status; i++) {
         int value = p->params[i];
-        amg_param_role role = p->graph->values[value].role;
         (void)amg_plan_layout(p, value); /* settles a parameter nobody read */
-        if (role == AMG_ROLE_TRAINABLE && p->options.training)
-            p->slot_values[p->num_slots++] = value;
+        if (amg_plan_needs_grad(p, value)) p->slot_values[p->num_slots++] = value;
     }
 }
 

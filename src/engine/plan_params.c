@@ -32,14 +32,13 @@ static amg_status store_one(const amg_value_state *st, size_t bytes, void *home,
 /* What of a parameter is copied. */
 typedef enum { PART_VALUE, PART_GRAD, PART_STATE } part;
 
-/* Memory of a part of the parameter; NULL if it has none (states of a buffer). slot
- * counts the trainables seen so far. */
+/* Memory of a part of the parameter; NULL if it has none (states of a buffer, or of
+ * what is frozen). slot counts those with states seen so far. */
 static void *find_part(const amg_plan *p, int value, int slot, part what, int which)
 {
     const amg_value_state *st = &p->values[value];
-    bool trains = p->graph->values[value].role == AMG_ROLE_TRAINABLE;
     if (what == PART_VALUE) return amg_plan_ptr(p, st->buffer);
-    if (!trains || !p->options.training) return NULL;
+    if (!st->needs_grad) return NULL;
     return what == PART_GRAD ? p->slots[slot].grad : p->slots[slot].state[which];
 }
 
@@ -68,7 +67,6 @@ static amg_status transfer(const amg_plan *p, const amg_params *set, part what,
     int item = 0, slot = 0;
     for (int i = 0; i < p->num_params; i++) {
         int value = p->params[i];
-        amg_param_role role = p->graph->values[value].role;
         amg_status status = check_item(p, set, item, value, err);
         if (status) return status;
         void *home = find_part(p, value, slot, what, which);
@@ -79,7 +77,7 @@ static amg_status transfer(const amg_plan *p, const amg_params *set, part what,
                           : store_one(st, t->size_bytes, home, t->data, err);
         if (status) return status;
         item++;
-        slot += role == AMG_ROLE_TRAINABLE;
+        slot += st->needs_grad;
     }
     if (item != set->count)
         return amg_fail(err, AMG_MISMATCH, -1, "plan",

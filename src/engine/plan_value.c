@@ -42,6 +42,11 @@ bool amg_plan_needs_grad(const amg_plan *p, int value)
     return value != AMG_NO_VALUE && p->values[value].needs_grad;
 }
 
+bool amg_plan_is_frozen(const amg_plan *p, int value)
+{
+    return p->options.training && p->options.frozen && p->options.frozen[value];
+}
+
 const amg_tensor *amg_plan_constant(const amg_plan *p, int value)
 {
     if (value == AMG_NO_VALUE) return NULL;

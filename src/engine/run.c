@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/file.h"
 #include "base/parallel.h"
+#include "graph/freeze.h"
 
 static amg_status resolve_options(const amg_train_options *in, amg_train_options *out,
                                   amg_error *err)
@@ -82,6 +83,33 @@ static amg_status plan_graph(amg_run *run, amg_error *err)
     return status;
 }
 
+/* Every frozen name must be a parameter's, or a misspelt one would train. */
+static amg_status mark_frozen(amg_run *run, amg_error *err)
+{
+    const amg_train_task *t = run->task;
+    const amg_graph *g = run->planned;
+    int found = 0;
+    if (t->num_frozen == 0) return AMG_OK;
+    run->frozen = amg_calloc((size_t)g->num_values + 1, sizeof *run->frozen);
+    if (!run->frozen) return amg_fail(err, AMG_NO_MEMORY, -1, "model", "frozen names");
+    for (int v = 0; v < g->num_values; v++) {
+        const amg_value *val = &g->values[v];
+        run->frozen[v] = val->kind == AMG_VALUE_PARAM &&
+                         val->role != AMG_ROLE_CONSTANT &&
+                         amg_frozen_has(t->frozen, t->num_frozen, val->name);
+        found += run->frozen[v];
+    }
+    if (found == t->num_frozen) return AMG_OK;
+    int i = 0;
+    while (i < t->num_frozen) {
+        const int v = amg_graph_find_value(g, t->frozen[i]);
+        if (v < 0 || !run->frozen[v]) break;
+        i++;
+    }
+    return amg_fail(err, AMG_NOT_FOUND, -1, i < t->num_frozen ? t->frozen[i] : "model",
+                    "is to be frozen, but is no parameter of the model");
+}
+
 static void copy_params(const amg_params *from, amg_params *to)
 {
     for (int i = 0; i < from->count; i++)
@@ -110,9 +138,13 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
                                       .num_states = run->num_states + sums,
                                       .kept = c->objective.target,
                                       .row_orders = order->lookups,
-                                      .num_row_orders = order->num_lookups};
+                                      .num_row_orders = order->num_lookups,
+                                      .frozen = run->frozen};
     if (!status) status = amg_plan_new(run->planned, h, &options, &run->plans[h], err);
     if (status) return status;
+    if (run->frozen && amg_plan_num_slots(run->plans[h]) == 0)
+        return amg_fail(err, AMG_INVALID, -1, c->name,
+                        "all of its parameters are frozen: nothing would train");
     copy_params(initial, &run->sets[h][0]);
     amg_class_order_to_canonical(order, &run->sets[h][0]);
     const size_t need = amg_plan_workspace_bytes(run->plans[h]);
@@ -252,6 +284,7 @@ amg_status amg_run_init(amg_run *run, const amg_train_task *task,
         max_steps && max_steps < run->total_steps ? max_steps : run->total_steps;
 
     status = plan_graph(run, err);
+    if (!status) status = mark_frozen(run, err);
     for (int h = 0; h < run->num_heads && !status; h++) status = init_head(run, h, err);
     if (!status) status = allocate(run, err);
     if (!status && task->out_dir) status = open_out_dir(run, err);
@@ -269,6 +302,7 @@ void amg_run_clear(amg_run *run)
     }
     if (run->planned) amg_graph_free(run->planned);
     amg_batch_clear(&run->batch);
+    amg_free(run->frozen);
     amg_free(run->sample_order);
     amg_free(run->targets);
     amg_free_aligned(run->workspace);

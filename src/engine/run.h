@@ -11,6 +11,7 @@ typedef struct {
     const amg_train_task *task; /* borrowed */
     amg_train_options options;  /* defaults filled in */
     amg_graph *planned;
+    bool *frozen; /* per value of planned; NULL: none */
     int num_heads, num_states;
     int sum_state; /* the state in which gradients of parts are summed */
     int64_t part;  /* samples of a part: batch / accumulate */

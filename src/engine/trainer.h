@@ -83,7 +83,10 @@ typedef struct {
     const char *job;     /* SHA-256 of job.json, for checkpoints; NULL: no job */
     const char *out_dir; /* checkpoints, metrics.jsonl; NULL: none are written */
     int num_params_sets;
-    amg_params *params; /* one per output: initial in, trained out */
+    amg_params *params;        /* one per output: initial in, trained out */
+    const char *const *frozen; /* sorted names of parameters that do not train, and of
+                                  running statistics that stay (and normalise) */
+    int num_frozen;
 } amg_train_task;
 
 /* Trains. With out_dir (an existing folder): DIR/checkpoint.safetensors, written beside

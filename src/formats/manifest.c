@@ -16,6 +16,7 @@
 #define MAX_HEADS 64
 #define MAX_SHARDS 100000
 #define MAX_FILES 500000
+#define MAX_FROZEN 1000000
 #define MAX_TEXT 1024 /* bytes of a name or path */
 #define MAX_ROWS ((int64_t)1 << 40)
 
@@ -297,6 +298,28 @@ static amg_status read_heads(const amg_json_node *node, amg_manifest *m, amg_err
     return st;
 }
 
+/* In ascending order, so that each name stands there once and is found fast. */
+static amg_status read_frozen(const amg_json_node *node, amg_manifest *m,
+                              amg_error *err)
+{
+    size_t count;
+    amg_status st = amg_json_array(node, 1, MAX_FROZEN, &count, err);
+    if (st) return st;
+    if (!(m->frozen = amg_arena_array(&m->arena, count, sizeof *m->frozen)))
+        return no_memory(node, err);
+    m->num_frozen = (int)count;
+    for (size_t i = 0; i < count; i++) {
+        amg_json_node name = amg_json_element(node, i);
+        if ((st = read_text(&name, m, &m->frozen[i], err))) return st;
+        if (i > 0 && strcmp(m->frozen[i - 1], m->frozen[i]) >= 0)
+            return amg_json_fail(&name, err, AMG_MALFORMED,
+                                 "\"%s\" does not come after \"%s\": expected "
+                                 "ascending names",
+                                 m->frozen[i], m->frozen[i - 1]);
+    }
+    return AMG_OK;
+}
+
 static amg_status read_shard(const amg_json_node *node, amg_manifest *m,
                              amg_shard *shard, amg_error *err)
 {
@@ -415,8 +438,9 @@ static amg_status read_files(const amg_json_node *node, amg_manifest *m, amg_err
  * the target. */
 static amg_status read_root(const amg_json_node *root, amg_manifest *m, amg_error *err)
 {
-    static const char *const keys[] = {"version", "task", "input", "heads",
-                                       "train",   "val",  "files", "target"};
+    const char *keys[9] = {"version", "task", "input", "heads",
+                           "train",   "val",  "files"};
+    size_t num_keys = 7;
     amg_json_node version = amg_json_member(root, "version");
     amg_json_node task = amg_json_member(root, "task");
     int64_t number;
@@ -430,7 +454,10 @@ static amg_status read_root(const amg_json_node *root, amg_manifest *m, amg_erro
     }
     if (task.value && (st = read_task(&task, m, err))) return st;
     const bool has_target = amg_task_has_targets(m->task);
-    if ((st = amg_json_object(root, keys, has_target ? 8 : 7, err))) return st;
+    amg_json_node frozen = amg_json_member(root, "frozen");
+    if (has_target) keys[num_keys++] = "target";
+    if (frozen.value) keys[num_keys++] = "frozen";
+    if ((st = amg_json_object(root, keys, num_keys, err))) return st;
     m->version = AMG_MANIFEST_VERSION;
     amg_json_node input = amg_json_member(root, "input");
     amg_json_node heads = amg_json_member(root, "heads");
@@ -443,6 +470,7 @@ static amg_status read_root(const amg_json_node *root, amg_manifest *m, amg_erro
         if ((st = read_target(&target, m, err))) return st;
     }
     if ((st = read_heads(&heads, m, err))) return st;
+    if (frozen.value && (st = read_frozen(&frozen, m, err))) return st;
     if ((st = read_split(&train, 1, m, &m->train, err))) return st;
     if ((st = read_split(&val, 0, m, &m->val, err))) return st;
     return read_files(&files, m, err);

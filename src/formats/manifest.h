@@ -79,6 +79,9 @@ typedef struct {
     int64_t target_dims[AMG_MAX_RANK]; /* of one head and sample; [] = one number */
     int num_heads;
     amg_head *heads;
+    int num_frozen;      /* 0: everything trains */
+    const char **frozen; /* names of parameters that do not train, and of running
+                            statistics that stay and normalise; ascending */
     amg_split train, val;
     int num_files;
     amg_job_file *files; /* every file of the job but job.json and out/ */

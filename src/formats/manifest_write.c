@@ -124,19 +124,31 @@ static json_t *make_heads(const amg_manifest *m)
     return make_list(m->heads, m->num_heads, sizeof *m->heads, make[m->task]);
 }
 
+/* NULL: nothing is frozen, or a failure, which *failed says. */
+static json_t *make_frozen(const amg_manifest *m, bool *failed)
+{
+    json_t *list = m->num_frozen ? json_array() : NULL;
+    *failed = m->num_frozen && !list;
+    for (int i = 0; i < m->num_frozen && !*failed; i++)
+        *failed = json_array_append_new(list, json_string(m->frozen[i])) != 0;
+    return list;
+}
+
 static json_t *make_root(const amg_manifest *m)
 {
-    json_t *files = make_list(m->files, m->num_files, sizeof *m->files, make_file);
-    if (!amg_task_has_targets(m->task))
-        return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "version", m->version,
-                         "task", amg_task_name(m->task), "input", make_input(m),
-                         "heads", make_heads(m), "train", make_split(m, &m->train),
-                         "val", make_split(m, &m->val), "files", files);
-    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", m->version,
-                     "task", amg_task_name(m->task), "input", make_input(m), "target",
-                     make_target(m), "heads", make_heads(m), "train",
-                     make_split(m, &m->train), "val", make_split(m, &m->val), "files",
-                     files);
+    bool failed;
+    json_t *frozen = make_frozen(m, &failed);
+    if (failed) {
+        json_decref(frozen);
+        return NULL;
+    }
+    json_t *target = amg_task_has_targets(m->task) ? make_target(m) : NULL;
+    return json_pack("{s:i, s:s, s:o, s:o*, s:o, s:o*, s:o, s:o, s:o}", "version",
+                     m->version, "task", amg_task_name(m->task), "input", make_input(m),
+                     "target", target, "heads", make_heads(m), "frozen", frozen,
+                     "train", make_split(m, &m->train), "val", make_split(m, &m->val),
+                     "files",
+                     make_list(m->files, m->num_files, sizeof *m->files, make_file));
 }
 
 /* The canonical bytes, owned. */

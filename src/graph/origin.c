@@ -407,6 +407,27 @@ amg_status amg_graph_origin_check(const amg_graph *source, amg_error *err)
 
 const amg_graph *amg_origin_folded(const amg_origin *o) { return o->folded; }
 
+const amg_graph *amg_origin_source(const amg_origin *o) { return o->source; }
+
+void amg_origin_find_homes(const amg_origin *o, int value, bool *homes)
+{
+    memset(homes, 0, (size_t)o->source->num_values * sizeof *homes);
+    if (o->source_of[value] >= 0) homes[o->source_of[value]] = true;
+    for (int i = 0; i < o->num_moved; i++) {
+        const moved *m = &o->moved[i];
+        if (m->value != value) continue;
+        int home = -1;
+        for (int64_t k = 0; k < m->count; k++) {
+            /* Neighbours mostly come from one initializer. */
+            const int64_t id = m->ids[k];
+            if (home < 0 || id < o->first[home] ||
+                id >= o->first[home] + amg_tensor_count(&o->source->values[home].data))
+                home = home_of(o, id);
+            if (home >= 0) homes[home] = true;
+        }
+    }
+}
+
 bool amg_origin_is_home(const amg_origin *o, int value)
 {
     return o->homes[value] != NOT_HOME;

@@ -32,6 +32,12 @@ const amg_graph *amg_origin_folded(const amg_origin *o);
  * statistics, or a part of one). */
 bool amg_origin_is_home(const amg_origin *o, int value);
 
+/* The model as read. */
+const amg_graph *amg_origin_source(const amg_origin *o);
+/* Sets homes, a flag per value of source: whether elements of folded's value, a weight
+ * or running statistics, come from it. */
+void amg_origin_find_homes(const amg_origin *o, int value, bool *homes);
+
 /* source without the data that amg_origin_restore brings, by view: what a key keeps.
  * Constants stay, and homes of which only a part trains. */
 AMG_MUST_CHECK amg_status amg_origin_strip(const amg_origin *o, amg_graph **out,

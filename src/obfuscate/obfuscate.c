@@ -15,6 +15,7 @@
 #include "graph/catalogue.h"
 #include "obfuscate/decoy_arch.h"
 #include "obfuscate/decoy_init.h"
+#include "obfuscate/frozen_names.h"
 #include "obfuscate/job_paths.h"
 #include "obfuscate/job_writer.h"
 #include "obfuscate/owner.h"
@@ -227,12 +228,18 @@ static amg_status join_networks(work *w, amg_error *err)
     const amg_status st = amg_augment_model(
         w->own.secret, &w->plan, networks, &w->job, names,
         amg_task_has_targets(w->own.in.task) ? NULL : &w->target_names, err);
-    for (int s = 0; !st && s < w->plan.num_subnets; s++)
+    if (st) return st;
+    amg_status frozen = AMG_OK;
+    for (int s = 0; s < w->plan.num_subnets; s++) {
+        if (!frozen)
+            frozen = amg_frozen_names_add(&w->own.frozen, &names[s], &w->manifest, err);
         if (s == w->plan.original)
             w->names = names[s];
         else
             amg_job_names_clear(&names[s]);
-    return st;
+    }
+    amg_frozen_names_sort(&w->manifest);
+    return frozen;
 }
 
 /* The networks; then the joined graph and the key's payload. */
@@ -301,6 +308,7 @@ static void fill_result(const work *w, amg_obfuscate_result *r)
                        (double)amg_dtype_size(w->own.pre.data_dtype);
     r->own_params = amg_graph_num_trainable(w->own.model);
     r->job_params = amg_graph_num_trainable(w->job);
+    r->num_frozen = w->own.frozen.count;
     r->labels_permuted = w->plan.shape.permute_labels;
     r->tokens_permuted = w->plan.shape.vocab > 0;
     memcpy(r->block, w->plan.shape.block, sizeof r->block);

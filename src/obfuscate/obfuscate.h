@@ -20,8 +20,12 @@ typedef struct {
     bool pair_classes; /* each cover is of the class of the sample it stands beside */
     bool symmetry;     /* values of a sample change places (docs/symmetry.md) */
     bool rotate;       /* … or are rotated, whatever symmetry is */
-    amg_window window; /* token sets; seq 0: as many tokens as the model takes */
-    int num_decoys;    /* 0: 1 */
+    const char *const *freeze; /* patterns of parameters that do not train, as in
+                                  graph/freeze.h */
+    int num_freeze;
+    bool freeze_norm_stats; /* … nor do their batch norms' running statistics move */
+    amg_window window;      /* token sets; seq 0: as many tokens as the model takes */
+    int num_decoys;         /* 0: 1 */
     amg_mode mode;
     double amount; /* paper mode; 0: 0.5 */
     amg_noise noise;
@@ -58,6 +62,7 @@ typedef struct {
                        is a textbook network, or starts from weights of its own, or a
                        walk finds nothing to change, or not so that a decoy remains a
                        network of this job */
+    int num_frozen; /* parameters of the model that do not train */
     int num_unknown_init;    /* parameters of the model that follow no known law */
     bool same_start;         /* decoys start from the model's own weights */
     int64_t num_passed_over; /* see amg_cover_plan */

@@ -14,8 +14,13 @@
 
 static amg_status open_model(amg_owner *w, amg_error *err)
 {
+    amg_origin *origin = NULL;
     amg_status st = amg_graph_read_onnx(w->o->model, &w->file, err);
-    if (!st) st = amg_graph_origin_check(w->file, err);
+    if (!st) st = amg_origin_new(w->file, &origin, err);
+    if (!st)
+        st = amg_frozen_find(origin, w->o->freeze, w->o->num_freeze,
+                             w->o->freeze_norm_stats, &w->frozen, err);
+    amg_origin_free(origin);
     if (!st) st = amg_graph_plan_batch(w->file, AMG_DIM_BATCH, &w->model, err);
     if (!st && w->model->num_outputs != 1)
         st = amg_fail(err, AMG_UNSUPPORTED, -1, w->o->model,
@@ -48,6 +53,7 @@ void amg_owner_close(amg_owner *w)
     amg_secret_free(w->secret);
     for (int i = 0; i < 4; i++) amg_dataset_close(w->turned[i]);
     amg_inputs_close(&w->in);
+    amg_frozen_clear(&w->frozen);
     amg_graph_free(w->model);
     amg_graph_free(w->file);
     *w = (amg_owner){0};

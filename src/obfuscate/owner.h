@@ -3,6 +3,7 @@
 #ifndef AMG_OBFUSCATE_OWNER_H
 #define AMG_OBFUSCATE_OWNER_H
 
+#include "graph/freeze.h"
 #include "obfuscate/inputs.h"
 #include "obfuscate/plan.h"
 #include "obfuscate/rotated_data.h"
@@ -13,6 +14,7 @@ typedef struct {
     amg_graph *file;                /* as read */
     amg_graph
         *model; /* constants folded, a view of file: its weights are what trains */
+    amg_frozen frozen; /* names of model's */
     amg_inputs in;
     amg_preprocess pre; /* what the model expects of the data */
     amg_preprocess fed; /* what its copy in the job begins with: pre, or, where data are

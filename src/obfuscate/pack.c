@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "formats/token_set.h"
+#include "obfuscate/frozen_names.h"
 #include "obfuscate/job_paths.h"
 #include "obfuscate/job_writer.h"
 #include "obfuscate/owner.h"
@@ -143,9 +144,14 @@ static amg_status make_model(work *w, amg_error *err)
     for (int i = 0; i < w->o->num_owners; i++)
         networks[w->slot_of[i]] = (amg_job_network){
             w->owners[i].model, &w->owners[i].pre, &w->plans[i].shape};
-    return amg_augment_model(
+    amg_status st = amg_augment_model(
         w->secret, &w->plan, networks, &w->job, w->names,
         amg_task_has_targets(w->manifest.task) ? NULL : &w->target_names, err);
+    for (int i = 0; i < w->o->num_owners && !st; i++)
+        st = amg_frozen_names_add(&w->owners[i].frozen, &w->names[w->slot_of[i]],
+                                  &w->manifest, err);
+    amg_frozen_names_sort(&w->manifest);
+    return st;
 }
 
 static amg_status write_data(work *w, const amg_progress *progress, amg_error *err)

@@ -19,14 +19,14 @@ def weights(onnx):
 
 
 class Cycle(cli.Case):
-    def check(self, name, *more, model="model.onnx", train=None, pool=cli.Case.POOL, normalize=()):
+    def check(self, name, *more, model="model.onnx", train=None, pool=cli.Case.POOL, normalize=(), both=()):
         """Obfuscates, trains the job with the cloud's program and the model alone, extracts, and demands
-        the same file."""
+        the same file. both: options of obfuscating and of training alone."""
         train = train or self.TRAIN
-        said = self.obfuscate(name, *more, *normalize, model=model, train=train, pool=pool)
+        said = self.obfuscate(name, *more, *normalize, *both, model=model, train=train, pool=pool)
         self.ok(name, *TRAINING, program=cli.AMALGAM_TRAIN)
         self.ok("train", "--model", model, "--train", train, "-o", f"{name}-alone.onnx", *normalize,
-                *TRAINING)
+                *both, *TRAINING)
         self.ok("extract", "--key", f"{name}.key", "--weights", f"{name}/out/weights.safetensors",
                 "-o", f"{name}.onnx")
         self.assertEqual(cli.read(self.path(f"{name}.onnx")), cli.read(self.path(f"{name}-alone.onnx")))
@@ -48,6 +48,19 @@ class Cycle(cli.Case):
         self.assertEqual(said, self.ok("eval", "--model", "lenet1-alone.onnx", "--data", "mnist@test",
                                        "--threads", 1))
         self.assertRegex(said, r"^24 samples: loss \d+\.\d+, top-1 [\d.]+ %, top-5 [\d.]+ %\n$")
+
+    def test_frozen_weights_come_back_as_they_were(self):
+        self.ok("zoo", "lenet", "--input", "1x28x28", "--classes", 10, "--seed", 1, "-o", "deep.onnx")
+        cli.write_idx(self.path("digits"), (1, 28, 28), 10, train=96, test=24)
+        self.check("frozen", "--decoys", 2, model="deep.onnx", train="digits@train[33%:seed=3]",
+                          pool="digits@train[33%-100%:seed=3]", both=("--freeze", "conv1.*,conv2.*", "--freeze", "fc1.bias"))
+        self.assertEqual(len(json.loads(cli.read(self.path("frozen/job.json")))["frozen"]), 3 * 5)
+        before, after = (weights(cli.read(self.path(f"{name}.onnx"))) for name in ("deep", "frozen"))
+        self.assertEqual({n for n in before if before[n] == after[n]},
+                         {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.bias"})
+        out = self.ok("verify", "--key", "frozen.key", "--job", "frozen", "--steps", 3, "--batch", 8,
+                      "--threads", 1, "--quiet")
+        self.assertIn(", 0 bits differ", out)
 
     def mixed(self, name, model, *more, flag="--symmetry"):
         """A job with --symmetry: bits that are those of the original mixed alike, weights that are its own but for

@@ -244,6 +244,18 @@ class Obfuscate(Refusals):
             (noise + ["--noise", "values:empty.txt"], "noise: found a list of 0 values, expected 1"),
         ])
 
+    def test_freezing(self):
+        self.refuse_all([
+            (self.base() + ["--freeze", "no.such"], 'freeze: "no.such" matches none of the model\'s weights',
+             {"hint": "there are .*, .* .amalgam inspect names them all"}),
+            (self.base() + ["--freeze", "*"], "freeze: all [0-9]+ weights of the model are frozen: nothing would"),
+            (self.base() + ["--freeze", "*[!a],"], 'freeze: "" matches none'),
+            (self.base() + ["--freeze-norm-stats"], "--freeze-norm-stats needs --freeze", USAGE),
+            (["train", "--model", "model.onnx", "--train", "data", "-o", "t.onnx", "--freeze", "no.such"],
+             'freeze: "no.such" matches none'),
+            (["train", "job", "--freeze", "x"], "a job .'job'. has its model and data in it: .*--freeze", USAGE),
+        ])
+
     def test_a_full_disk_at_every_file(self):
         """Just too little room for each of the files, the key among them, and for anything at all."""
         self.obfuscate("enough", "--seed-hex", SEED)

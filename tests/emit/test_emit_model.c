@@ -47,7 +47,8 @@ static const char *read_text(const char *dir, const char *name)
 static void must_emit(const char *dir, const amg_graph *g, const char *const *targets)
 {
     amg_error err = {0};
-    if (amg_emit_model(dir, g, targets, &err)) fail_msg("%s: %s", err.where, err.what);
+    if (amg_emit_model(dir, g, targets, NULL, &err))
+        fail_msg("%s: %s", err.where, err.what);
 }
 
 static void assert_has(const char *text, const char *part)
@@ -183,7 +184,7 @@ static void test_target_of_another_network_is_refused(void **state)
     amg_graph *g = two_networks();
     amg_error err = {0};
     assert_int_equal(
-        amg_emit_model(*state, g, (const char *const[]){"vc1", NULL}, &err),
+        amg_emit_model(*state, g, (const char *const[]){"vc1", NULL}, NULL, &err),
         AMG_INVALID);
     assert_string_equal(err.where, "vc1");
     char *path = amg_path_join(*state, "model.py");
@@ -222,7 +223,7 @@ static void test_names_that_python_cannot_have_are_refused(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         amg_graph *g = named_network(cases[i].input, cases[i].param, cases[i].inner);
         amg_error err = {0};
-        assert_int_equal(amg_emit_model(*state, g, NULL, &err), AMG_INVALID);
+        assert_int_equal(amg_emit_model(*state, g, NULL, NULL, &err), AMG_INVALID);
         assert_string_equal(err.where, cases[i].bad);
         assert_has(err.what, cases[i].what);
         amg_graph_free(g);
@@ -247,7 +248,7 @@ static void test_operator_without_a_form_is_named(void **state)
     amg_builder_output(b, v);
     amg_graph *g = must_finish(b);
     amg_error err = {0};
-    assert_int_equal(amg_emit_model(*state, g, NULL, &err), AMG_UNSUPPORTED);
+    assert_int_equal(amg_emit_model(*state, g, NULL, NULL, &err), AMG_UNSUPPORTED);
     assert_has(err.where, "Shape");
     amg_graph_free(g);
 }
@@ -299,7 +300,7 @@ static void test_failing_allocations_leave_no_model(void **state)
         long countdown = n;
         assert_false(amg_path_exists(path));
         amg_alloc_fail_after(&countdown);
-        st = amg_emit_model(*state, g, NULL, NULL);
+        st = amg_emit_model(*state, g, NULL, NULL, NULL);
         amg_alloc_fail_after(NULL);
         assert_true(st == AMG_OK || st == AMG_NO_MEMORY);
     }

@@ -321,6 +321,42 @@ static amg_manifest must_parse(const char *text)
     return m;
 }
 
+/* What does not train stands behind the heads; ascending, so that it is found fast. */
+static void frozen_names_ascend(void **state)
+{
+    static const struct {
+        const char *text;
+        amg_status code;
+    } bad[] = {{"\"frozen\": @[], ", AMG_MALFORMED},
+               {"\"frozen\": @\"p1\", ", AMG_MALFORMED},
+               {"\"frozen\": [@7], ", AMG_MALFORMED},
+               {"\"frozen\": [@\"\"], ", AMG_MALFORMED},
+               {"\"frozen\": [\"p1\", @\"p1\"], ", AMG_MALFORMED},
+               {"\"frozen\": [\"p2\", @\"p1\"], ", AMG_MALFORMED}};
+    (void)state;
+    char with[160];
+    int64_t offset = -1;
+    char *text =
+        edited("\"train\"", 0, "\"frozen\": [\"p1\", \"p2\"], \"train\"", &offset);
+    amg_manifest m = must_parse(text), again;
+    free(text);
+    assert_int_equal(m.num_frozen, 2);
+    assert_string_equal(m.frozen[1], "p2");
+    const char *path = in_dir("frozen.json");
+    assert_int_equal(amg_manifest_write(path, &m, NULL), AMG_OK);
+    assert_int_equal(amg_manifest_read(path, &again, NULL), AMG_OK);
+    assert_int_equal(again.num_frozen, 2);
+    assert_string_equal(again.frozen[0], "p1");
+    amg_manifest_clear(&again);
+    amg_manifest_clear(&m);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(with, sizeof with, "%s\"train\"", bad[i].text);
+        text = edited("\"train\"", 0, with, &offset);
+        expect_refusal(text, strlen(text), bad[i].code, offset, bad[i].text);
+        free(text);
+    }
+}
+
 static void regression_has_numbers_as_targets(void **state)
 {
     (void)state;
@@ -836,6 +872,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_every_field),
+        cmocka_unit_test(frozen_names_ascend),
         cmocka_unit_test(regression_has_numbers_as_targets),
         cmocka_unit_test(reconstruction_names_its_targets_in_the_graph),
         cmocka_unit_test(a_language_model_names_tokens_to_predict_and_padding),

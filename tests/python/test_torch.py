@@ -228,11 +228,42 @@ class Refusals(support.Case):
         self.refuse(inside(lambda x: x.sum()), r"gives \[\] for a batch of 2", "the module")
 
     def test_parameters_that_would_not_be_what_they_were(self):
-        frozen = inside(torch.relu)
-        frozen[0].weight.requires_grad_(False)
-        self.refuse(frozen, "is frozen", 'parameter "0.weight"')
         self.refuse(nn.Linear(8, 4).double(), "float64", 'parameter "weight"')
         self.refuse(nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4, momentum=None)), "momentum=None", 'submodule "1"')
+
+    def test_frozen_parameters_stay_and_the_rest_trains(self):
+        net = Net()
+        net.body.requires_grad_(False)
+        before = {k: t.clone() for k, t in net.state_dict().items()}
+        made = amalgam.obfuscate(net, images(96), decoys_from=images(128, seed=1), freeze="head.bias", key="job.key",
+                                 out="job", progress=False)
+        with open("job/job.json") as f:
+            self.assertEqual(len(json.load(f)["frozen"]), 2 * 4)  # conv, norm's two, head.bias; in two networks
+        amalgam.train(made, batch=16, lr=0.1, progress=False)
+        state = amalgam.extract("job.key", made.weights)
+        for name in ("body.0.weight", "body.1.weight", "body.1.bias", "head.bias"):
+            self.assertTrue(torch.equal(state[name], before[name]), name)
+        for name in ("head.weight", "body.1.running_mean"):
+            self.assertFalse(torch.equal(state[name], before[name]), name)
+
+    def test_frozen_norms_may_keep_their_statistics(self):
+        net = Net()
+        net.body.requires_grad_(False)
+        before = {k: t.clone() for k, t in net.state_dict().items()}
+        made = amalgam.obfuscate(net, images(96), decoys_from=images(128, seed=1), freeze_norm_stats=True,
+                                 key="job.key", out="job", progress=False)
+        amalgam.train(made, batch=16, lr=0.1, progress=False)
+        state = amalgam.extract("job.key", made.weights)
+        self.assertTrue(torch.equal(state["body.1.running_mean"], before["body.1.running_mean"]))
+        self.assertFalse(torch.equal(state["head.weight"], before["head.weight"]))
+
+    def test_what_cannot_be_frozen(self):
+        for freeze, what, hint in (("bodi.0.weight", "matches none", "body.0.weight"), ("*", "nothing would train", "")):
+            with self.subTest(freeze=freeze), self.assertRaisesRegex(amalgam.AmalgamError, what) as caught:
+                amalgam.obfuscate(Net(), images(96), decoys_from=images(128, seed=1), freeze=freeze, key="job.key",
+                                  out="job", progress=False)
+            self.assertIn(hint, caught.exception.hint or "")
+            self.assertFalse(os.path.exists("job") or os.path.exists("job.key"))
 
     def test_a_buffer_that_would_be_trained(self):
         class Scaled(nn.Module):
