@@ -4,6 +4,7 @@
 #include "api/inspect_model.h"
 
 #include "engine/plan.h"
+#include "graph/merged_inputs.h"
 #include "graph/onnx_census.h"
 #include "graph/onnx_graph.h"
 
@@ -107,6 +108,19 @@ static void add_reason(json_t *shown, const amg_error *why)
     if (why->hint[0]) json_object_set_new(shown, "hint", json_string(why->hint));
 }
 
+/* With the inputs that the file has. *shown becomes NULL if a name is not UTF-8. */
+static amg_status add_graph(json_t **shown, const amg_graph *g, amg_error *err)
+{
+    amg_graph *own = NULL;
+    amg_status st = amg_graph_with_own_inputs(g, &own, err);
+    if (!st && json_object_set_new(*shown, "graph", graph_json(own ? own : g))) {
+        json_decref(*shown);
+        *shown = NULL;
+    }
+    amg_graph_free(own);
+    return st;
+}
+
 amg_status amg_inspect_model(const char *path, json_t **out, amg_error *err)
 {
     amg_graph *g = NULL;
@@ -126,10 +140,7 @@ amg_status amg_inspect_model(const char *path, json_t **out, amg_error *err)
             json_object_set(*out, "operators_not_covered", missing);
         json_decref(missing);
     }
-    if (g && json_object_set_new(*out, "graph", graph_json(g))) {
-        json_decref(*out);
-        *out = NULL;
-    }
+    if (g && !st) st = add_graph(out, g, err);
     amg_graph_free(g);
     return st;
 }

@@ -17,6 +17,7 @@
 #include "formats/dataset_text.h"
 #include "formats/folder.h"
 #include "formats/idx.h"
+#include "formats/npy_join.h"
 #include "formats/npy_pair.h"
 
 struct amg_dataset {
@@ -29,9 +30,9 @@ struct amg_dataset {
 };
 
 /* In the order in which they are tried on a path without a kind. */
-static const amg_dataset_kind *const kinds[] = {&amg_dataset_npy, &amg_dataset_text,
-                                                &amg_dataset_idx, &amg_dataset_cifar,
-                                                &amg_dataset_folder};
+static const amg_dataset_kind *const kinds[] = {
+    &amg_dataset_join, &amg_dataset_npy,   &amg_dataset_text,
+    &amg_dataset_idx,  &amg_dataset_cifar, &amg_dataset_folder};
 enum { NUM_KINDS = sizeof kinds / sizeof *kinds };
 
 static void hint_kinds(amg_error *err)

@@ -10,6 +10,7 @@
 #include "formats/onnx.h"
 #include "graph/builder.h"
 #include "graph/infer.h"
+#include "graph/merged_inputs.h"
 #include "graph/onnx_graph.h"
 #include "onnx.pb-c.h"
 
@@ -406,11 +407,14 @@ static amg_status fill_model(exporter *ex, whole *w)
 
 amg_status amg_graph_write_onnx(const char *path, const amg_graph *g, amg_error *err)
 {
-    exporter ex = {.g = g, .weights = true, .err = err};
+    amg_graph *own = NULL;
+    amg_status st = amg_graph_with_own_inputs(g, &own, err);
+    exporter ex = {.g = own ? own : g, .weights = true, .err = err};
     whole w;
-    amg_status st = fill_model(&ex, &w);
+    if (!st) st = fill_model(&ex, &w);
     if (!st) st = amg_onnx_write(path, &w.model, err);
     amg_arena_clear(&ex.arena);
+    amg_graph_free(own);
     return st;
 }
 

@@ -5,9 +5,9 @@
 
 #include "graph/graph.h"
 
-/* Reads PATH. One data input (others: AMG_UNSUPPORTED) whose first dim, symbolic or
- * fixed, becomes AMG_DIM_BATCH; Constant nodes become initializers. Errors name node
- * and operator. The graph owns copies of all weights. */
+/* Reads PATH. The first dim of a data input, symbolic or fixed, becomes AMG_DIM_BATCH;
+ * several data inputs become one (merged_inputs.h); Constant nodes become initializers.
+ * Errors name node and operator. The graph owns copies of all weights. */
 AMG_MUST_CHECK amg_status amg_graph_read_onnx(const char *path, amg_graph **out,
                                               amg_error *err);
 AMG_MUST_CHECK amg_status amg_graph_parse_onnx(const void *data, size_t size_bytes,
@@ -20,9 +20,9 @@ AMG_MUST_CHECK amg_status amg_graph_parse_onnx(const void *data, size_t size_byt
 AMG_MUST_CHECK amg_status amg_graph_read_onnx_as_is(const char *path, amg_graph **out,
                                                     amg_error *err);
 
-/* Writes g with canonical metadata: no producer, version, doc string, date or path;
- * nodes in g's order, initializers in value order. Batch-norm and dropout in inference
- * form (training_mode absent). */
+/* Writes g, several inputs as they were read, with canonical metadata: no producer,
+ * version, doc string, date or path; nodes in g's order, initializers in value order.
+ * Batch-norm and dropout in inference form (training_mode absent). */
 AMG_MUST_CHECK amg_status amg_graph_write_onnx(const char *path, const amg_graph *g,
                                                amg_error *err);
 /* Into an owned buffer (amg_free). weights false: trainables and buffers keep name,

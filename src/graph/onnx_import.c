@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/merged_inputs.h"
 #include "graph/onnx_import.h"
 
 #define OLDEST_OPSET 9
@@ -97,7 +98,9 @@ static amg_status input_dim(amg_import *im, const Onnx__TensorShapeProto *shape,
     return AMG_OK;
 }
 
-static amg_status add_input(amg_import *im, amg_name *e, amg_error *err)
+/* dtype, rank and dims of a data input. */
+static amg_status describe_input(amg_import *im, const amg_name *e,
+                                 amg_merged_input *out, amg_error *err)
 {
     char where[256];
     snprintf(where, sizeof where, "input \"%.200s\"", e->name);
@@ -106,8 +109,9 @@ static amg_status add_input(amg_import *im, amg_name *e, amg_error *err)
         return amg_fail(err, AMG_UNSUPPORTED, -1, where, "it is not a dense tensor");
     const Onnx__TypeProto__Tensor *t = type->tensor_type;
     int code = t->has_elem_type ? t->elem_type : 0;
-    amg_dtype dtype = amg_dtype_find_onnx(code);
-    if (dtype == AMG_DTYPE_NONE)
+    out->name = e->name;
+    out->dtype = amg_dtype_find_onnx(code);
+    if (out->dtype == AMG_DTYPE_NONE)
         return amg_fail(err, AMG_UNSUPPORTED, -1, where,
                         "ONNX data type %d is not a number type that we know", code);
     if (!t->shape || (!t->shape->n_dim && !im->as_is))
@@ -116,35 +120,51 @@ static amg_status add_input(amg_import *im, amg_name *e, amg_error *err)
     if (t->shape->n_dim > AMG_MAX_RANK)
         return amg_fail(err, AMG_UNSUPPORTED, -1, where, "it has %zu dims, at most %d",
                         t->shape->n_dim, AMG_MAX_RANK);
-    int64_t dims[AMG_MAX_RANK];
-    int rank = (int)t->shape->n_dim;
-    for (int i = 0; i < rank; i++) {
-        amg_status st = input_dim(im, t->shape, i, where, &dims[i], err);
-        if (st) return st;
-    }
-    e->value = amg_builder_input(im->builder, e->name, dtype, rank, dims);
+    out->rank = (int)t->shape->n_dim;
+    amg_status st = AMG_OK;
+    for (int i = 0; i < out->rank && !st; i++)
+        st = input_dim(im, t->shape, i, where, &out->dims[i], err);
+    return st;
+}
+
+static amg_status add_input(amg_import *im, amg_name *e, amg_error *err)
+{
+    amg_merged_input in;
+    amg_status st = describe_input(im, e, &in, err);
+    if (st) return st;
+    e->value = amg_builder_input(im->builder, e->name, in.dtype, in.rank, in.dims);
     e->made = true;
     return AMG_OK;
 }
 
-/* The one input that is not an initializer. */
-static amg_status add_only_input(amg_import *im, amg_error *err)
+/* The data inputs, those that are not initializers, in the file's order: one as it is,
+ * several as one vector. */
+static amg_status add_data_inputs(amg_import *im, amg_error *err)
 {
-    amg_name *data = NULL;
-    for (size_t i = 0; i < im->num_names; i++) {
-        amg_name *e = &im->names[i];
+    amg_name *data[AMG_MAX_MERGED];
+    amg_merged_input merged[AMG_MAX_MERGED];
+    int count = 0;
+    for (size_t i = 0; i < im->graph->n_input; i++) {
+        amg_name *e = amg_import_find(im, im->graph->input[i]->name);
         if (e->kind != AMG_NAME_INPUT) continue;
-        if (data)
+        if (count == AMG_MAX_MERGED)
             return amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
-                            "it has several data inputs (\"%.100s\", \"%.100s\"), "
-                            "expected one",
-                            data->name, e->name);
-        data = e;
+                            "it has more than %d data inputs", AMG_MAX_MERGED);
+        data[count++] = e;
     }
-    if (!data)
+    if (count == 0)
         return amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
-                        "it has no data input, expected one");
-    return add_input(im, data, err);
+                        "it has no data input, expected one or more");
+    if (count == 1) return add_input(im, data[0], err);
+    amg_status st = AMG_OK;
+    for (int i = 0; i < count && !st; i++)
+        st = describe_input(im, data[i], &merged[i], err);
+    if (!st) st = amg_merged_inputs_add(im->builder, merged, count, err);
+    for (int i = 0; i < count && !st; i++) {
+        data[i]->value = merged[i].value;
+        data[i]->made = true;
+    }
+    return st;
 }
 
 static amg_status add_all_inputs(amg_import *im, amg_error *err)
@@ -233,7 +253,7 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
     amg_status st = check_model(im, err);
     if (!st) st = amg_import_functions(im, err);
     if (!st) st = amg_import_order(im, err);
-    if (!st) st = im->as_is ? add_all_inputs(im, err) : add_only_input(im, err);
+    if (!st) st = im->as_is ? add_all_inputs(im, err) : add_data_inputs(im, err);
     const Onnx__GraphProto *g = im->graph;
     for (size_t i = 0; !st && i < g->n_initializer; i++)
         st = add_initializer(im, i, err);

@@ -240,6 +240,44 @@ static void pair_of_each_rank_has_its_dims(void **state)
     }
 }
 
+/* Bytes, floats and tokens as the inputs of one model: vectors of floats. */
+static void joined_arrays_are_one_vector(void **state)
+{
+    static const float floats[4] = {0.5f, -1, 2, 3};
+    static const int64_t tokens[6] = {1, 2, 3, 4, 5, 1 << 24};
+    char spec[3 * 4200];
+    const char *dir = *state;
+    put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
+    put_npy(state, "f.npy", AMG_F32, 2, (const int64_t[]){2, 2}, floats);
+    put_npy(state, "t.npy", AMG_I64, 2, (const int64_t[]){2, 3}, tokens);
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, two_labels);
+    snprintf(spec, sizeof spec, "%s/x.npy+%s/f.npy+%s/t.npy,%s/y.npy[1:2]", dir, dir,
+             dir, dir);
+    amg_dataset *ds = NULL;
+    float x[17];
+    int32_t label;
+    assert_ok(amg_dataset_open(spec, &ds, &err));
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    assert_int_equal(info->dtype, AMG_F32);
+    assert_int_equal(info->rank, 1);
+    assert_int_equal(info->dims[0], 17);
+    assert_int_equal(info->num_samples, 1);
+    assert_int_equal(info->num_classes, 5);
+    assert_ok(amg_dataset_read(ds, 0, x, &label, &err));
+    for (int i = 0; i < 12; i++) assert_true(x[i] == bytes[12 + i]);
+    assert_true(x[12] == 2 && x[13] == 3);
+    assert_true(x[14] == 4 && x[15] == 5 && x[16] == 1 << 24);
+    assert_int_equal(label, 0);
+    amg_dataset_close(ds);
+    put_npy(state, "t.npy", AMG_I64, 2, (const int64_t[]){2, 3},
+            (const int64_t[]){1, 2, 3, 4, 5, (1 << 24) + 1});
+    assert_ok(amg_dataset_open(spec, &ds, &err));
+    assert_failed(amg_dataset_read(ds, 0, x, NULL, &err), AMG_UNSUPPORTED, -1);
+    amg_dataset_close(ds);
+    put_npy(state, "t.npy", AMG_I64, 2, (const int64_t[]){3, 2}, tokens);
+    assert_failed(amg_dataset_open(spec, &ds, &err), AMG_MISMATCH, -1);
+}
+
 /* Tokens and indices: [2 samples][3]. */
 static void integers_are_given_as_i32(void **state)
 {
@@ -786,6 +824,7 @@ int main(void)
         cmocka_unit_test(parts_of_one_seed_partition_the_set),
         cmocka_unit_test(part_that_is_empty_or_leaves_the_set_is_refused),
         cmocka_unit_test(percentage_of_a_huge_set_does_not_overflow),
+        WITH_DIR(joined_arrays_are_one_vector),
         WITH_DIR(pair_of_each_rank_has_its_dims),
         WITH_DIR(integers_are_given_as_i32),
         WITH_DIR(an_integer_beyond_32_bits_is_refused_at_its_byte),
