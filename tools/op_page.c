@@ -48,21 +48,20 @@ int main(void)
         "| operator | inputs | outputs | trains | folds | what is covered |\n"
         "|---|---|---|---|---|---|\n");
     for (int i = 0; i < AMG_OP_COUNT; i++) print_row(amg_op_get((amg_op)i));
-    printf(
-        "\n## Not covered\n\n"
-        "A model with any of these is refused with the node's name:\n\n"
-        "- operators without a row above, among them Einsum, Attention, RNN, Min, "
-        "Max,\n"
-        "  ReduceMax, TopK, CumSum, ScatterND, GatherElements and quantised "
-        "operators;\n"
-        "- control flow (If, Loop, Scan), sequences, and domains of other makers\n"
-        "  (functions that the file itself defines are written out);\n"
-        "- convolution and pooling over one or three spatial dims, dilated pooling,\n"
-        "  and MaxPool's second output (the indices);\n"
-        "- Gemm with transA, or with alpha or beta other than 1;\n"
-        "- Pad with a mode other than `constant`;\n"
-        "- shapes that depend on the values of the data;\n"
-        "- more than one data input, and tensors of more than 8 dims;\n"
-        "- weights in types other than float32.\n");
+    printf("\n## Not covered\n\n"
+           "A model with any of these is refused with the node's name:\n\n"
+           "- operators without a row above, among them Einsum, Attention, RNN, Min, "
+           "Max,\n"
+           "  ReduceMax, TopK, CumSum, ScatterND, GatherElements and quantised "
+           "operators;\n"
+           "- control flow (If, Loop, Scan), sequences, and domains of other makers\n"
+           "  (functions that the file itself defines are written out);\n"
+           "- windows over more than three spatial dims, and MaxPool's second output\n"
+           "  (the indices);\n"
+           "- Gemm with transA, or with alpha or beta other than 1;\n"
+           "- Pad with a mode other than `constant`;\n"
+           "- shapes that depend on the values of the data;\n"
+           "- more than one data input, and tensors of more than 8 dims;\n"
+           "- weights in types other than float32.\n");
     return 0;
 }

@@ -1,71 +1,43 @@
-/* Forms of layers whose window slides over an image or a sequence: convolutions, pools,
- * and resizing.
+/* Forms of layers whose window slides over an image, a sequence or a volume:
+ * convolutions, pools, and resizing.
  *
  * ONNX pads each side on its own; PyTorch's own padding is the same on both sides.
- * Where they differ, F.pad comes first. D: spatial dims, 1 or 2. */
-#include <assert.h>
+ * Where they differ, F.pad comes first. D: spatial dims, 1 to 3. */
 #include <math.h>
 #include <string.h>
 
 #include "emit/emit_ops.h"
+#include "graph/window.h"
 
-enum { MAX_SPATIAL = 2 };
-
-typedef struct {
-    int num_dims; /* D */
-    int64_t kernel[MAX_SPATIAL], stride[MAX_SPATIAL], dilation[MAX_SPATIAL];
-    int64_t begin[MAX_SPATIAL], end[MAX_SPATIAL]; /* pads */
-    bool even;                                    /* begin equals end */
-    bool padded;                                  /* any pad */
-} window;
-
-static void read_ints(const amg_node *n, const char *name, int count, int64_t *out)
-{
-    const amg_attr *a = amg_attr_find(n, name);
-    if (a && a->kind == AMG_ATTR_INTS && a->count == count)
-        memcpy(out, a->ints, (size_t)count * sizeof *out);
-}
-
-/* auto_pad's padding: out = ceil(in / stride), the odd one at the end or the beginning.
- */
-static void pad_same(window *w, int i, int64_t in, bool upper)
-{
-    assert(w->stride[i] > 0); /* shape inference refuses others */
-    int64_t extent = w->dilation[i] * (w->kernel[i] - 1) + 1;
-    int64_t total =
-        ((in + w->stride[i] - 1) / w->stride[i] - 1) * w->stride[i] + extent;
-    total = total > in ? total - in : 0;
-    w->begin[i] = upper ? total / 2 : total - total / 2;
-    w->end[i] = total - w->begin[i];
-}
+enum { MAX_SPATIAL = AMG_MAX_SPATIAL };
 
 /* weight: of a convolution, NULL: kernel_shape says the window. */
 static amg_status read_window(const amg_emit *e, const amg_emit_step *s,
-                              const amg_value *weight, window *w)
+                              const amg_value *weight, amg_window *w)
 {
-    const amg_value *x = amg_emit_in(e, s, 0);
-    const char *mode = amg_attr_string(s->node, "auto_pad", "NOTSET");
-    bool same = strncmp(mode, "SAME_", 5) == 0;
-    int64_t pads[2 * MAX_SPATIAL] = {0};
-    *w = (window){.num_dims = x->rank - 2, .even = true};
-    if (w->num_dims < 1 || w->num_dims > MAX_SPATIAL)
-        return amg_emit_fail(e, s, "its input has %d dims, expected 3 or 4", x->rank);
-    for (int i = 0; i < w->num_dims; i++) {
-        w->stride[i] = w->dilation[i] = 1;
-        w->kernel[i] = weight ? weight->dims[2 + i] : 1;
-    }
-    read_ints(s->node, "kernel_shape", w->num_dims, w->kernel);
-    read_ints(s->node, "strides", w->num_dims, w->stride);
-    read_ints(s->node, "dilations", w->num_dims, w->dilation);
-    if (strcmp(mode, "VALID") != 0) read_ints(s->node, "pads", 2 * w->num_dims, pads);
-    for (int i = 0; i < w->num_dims; i++) {
-        w->begin[i] = pads[i];
-        w->end[i] = pads[w->num_dims + i];
-        if (same) pad_same(w, i, x->dims[2 + i], strcmp(mode, "SAME_UPPER") == 0);
-        w->even = w->even && w->begin[i] == w->end[i];
-        w->padded = w->padded || w->begin[i] || w->end[i];
-    }
-    return AMG_OK;
+    return amg_window_read(s->node, amg_emit_in(e, s, 0), weight, w, e->err);
+}
+
+/* Whether both sides of every dim are padded alike. */
+static bool is_even(const amg_window *w)
+{
+    for (int i = 0; i < w->num_dims; i++)
+        if (w->begin[i] != w->end[i]) return false;
+    return true;
+}
+
+static bool is_padded(const amg_window *w)
+{
+    for (int i = 0; i < w->num_dims; i++)
+        if (w->begin[i] || w->end[i]) return true;
+    return false;
+}
+
+static bool is_dilated(const amg_window *w)
+{
+    for (int i = 0; i < w->num_dims; i++)
+        if (w->dilation[i] != 1) return true;
+    return false;
 }
 
 /* F.pad's argument: the last dim first. */
@@ -80,14 +52,10 @@ static void add_pads(amg_emit *e, int num_dims, const int64_t *begin,
     amg_text_tuple(&e->out, 2 * num_dims, pads);
 }
 
-/* The layer's input: x, or x padded by hand. value: Python's text of the padding. */
-static void add_padded(amg_emit *e, const amg_emit_step *s, const window *w,
+/* The layer's input, padded by hand. value: Python's text of the padding. */
+static void add_padded(amg_emit *e, const amg_emit_step *s, const amg_window *w,
                        const char *value)
 {
-    if (w->even) {
-        amg_emit_operand(e, s, 0);
-        return;
-    }
     amg_emit_format(e, s, "F.pad(%0, ");
     add_pads(e, w->num_dims, w->begin, w->end);
     amg_text_add(&e->out, "%s%s)", value ? ", value=" : "", value ? value : "");
@@ -107,75 +75,81 @@ static void add_option(amg_emit *e, const char *name, int count, const int64_t *
 
 amg_status amg_emit_conv(amg_emit *e, const amg_emit_step *s)
 {
-    window w;
+    amg_window w;
     int64_t group = amg_attr_int(s->node, "group", 1);
     amg_status st = read_window(e, s, amg_emit_in(e, s, 1), &w);
     if (st) return st;
     amg_text_add(&e->out, "F.conv%dd(", w.num_dims);
-    add_padded(e, s, &w, NULL);
+    if (is_even(&w))
+        amg_emit_operand(e, s, 0);
+    else
+        add_padded(e, s, &w, NULL);
     amg_emit_format(e, s, amg_emit_in(e, s, 2) ? ", %1, %2" : ", %1");
     add_option(e, "stride", w.num_dims, w.stride, 1);
-    if (w.even) add_option(e, "padding", w.num_dims, w.begin, 0);
+    if (is_even(&w)) add_option(e, "padding", w.num_dims, w.begin, 0);
     add_option(e, "dilation", w.num_dims, w.dilation, 1);
     if (group != 1) amg_text_add(&e->out, ", groups=%lld", (long long)group);
     amg_text_add(&e->out, ")");
     return AMG_OK;
 }
 
+/* Padding cuts the result here; where the sides differ, F.pad by less than nothing does
+ * it afterwards. */
+static void add_cut(amg_emit *e, const amg_window *w)
+{
+    int64_t begin[MAX_SPATIAL], end[MAX_SPATIAL];
+    for (int i = 0; i < w->num_dims; i++) {
+        begin[i] = -w->begin[i];
+        end[i] = -w->end[i];
+    }
+    amg_text_add(&e->out, ", ");
+    add_pads(e, w->num_dims, begin, end);
+    amg_text_add(&e->out, ")");
+}
+
 amg_status amg_emit_conv_transpose(amg_emit *e, const amg_emit_step *s)
 {
-    window w;
-    int64_t group = amg_attr_int(s->node, "group", 1), extra[MAX_SPATIAL] = {0};
+    amg_window w;
+    int64_t group = amg_attr_int(s->node, "group", 1);
     amg_status st = read_window(e, s, amg_emit_in(e, s, 1), &w);
     if (st) return st;
-    if (strncmp(amg_attr_string(s->node, "auto_pad", ""), "SAME", 4) == 0 ||
-        amg_attr_find(s->node, "output_shape"))
-        return amg_emit_fail(e, s, "has auto_pad or output_shape, expected pads");
-    read_ints(s->node, "output_padding", w.num_dims, extra);
-    /* Here padding cuts the result; where the sides differ, F.pad by less than nothing
-     * does it afterwards. */
-    amg_text_add(&e->out, "%sF.conv_transpose%dd(", w.even ? "" : "F.pad(", w.num_dims);
+    for (int i = 0; i < w.num_dims; i++)
+        if (w.extra[i] > 0 && w.extra[i] >= w.stride[i] && w.extra[i] >= w.dilation[i])
+            return amg_emit_fail(e, s,
+                                 "its result is longer by %lld, expected less than "
+                                 "the stride or dilation",
+                                 (long long)w.extra[i]);
+    bool even = is_even(&w);
+    amg_text_add(&e->out, "%sF.conv_transpose%dd(", even ? "" : "F.pad(", w.num_dims);
     amg_emit_format(e, s, amg_emit_in(e, s, 2) ? "%0, %1, %2" : "%0, %1");
     add_option(e, "stride", w.num_dims, w.stride, 1);
-    if (w.even) add_option(e, "padding", w.num_dims, w.begin, 0);
-    add_option(e, "output_padding", w.num_dims, extra, 0);
+    if (even) add_option(e, "padding", w.num_dims, w.begin, 0);
+    add_option(e, "output_padding", w.num_dims, w.extra, 0);
     if (group != 1) amg_text_add(&e->out, ", groups=%lld", (long long)group);
     add_option(e, "dilation", w.num_dims, w.dilation, 1);
     amg_text_add(&e->out, ")");
-    if (!w.even) {
-        int64_t begin[MAX_SPATIAL], end[MAX_SPATIAL];
-        for (int i = 0; i < w.num_dims; i++) {
-            begin[i] = -w.begin[i];
-            end[i] = -w.end[i];
-        }
-        amg_text_add(&e->out, ", ");
-        add_pads(e, w.num_dims, begin, end);
-        amg_text_add(&e->out, ")");
-    }
+    if (!even) add_cut(e, &w);
     return AMG_OK;
 }
 
 /* PyTorch pads a pool by half its window at most, the same on both sides, and with
  * ceil_mode drops a window that begins behind the input. Otherwise: pads written out so
  * that exactly the windows of the result fit. */
-static bool torch_pads(const window *w)
+static bool torch_pads(const amg_window *w)
 {
-    bool fits = w->even;
+    bool fits = is_even(w);
     for (int i = 0; i < w->num_dims; i++)
         fits = fits && 2 * w->begin[i] <= w->kernel[i];
     return fits;
 }
 
-static void fit_pads(window *w, const amg_value *x, const amg_value *out)
+static void fit_pads(amg_window *w, const amg_value *x, const amg_value *out)
 {
-    w->even = false;
     for (int i = 0; i < w->num_dims; i++)
-        w->end[i] = (out->dims[2 + i] - 1) * w->stride[i] +
-                    w->dilation[i] * (w->kernel[i] - 1) + 1 - x->dims[2 + i] -
-                    w->begin[i];
+        w->end[i] = amg_window_end(w, i, x->dims[2 + i], out->dims[2 + i]);
 }
 
-static void add_window(amg_emit *e, const window *w, bool pads)
+static void add_window(amg_emit *e, const amg_window *w, bool pads)
 {
     amg_text_add(&e->out, ", ");
     amg_text_tuple(&e->out, w->num_dims, w->kernel);
@@ -186,13 +160,17 @@ static void add_window(amg_emit *e, const window *w, bool pads)
 
 amg_status amg_emit_max_pool(amg_emit *e, const amg_emit_step *s)
 {
-    window w;
+    amg_window w;
     amg_status st = read_window(e, s, NULL, &w);
     if (st) return st;
     bool ceil_mode = amg_attr_int(s->node, "ceil_mode", 0) != 0, own = torch_pads(&w);
-    if (!own) fit_pads(&w, amg_emit_in(e, s, 0), amg_emit_result(e, s));
     amg_text_add(&e->out, "F.max_pool%dd(", w.num_dims);
-    add_padded(e, s, &w, "float(\"-inf\")");
+    if (own) {
+        amg_emit_operand(e, s, 0);
+    } else {
+        fit_pads(&w, amg_emit_in(e, s, 0), amg_emit_result(e, s));
+        add_padded(e, s, &w, "float(\"-inf\")");
+    }
     add_window(e, &w, own);
     add_option(e, "dilation", w.num_dims, w.dilation, 1);
     if (own && ceil_mode) amg_text_add(&e->out, ", ceil_mode=True");
@@ -200,45 +178,68 @@ amg_status amg_emit_max_pool(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
-/* Padding by hand: the mean over what counts is that of the padded input over the mean
- * of a padded 1. What counts is the input, and its pads where count_include_pad. */
-static void padded_average(amg_emit *e, const amg_emit_step *s, window w,
-                           bool count_pads)
+/* The mean over windows of what `add` writes. PyTorch's pools of means have no
+ * dilation: then a convolution with ones, which is a multiple of the mean. */
+static void add_average(amg_emit *e, const amg_emit_step *s, const amg_window *w,
+                        void (*add)(amg_emit *e, const amg_emit_step *s,
+                                    const amg_window *w))
 {
-    window all = w;
-    fit_pads(&all, amg_emit_in(e, s, 0), amg_emit_result(e, s));
-    amg_text_add(&e->out, "F.avg_pool%dd(", w.num_dims);
-    add_padded(e, s, &all, NULL);
-    add_window(e, &w, false);
-    amg_text_add(&e->out, ") / F.avg_pool%dd(F.pad(torch.ones_like(", w.num_dims);
-    if (count_pads) {
-        amg_emit_format(e, s, "F.pad(%0, ");
-        add_pads(e, w.num_dims, w.begin, w.end);
-        amg_text_add(&e->out, ")), ");
-        for (int i = 0; i < w.num_dims; i++) {
-            all.begin[i] = 0;
-            all.end[i] -= w.end[i];
-        }
-    } else {
-        amg_emit_format(e, s, "%0), ");
+    const int64_t channels = amg_emit_in(e, s, 0)->dims[1];
+    int64_t ones[2 + MAX_SPATIAL] = {channels, 1};
+    amg_text_add(&e->out, is_dilated(w) ? "F.conv%dd(" : "F.avg_pool%dd(", w->num_dims);
+    add(e, s, w);
+    if (!is_dilated(w)) {
+        add_window(e, w, false);
+        amg_text_add(&e->out, ")");
+        return;
     }
-    add_pads(e, w.num_dims, all.begin, all.end);
-    amg_text_add(&e->out, ")");
-    add_window(e, &w, false);
+    memcpy(ones + 2, w->kernel, sizeof w->kernel);
+    amg_emit_format(e, s, ", torch.ones(");
+    amg_text_tuple(&e->out, 2 + w->num_dims, ones);
+    amg_emit_format(e, s, ", dtype=%0.dtype, device=%0.device)");
+    add_option(e, "stride", w->num_dims, w->stride, 1);
+    add_option(e, "dilation", w->num_dims, w->dilation, 1);
+    amg_text_add(&e->out, ", groups=%lld)", (long long)channels);
+}
+
+static void add_filled(amg_emit *e, const amg_emit_step *s, const amg_window *w)
+{
+    amg_window all = *w;
+    fit_pads(&all, amg_emit_in(e, s, 0), amg_emit_result(e, s));
+    add_padded(e, s, &all, NULL);
+}
+
+/* 1 where the input is, or its pads where they count, 0 around. */
+static void add_counted(amg_emit *e, const amg_emit_step *s, const amg_window *w)
+{
+    amg_window all = *w;
+    fit_pads(&all, amg_emit_in(e, s, 0), amg_emit_result(e, s));
+    amg_text_add(&e->out, "F.pad(torch.ones_like(");
+    if (amg_attr_int(s->node, "count_include_pad", 0) == 0) {
+        amg_emit_format(e, s, "%0), ");
+    } else {
+        amg_emit_format(e, s, "F.pad(%0, ");
+        add_pads(e, w->num_dims, w->begin, w->end);
+        amg_text_add(&e->out, ")), ");
+        for (int i = 0; i < w->num_dims; i++) {
+            all.begin[i] = 0;
+            all.end[i] -= w->end[i];
+        }
+    }
+    add_pads(e, w->num_dims, all.begin, all.end);
     amg_text_add(&e->out, ")");
 }
 
 amg_status amg_emit_average_pool(amg_emit *e, const amg_emit_step *s)
 {
-    window w;
+    amg_window w;
     amg_status st = read_window(e, s, NULL, &w);
     if (st) return st;
     bool count_pads = amg_attr_int(s->node, "count_include_pad", 0) != 0;
-    for (int i = 0; i < w.num_dims; i++)
-        if (w.dilation[i] != 1)
-            return amg_emit_fail(e, s, "a dilation of %lld", (long long)w.dilation[i]);
-    if (!torch_pads(&w)) {
-        padded_average(e, s, w, count_pads);
+    if (!torch_pads(&w) || is_dilated(&w)) { /* the mean over what counts */
+        add_average(e, s, &w, add_filled);
+        amg_text_add(&e->out, " / ");
+        add_average(e, s, &w, add_counted);
         return AMG_OK;
     }
     amg_text_add(&e->out, "F.avg_pool%dd(", w.num_dims);
@@ -246,17 +247,20 @@ amg_status amg_emit_average_pool(amg_emit *e, const amg_emit_step *s)
     add_window(e, &w, true);
     if (amg_attr_int(s->node, "ceil_mode", 0) != 0)
         amg_text_add(&e->out, ", ceil_mode=True");
-    if (w.padded && !count_pads) amg_text_add(&e->out, ", count_include_pad=False");
+    if (is_padded(&w) && !count_pads)
+        amg_text_add(&e->out, ", count_include_pad=False");
     amg_text_add(&e->out, ")");
     return AMG_OK;
 }
 
-amg_status amg_emit_global_average_pool(amg_emit *e, const amg_emit_step *s)
+amg_status amg_emit_global_pool(amg_emit *e, const amg_emit_step *s)
 {
-    int rank = amg_emit_in(e, s, 0)->rank;
-    if (rank != 3 && rank != 4)
-        return amg_emit_fail(e, s, "its input has %d dims, expected 3 or 4", rank);
-    amg_text_add(&e->out, "F.adaptive_avg_pool%dd(", rank - 2);
+    int num_dims = amg_emit_in(e, s, 0)->rank - 2;
+    if (num_dims < 1 || num_dims > MAX_SPATIAL)
+        return amg_emit_fail(e, s, "its input has %d dims, expected 3 to 5",
+                             num_dims + 2);
+    amg_text_add(&e->out, "F.adaptive_%s_pool%dd(",
+                 s->node->op == AMG_OP_GLOBAL_MAX_POOL ? "max" : "avg", num_dims);
     amg_emit_format(e, s, "%0, 1)");
     return AMG_OK;
 }
@@ -271,7 +275,7 @@ static const char *resize_mode(const amg_node *n, int num_dims, bool *aligned)
     bool half = strstr(place, "half_pixel") != NULL;
     *aligned = strcmp(place, "align_corners") == 0;
     if (strcmp(mode, "linear") == 0 && (half || *aligned))
-        return num_dims == 1 ? "linear" : "bilinear";
+        return num_dims == 1 ? "linear" : num_dims == 2 ? "bilinear" : "trilinear";
     if (strcmp(mode, "cubic") == 0 && (half || *aligned) && num_dims == 2 &&
         amg_attr_float(n, "cubic_coeff_a", -0.75f) == -0.75f)
         return "bicubic";
@@ -304,7 +308,7 @@ amg_status amg_emit_resize(amg_emit *e, const amg_emit_step *s)
     int num_dims = out->rank - 2;
     bool aligned;
     if (num_dims < 1 || num_dims > MAX_SPATIAL)
-        return amg_emit_fail(e, s, "its result has %d dims, expected 3 or 4",
+        return amg_emit_fail(e, s, "its result has %d dims, expected 3 to 5",
                              out->rank);
     const char *mode = resize_mode(s->node, num_dims, &aligned);
     const float *scales = find_scales(e, s, x, out);

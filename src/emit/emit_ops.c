@@ -34,7 +34,8 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(TANH, amg_emit_function)                                                         \
     X(MAX_POOL, amg_emit_max_pool)                                                     \
     X(AVERAGE_POOL, amg_emit_average_pool)                                             \
-    X(GLOBAL_AVERAGE_POOL, amg_emit_global_average_pool)                               \
+    X(GLOBAL_AVERAGE_POOL, amg_emit_global_pool)                                       \
+    X(GLOBAL_MAX_POOL, amg_emit_global_pool)                                           \
     X(GEMM, amg_emit_gemm)                                                             \
     X(MAT_MUL, amg_emit_binary)                                                        \
     X(ADD, amg_emit_binary)                                                            \

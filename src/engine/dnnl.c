@@ -30,6 +30,7 @@ struct amg_layout {
     size_t bytes;
     bool known; /* geometry is valid */
     amg_geometry geometry;
+    int blocking; /* index among blockings, -1: row-major or unknown */
 };
 
 struct amg_primitive {
@@ -130,6 +131,20 @@ static const dnnl_format_tag_t plain_tags[] = {
     dnnl_abcdef,           dnnl_abcdefg};
 #define MAX_PLAIN_RANK 7
 
+/* Channel blockings by rank: of one, two and three spatial dims. */
+#define MIN_BLOCKED_RANK 3
+#define MAX_BLOCKED_RANK 5
+static const struct {
+    dnnl_format_tag_t tag[MAX_BLOCKED_RANK - MIN_BLOCKED_RANK + 1];
+    int64_t block; /* 0: all channels */
+    const char *name;
+} blockings[] = {
+    {{dnnl_nCw16c, dnnl_nChw16c, dnnl_nCdhw16c}, 16, "nChw16c"},
+    {{dnnl_nCw8c, dnnl_nChw8c, dnnl_nCdhw8c}, 8, "nChw8c"},
+    {{dnnl_nwc, dnnl_nhwc, dnnl_ndhwc}, 0, "nhwc"},
+};
+#define NUM_BLOCKINGS ((int)(sizeof blockings / sizeof *blockings))
+
 /* Does md place its elements as tag would? */
 static bool md_matches(md_ref md, dnnl_format_tag_t tag)
 {
@@ -144,6 +159,16 @@ static bool md_matches(md_ref md, dnnl_format_tag_t tag)
     return same;
 }
 
+/* Index of md's channel blocking, -1 if it has none. */
+static int find_blocking(md_ref md)
+{
+    const int rank = md_rank(md);
+    if (rank < MIN_BLOCKED_RANK || rank > MAX_BLOCKED_RANK) return -1;
+    for (int i = 0; i < NUM_BLOCKINGS; i++)
+        if (md_matches(md, blockings[i].tag[rank - MIN_BLOCKED_RANK])) return i;
+    return -1;
+}
+
 static void find_geometry(amg_layout *l)
 {
     md_ref md = md_of(l);
@@ -151,14 +176,14 @@ static void find_geometry(amg_layout *l)
     amg_geometry g = {.n = dims[0], .channels = 1, .spatial = 1, .block = 1};
     if (l->rank > 1) g.channels = dims[1];
     for (int i = 2; i < l->rank; i++) g.spatial *= dims[i];
-    if (l->rank <= MAX_PLAIN_RANK && md_matches(md, plain_tags[l->rank]))
+    l->blocking = -1;
+    if (l->rank <= MAX_PLAIN_RANK && md_matches(md, plain_tags[l->rank])) {
         l->known = true;
-    else if (l->rank == 4 && md_matches(md, dnnl_nChw16c))
-        l->known = true, g.block = 16;
-    else if (l->rank == 4 && md_matches(md, dnnl_nChw8c))
-        l->known = true, g.block = 8;
-    else if (l->rank == 4 && md_matches(md, dnnl_nhwc))
-        l->known = true, g.block = g.channels;
+    } else if ((l->blocking = find_blocking(md)) >= 0) {
+        l->known = true;
+        g.block = blockings[l->blocking].block;
+        if (g.block == 0) g.block = g.channels;
+    }
     g.blocks = (g.channels + g.block - 1) / g.block;
     l->geometry = g;
 }
@@ -219,14 +244,11 @@ const amg_layout *amg_layout_transposed(amg_dnnl *d, int64_t rows, int64_t colum
 const amg_layout *amg_layout_blocked_like(amg_dnnl *d, const amg_layout *like, int rank,
                                           const int64_t *dims)
 {
-    if (rank == 4 && like->known && like->geometry.block > 1) {
-        if (md_matches(md_of(like), dnnl_nChw16c))
-            return tagged(d, rank, dims, dnnl_nChw16c);
-        if (md_matches(md_of(like), dnnl_nChw8c))
-            return tagged(d, rank, dims, dnnl_nChw8c);
-        return tagged(d, rank, dims, dnnl_nhwc);
-    }
-    return amg_layout_plain(d, rank, dims);
+    if (!like->known || like->geometry.block == 1 || rank < MIN_BLOCKED_RANK ||
+        rank > MAX_BLOCKED_RANK)
+        return amg_layout_plain(d, rank, dims);
+    return tagged(d, rank, dims,
+                  blockings[like->blocking].tag[rank - MIN_BLOCKED_RANK]);
 }
 
 size_t amg_layout_bytes(const amg_layout *l) { return l->bytes; }
@@ -244,17 +266,24 @@ bool amg_layout_is_row_major(const amg_layout *l)
     return g->block == 1 || (g->spatial == 1 && g->blocks * g->block == g->channels);
 }
 
+/* Whether two activations lie in the same channel blocks, whatever their ranks. */
+static bool same_blocks(const amg_layout *a, const amg_layout *b)
+{
+    const amg_geometry *x = &a->geometry, *y = &b->geometry;
+    return a->known && b->known && x->n == y->n && x->channels == y->channels &&
+           x->spatial == y->spatial && x->block == y->block;
+}
+
 bool amg_layout_same_bytes(const amg_layout *a, const amg_layout *b)
 {
-    return a == b || (amg_layout_is_row_major(a) && amg_layout_is_row_major(b));
+    return a == b || (amg_layout_is_row_major(a) && amg_layout_is_row_major(b)) ||
+           same_blocks(a, b);
 }
 
 const char *amg_layout_name(const amg_layout *l)
 {
     if (!l->known) return "blocked";
-    if (l->geometry.block == 1) return "plain";
-    if (md_matches(md_of(l), dnnl_nChw16c)) return "nChw16c";
-    return md_matches(md_of(l), dnnl_nChw8c) ? "nChw8c" : "nhwc";
+    return l->geometry.block == 1 ? "plain" : blockings[l->blocking].name;
 }
 
 /* ---- context ----------------------------------------------------------------------
@@ -589,10 +618,9 @@ static dnnl_status_t norm_desc(const amg_dnnl *d, const request *r, bool trainin
 /* ---- makers -----------------------------------------------------------------------
  */
 
-static void pair(dnnl_dims_t out, const int64_t in[2])
+static void set_dims(dnnl_dims_t out, int num_dims, const int64_t *in)
 {
-    out[0] = in[0];
-    out[1] = in[1];
+    for (int i = 0; i < num_dims; i++) out[i] = in[i];
 }
 
 /* The layout, or oneDNN's choice for these dims. */
@@ -608,21 +636,28 @@ amg_status amg_dnnl_conv(amg_dnnl *d, amg_pass pass, const amg_conv_shape *shape
                          amg_primitive **out, amg_error *err)
 {
     const amg_conv_shape *s = shape;
+    const int dims = s->num_dims;
     int64_t g = s->groups, oc = s->out_channels;
-    int64_t grouped[] = {g, oc / g, s->in_channels / g, s->kernel[0], s->kernel[1]};
+    int64_t in[2 + AMG_MAX_DIMS] = {s->n, s->in_channels};
+    int64_t to[2 + AMG_MAX_DIMS] = {s->n, oc};
+    int64_t grouped[3 + AMG_MAX_DIMS] = {g, oc / g, s->in_channels / g};
     int skip = g == 1; /* a dense convolution has no group dim */
     request r = {.pass = pass, .hint = forward ? forward->pd : NULL};
-    r.src = or_any(d, src, 4, (int64_t[]){s->n, s->in_channels, s->in_h, s->in_w});
-    r.weights = or_any(d, weights, 5 - skip, grouped + skip);
-    r.dst = or_any(d, dst, 4, (int64_t[]){s->n, oc, s->out_h, s->out_w});
+    for (int i = 0; i < dims; i++) {
+        in[2 + i] = s->in[i];
+        to[2 + i] = s->out[i];
+        grouped[3 + i] = s->kernel[i];
+        r.dilates[i] = s->dilation[i] - 1; /* oneDNN: 0 = none */
+    }
+    r.src = or_any(d, src, 2 + dims, in);
+    r.weights = or_any(d, weights, 3 + dims - skip, grouped + skip);
+    r.dst = or_any(d, dst, 2 + dims, to);
     if (s->bias) r.bias = amg_layout_plain(d, 1, &oc);
     if (!r.src || !r.weights || !r.dst || (s->bias && !r.bias))
         return amg_fail(err, AMG_NO_MEMORY, -1, "Conv", "no memory for layouts");
-    pair(r.strides, s->stride);
-    pair(r.pad_begin, s->pad_begin);
-    pair(r.pad_end, s->pad_end);
-    for (int i = 0; i < 2; i++)
-        r.dilates[i] = s->dilation[i] - 1; /* oneDNN: 0 = none */
+    set_dims(r.strides, dims, s->stride);
+    set_dims(r.pad_begin, dims, s->pad_begin);
+    set_dims(r.pad_end, dims, s->pad_end);
 
     dnnl_primitive_desc_t pd = NULL;
     dnnl_status_t status = dnnl_unimplemented;
@@ -671,10 +706,10 @@ amg_status amg_dnnl_pool(amg_dnnl *d, const amg_pool_shape *shape,
                  .src = src,
                  .dst = dst,
                  .hint = forward ? forward->pd : NULL};
-    pair(r.strides, shape->stride);
-    pair(r.kernel, shape->kernel);
-    pair(r.pad_begin, shape->pad_begin);
-    pair(r.pad_end, shape->pad_end);
+    set_dims(r.strides, shape->num_dims, shape->stride);
+    set_dims(r.kernel, shape->num_dims, shape->kernel);
+    set_dims(r.pad_begin, shape->num_dims, shape->pad_begin);
+    set_dims(r.pad_end, shape->num_dims, shape->pad_end);
     dnnl_primitive_desc_t pd = NULL;
     dnnl_status_t status = pool_desc(d, &r, training, &pd);
     if (status) return fail_backend(err, status, "pooling");

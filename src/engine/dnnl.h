@@ -25,7 +25,8 @@ void amg_dnnl_free(amg_dnnl *d);
  *     [n][blocks][spatial][block]      channel c of a position = c / block, c % block
  *
  * block 1 is row-major NCHW, 8 and 16 are oneDNN's nChw8c and nChw16c, block ==
- * channels is NHWC. blocks * block may exceed channels: the padding is always zero. */
+ * channels is NHWC; the same with one and three spatial dims. blocks * block may exceed
+ * channels: the padding is always zero. */
 typedef struct {
     int64_t n, channels, blocks, spatial, block;
 } amg_geometry;
@@ -34,7 +35,8 @@ typedef struct {
 const amg_layout *amg_layout_plain(amg_dnnl *d, int rank, const int64_t *dims);
 /* A matrix [rows, columns] that is stored transposed, as [columns, rows] row-major. */
 const amg_layout *amg_layout_transposed(amg_dnnl *d, int64_t rows, int64_t columns);
-/* The same channel blocking as like for a tensor of other dims (rank 4, else plain). */
+/* The same channel blocking as like for a tensor of other dims (rank 3 to 5, else
+ * plain). */
 const amg_layout *amg_layout_blocked_like(amg_dnnl *d, const amg_layout *like, int rank,
                                           const int64_t *dims);
 size_t amg_layout_bytes(const amg_layout *l);
@@ -73,18 +75,24 @@ typedef enum {
     AMG_PASS_BACKWARD_WEIGHTS
 } amg_pass;
 
-/* 2-d convolution; dilation 1 is none. */
+enum { AMG_MAX_DIMS = 3 }; /* spatial ones */
+
+/* Convolution over num_dims spatial dims; dilation 1 is none. */
 typedef struct {
-    int64_t n, groups, in_channels, in_h, in_w, out_channels, out_h, out_w;
-    int64_t kernel[2], stride[2], dilation[2], pad_begin[2], pad_end[2];
+    int num_dims;
+    int64_t n, groups, in_channels, out_channels;
+    int64_t in[AMG_MAX_DIMS], out[AMG_MAX_DIMS], kernel[AMG_MAX_DIMS];
+    int64_t stride[AMG_MAX_DIMS], dilation[AMG_MAX_DIMS];
+    int64_t pad_begin[AMG_MAX_DIMS], pad_end[AMG_MAX_DIMS];
     bool bias, winograd;
 } amg_conv_shape;
 
 typedef enum { AMG_POOL_MAX, AMG_POOL_AVERAGE, AMG_POOL_AVERAGE_PADDED } amg_pool_kind;
 typedef struct {
     amg_pool_kind kind;
-    int64_t n, channels, in_h, in_w, out_h, out_w;
-    int64_t kernel[2], stride[2], pad_begin[2], pad_end[2];
+    int num_dims;
+    int64_t kernel[AMG_MAX_DIMS], stride[AMG_MAX_DIMS];
+    int64_t pad_begin[AMG_MAX_DIMS], pad_end[AMG_MAX_DIMS];
 } amg_pool_shape;
 
 typedef struct {

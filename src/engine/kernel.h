@@ -17,6 +17,7 @@
 #include "base/arena.h"
 #include "engine/dnnl.h"
 #include "engine/plan.h"
+#include "graph/window.h"
 
 #define AMG_NO_BUFFER (-1)
 
@@ -223,6 +224,7 @@ AMG_KERNEL(activation)
 void amg_relu_prepare(amg_plan *p, int node);
 AMG_KERNEL(pool)
 AMG_KERNEL(global_pool)
+void amg_global_max_forward(amg_plan *p, int node);
 AMG_KERNEL(gemm)
 AMG_KERNEL(binary)
 AMG_KERNEL(concat)
@@ -256,10 +258,24 @@ void amg_logic_forward(amg_plan *p, int node);
 void amg_where_backward(amg_plan *p, int node);
 #undef AMG_KERNEL
 
-/* The ints of an attribute, or `otherwise` in all places unless there are count.
- * (kernel_conv.c) */
-void amg_node_ints(const amg_node *n, const char *name, int count, int64_t otherwise,
-                   int64_t *out);
+/* ---- convolutions and pools (kernel_window.c) -------------------------------------
+ */
+
+/* The node's window; false after a failure. */
+bool amg_plan_window(amg_plan *p, int node, amg_window *out);
+/* The spatial part of a shape, from in to out positions. */
+void amg_conv_set_window(amg_conv_shape *s, const amg_window *w, const int64_t *in,
+                         const int64_t *out);
+/* Row-major weights [G,O/G,C/G,K...], without G where it is 1; NULL after a failure. */
+const amg_layout *amg_conv_plain_weights(amg_plan *p, int node,
+                                         const amg_conv_shape *s);
+/* The weights' buffer in this layout; where their gradient goes; giving it. plain: from
+ * the function above. */
+int amg_conv_read_weights(amg_plan *p, int node, int value, const amg_layout *layout,
+                          const amg_layout *plain);
+int amg_conv_weights_target(amg_plan *p, int value, const amg_layout *layout);
+void amg_conv_give_weights(amg_plan *p, int node, int value, int buffer,
+                           const amg_layout *layout, const amg_layout *plain);
 
 /* ---- small loops shared by families (kernel_loops.c) ------------------------------
  */

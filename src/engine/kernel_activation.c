@@ -125,7 +125,7 @@ void amg_relu_prepare(amg_plan *p, int node)
     if (v->kind != AMG_VALUE_ACTIVATION || p->values[x].num_uses != 1) return;
     const amg_node *producer = amg_plan_node(p, v->producer);
     if (producer->outputs[0] != x) return;
-    bool fuses = producer->op == AMG_OP_BATCH_NORM && v->rank == 4;
+    bool fuses = producer->op == AMG_OP_BATCH_NORM && v->rank > 2;
     if (producer->op == AMG_OP_ADD) {
         fuses = true;
         for (int i = 0; i < 2; i++) {

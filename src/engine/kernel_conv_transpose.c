@@ -66,32 +66,20 @@ static void run_bias_gradient(const amg_call *call)
 /* ---- emitting ---------------------------------------------------------------------
  */
 
-static void read_shape(amg_plan *p, int node, amg_conv_shape *s)
+static bool read_shape(amg_plan *p, int node, amg_conv_shape *s)
 {
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
-    const amg_value *w = amg_plan_value(p, n->inputs[1]);
     const amg_value *y = amg_plan_value(p, n->outputs[0]);
-    int64_t pads[4];
-    amg_node_ints(n, "pads", 4, 0, pads);
-    amg_node_ints(n, "strides", 2, 1, s->stride);
-    amg_node_ints(n, "dilations", 2, 1, s->dilation);
+    amg_window w;
+    if (!amg_plan_window(p, node, &w)) return false;
     s->n = x->dims[0];
     s->groups = amg_attr_int(n, "group", 1);
     s->in_channels = y->dims[1];
-    s->in_h = y->dims[2];
-    s->in_w = y->dims[3];
     s->out_channels = x->dims[1];
-    s->out_h = x->dims[2];
-    s->out_w = x->dims[3];
-    for (int i = 0; i < 2; i++) {
-        s->kernel[i] = w->dims[2 + i];
-        s->pad_begin[i] = pads[i];
-        /* Rows that output_padding adds are padding of a negative amount here. */
-        s->pad_end[i] = (x->dims[2 + i] - 1) * s->stride[i] +
-                        (s->kernel[i] - 1) * s->dilation[i] + 1 - y->dims[2 + i] -
-                        pads[i];
-    }
+    /* Rows that output_padding adds are padding of a negative amount here. */
+    amg_conv_set_window(s, &w, y->dims + 2, x->dims + 2);
+    return true;
 }
 
 /* A pass in layouts of oneDNN's choice, dst excepted if given. */
@@ -109,16 +97,9 @@ static amg_primitive *make(amg_plan *p, int node, amg_pass pass, const amg_layou
 
 static bool choose(amg_plan *p, int node, transpose_state *self)
 {
-    const amg_conv_shape *s = &self->shape;
-    read_shape(p, node, &self->shape);
-    int64_t grouped[] = {s->groups, s->out_channels / s->groups,
-                         s->in_channels / s->groups, s->kernel[0], s->kernel[1]};
-    int skip = s->groups == 1;
-    self->plain_weights = amg_layout_plain(p->dnnl, 5 - skip, grouped + skip);
-    if (!self->plain_weights)
-        amg_plan_fail(p, node, AMG_NO_MEMORY, "no memory for a layout");
-    else
-        self->conv = make(p, node, AMG_PASS_FORWARD, NULL, NULL, NULL);
+    if (!read_shape(p, node, &self->shape)) return false;
+    self->plain_weights = amg_conv_plain_weights(p, node, &self->shape);
+    if (!p->status) self->conv = make(p, node, AMG_PASS_FORWARD, NULL, NULL, NULL);
     if (self->conv)
         self->forward = make(p, node, AMG_PASS_BACKWARD_DATA, NULL, NULL, NULL);
     return self->forward != NULL;
@@ -136,9 +117,9 @@ void amg_conv_transpose_forward(amg_plan *p, int node)
     int bias = amg_plan_input_value(p, node, 2);
     int x =
         amg_plan_read(p, node, n->inputs[0], amg_primitive_layout(f, AMG_ARG_DIFF_DST));
-    int w = amg_plan_read_param(p, node, n->inputs[1],
-                                amg_primitive_layout(f, AMG_ARG_WEIGHTS),
-                                self->plain_weights);
+    int w = amg_conv_read_weights(p, node, n->inputs[1],
+                                  amg_primitive_layout(f, AMG_ARG_WEIGHTS),
+                                  self->plain_weights);
     int y = amg_plan_define(p, n->outputs[0], out);
     amg_use uses[] = {
         {AMG_ARG_DIFF_DST, x}, {AMG_ARG_WEIGHTS, w}, {AMG_ARG_DIFF_SRC, y}};
@@ -165,17 +146,18 @@ static void backward_bias(amg_plan *p, int node, int bias)
 
 static void backward_weights(amg_plan *p, int node, int x, int w)
 {
+    const transpose_state *self = p->nodes[node].self;
     amg_primitive *prim = make(p, node, AMG_PASS_BACKWARD_WEIGHTS, NULL, NULL, NULL);
     if (!prim) return;
     const amg_layout *dweights = amg_primitive_layout(prim, AMG_ARG_DIFF_WEIGHTS);
-    int dw = amg_plan_grad_target(p, w, dweights);
+    int dw = amg_conv_weights_target(p, w, dweights);
     amg_use uses[] = {
         {AMG_ARG_SRC, amg_plan_grad(p, node, amg_primitive_layout(prim, AMG_ARG_SRC))},
         {AMG_ARG_DIFF_DST,
          amg_plan_read(p, node, x, amg_primitive_layout(prim, AMG_ARG_DIFF_DST))},
         {AMG_ARG_DIFF_WEIGHTS, dw}};
     amg_emit_primitive(p, node, "conv transpose d-weights", prim, 3, uses);
-    amg_plan_give_grad(p, node, w, dw, dweights);
+    amg_conv_give_weights(p, node, w, dw, dweights, self->plain_weights);
 }
 
 static void backward_data(amg_plan *p, int node, int x, int w)
@@ -187,7 +169,8 @@ static void backward_data(amg_plan *p, int node, int x, int w)
     amg_use uses[] = {
         {AMG_ARG_SRC, amg_plan_grad(p, node, amg_primitive_layout(prim, AMG_ARG_SRC))},
         {AMG_ARG_WEIGHTS,
-         amg_plan_read(p, node, w, amg_primitive_layout(prim, AMG_ARG_WEIGHTS))},
+         amg_conv_read_weights(p, node, w, amg_primitive_layout(prim, AMG_ARG_WEIGHTS),
+                               self->plain_weights)},
         {AMG_ARG_DST, dx}};
     amg_emit_primitive(p, node, "conv transpose d-data", prim, 3, uses);
     amg_plan_give_grad(p, node, x, dx, dst);

@@ -93,10 +93,6 @@ void amg_global_pool_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
     int x = n->inputs[0], y = n->outputs[0];
-    if (amg_plan_value(p, x)->rank != 4) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED, "expected 4 dims");
-        return;
-    }
     mean_state *self = amg_plan_alloc(p, 1, sizeof *self);
     const amg_layout *layout = amg_plan_layout(p, x);
     if (p->status) return;

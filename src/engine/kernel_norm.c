@@ -110,28 +110,32 @@ static void update_stats(const amg_call *call)
     }
 }
 
-/* Row-major [N, C, S, 1] of any input: oneDNN wants four dims. */
-static const amg_layout *plain_data(amg_plan *p, const amg_value *x)
+/* [N, C, S, 1] of any input: oneDNN wants four dims. Only a channel blocking looks at
+ * the rank, and it places the same bytes. like NULL: row-major. */
+static const amg_layout *flat(amg_plan *p, const amg_value *x, const amg_layout *like)
 {
-    int64_t dims[4] = {x->dims[0], x->rank > 1 ? x->dims[1] : 1, 1, 1};
+    int64_t dims[4] = {x->dims[0], x->dims[1], 1, 1};
     for (int i = 2; i < x->rank; i++) dims[2] *= x->dims[i];
-    if (x->rank == 4) {
-        dims[2] = x->dims[2];
-        dims[3] = x->dims[3];
-    }
-    return amg_layout_plain(p->dnnl, 4, dims);
+    return like ? amg_layout_blocked_like(p->dnnl, like, 4, dims)
+                : amg_layout_plain(p->dnnl, 4, dims);
 }
 
 /* The forward primitive in the input's own layout, else in row-major order, else in
  * row-major order with the Relu left to itself. */
 static amg_status choose(amg_plan *p, int node, norm_state *self, amg_error *err)
 {
-    const amg_value *x = amg_plan_value(p, amg_plan_input_value(p, node, 0));
-    const amg_layout *own = amg_plan_layout(p, amg_plan_input_value(p, node, 0));
-    const amg_layout *plain = plain_data(p, x);
+    const int value = amg_plan_input_value(p, node, 0);
+    const amg_value *x = amg_plan_value(p, value);
+    const amg_layout *own = amg_plan_layout(p, value),
+                     *plain = amg_plan_plain(p, value);
     if (p->status) return p->status;
-    if (!plain) return amg_fail(err, AMG_NO_MEMORY, -1, "", "no memory for a layout");
-    self->data = x->rank == 4 ? own : plain;
+    if (x->rank != 4) {
+        own = flat(p, x, own);
+        plain = flat(p, x, NULL);
+    }
+    if (!plain || !own)
+        return amg_fail(err, AMG_NO_MEMORY, -1, "", "no memory for a layout");
+    self->data = own;
     amg_status status =
         amg_dnnl_norm(p->dnnl, &self->shape, self->data, NULL, &self->forward, err);
     if (status != AMG_UNSUPPORTED) return status;
@@ -166,8 +170,9 @@ void amg_norm_forward(amg_plan *p, int node)
     }
     const amg_primitive *f = self->forward;
     int result = amg_plan_result(p, node);
-    const amg_layout *out =
-        amg_plan_value(p, result)->rank == 4 ? self->data : amg_plan_plain(p, result);
+    const amg_layout *out = amg_plan_value(p, result)->rank == 4
+                                ? self->data
+                                : amg_plan_blocked_like(p, self->data, result);
     const bool batch = self->shape.training && !self->shape.fixed;
     if (batch) {
         size_t bytes = amg_layout_bytes(amg_primitive_layout(f, AMG_ARG_SCALE));

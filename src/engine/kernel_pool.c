@@ -1,91 +1,80 @@
-/* MaxPool and AveragePool through oneDNN, in the layout of the input. MaxPool keeps the
- * positions of its maxima for the backward pass. */
+/* MaxPool and AveragePool through oneDNN, in the layout of the input; what it has no
+ * fast kernel for goes to kernel_pool_loop.c. MaxPool keeps the positions of its maxima
+ * for the backward pass. */
 #include <string.h>
 
-#include "engine/kernel.h"
+#include "engine/pool.h"
 
 typedef struct {
+    amg_pool_maker maker; /* AMG_POOL_DNNL */
     amg_pool_shape shape;
-    amg_primitive *forward;
+    amg_primitive *forward, *backward; /* backward: training only */
     const amg_layout *src, *dst;
     int positions; /* buffer */
 } pool_state;
 
-static void two_ints(const amg_node *n, const char *name, int64_t otherwise, int count,
-                     int64_t *out)
-{
-    const amg_attr *a = amg_attr_find(n, name);
-    for (int i = 0; i < count; i++)
-        out[i] = a && a->count == count ? a->ints[i] : otherwise;
-}
-
-static bool read_shape(amg_plan *p, int node, amg_pool_shape *s)
+/* false: not one of oneDNN's. */
+static bool set_shape(amg_plan *p, int node, const amg_window *w, amg_pool_shape *s)
 {
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
     const amg_value *y = amg_plan_value(p, n->outputs[0]);
-    int64_t pads[4], dilations[2];
-    two_ints(n, "kernel_shape", 1, 2, s->kernel);
-    two_ints(n, "strides", 1, 2, s->stride);
-    two_ints(n, "dilations", 1, 2, dilations);
-    two_ints(n, "pads", 0, 4, pads);
-    const char *auto_pad = amg_attr_string(n, "auto_pad", "NOTSET");
-    bool explicit_pad = !strcmp(auto_pad, "NOTSET") || !strcmp(auto_pad, "VALID");
-    if (x->rank != 4 || !explicit_pad || dilations[0] != 1 || dilations[1] != 1) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "%d dims, auto_pad %s, dilations %lldx%lld; expected 4 dims, "
-                      "explicit padding, no dilation",
-                      x->rank, auto_pad, (long long)dilations[0],
-                      (long long)dilations[1]);
-        return false;
-    }
-    s->n = x->dims[0];
-    s->channels = x->dims[1];
-    s->in_h = x->dims[2];
-    s->in_w = x->dims[3];
-    s->out_h = y->dims[2];
-    s->out_w = y->dims[3];
+    const size_t size = sizeof *s->kernel * (size_t)w->num_dims;
+    s->num_dims = w->num_dims;
     s->kind = AMG_POOL_MAX;
     if (n->op == AMG_OP_AVERAGE_POOL)
         s->kind = amg_attr_int(n, "count_include_pad", 0) ? AMG_POOL_AVERAGE_PADDED
                                                           : AMG_POOL_AVERAGE;
-    for (int i = 0; i < 2; i++) {
-        s->pad_begin[i] = pads[i];
-        s->pad_end[i] = (y->dims[2 + i] - 1) * s->stride[i] + s->kernel[i] -
-                        x->dims[2 + i] - pads[i];
+    memcpy(s->kernel, w->kernel, size);
+    memcpy(s->stride, w->stride, size);
+    memcpy(s->pad_begin, w->begin, size);
+    for (int i = 0; i < w->num_dims; i++) {
+        s->pad_end[i] = amg_window_end(w, i, x->dims[2 + i], y->dims[2 + i]);
         /* ceil_mode: windows beyond the declared padding, which do not count it. */
-        if (s->kind == AMG_POOL_AVERAGE_PADDED && s->pad_end[i] > pads[2 + i]) {
-            amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                          "ceil_mode with count_include_pad has windows beyond the "
-                          "padding");
+        if (w->dilation[i] != 1 || w->begin[i] >= w->kernel[i] ||
+            s->pad_end[i] >= w->kernel[i] ||
+            (s->kind == AMG_POOL_AVERAGE_PADDED && s->pad_end[i] > w->end[i]))
             return false;
-        }
     }
     return true;
 }
 
-static amg_status make_forward(amg_plan *p, int node, pool_state *self,
-                               const amg_layout *src, amg_error *err)
+/* Both primitives, so that a pool has one maker for both. */
+static amg_status make(amg_plan *p, int node, pool_state *self, const amg_layout *src,
+                       amg_error *err)
 {
     self->src = src;
     self->dst = amg_plan_blocked_like(p, src, amg_plan_result(p, node));
     if (!self->dst) return p->status;
-    return amg_dnnl_pool(p->dnnl, &self->shape, self->src, self->dst,
-                         p->options.training, NULL, &self->forward, err);
+    const bool training = p->options.training;
+    amg_status status = amg_dnnl_pool(p->dnnl, &self->shape, self->src, self->dst,
+                                      training, NULL, &self->forward, err);
+    if (status || !training) return status;
+    return amg_dnnl_pool(p->dnnl, &self->shape, self->src, self->dst, true,
+                         self->forward, &self->backward, err);
 }
 
 void amg_pool_forward(amg_plan *p, int node)
 {
     pool_state *self = amg_plan_alloc(p, 1, sizeof *self);
-    if (!self || !read_shape(p, node, &self->shape)) return;
+    amg_window w;
+    if (!self || !amg_plan_window(p, node, &w)) return;
+    if (!set_shape(p, node, &w, &self->shape)) {
+        amg_pool_loop_forward(p, node, &w);
+        return;
+    }
     p->nodes[node].self = self;
     int x = amg_plan_input_value(p, node, 0);
     const amg_layout *own = amg_plan_layout(p, x), *plain = amg_plan_plain(p, x);
     if (p->status) return;
     amg_error err = {0};
-    amg_status status = make_forward(p, node, self, own, &err);
+    amg_status status = make(p, node, self, own, &err);
     if (status == AMG_UNSUPPORTED && own != plain)
-        status = make_forward(p, node, self, plain, &err);
+        status = make(p, node, self, plain, &err);
+    if (status == AMG_UNSUPPORTED) {
+        amg_pool_loop_forward(p, node, &w);
+        return;
+    }
     if (status) {
         amg_plan_fail_with(p, node, status, &err);
         return;
@@ -107,14 +96,11 @@ void amg_pool_backward(amg_plan *p, int node)
     const pool_state *self = p->nodes[node].self;
     int x = amg_plan_input_value(p, node, 0);
     if (!amg_plan_needs_grad(p, x)) return;
-    amg_primitive *prim = NULL;
-    amg_error err = {0};
-    amg_status status = amg_dnnl_pool(p->dnnl, &self->shape, self->src, self->dst, true,
-                                      self->forward, &prim, &err);
-    if (status) {
-        amg_plan_fail_with(p, node, status, &err);
+    if (self->maker == AMG_POOL_LOOP) {
+        amg_pool_loop_backward(p, node);
         return;
     }
+    amg_primitive *prim = self->backward;
     int dx = amg_plan_grad_target(p, x, self->src);
     amg_use uses[3] = {{AMG_ARG_DIFF_DST, amg_plan_grad(p, node, self->dst)},
                        {AMG_ARG_DIFF_SRC, dx},

@@ -14,6 +14,7 @@ static const amg_kernel_row table[] = {
     [AMG_OP_MAX_POOL] = {NULL, amg_pool_forward, amg_pool_backward},
     [AMG_OP_AVERAGE_POOL] = {NULL, amg_pool_forward, amg_pool_backward},
     [AMG_OP_GLOBAL_AVERAGE_POOL] = {NULL, amg_global_pool_forward, amg_global_pool_backward},
+    [AMG_OP_GLOBAL_MAX_POOL] = {NULL, amg_global_max_forward, amg_pool_backward},
     [AMG_OP_GEMM] = {NULL, amg_gemm_forward, amg_gemm_backward},
     [AMG_OP_MAT_MUL] = {NULL, amg_mat_mul_forward, amg_mat_mul_backward},
     [AMG_OP_ADD] = {NULL, amg_binary_forward, amg_binary_backward},

@@ -231,6 +231,7 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_MAX_POOL] = amg_infer_pool,
     [AMG_OP_AVERAGE_POOL] = amg_infer_pool,
     [AMG_OP_GLOBAL_AVERAGE_POOL] = amg_infer_global_pool,
+    [AMG_OP_GLOBAL_MAX_POOL] = amg_infer_global_pool,
     [AMG_OP_GEMM] = amg_infer_gemm,
     [AMG_OP_MAT_MUL] = amg_infer_mat_mul,
     [AMG_OP_ADD] = infer_binary,

@@ -45,6 +45,17 @@ bool amg_value_ints(const amg_value *v, int max, int64_t *out, int *count);
  * the batch read AMG_EVAL_BATCH * k. */
 bool amg_value_shape(const amg_value *v, int max, int64_t *out, int *count);
 
+/* v, called `what`, has this rank; v, if present, is a vector of n numbers; two
+ * operands are of one type. (infer_layer.c) */
+AMG_MUST_CHECK amg_status amg_infer_expect_rank(const amg_infer *c, const char *what,
+                                                const amg_value *v, int rank);
+AMG_MUST_CHECK amg_status amg_infer_expect_vector(const amg_infer *c, const char *what,
+                                                  const amg_value *v, int64_t n,
+                                                  amg_dtype dtype);
+AMG_MUST_CHECK amg_status amg_infer_expect_same_type(const amg_infer *c,
+                                                     const amg_value *x,
+                                                     const amg_value *w);
+
 /* The attribute if it is a list of integers, else NULL. */
 const amg_attr *amg_infer_attr_ints(const amg_infer *c, const char *name);
 /* axis in [-rank, rank) -> [0, rank); -1 if out of range. */
@@ -62,10 +73,13 @@ bool amg_dims_product(const int64_t *dims, int rank, int64_t *product, bool *bat
 
 /* Rules, by file. */
 typedef amg_status (*amg_infer_fn)(const amg_infer *c);
-amg_status amg_infer_conv(const amg_infer *c); /* infer_layer.c */
+amg_status amg_infer_conv(const amg_infer *c); /* infer_window.c */
+amg_status amg_infer_conv_transpose(const amg_infer *c);
 amg_status amg_infer_pool(const amg_infer *c);
 amg_status amg_infer_global_pool(const amg_infer *c);
-amg_status amg_infer_batch_norm(const amg_infer *c);
+amg_status amg_infer_batch_norm(const amg_infer *c); /* infer_layer.c */
+amg_status amg_infer_channel_norm(const amg_infer *c);
+amg_status amg_infer_prelu(const amg_infer *c);
 amg_status amg_infer_gemm(const amg_infer *c);
 amg_status amg_infer_mat_mul(const amg_infer *c);
 amg_status amg_infer_flatten(const amg_infer *c); /* infer_shape.c */
@@ -90,9 +104,6 @@ amg_status amg_infer_tile(const amg_infer *c);
 amg_status amg_infer_layer_norm(const amg_infer *c); /* infer_rows.c */
 amg_status amg_infer_softmax(const amg_infer *c);
 amg_status amg_infer_pow(const amg_infer *c);
-amg_status amg_infer_conv_transpose(const amg_infer *c); /* infer_layer.c */
-amg_status amg_infer_channel_norm(const amg_infer *c);
-amg_status amg_infer_prelu(const amg_infer *c);
 amg_status amg_infer_recurrent(const amg_infer *c); /* infer_recurrent.c */
 amg_status amg_infer_resize(const amg_infer *c);    /* infer_resize.c */
 

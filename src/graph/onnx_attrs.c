@@ -31,6 +31,7 @@ static const struct {
     {AMG_OP_AVERAGE_POOL, "auto_pad", AMG_ATTR_STRING},
     {AMG_OP_AVERAGE_POOL, "ceil_mode", AMG_ATTR_INT},
     {AMG_OP_AVERAGE_POOL, "count_include_pad", AMG_ATTR_INT},
+    {AMG_OP_AVERAGE_POOL, "dilations", AMG_ATTR_INTS},
     {AMG_OP_AVERAGE_POOL, "kernel_shape", AMG_ATTR_INTS},
     {AMG_OP_AVERAGE_POOL, "pads", AMG_ATTR_INTS},
     {AMG_OP_AVERAGE_POOL, "strides", AMG_ATTR_INTS},

@@ -247,6 +247,9 @@ static amg_status fill_attrs(exporter *ex, const amg_node *n, Onnx__NodeProto *p
     for (int i = 0; i < n->num_attrs; i++) {
         if (n->op == AMG_OP_BATCH_NORM && !strcmp(n->attrs[i].name, "training_mode"))
             continue;
+        if (n->op == AMG_OP_AVERAGE_POOL && ex->opset < 19 &&
+            !strcmp(n->attrs[i].name, "dilations"))
+            continue;
         if (amg_op_reduces(n->op) && ex->opset >= 18 &&
             !strcmp(n->attrs[i].name, "axes"))
             continue;
@@ -346,15 +349,30 @@ static amg_status fill_node(exporter *ex, const amg_node *n, Onnx__NodeProto **o
     return n->op == AMG_OP_SPLIT && num_inputs == 1 ? fill_num_outputs(ex, p) : AMG_OK;
 }
 
+static bool all_one(const amg_attr *a)
+{
+    for (int i = 0; a && i < a->count; i++)
+        if (a->ints[i] != 1) return false;
+    return true;
+}
+
+static int64_t opset_of(const amg_node *n)
+{
+    switch (n->op) {
+    case AMG_OP_MISH: return 18;
+    case AMG_OP_GELU: return 20;
+    case AMG_OP_GROUP_NORM: return 21;
+    case AMG_OP_AVERAGE_POOL: return all_one(amg_attr_find(n, "dilations")) ? 0 : 19;
+    default: return 0;
+    }
+}
+
 /* The oldest opset that has all of the operators in the form that the graph has. */
 static int64_t find_opset(const amg_graph *g)
 {
     int64_t opset = OLDEST_WRITTEN_OPSET;
     for (int i = 0; i < g->num_nodes; i++) {
-        int64_t needs = g->nodes[i].op == AMG_OP_MISH         ? 18
-                        : g->nodes[i].op == AMG_OP_GELU       ? 20
-                        : g->nodes[i].op == AMG_OP_GROUP_NORM ? 21
-                                                              : 0;
+        int64_t needs = opset_of(&g->nodes[i]);
         if (needs > opset) opset = needs;
     }
     return opset;

@@ -76,4 +76,9 @@ AMG_MUST_CHECK amg_status amg_import_param(amg_import *im, const char *name,
 #define AMG_NODE_TEXT 256
 const char *amg_import_where(const Onnx__NodeProto *proto, char buf[AMG_NODE_TEXT]);
 
+/* Writes the pads of a convolution or pool out (onnx_window.c): n is the node as read,
+ * attrs its attributes, with room for one more. */
+AMG_MUST_CHECK amg_status amg_import_window(amg_import *im, const amg_node *n,
+                                            amg_attr *attrs, int *num, amg_error *err);
+
 #endif

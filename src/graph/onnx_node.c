@@ -294,18 +294,16 @@ static amg_status new_pad(node *n)
     return add_constant(n, 1, "pads", AMG_I64, 1, (int64_t[]){2 * x->rank}, all);
 }
 
-/* Dilation, an attribute since 19, does not exist in the opset that we write. */
-static amg_status new_average_pool(node *n)
+/* Pads written out, see onnx_window.c. */
+static amg_status window(node *n)
 {
-    amg_attr *a;
-    amg_status st = get_attr(n, "dilations", AMG_ATTR_INTS, &a);
-    if (st || !a) return st;
-    for (int i = 0; i < a->count; i++)
-        if (a->ints[i] != 1)
-            return fail(n, AMG_UNSUPPORTED, "dilations[%d] is %" PRId64 ", expected 1",
-                        i, a->ints[i]);
-    drop_attr(n, "dilations");
-    return AMG_OK;
+    const amg_node made = {.op = n->op,
+                           .name = n->proto->name ? n->proto->name : "",
+                           .num_inputs = n->num_inputs,
+                           .num_attrs = n->num_attrs,
+                           .inputs = n->inputs,
+                           .attrs = n->attrs};
+    return amg_import_window(n->im, &made, n->attrs, &n->num_attrs, n->err);
 }
 
 /* Before 13 the axis and all that follow were one row; the same as today's where the
@@ -419,13 +417,15 @@ static amg_status normalise(node *n)
     case AMG_OP_LAYER_NORM:
     case AMG_OP_GROUP_NORM: drop_attr(n, "stash_type"); return AMG_OK;
     case AMG_OP_RESIZE: return resize(n);
-    case AMG_OP_AVERAGE_POOL: return opset >= 19 ? new_average_pool(n) : AMG_OK;
+    case AMG_OP_CONV:
+    case AMG_OP_CONV_TRANSPOSE:
+    case AMG_OP_AVERAGE_POOL: return window(n);
     case AMG_OP_DROPOUT:
         if (n->num_inputs > 2) n->num_inputs = 2; /* training_mode */
         drop_attr(n, "seed");
         return opset < 12 ? float_to_input(n, "ratio", 1) : AMG_OK;
     case AMG_OP_BATCH_NORM: drop_attr(n, "training_mode"); return AMG_OK;
-    case AMG_OP_MAX_POOL: drop_attr(n, "storage_order"); return AMG_OK;
+    case AMG_OP_MAX_POOL: drop_attr(n, "storage_order"); return window(n);
     case AMG_OP_CAST:
         drop_attr(n, "saturate");
         drop_attr(n, "round_mode");

@@ -16,16 +16,17 @@
 #define AMG_OP_T 8u
 
 #define AMG_OP_LIST(X)                                                                 \
-    X(CONV, "Conv", 2, 3, 1, 1, AMG_OP_D, "2-d, groups, dilation, explicit padding")   \
-    X(BATCH_NORM, "BatchNormalization", 5, 5, 1, 3, AMG_OP_D | AMG_OP_T, "4-d or 2-d") \
+    X(CONV, "Conv", 2, 3, 1, 1, AMG_OP_D, "1-d, 2-d, 3-d; weights may be computed")    \
+    X(BATCH_NORM, "BatchNormalization", 5, 5, 1, 3, AMG_OP_D | AMG_OP_T, "")           \
     X(RELU, "Relu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
     X(LEAKY_RELU, "LeakyRelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")         \
     X(CLIP, "Clip", 1, 3, 1, 1, AMG_OP_D | AMG_OP_E, "constant bounds")                \
     X(SIGMOID, "Sigmoid", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")              \
     X(TANH, "Tanh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
-    X(MAX_POOL, "MaxPool", 1, 1, 1, 1, AMG_OP_D, "2-d, no dilation, explicit padding") \
-    X(AVERAGE_POOL, "AveragePool", 1, 1, 1, 1, AMG_OP_D, "2-d")                        \
+    X(MAX_POOL, "MaxPool", 1, 1, 1, 1, AMG_OP_D, "1-d, 2-d, 3-d; without Indices")     \
+    X(AVERAGE_POOL, "AveragePool", 1, 1, 1, 1, AMG_OP_D, "1-d, 2-d, 3-d")              \
     X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", 1, 1, 1, 1, AMG_OP_D, "")              \
+    X(GLOBAL_MAX_POOL, "GlobalMaxPool", 1, 1, 1, 1, AMG_OP_D, "")                      \
     X(GEMM, "Gemm", 2, 3, 1, 1, AMG_OP_D, "alpha = beta = 1, transA = 0")              \
     X(MAT_MUL, "MatMul", 2, 2, 1, 1, AMG_OP_D, "at least 2-d, broadcast batch dims")   \
     X(ADD, "Add", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
@@ -40,7 +41,7 @@
     X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, AMG_OP_D, "constant axes")                \
     X(PAD, "Pad", 2, 4, 1, 1, AMG_OP_D, "constant zeros on H and W")                   \
     X(CONV_TRANSPOSE, "ConvTranspose", 2, 3, 1, 1, AMG_OP_D,                           \
-      "2-d, groups, dilation, output padding")                                         \
+      "1-d, 2-d, 3-d; weights may be computed")                                        \
     X(RESIZE, "Resize", 1, 4, 1, 1, AMG_OP_D, "nearest or linear over H and W")        \
     X(LSTM, "LSTM", 3, 8, 1, 3, AMG_OP_D, "default activations, zero initial states")  \
     X(GRU, "GRU", 3, 6, 1, 2, AMG_OP_D, "linear_before_reset = 1, zero initial state") \

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "graph/builder.h"
+#include "graph/window.h"
 
 enum { MAX_INPUTS = 256, MAX_OUTPUTS = 256, MAX_CONV_ATTRS = 8 };
 
@@ -59,11 +60,13 @@ bool amg_arch_kernel_can(const amg_graph *g, int n, int delta)
     const amg_attr *pads = amg_attr_find(node, "pads");
     const amg_attr *dilations = amg_attr_find(node, "dilations");
     if (w->kind != AMG_VALUE_PARAM || num_uses(g, node->inputs[1]) != 1) return false;
-    if (w->rank != 4 || w->dims[2] != w->dims[3] || w->dims[2] % 2 == 0) return false;
+    if (w->rank < 3 || w->dims[2] % 2 == 0) return false;
+    for (int i = 3; i < w->rank; i++)
+        if (w->dims[i] != w->dims[2]) return false;
     if (strcmp(amg_attr_string(node, "auto_pad", "NOTSET"), "NOTSET")) return false;
     for (int i = 0; dilations && i < dilations->count; i++)
         if (dilations->ints[i] != 1) return false;
-    int64_t pad = pads && pads->count == 4 ? pads->ints[0] : 0;
+    int64_t pad = pads && pads->count ? pads->ints[0] : 0;
     for (int i = 0; pads && i < pads->count; i++)
         if (pads->ints[i] != pad) return false;
     int64_t kernel = w->dims[2] + 2 * delta;
@@ -120,7 +123,7 @@ static int use_param(edit_state *s, int v, int kernel_delta)
     } else {
         int64_t dims[AMG_MAX_RANK];
         new_dims(s, v, dims);
-        if (kernel_delta) dims[2] += 2 * kernel_delta, dims[3] += 2 * kernel_delta;
+        for (int i = 2; kernel_delta && i < val->rank; i++) dims[i] += 2 * kernel_delta;
         *made = amg_builder_param_absent(s->b, name, val->dtype, val->rank, dims);
     }
     return *made;
@@ -149,7 +152,7 @@ static int add_activation(edit_state *s, const amg_node *n, const char *output)
 typedef struct {
     amg_attr list[MAX_CONV_ATTRS + 2];
     int count;
-    int64_t kernel[2], pads[4];
+    int64_t kernel[AMG_MAX_SPATIAL], pads[2 * AMG_MAX_SPATIAL];
 } conv_attrs;
 
 /* In its place, so that nothing but the number shows the edit. */
@@ -174,10 +177,11 @@ static void make_conv_attrs(const edit_state *s, const amg_node *n, int kernel_d
     if (!kernel_delta) return;
     const amg_attr *pads = amg_attr_find(n, "pads");
     int64_t pad = (pads ? pads->ints[0] : 0) + kernel_delta;
-    for (int i = 0; i < 2; i++) a->kernel[i] = w->dims[2] + 2 * kernel_delta;
-    for (int i = 0; i < 4; i++) a->pads[i] = pad;
-    set_attr(a, amg_ints("kernel_shape", 2, a->kernel));
-    set_attr(a, amg_ints("pads", 4, a->pads));
+    const int num_dims = w->rank - 2;
+    for (int i = 0; i < num_dims; i++) a->kernel[i] = w->dims[2] + 2 * kernel_delta;
+    for (int i = 0; i < 2 * num_dims; i++) a->pads[i] = pad;
+    set_attr(a, amg_ints("kernel_shape", num_dims, a->kernel));
+    set_attr(a, amg_ints("pads", 2 * num_dims, a->pads));
 }
 
 static void copy_node(edit_state *s, int index)

@@ -288,6 +288,7 @@ static amg_feature_list output_of(pass *p, const amg_node *n)
     case AMG_OP_MAX_POOL:
     case AMG_OP_AVERAGE_POOL:
     case AMG_OP_GLOBAL_AVERAGE_POOL:
+    case AMG_OP_GLOBAL_MAX_POOL:
     case AMG_OP_DROPOUT:
     case AMG_OP_IDENTITY:
     case AMG_OP_PAD: return *in;

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "graph/builder.h"
+#include "graph/window.h"
 
 enum { NAME_BYTES = 32, MAX_ATTRS = 32 };
 
@@ -114,14 +115,16 @@ static int compare_attrs(const void *a, const void *b)
  * our edits write them. */
 static int canonical_attrs(const amg_graph *g, const amg_node *n, amg_attr *attrs)
 {
-    static const int64_t ones[2] = {1, 1}, zeros[4] = {0};
+    static const int64_t ones[AMG_MAX_SPATIAL] = {1, 1, 1};
+    static const int64_t zeros[2 * AMG_MAX_SPATIAL] = {0};
     int count = n->num_attrs;
     for (int i = 0; i < count; i++) attrs[i] = n->attrs[i];
-    if (n->op == AMG_OP_CONV && g->values[n->inputs[1]].rank == 4) {
+    if (n->op == AMG_OP_CONV && g->values[n->inputs[1]].rank > 2) {
+        const int dims = g->values[n->inputs[1]].rank - 2;
         const amg_attr full[] = {
-            amg_ints("dilations", 2, ones), amg_int("group", 1),
-            amg_ints("kernel_shape", 2, g->values[n->inputs[1]].dims + 2),
-            amg_ints("pads", 4, zeros), amg_ints("strides", 2, ones)};
+            amg_ints("dilations", dims, ones), amg_int("group", 1),
+            amg_ints("kernel_shape", dims, g->values[n->inputs[1]].dims + 2),
+            amg_ints("pads", 2 * dims, zeros), amg_ints("strides", dims, ones)};
         bool explicit_pads = !amg_attr_find(n, "auto_pad");
         for (size_t i = 0; i < sizeof full / sizeof *full; i++)
             if (!amg_attr_find(n, full[i].name) &&

@@ -179,6 +179,14 @@ static inline void attr_float(model *m, const char *name, float v)
     a->f = v;
 }
 
+static inline void attr_text(model *m, const char *name, const char *v)
+{
+    Onnx__AttributeProto *a = attr(m, name, 3);
+    a->has_s = 1;
+    a->s.len = strlen(v);
+    a->s.data = (uint8_t *)keep(m, v);
+}
+
 static inline void attr_ints(model *m, const char *name, size_t n, const int64_t *v)
 {
     Onnx__AttributeProto *a = attr(m, name, 7);

@@ -42,6 +42,21 @@ static void conv_transpose_undoes_the_window(void **state)
     amg_graph_free(g);
 }
 
+static void conv_transpose_follows_its_output_shape(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = input(b, DIMS(B, 6, 5, 4)), w = weight(b, "w", 0, DIMS(6, 4, 3, 3));
+    amg_attr strides = amg_ints("strides", 2, (int64_t[]){2, 3});
+    int same = node(b, AMG_OP_CONV_TRANSPOSE, IDS(x, w),
+                    ATTRS(text("auto_pad", "SAME_UPPER"), strides));
+    assert_dims(amg_builder_value(b, same), DIMS(B, 4, 10, 12));
+    int given = node(b, AMG_OP_CONV_TRANSPOSE, IDS(x, w),
+                     ATTRS(strides, amg_ints("output_shape", 2, (int64_t[]){9, 14})));
+    assert_dims(amg_builder_value(b, given), DIMS(B, 4, 9, 14));
+    amg_builder_free(b);
+}
+
 static void conv_transpose_refuses_what_does_not_fit(void **state)
 {
     (void)state;
@@ -53,8 +68,9 @@ static void conv_transpose_refuses_what_does_not_fit(void **state)
     b = amg_builder_new();
     x = input(b, DIMS(B, 6, 5, 4));
     w = weight(b, "w", 0, DIMS(6, 4, 3, 3));
-    node(b, AMG_OP_CONV_TRANSPOSE, IDS(x, w), ATTRS(text("auto_pad", "SAME_UPPER")));
-    must_refuse(b, AMG_UNSUPPORTED, "(ConvTranspose)", "expected explicit pads");
+    node(b, AMG_OP_CONV_TRANSPOSE, IDS(x, w),
+         ATTRS(amg_ints("output_shape", 3, (int64_t[]){1, 2, 3})));
+    must_refuse(b, AMG_MISMATCH, "(ConvTranspose)", "output_shape has 3 numbers");
 
     b = amg_builder_new();
     x = input(b, DIMS(B, 6, 1, 1));
@@ -221,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conv_transpose_undoes_the_window),
+        cmocka_unit_test(conv_transpose_follows_its_output_shape),
         cmocka_unit_test(conv_transpose_refuses_what_does_not_fit),
         cmocka_unit_test(recurrent_layers_have_both_layouts),
         cmocka_unit_test(recurrent_layers_refuse_other_forms),

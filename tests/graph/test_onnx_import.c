@@ -234,27 +234,46 @@ static void attributes_newer_than_what_we_write_go(void **state)
     (void)state;
     model m;
     start(&m, 20);
-    node(&m, "AveragePool", "x", "y");
-    attr_ints(&m, "kernel_shape", INTS(2, 2));
-    attr_ints(&m, "dilations", INTS(1, 1));
-    amg_graph *g = must_import(&m);
-    assert_int_equal(g->nodes[0].num_attrs, 1);
-    assert_string_equal(g->nodes[0].attrs[0].name, "kernel_shape");
-    amg_graph_free(g);
-
-    start(&m, 20);
-    node(&m, "AveragePool", "x", "y");
-    attr_ints(&m, "kernel_shape", INTS(2, 2));
-    attr_ints(&m, "dilations", INTS(1, 2));
-    expect_failure(&m, AMG_UNSUPPORTED, "node \"n0\" (AveragePool)",
-                   "dilations[1] is 2");
-
-    start(&m, 20);
     node(&m, "Cast", "x", "y");
     attr_int(&m, "to", 1);
     attr_int(&m, "saturate", 1);
-    g = must_import(&m);
+    amg_graph *g = must_import(&m);
     assert_int_equal(g->nodes[0].num_attrs, 1);
+    amg_graph_free(g);
+}
+
+static void assert_ints_attr(const amg_graph *g, const char *name, int count,
+                             const int64_t *values)
+{
+    const amg_attr *a = amg_attr_find(&g->nodes[0], name);
+    assert_non_null(a);
+    assert_int_equal(a->count, count);
+    assert_memory_equal(a->ints, values, sizeof *values * (size_t)count);
+}
+
+/* x is [N,3,8,8]. */
+static void automatic_padding_is_written_out(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 12);
+    node(&m, "MaxPool", "x", "y");
+    attr_ints(&m, "kernel_shape", INTS(3, 2));
+    attr_ints(&m, "strides", INTS(3, 1));
+    attr_text(&m, "auto_pad", "SAME_LOWER");
+    amg_graph *g = must_import(&m);
+    assert_null(amg_attr_find(&g->nodes[0], "auto_pad"));
+    assert_ints_attr(g, "pads", INTS(1, 1, 0, 0));
+    amg_graph_free(g);
+
+    start(&m, 12);
+    init(&m, "w", 1, INTS(3, 2, 4, 3), sizeof(float) * 3 * 2 * 4 * 3);
+    node(&m, "ConvTranspose", "x w", "y");
+    attr_ints(&m, "output_shape", INTS(10, 12));
+    g = must_import(&m);
+    assert_null(amg_attr_find(&g->nodes[0], "output_shape"));
+    assert_ints_attr(g, "pads", INTS(1, 0, 0, 0));
+    assert_ints_attr(g, "output_padding", INTS(0, 2));
     amg_graph_free(g);
 }
 
@@ -702,6 +721,7 @@ int main(void)
         cmocka_unit_test(reductions_over_no_axes_work_on_elements),
         cmocka_unit_test(batch_norm_keeps_one_output_and_no_training_mode),
         cmocka_unit_test(attributes_newer_than_what_we_write_go),
+        cmocka_unit_test(automatic_padding_is_written_out),
         cmocka_unit_test(constants_become_initializers),
         cmocka_unit_test(an_output_behind_shape_arithmetic_is_written_with_its_shape),
         cmocka_unit_test(inputs_that_are_initializers_are_initializers),

@@ -5,7 +5,7 @@
 jobs   every model of the zoo: zoo -> obfuscate; each head of the job's model.py in evaluation mode
        equals model.onnx in onnxruntime (relative L2 <= 1e-5); parameters and buffers are those of
        weights.safetensors; a training step gives each parameter a gradient
-cases  the operators of emit_cases.py, one small graph each, likewise; and the text has the form
+cases  the operators of emit_cases*.py, one small graph each, likewise; and the text has the form
        that a hand-written module would run
 
 Both with this Python's PyTorch and, where $AMALGAM_OLD_PYTHON (python3 of /usr/bin if unset) has a
@@ -24,11 +24,13 @@ import safetensors
 import safetensors.numpy
 
 import emit_cases
+import emit_cases_layers
 import harness
 import twins
 from harness import relative
 
 OUTPUT = 1e-5
+CASES = emit_cases.CASES + emit_cases_layers.CASES
 BATCH, CLASSES, SHAPE = 4, 10, (3, 32, 32)
 
 
@@ -110,7 +112,7 @@ def check_all(h, made):
 
 def check_controls(h):
     """A module whose text is wrong must be noticed."""
-    folder, x = make_case(h, next(c for c in emit_cases.CASES if c.name == "Conv even pads"))
+    folder, x = make_case(h, next(c for c in CASES if c.name == "Conv even pads"))
     path = folder / "model.py"
     path.write_text(path.read_text().replace("padding=(1, 2)", "padding=(2, 1)"))
     safetensors.numpy.save_file({"x": x}, folder / "in.safetensors")
@@ -135,7 +137,7 @@ def main(h):
     data = write_data(h, 20, 1), write_data(h, 60, 2)
     made = [(f"job of {name}", *make_job(h, name, data), "")
             for name in twins.ZOO if h.wants(name)]
-    for case in emit_cases.CASES:
+    for case in CASES:
         if h.wants("cases") or case.name in h.only:
             try:
                 made.append((case.name, *make_case(h, case), case.form))

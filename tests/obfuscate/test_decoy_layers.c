@@ -1,5 +1,6 @@
 /* Decoys of networks whose operators the walk does not all understand: a U-Net, an LSTM
- * classifier, a transformer block. They must be valid and give the original's output
+ * classifier, a transformer block; and of convolutions over one and three dims. They
+ * must be valid and give the original's output
  * shape, with parts not understood as they were, and every weight drawn by the law of
  * the original's. */
 #include "arch_fixture.h"
@@ -7,6 +8,7 @@
 #include <math.h>
 
 #include "base/rng.h"
+#include "obfuscate/arch_edit.h"
 #include "obfuscate/augment_model.h"
 #include "obfuscate/decoy_init.h"
 
@@ -101,6 +103,42 @@ static amg_graph *unet(void)
     x = PLAIN(AMG_OP_CONV, x, param(n, "head", UNIFORM, .25, DIMS(5, 16, 1, 1)));
     return finish(n, x);
 }
+
+/* Conv, BatchNormalization, Relu and pools over num_dims dims of 16. */
+static amg_graph *cnn(int num_dims)
+{
+    net local = {amg_builder_new(), amg_rng_init(4, 0)}, *n = &local;
+    const int rank = 2 + num_dims;
+    const int64_t ones[6] = {1, 1, 1, 1, 1, 1}, twos[3] = {2, 2, 2};
+    int x = amg_builder_input(n->b, "x", AMG_F32, rank,
+                              (int64_t[]){AMG_DIM_BATCH, 3, 16, 16, 16});
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[3][5] = {{"w0", "g0", "b0", "m0", "v0"},
+                                                {"w1", "g1", "b1", "m1", "v1"},
+                                                {"w2", "g2", "b2", "m2", "v2"}};
+        const int64_t in = i ? 16 : 3;
+        const double bound = 1 / sqrt((double)in * pow(3, num_dims));
+        x = NODE(
+            AMG_OP_CONV, ((amg_attr[]){amg_ints("pads", 2 * num_dims, ones)}), x,
+            param(n, names[i][0], UNIFORM, bound, rank, (int64_t[]){16, in, 3, 3, 3}));
+        x = PLAIN(AMG_OP_BATCH_NORM, x, param(n, names[i][1], ONES, 0, DIMS(16)),
+                  param(n, names[i][2], ZEROS, 0, DIMS(16)),
+                  param(n, names[i][3], ZEROS, 0, DIMS(16)),
+                  param(n, names[i][4], ONES, 0, DIMS(16)));
+        x = PLAIN(AMG_OP_RELU, x);
+        x = NODE(AMG_OP_MAX_POOL,
+                 ((amg_attr[]){amg_ints("kernel_shape", num_dims, twos),
+                               amg_ints("strides", num_dims, twos)}),
+                 x);
+    }
+    x = PLAIN(AMG_OP_FLATTEN, PLAIN(AMG_OP_GLOBAL_MAX_POOL, x));
+    x = NODE(AMG_OP_GEMM, ((amg_attr[]){amg_int("transB", 1)}), x,
+             param(n, "head", UNIFORM, .25, DIMS(5, 16)));
+    return finish(n, x);
+}
+
+static amg_graph *cnn1(void) { return cnn(1); }
+static amg_graph *cnn3(void) { return cnn(3); }
 
 enum { HIDDEN = 24 };
 
@@ -302,23 +340,46 @@ static void a_transformer_decoy_has_its_originals_laws(void **state)
     amg_graph_free(g);
 }
 
+static void kernels_of_signals_and_volumes_can_change(void **state)
+{
+    (void)state;
+    for (int num_dims = 1; num_dims <= 3; num_dims += 2) {
+        amg_graph *g = cnn(num_dims), *wide = NULL;
+        assert_true(amg_arch_kernel_can(g, 0, 1));
+        const amg_arch_edit edit = {.kernel_node = 0, .kernel_delta = 1, .serial = 1};
+        assert_int_equal(amg_arch_apply(g, &edit, &wide, NULL), AMG_OK);
+        const amg_value *w = &wide->values[wide->nodes[0].inputs[1]];
+        const amg_value *y = &wide->values[wide->nodes[0].outputs[0]];
+        for (int i = 2; i < 2 + num_dims; i++) {
+            assert_int_equal(w->dims[i], 5);
+            assert_int_equal(y->dims[i], 16);
+        }
+        amg_graph_free(wide);
+        amg_graph_free(g);
+    }
+}
+
 int main(void)
 {
-    static network networks[] = {unet, lstm, vit};
-    static const char *const names[] = {"decoys_of_a_unet_are_valid",
-                                        "decoys_of_an_lstm_are_valid",
-                                        "decoys_of_a_transformer_are_valid"};
-    struct CMUnitTest tests[3 + 1 + 2];
-    for (int i = 0; i < 3; i++)
+    static network networks[] = {unet, lstm, vit, cnn1, cnn3};
+    static const char *const names[] = {
+        "decoys_of_a_unet_are_valid", "decoys_of_an_lstm_are_valid",
+        "decoys_of_a_transformer_are_valid", "decoys_of_a_signals_network_are_valid",
+        "decoys_of_a_volumes_network_are_valid"};
+    enum { NETWORKS = sizeof networks / sizeof *networks };
+    struct CMUnitTest tests[NETWORKS + 4];
+    for (int i = 0; i < NETWORKS; i++)
         tests[i] = (struct CMUnitTest){.name = names[i],
                                        .test_func = decoys_are_valid,
                                        .initial_state = &networks[i]};
-    tests[3] = (struct CMUnitTest){.name = "decoys_of_another_size_are_valid",
-                                   .test_func = decoys_of_another_size_are_valid,
-                                   .initial_state = &networks[0]};
-    tests[4] = (struct CMUnitTest)cmocka_unit_test(
+    tests[NETWORKS] = (struct CMUnitTest){.name = "decoys_of_another_size_are_valid",
+                                          .test_func = decoys_of_another_size_are_valid,
+                                          .initial_state = &networks[0]};
+    tests[NETWORKS + 1] = (struct CMUnitTest)cmocka_unit_test(
         an_lstm_decoy_is_uniform_by_its_hidden_values);
-    tests[5] =
+    tests[NETWORKS + 2] =
         (struct CMUnitTest)cmocka_unit_test(a_transformer_decoy_has_its_originals_laws);
+    tests[NETWORKS + 3] =
+        (struct CMUnitTest)cmocka_unit_test(kernels_of_signals_and_volumes_can_change);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

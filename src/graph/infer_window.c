@@ -1,0 +1,122 @@
+/* Shape rules of layers whose window slides over an image, a sequence or a volume:
+ * convolutions and pools.
+ *
+ * Legend: N batch, C channels, S spatial dims (one to three), O output channels, G
+ * groups, K the window. */
+#include "base/checked.h"
+#include "graph/infer.h"
+#include "graph/window.h"
+
+/* x is [N,C,S...] with spatial dims that leave window arithmetic room. */
+static amg_status expect_spatial(const amg_infer *c, const amg_value *x)
+{
+    char text[AMG_SHAPE_TEXT];
+    if (x->rank < 3 || x->rank > 2 + AMG_MAX_SPATIAL)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "input is %s, expected 3 to 5 dims",
+                             amg_shape_text(x->dtype, x->rank, x->dims, text));
+    for (int i = 2; i < x->rank; i++)
+        if (x->dims[i] < 1 || x->dims[i] > INT32_MAX)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "input is %s, expected spatial dims of 1 to 2^31-1",
+                                 amg_shape_text(x->dtype, x->rank, x->dims, text));
+    return AMG_OK;
+}
+
+static amg_status expect_weight(const amg_infer *c, const amg_value *x,
+                                const amg_value *w, int64_t group, bool fits)
+{
+    char a[AMG_SHAPE_TEXT], b[AMG_SHAPE_TEXT];
+    for (int i = 2; i < w->rank; i++)
+        fits = fits && w->dims[i] >= 1 && w->dims[i] <= INT32_MAX;
+    if (fits) return AMG_OK;
+    return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                         "weight %s does not fit input %s with %lld group%s",
+                         amg_shape_text(w->dtype, w->rank, w->dims, a),
+                         amg_shape_text(x->dtype, x->rank, x->dims, b),
+                         (long long)group, amg_plural(group));
+}
+
+/* Types and ranks of a convolution's operands. *known false: a rank is not. */
+static amg_status expect_operands(const amg_infer *c, bool *known)
+{
+    const amg_value *x = amg_infer_in(c, 0), *w = amg_infer_in(c, 1);
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    *known = x->rank >= 0 && w->rank >= 0;
+    amg_status s = amg_infer_expect_same_type(c, x, w);
+    if (s || !*known) return s;
+    s = expect_spatial(c, x);
+    return s ? s : amg_infer_expect_rank(c, "weight", w, x->rank);
+}
+
+/* W is [O,C/G,K...]. */
+amg_status amg_infer_conv(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *w = amg_infer_in(c, 1);
+    bool known;
+    amg_status s = expect_operands(c, &known);
+    if (s || !known) return s;
+    int64_t group = amg_attr_int(c->node, "group", 1);
+    int64_t out[2 + AMG_MAX_SPATIAL] = {x->dims[0], w->dims[0]};
+    bool fits = group >= 1 && w->dims[0] >= 1 && x->dims[1] % group == 0 &&
+                w->dims[1] == x->dims[1] / group && w->dims[0] % group == 0;
+    amg_window win;
+    s = amg_infer_expect_vector(c, "bias", amg_infer_find_in(c, 2), out[1], x->dtype);
+    if (!s) s = expect_weight(c, x, w, group, fits);
+    if (!s) s = amg_window_read(c->node, x, w, &win, c->err);
+    if (!s) s = amg_window_slide(c->node, &win, x->dims + 2, out + 2, c->err);
+    if (!s) amg_infer_set(c, 0, x->dtype, x->rank, out);
+    return s;
+}
+
+/* W is [C,O/G,K...]: the weights of the convolution whose gradient this is. */
+amg_status amg_infer_conv_transpose(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *w = amg_infer_in(c, 1);
+    bool known;
+    amg_status s = expect_operands(c, &known);
+    if (s || !known) return s;
+    int64_t group = amg_attr_int(c->node, "group", 1);
+    int64_t out[2 + AMG_MAX_SPATIAL] = {x->dims[0]};
+    bool fits = group >= 1 && w->dims[0] == x->dims[1] && x->dims[1] % group == 0 &&
+                w->dims[1] >= 1 && amg_mul_i64(w->dims[1], group, &out[1]);
+    amg_window win;
+    s = expect_weight(c, x, w, group, fits);
+    if (!s)
+        s = amg_infer_expect_vector(c, "bias", amg_infer_find_in(c, 2), out[1],
+                                    x->dtype);
+    if (!s) s = amg_window_read(c->node, x, w, &win, c->err);
+    if (!s) s = amg_window_unslide(c->node, &win, x->dims + 2, out + 2, c->err);
+    if (!s) amg_infer_set(c, 0, x->dtype, x->rank, out);
+    return s;
+}
+
+amg_status amg_infer_pool(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0) return AMG_OK;
+    int64_t out[2 + AMG_MAX_SPATIAL] = {x->dims[0], x->dims[1]};
+    amg_window win;
+    amg_status s = expect_spatial(c, x);
+    if (!s) s = amg_window_read(c->node, x, NULL, &win, c->err);
+    if (!s) s = amg_window_slide(c->node, &win, x->dims + 2, out + 2, c->err);
+    if (!s) amg_infer_set(c, 0, x->dtype, x->rank, out);
+    return s;
+}
+
+amg_status amg_infer_global_pool(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    char text[AMG_SHAPE_TEXT];
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0) return AMG_OK;
+    if (x->rank < 3)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "input is %s, expected 3 or more dims",
+                             amg_shape_text(x->dtype, x->rank, x->dims, text));
+    int64_t out[AMG_MAX_RANK] = {x->dims[0], x->dims[1]};
+    for (int i = 2; i < x->rank; i++) out[i] = 1;
+    amg_infer_set(c, 0, x->dtype, x->rank, out);
+    return AMG_OK;
+}

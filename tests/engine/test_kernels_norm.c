@@ -1,0 +1,5 @@
+/* Normalisations over one, two and three dims, as files have them, against PyTorch's
+ * values (make_norm_goldens.py) and finite differences. */
+#include "golden_onnx.h"
+
+int main(void) { return run_onnx_cases("norms.safetensors", 6); }

@@ -1,0 +1,64 @@
+"""More graphs for test_emit.py, as in emit_cases.py: layers over sequences, images and volumes."""
+from emit_cases import Case
+
+SIGNAL, IMAGE, VOLUME = (2, 4, 11), (2, 4, 9, 7), (2, 4, 5, 6, 7)
+
+
+def layer(op, name, form, x, weights=None, opset=19, **attributes):
+    inputs = ",".join(["x", *(weights or {})])
+    return Case(f"{op} {name}", [(op, inputs, "y", attributes)], x, weights, form, opset=opset)
+
+
+WINDOWS = [
+    layer("Conv", "1-d", "F.conv1d(x, self.w, self.b)", SIGNAL, {"w": (6, 4, 3), "b": (6,)}),
+    layer("Conv", "1-d depthwise", "F.conv1d(F.pad(x, (2, 0)), self.w, dilation=(2,), groups=4)",
+          SIGNAL, {"w": (4, 1, 2)}, group=4, pads=[2, 0], dilations=[2]),
+    layer("Conv", "3-d", "F.conv3d(x, self.w, self.b, stride=(1, 2, 2), padding=(1, 1, 0))",
+          VOLUME, {"w": (6, 4, 3, 3, 3), "b": (6,)}, pads=[1, 1, 0, 1, 1, 0], strides=[1, 2, 2]),
+    Case("Conv of computed weights", [("Exp", "w", "e", {}), ("Conv", "x,e,b", "y", {})], IMAGE,
+         {"w": (6, 4, 3, 3), "b": (6,)}, "F.conv2d(x, "),
+    layer("ConvTranspose", "1-d",
+          "F.conv_transpose1d(x, self.w, self.b, stride=(2,), padding=(1,), output_padding=(1,))",
+          SIGNAL, {"w": (4, 6, 3), "b": (6,)}, strides=[2], pads=[1, 1], output_padding=[1]),
+    layer("ConvTranspose", "3-d", "F.conv_transpose3d(", VOLUME,
+          {"w": (4, 6, 2, 2, 2), "b": (6,)}, strides=[2, 1, 2]),
+    layer("ConvTranspose", "output_shape", "F.pad(F.conv_transpose2d(", IMAGE,
+          {"w": (4, 6, 3, 3), "b": (6,)}, strides=[3, 2], output_shape=[26, 12]),
+    layer("ConvTranspose", "longer and cut", "output_padding=(1, 0)),", IMAGE,
+          {"w": (4, 6, 3, 3), "b": (6,)}, strides=[2, 2], pads=[1, 0, 0, 0],
+          output_padding=[1, 0]),
+    layer("ConvTranspose", "SAME_LOWER", "", IMAGE, {"w": (4, 6, 4, 3), "b": (6,)},
+          strides=[2, 2], auto_pad="SAME_LOWER"),
+    layer("MaxPool", "1-d", "F.max_pool1d(x, (3,), (2,))", SIGNAL, kernel_shape=[3],
+          strides=[2]),
+    layer("MaxPool", "3-d", "F.max_pool3d(x, (2, 2, 2), (2, 2, 2))", VOLUME,
+          kernel_shape=[2, 2, 2], strides=[2, 2, 2]),
+    layer("MaxPool", "dilation", "dilation=(2, 3))", IMAGE, kernel_shape=[3, 2], dilations=[2, 3]),
+    layer("MaxPool", "SAME_UPPER", "F.pad(", SIGNAL, kernel_shape=[2], strides=[2],
+          auto_pad="SAME_UPPER"),
+    layer("AveragePool", "1-d", "F.avg_pool1d(x, (3,), (2,))", SIGNAL, kernel_shape=[3],
+          strides=[2]),
+    layer("AveragePool", "3-d", "count_include_pad=False", VOLUME, kernel_shape=[3, 3, 3],
+          pads=[1] * 6),
+    layer("AveragePool", "dilation", "groups=4)", IMAGE, kernel_shape=[3, 2], dilations=[2, 3],
+          pads=[1, 0, 2, 1]),
+    layer("AveragePool", "dilation and pads that count", "groups=4)", IMAGE, kernel_shape=[3, 2],
+          dilations=[2, 3], pads=[1, 0, 2, 1], count_include_pad=1),
+    layer("GlobalAveragePool", "1-d", "F.adaptive_avg_pool1d(x, 1)", SIGNAL),
+    layer("GlobalAveragePool", "3-d", "F.adaptive_avg_pool3d(x, 1)", VOLUME),
+    layer("GlobalMaxPool", "1-d", "F.adaptive_max_pool1d(x, 1)", SIGNAL),
+    layer("GlobalMaxPool", "2-d", "F.adaptive_max_pool2d(x, 1)", IMAGE),
+    layer("GlobalMaxPool", "3-d", "F.adaptive_max_pool3d(x, 1)", VOLUME),
+]
+
+PER_CHANNEL = {"w": (4,), "b": (4,)}
+NORMS = [
+    layer("BatchNormalization", "1-d", "batch_norm(x, self.mean, self.var, self.w, self.b,",
+          SIGNAL, {**PER_CHANNEL, "mean": (4,), "var": (4,)}),
+    layer("BatchNormalization", "3-d", "batch_norm(x, self.mean, self.var, self.w, self.b,",
+          VOLUME, {**PER_CHANNEL, "mean": (4,), "var": (4,)}),
+    layer("InstanceNormalization", "1-d", "F.instance_norm(", SIGNAL, PER_CHANNEL),
+    layer("InstanceNormalization", "3-d", "F.instance_norm(", VOLUME, PER_CHANNEL),
+]
+
+CASES = WINDOWS + NORMS
