@@ -84,19 +84,21 @@ typedef struct {
 /* Makes a job folder and its key, or neither: whatever fails, and when progress asks to
  * stop (AMG_INTERRUPTED), nothing stays behind.
  * options: "model" (ONNX), "out", "key" required; "task" "classification" |
- *   "classify" | "regression" | "reconstruction" | "language_model" | "lm" (told from
- *   the targets); "decoys" 1..63; "pair_classes" (each cover is of the class
- *   of the sample that it stands beside); "decoy_arch" "auto" | "walk" | "same";
- *   "decoy_start" "auto" | "drawn" | "same"; "walk_steps";
- * "keep_classes"; "keep_tokens"; "symmetry"; "rotate" (implies it: rotated values);
- * "freeze" (patterns of weights that do not train, between commas: *, ? and [...], a
- * backslash before what is meant as it is); "freeze_norm_stats";
- * "seq" and "stride", how token sets are cut (as many tokens as the model takes;
- * "seq"); "mean" and "std", arrays of a number per channel (bytes are scaled to 0..1
- * first); "noise" "uniform" | "gaussian" | "laplace" | "values" with "noise_values" (a
- * file) | "unigram" | "bigram", "amount", "model_amount": paper mode; "shard_bytes";
- * "note", text that is sealed in the key; "seed_hex" (for tests). passphrase: of the
- * key, NULL: none; copied into locked memory and wiped. progress may be NULL. *result:
+ *   "classify" | "regression" | "reconstruction" | "language_model" | "lm" |
+ *   "multi_label" (told from the targets); "loss" "mse" | "l1" | "huber:DELTA" |
+ *   "smooth_l1:BETA" (of numbers); "class_weights" "balanced" or numbers between
+ * commas; "decoys" 1..63; "pair_classes" (each cover is of the class of the sample that
+ * it stands beside); "decoy_arch" "auto" | "walk" | "same"; "decoy_start" "auto" |
+ * "drawn" | "same"; "walk_steps"; "keep_classes"; "keep_tokens"; "symmetry"; "rotate"
+ * (implies it: rotated values); "freeze" (patterns of weights that do not train,
+ * between commas: *, ? and [...], a backslash before what is meant as it is);
+ * "freeze_norm_stats"; "seq" and "stride", how token sets are cut (as many tokens as
+ * the model takes; "seq"); "mean" and "std", arrays of a number per channel (bytes are
+ * scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace" | "values" with
+ * "noise_values" (a file) | "unigram" | "bigram", "amount", "model_amount": paper mode;
+ * "shard_bytes"; "note", text that is sealed in the key; "seed_hex" (for tests).
+ * passphrase: of the key, NULL: none; copied into locked memory and wiped. progress may
+ * be NULL. *result:
  * {"task", "decoys", "train_samples", "val_samples", "sample", "job_sample",
  * "compute_factor", "upload_factor", "own_parameters", "job_parameters",
  * "classes_permuted", "tokens_permuted", "tokens_kept" (why they are not, or null),
@@ -112,9 +114,9 @@ AMG_API AMG_MUST_CHECK amg_status amalgam_obfuscate(const char *options,
                                                     char **result, amg_error *err);
 
 /* One owner of a packed job. options: as those of amalgam_obfuscate, "model" and "key"
- * required; "task", "keep_classes", "keep_tokens", "symmetry", "freeze",
- * "freeze_norm_stats", "seq", "stride", "mean", "std", "note", "seed_hex". data:
- * without covers. */
+ * required; "task", "loss", "class_weights", "keep_classes", "keep_tokens", "symmetry",
+ * "freeze", "freeze_norm_stats", "seq", "stride", "mean", "std", "note", "seed_hex".
+ * data: without covers. */
 typedef struct {
     const char *options, *passphrase;
     amalgam_datasets data;

@@ -80,7 +80,8 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
               decoy_start: str = "auto", walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
               model_amount: Optional[float] = None, seq: Optional[int] = None, stride: Optional[int] = None,
               pad: Optional[int] = None, keep_tokens: bool = False, symmetry: bool = False, rotate: bool = False,
-              pair_classes: bool = False, freeze: Union[str, Sequence[str]] = (), freeze_norm_stats: bool = False,
+              pair_classes: bool = False, loss: Optional[str] = None,
+              class_weights: Union[str, Sequence[float], None] = None, freeze: Union[str, Sequence[str]] = (), freeze_norm_stats: bool = False,
               progress: bool = True, seed_hex: Optional[str] = None) -> Job:
     """Makes a job folder for the cloud and a key for you, or neither.
 
@@ -90,7 +91,8 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
         scaled to 0..1; decoys_from fills the decoys' streams, best a random part of the same source.
     pair_classes: each cover is of the class of the sample it stands beside, for a pool with other shares of the
         classes than your data.
-    task: "classification", "regression", "reconstruction" or "lm" (a language model); told from the targets if
+    task: "classification", "regression", "reconstruction", "multi_label" (targets of 0 or 1, several of which may be 1;
+        binary cross entropy of logits) or "lm" (a language model); told from the targets if
         left out: integers are classes, numbers a regression, none a reconstruction or, of a token set, "lm".
     seq, stride, pad: a language model's data are windows of seq + 1 tokens, or a text as one row of them (or a
         token set, "text:FOLDER"), cut every stride (seq) tokens; the model takes [N, seq] and gives [N, seq, V]
@@ -102,6 +104,8 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
         the weights equal those trained without it up to rounding.
     rotate: the same by a secret rotation of the values of each block (docs/symmetry.md): data take four bytes a
         value, SGD alone trains them, and public data of the same kind undo most of it.
+    loss: of numbers "mse", "l1", "huber", "huber:0.5" (delta) or "smooth_l1" likewise (beta); 1 where no number is given.
+    class_weights: of cross entropy, one a class, or "balanced": counted, so that classes count alike however rare.
     freeze: parameters that do not train, beside those with requires_grad=False: names with *, ? and [...]. Frozen
         ones come back as they were; the job shows which they are, in each sub-network alike.
     freeze_norm_stats: batch norms whose weights are frozen keep their running statistics and normalise with them,
@@ -122,7 +126,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     with tempfile.TemporaryDirectory(prefix="amalgam-") as folder:
         kept = _pattern_list(freeze) if freeze_norm_stats else None
         path, note, frozen = _model_file(model, sets["train"], (mean, std), sets, text, folder, kept)
-        options = {"model": path, "freeze": _patterns(freeze, frozen), "freeze_norm_stats": freeze_norm_stats, "out": out, "key": key, "task": "lm" if text.predicts else task,
+        options = {"model": path, "loss": loss, "class_weights": _weights(class_weights), "freeze": _patterns(freeze, frozen), "freeze_norm_stats": freeze_norm_stats, "out": out, "key": key, "task": "lm" if text.predicts else task,
                    "seq": seq, "stride": stride, "keep_tokens": keep_tokens, "symmetry": symmetry, "rotate": rotate,
                    "pair_classes": pair_classes, "decoys": decoys, "decoy_arch": decoy_arch, "decoy_start": decoy_start, "walk_steps": walk_steps,
                    "keep_classes": keep_classes, "mean": mean, "std": std, "amount": amount,
@@ -150,6 +154,8 @@ class Owner:
     seq: Optional[int] = None
     stride: Optional[int] = None
     pad: Optional[int] = None
+    loss: Optional[str] = None
+    class_weights: Union[str, Sequence[float], None] = None
     freeze: Union[str, Sequence[str]] = ()
     freeze_norm_stats: bool = False
     seed_hex: Optional[str] = None
@@ -199,7 +205,7 @@ def pack(owners: Sequence[Owner], *, out: Path, progress: bool = True, seed_hex:
             kept = _pattern_list(w.freeze) if w.freeze_norm_stats else None
             path, note, frozen = _model_file(w.model, sets["train"], (mean, std), sets, text, own, kept)
             parts[i].options = lib.options({
-                "model": path, "freeze": _patterns(w.freeze, frozen), "freeze_norm_stats": w.freeze_norm_stats, "key": keys[i], "task": "lm" if text.predicts else w.task, "seq": w.seq,
+                "model": path, "loss": w.loss, "class_weights": _weights(w.class_weights), "freeze": _patterns(w.freeze, frozen), "freeze_norm_stats": w.freeze_norm_stats, "key": keys[i], "task": "lm" if text.predicts else w.task, "seq": w.seq,
                 "stride": w.stride, "keep_tokens": w.keep_tokens, "symmetry": w.symmetry, "keep_classes": w.keep_classes, "mean": mean,
                 "std": std, "note": note, "seed_hex": w.seed_hex})
             parts[i].passphrase = w.passphrase.encode() if w.passphrase is not None else None
@@ -300,6 +306,10 @@ def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any]
                 known = len(getattr(rows.base, "classes", ())) if "covers" in name else 0
                 rows.num_classes = max(output[0], known)
     return path, note, frozen
+
+
+def _weights(given: Union[str, Sequence[float], None]) -> Optional[str]:
+    return given if given is None or isinstance(given, str) else ",".join(f"{float(w):.9g}" for w in given)
 
 
 def _pattern_list(given: Union[str, Sequence[str]]) -> List[str]:

@@ -13,7 +13,7 @@ typedef struct {
     amg_passphrase passphrase;
 } api_owner;
 
-enum { API_NUM_OWNER_OPTIONS = 15 };
+enum { API_NUM_OWNER_OPTIONS = 17 };
 
 /* Fills the beginning of a table whose values are w's; w is to stay where it is. */
 void api_owner_options(api_owner *w, api_option table[API_NUM_OWNER_OPTIONS]);

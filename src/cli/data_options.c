@@ -4,10 +4,15 @@
 #include <math.h>
 #include <stdlib.h>
 
-const char *const cli_tasks[] = {"data",           "lm",
-                                 "classify",       "regression",
-                                 "reconstruction", "language_model",
-                                 "classification", NULL};
+const char *const cli_tasks[] = {"data",
+                                 "lm",
+                                 "classify",
+                                 "regression",
+                                 "reconstruction",
+                                 "language_model",
+                                 "classification",
+                                 "multi_label",
+                                 NULL};
 
 bool cli_task_find(int choice, amg_task *task)
 {

@@ -27,6 +27,7 @@ extern const char *const cli_tasks[];
 #define CLI_TASK_HELP                                                                  \
     "lm (each token's next one), classify, regression,\n"                              \
     "reconstruction (an autoencoder, compared with its own input),\n"                  \
+    "multi_label (numbers 0 or 1, several labels of a sample may be 1),\n"             \
     "or data (the default): classify where targets are class labels,\n"                \
     "regression where they are numbers, lm on a token set without\n"                   \
     "labels"
@@ -39,6 +40,13 @@ bool cli_task_find(int choice, amg_task *task);
 #define CLI_STRIDE_HELP                                                                \
     "token sets without labels: a sample begins every N tokens (seq:\n"                \
     "then no token is predicted twice)"
+
+#define CLI_LOSS_HELP                                                                  \
+    "of numbers: mse, l1, huber[:DELTA] or smooth_l1[:BETA] (mse; 1);\n"               \
+    "labels have cross_entropy, of multi_label bce"
+#define CLI_CLASS_WEIGHTS_HELP                                                         \
+    "how much each class counts: numbers between commas, one a class,\n"               \
+    "or balanced: classes count alike however rare"
 
 #define CLI_FREEZE_HELP                                                                \
     "weights that do not train (fine-tuning): names with *, ? and [...],\n"            \

@@ -87,6 +87,8 @@ amg_status cli_pack_spec_read(const char *path, cli_pack_spec *out, amg_error *e
                            {"task", &task},
                            {"seq", .number = &o->window.seq},
                            {"normalize", &normalize},
+                           {"loss", &o->loss.loss},
+                           {"class_weights", &o->loss.class_weights},
                            {"freeze", &out->freeze},
                            {"freeze_norm_stats", .flag = &o->freeze_norm_stats},
                            {"keep_classes", .flag = &o->keep_classes},

@@ -9,7 +9,8 @@
 
 /* {"model": "a.onnx", "train": DATA, "key": "a.key",
  *  "val": DATA, "task": "classify", "seq": 35, "normalize": "0.5/0.25",
- *  "freeze": "features.*", "freeze_norm_stats": false, "keep_classes": false,
+ *  "loss": "mse", "class_weights": "balanced", "freeze": "features.*",
+ *  "freeze_norm_stats": false, "keep_classes": false,
  *  "keep_tokens": false, "symmetry": false, "seed_hex": "…"}
  * The first three are required; paths are relative to the current folder. Zeroed is
  * valid for clear; options borrow from it until then. */

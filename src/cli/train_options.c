@@ -148,6 +148,14 @@ static void fill_row(const amg_train_result *r, int head, double row[NUM_COLUMNS
     memcpy(row, values, sizeof values);
 }
 
+/* Where several labels apply, nothing is first or among five: all are counted. */
+static const char *title_of(int column, const double row[NUM_COLUMNS])
+{
+    return column == NUM_COLUMNS - 2 && isnan(row[NUM_COLUMNS - 1])
+               ? "val acc"
+               : columns[column].title;
+}
+
 void cli_train_print(const amg_train_result *r)
 {
     double first[NUM_COLUMNS], row[NUM_COLUMNS];
@@ -157,7 +165,7 @@ void cli_train_print(const amg_train_result *r)
     for (int c = 0; c < NUM_COLUMNS; c++) {
         /* All seven fit 80 columns only when narrow. */
         width[c] = r->predicts_tokens ? (int)strlen(columns[c].title) + 2 : 13;
-        if (!isnan(first[c])) printf("%*s", width[c], columns[c].title);
+        if (!isnan(first[c])) printf("%*s", width[c], title_of(c, first));
     }
     printf("\n");
     for (int i = 0; i < r->num_heads; i++) {

@@ -19,6 +19,7 @@ typedef struct {
     amg_preprocess pre;
     amg_task task;
     bool task_by_data;
+    amg_loss_options loss;
     amg_window window;
     int64_t batch;
 } measure;
@@ -43,7 +44,8 @@ static amg_status evaluate(measure *m, const amg_progress *progress,
         *num_samples = source.num_samples;
         st = amg_graph_with_preprocess(own, &m->pre, &g, err);
     }
-    if (!st) st = amg_plain_objective(g, own, m->task, &source, &objective, err);
+    if (!st)
+        st = amg_plain_objective(g, own, m->task, &m->loss, &source, &objective, err);
     if (!st) st = amg_params_new(g, 0, &params, err);
     if (!st)
         st = amg_evaluate(g, 0, &params, &source, &objective, m->batch, progress,
@@ -73,8 +75,9 @@ static void print_json(const measure *m, const amg_head_result *r, int64_t num_s
                             isfinite(perplexity) ? json_real(perplexity) : json_null());
     }
     if (!isnan(r->val_top1)) {
-        json_object_set_new(o, "top1", json_real(r->val_top1));
-        json_object_set_new(o, "top5", json_real(r->val_top5));
+        const bool labels = isnan(r->val_top5);
+        json_object_set_new(o, labels ? "accuracy" : "top1", json_real(r->val_top1));
+        if (!labels) json_object_set_new(o, "top5", json_real(r->val_top5));
     }
     json_dumpf(o, stdout, JSON_INDENT(2));
     json_decref(o);
@@ -93,7 +96,9 @@ static void print_text(const measure *m, const amg_head_result *r, int64_t num_s
     else
         printf("%lld sample%s: loss %.6f", (long long)num_samples,
                amg_plural(num_samples), r->val_loss);
-    if (!isnan(r->val_top1))
+    if (!isnan(r->val_top1) && isnan(r->val_top5))
+        printf(", %.2f %% of the labels right", 100 * r->val_top1);
+    else if (!isnan(r->val_top1))
         printf(", top-1 %.2f %%, top-5 %.2f %%", 100 * r->val_top1, 100 * r->val_top5);
     printf("\n");
 }
@@ -111,6 +116,7 @@ int verb_eval(int argc, char **argv)
          .required = true},
         {"normalize", CLI_STRING, &normalize, "M/S", CLI_NORMALIZE_HELP},
         {"task", CLI_CHOICE, &kind, "TASK", CLI_TASK_HELP, 0, 0, cli_tasks},
+        {"loss", CLI_STRING, &m.loss.loss, "LOSS", CLI_LOSS_HELP},
         {"seq", CLI_INT, &m.window.seq, "N", CLI_SEQ_HELP, 1, 1 << 20},
         {"stride", CLI_INT, &m.window.stride, "N", CLI_STRIDE_HELP, 1, 1 << 20},
         {"batch", CLI_INT, &m.batch, "N", "samples at a time (128)", 1, 1 << 20},

@@ -298,6 +298,9 @@ static int run(int argc, char **argv, cli_list *freeze)
          "paper mode: uniform | gaussian | laplace | values:FILE; for\ntokens uniform "
          "| "
          "unigram (as often as in your data) | bigram\n(after the one before, too)"},
+        {"loss", CLI_STRING, &o.loss.loss, "LOSS", CLI_LOSS_HELP},
+        {"class-weights", CLI_STRING, &o.loss.class_weights, "W,W,...",
+         CLI_CLASS_WEIGHTS_HELP},
         {"freeze", CLI_REPEAT, freeze, "PATTERN",
          CLI_FREEZE_HELP ";\nin decoys the same weights are"},
         {"freeze-norm-stats", CLI_FLAG, &o.freeze_norm_stats, NULL,

@@ -32,7 +32,7 @@ static int train_plain(amg_plain_task *task, const char *normalize,
 
 static int run(int argc, char **argv, cli_list *freeze)
 {
-    enum { NUM_OWN = 10 };
+    enum { NUM_OWN = 12 };
     cli_train_args args;
     const char *job = NULL, *normalize = NULL;
     amg_plain_task task = {0};
@@ -47,6 +47,9 @@ static int run(int argc, char **argv, cli_list *freeze)
         {"task", CLI_CHOICE, &kind, "TASK", CLI_TASK_HELP, 0, 0, cli_tasks},
         {"seq", CLI_INT, &task.window.seq, "N", CLI_SEQ_HELP, 1, 1 << 20},
         {"stride", CLI_INT, &task.window.stride, "N", CLI_STRIDE_HELP, 1, 1 << 20},
+        {"loss", CLI_STRING, &task.loss.loss, "LOSS", CLI_LOSS_HELP},
+        {"class-weights", CLI_STRING, &task.loss.class_weights, "W,W,...",
+         CLI_CLASS_WEIGHTS_HELP},
         {"freeze", CLI_REPEAT, freeze, "PATTERN", CLI_FREEZE_HELP},
         {"freeze-norm-stats", CLI_FLAG, &task.freeze_norm_stats, NULL,
          CLI_FREEZE_STATS_HELP},
@@ -79,12 +82,14 @@ static int run(int argc, char **argv, cli_list *freeze)
     task.task_by_data = !cli_task_find(kind, &task.task);
     const bool plain = task.model || task.train || task.val || task.out_onnx ||
                        normalize || !task.task_by_data || task.window.seq ||
-                       task.window.stride || freeze->count || task.freeze_norm_stats;
+                       task.window.stride || freeze->count || task.freeze_norm_stats ||
+                       task.loss.loss || task.loss.class_weights;
     if (job && plain)
         return cli_usage_error(
             &command, NULL,
             "a job ('%s') has its model and data in it: --model, --train, --val, "
-            "--normalize, --task, --seq, --stride, --freeze and -o are for a plain "
+            "--normalize, --task, --seq, --stride, --loss, --class-weights, --freeze "
+            "and -o are for a plain "
             "model",
             job);
     if (job) return cli_train_job(job, &args);

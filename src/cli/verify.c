@@ -152,9 +152,10 @@ typedef struct {
     amg_key_payload payload;
     amg_obf_plan plan;
     amg_job job;
-    int head;            /* index of the original's output in the job */
-    bool loose;          /* key file readable by others */
-    const char **frozen; /* the original's names of what does not train, sorted */
+    int head;             /* index of the original's output in the job */
+    bool loose;           /* key file readable by others */
+    float *class_weights; /* as the original numbers its classes; NULL: none */
+    const char **frozen;  /* the original's names of what does not train, sorted */
     int num_frozen;
     model initial;  /* with the job's initial weights */
     model mixed;    /* the same in the job's order, where that mixes values */
@@ -165,6 +166,7 @@ static void close_all(bench *b)
 {
     if (b->dir[0]) amg_dir_remove(b->dir);
     amg_free(b->frozen);
+    amg_free(b->class_weights);
     free_model(&b->initial);
     free_model(&b->mixed);
     amg_job_close(&b->job);
@@ -268,6 +270,25 @@ static amg_status find_frozen(bench *b, amg_error *err)
     return AMG_OK;
 }
 
+/* The weights of the original's head, by the original's classes. */
+static amg_status find_class_weights(bench *b, amg_error *err)
+{
+    const amg_subnet_plan *own = &b->plan.subnets[b->plan.original];
+    const float *weights = b->job.objectives[b->head].class_weights;
+    if (!weights) return AMG_OK;
+    if (b->job.manifest.heads[0].num_classes != own->num_classes)
+        return amg_fail(err, AMG_MISMATCH, -1, "verify",
+                        "class weights of %lld classes, expected %lld",
+                        (long long)b->job.manifest.heads[0].num_classes,
+                        (long long)own->num_classes);
+    b->class_weights = amg_calloc((size_t)own->num_classes, sizeof(float));
+    if (!b->class_weights)
+        return amg_fail(err, AMG_NO_MEMORY, -1, "verify", "no memory");
+    for (int64_t c = 0; c < own->num_classes; c++)
+        b->class_weights[c] = weights[own->label_map[c]];
+    return AMG_OK;
+}
+
 static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass,
                            const char *job_dir, const char *temp_dir, amg_error *err)
 {
@@ -295,6 +316,7 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
         if (!st && b->plan.shape.block[0] > 0) st = mix_select(b, true, err);
     }
     if (!st) st = find_frozen(b, err);
+    if (!st) st = find_class_weights(b, err);
     if (st) return st;
     snprintf(b->dir, sizeof b->dir, "%s/amalgam-verify-XXXXXX", temp_dir);
     if (!mkdtemp(b->dir)) {
@@ -315,8 +337,11 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
 static amg_objective own_objective(const bench *b, const amg_graph *graph)
 {
     const amg_objective *head = &b->job.objectives[b->head];
-    amg_objective own = {
-        .loss = head->loss, .has_ignore = head->has_ignore, .ignore = head->ignore};
+    amg_objective own = {.loss = head->loss,
+                         .delta = head->delta,
+                         .class_weights = b->class_weights,
+                         .has_ignore = head->has_ignore,
+                         .ignore = head->ignore};
     if (b->payload.preprocess.windows)
         own.target = graph->values[amg_graph_next_tokens(graph)].name;
     else if (head->target)

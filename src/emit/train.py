@@ -255,7 +255,8 @@ class Job:
             self.mixed = m["input"].get("mixed", False)
             self.rotated = m["input"].get("rotated", False)
             self.frozen = frozenset(m.get("frozen", ()))
-            self.target = m["target"] if self.task in ("classification", "regression") else None
+            has_targets = self.task in ("classification", "regression", "multi_label")
+            self.target = m["target"] if has_targets else None
             self.check_files(m["files"], check)
         except OSError as error:
             raise TrainError(f"{error.filename}: {error.strerror}",
@@ -264,7 +265,7 @@ class Job:
             raise TrainError(f"{path}: not a job of this version: "
                              f"{type(error).__name__}: {error}") from None
         if self.task not in ("classification", "regression", "reconstruction",
-                             "language_model"):
+                             "language_model", "multi_label"):
             raise TrainError(f"{path}: unknown task {self.task!r}")
 
     def check_files(self, files, hashes):
@@ -345,6 +346,8 @@ class Split:
                 self.y.append(map_npy(path, DTYPES[job.target["dtype"]], shape))
                 if job.task == "classification":
                     check_labels(self.y[-1], job.heads.values(), path)
+                if job.task == "multi_label":
+                    check_degrees(self.y[-1], path)
         self.size = self.ends[-1] if self.ends else 0
         if self.size != split["num_samples"] or self.size > 2**31:
             raise TrainError(f"job.json: {self.size} rows, num_samples is "
@@ -362,6 +365,12 @@ def check_labels(y, heads, path):
         if low < 0 or high >= classes:
             raise TrainError(f"{path}: labels {low} to {high} in column "
                              f"{head['label_column']}, expected 0 to {classes - 1}")
+
+
+def check_degrees(y, path):
+    low, high = float(y.min()), float(y.max())
+    if not (low >= 0 and high <= 1):
+        raise TrainError(f"{path}: labels {low:g} to {high:g}, expected 0 to 1")
 
 
 def check_tokens(x, heads, path):
@@ -461,6 +470,10 @@ class ClassOrder:
         if name not in self.rows:
             return t
         return t.index_select(self.rows[name], self.rank.to(t.device))
+
+    def classes(self, t):
+        """One value a class, in the order of training."""
+        return t if self.rank is None else t[self.order]
 
     def labels(self, y):
         y = y.long()
@@ -685,6 +698,17 @@ def label_rank(logits, labels):
     return (~((logits < own) | ((logits == own) & (index >= labels)))).sum(1)
 
 
+def element_loss(head):
+    """What a head without classes is trained for: loss(output, target)."""
+    kind, delta = head["loss"], head.get("delta")
+    if kind == "huber":
+        return lambda x, y: F.huber_loss(x, y, delta=delta)
+    if kind == "smooth_l1":
+        return lambda x, y: F.smooth_l1_loss(x, y, beta=delta)
+    return {"mse": F.mse_loss, "l1": F.l1_loss,
+            "bce": F.binary_cross_entropy_with_logits}[kind]
+
+
 def find_top1(logits, labels):
     """bool [1, N, ...]: label_rank < 1, found with less work."""
     return (logits.argmax(1) == labels).unsqueeze(0)
@@ -709,6 +733,9 @@ class SubNetwork:
         self.index, self.net, self.head, self.args = index, net, head, args
         self.world = world
         self.classifies = head["loss"] == "cross_entropy"
+        self.labels = head["loss"] == "bce"         # of which several may apply
+        self.scores = self.classifies or self.labels
+        self.element_loss = None if self.classifies else element_loss(head)
         self.reads_text = self.classifies and "target" in head      # a language model
         self.ignore = head.get("ignore_index")
         self.per_sample = 1     # what is counted of each; a language model finds out
@@ -718,6 +745,9 @@ class SubNetwork:
             for name, p in net.named_parameters():
                 p.requires_grad_(name not in frozen)
                 p.copy_(self.order.canonical(name, p))
+        weights = head.get("class_weights")
+        self.class_weights = None if weights is None else \
+            self.order.classes(torch.tensor(weights, dtype=torch.float32)).to(world.device)
         self.trainable = {name: p for name, p in net.named_parameters() if p.requires_grad}
         if not self.trainable:
             raise TrainError(f"head {index}: all of its parameters are frozen: nothing would train")
@@ -747,16 +777,21 @@ class SubNetwork:
                 return self.token_loss(*forward(x), score, smoothing)
             hits = torch.empty(0, dtype=torch.float64, device=x.device)
             if self.head.get("target"):
-                loss = F.mse_loss(*forward(x))
+                loss = self.element_loss(*forward(x))
             else:
                 output, target = forward(x), y[:, self.head["label_column"]]
                 if self.classifies:
                     target = self.order.labels(target)
-                    loss = F.cross_entropy(output, target, label_smoothing=smoothing)
+                    loss = F.cross_entropy(output, target, self.class_weights,
+                                           label_smoothing=smoothing)
                     with torch.no_grad():
                         hits = score(output, target).flatten(1).double().mean(1) * len(x)
                 else:
-                    loss = F.mse_loss(output, target)
+                    loss = self.element_loss(output, target)
+                if self.labels:
+                    with torch.no_grad():
+                        right = (output > 0) == (target >= 0.5)
+                        hits = right.flatten().double().mean().view(1) * len(x)
         return loss, sums_of(loss, len(x), hits), len(x)
 
     def token_loss(self, logits, tokens, score, smoothing):
@@ -1172,7 +1207,7 @@ class Run:
         for head, sums in zip(self.heads, self.sums):
             loss, count, hits = sums[span]
             out.append({"loss": loss / max(count, 1)})
-            if head.classifies:
+            if head.scores:
                 out[-1]["accuracy"] = hits / max(count, 1)
             sums[span] = [0.0] * 3
         return out
@@ -1216,7 +1251,7 @@ class Run:
                f"/{self.last_step}  loss {loss:.4f}"
         if self.heads[0].reads_text:
             text += f"  perplexity {perplexity(loss):.2f}"
-        if self.heads[0].classifies:
+        if self.heads[0].scores:
             text += f"  accuracy {100 * hits:.2f} %"
         text += f"  {speed:.0f} {'tokens' if self.heads[0].reads_text else 'samples'}/s"
         if speed:
@@ -1245,7 +1280,7 @@ class Run:
         """Loss, top-1 and top-5 of each head over the whole validation split."""
         args, world = self.args, self.world
         self.share_buffers()
-        width = 4 if self.heads[0].classifies else 2
+        width = 4 if self.heads[0].classifies else 3 if self.heads[0].labels else 2
         sums = torch.zeros(len(self.heads), width, dtype=torch.float64, device=world.device)
         rows = torch.arange(self.val.size).split(args.batch)
         reader = Prefetch(self.val, map(world.part, rows), world.device.type == "cuda")
@@ -1264,8 +1299,10 @@ class Run:
         out = []
         for head, (loss, count, *hits) in zip(self.heads, world.sum(sums).tolist()):
             out.append({"val_loss": loss / max(count, 1)})
+            if head.scores:
+                out[-1]["val_top1"] = hits[0] / max(count, 1)
             if head.classifies:
-                out[-1].update(val_top1=hits[0] / max(count, 1), val_top5=hits[1] / max(count, 1))
+                out[-1]["val_top5"] = hits[1] / max(count, 1)
         return out
 
     def add_batch(self, sums, batch):
@@ -1509,6 +1546,8 @@ def print_results(run, seconds):
               "val_top5": "val top-5"}
     results = [with_perplexity(r) if head.reads_text else r
                for head, r in zip(run.heads, run.results)]
+    if "val_top5" not in results[0]:
+        titles["val_top1"] = "val acc"      # of all labels
     titles = {k: title for k, title in titles.items() if k in results[0]}
     text = run.heads[0].reads_text      # seven columns fit 80 characters only when narrow
     width = {k: len(title) + 2 if text else 13 for k, title in titles.items()}

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/checked.h"
 
 static amg_status bad_output(const amg_value *y, const char *expected, amg_error *err)
@@ -186,6 +187,34 @@ static amg_status gather_tokens(const amg_criterion *c, int64_t samples,
     return AMG_OK;
 }
 
+/* Labels that apply or do not, or to a degree. */
+static amg_status check_labels(const amg_criterion *c, const float *target,
+                               int64_t samples, amg_error *err)
+{
+    for (int64_t i = 0; i < samples * c->count; i++)
+        if (!(target[i] >= 0 && target[i] <= 1))
+            return amg_fail(err, AMG_INVALID, -1, c->name,
+                            "label %lld of sample %lld of the batch is %g, expected 0 "
+                            "to 1",
+                            (long long)(i % c->count), (long long)(i / c->count),
+                            (double)target[i]);
+    return AMG_OK;
+}
+
+amg_status amg_criterion_weigh(amg_criterion *c, const amg_class_order *order,
+                               float **owned, amg_error *err)
+{
+    const float *weights = c->objective.class_weights;
+    *owned = NULL;
+    if (!weights) return AMG_OK;
+    float *own = amg_calloc((size_t)c->classes, sizeof *own);
+    if (!own) return amg_fail(err, AMG_NO_MEMORY, -1, c->name, "class weights");
+    for (int64_t k = 0; k < c->classes; k++)
+        own[amg_class_order_label(order, (int32_t)k)] = weights[k];
+    c->class_weights = *owned = own;
+    return AMG_OK;
+}
+
 amg_status amg_criterion_loss(const amg_criterion *c, const amg_batch *batch,
                               int64_t samples, const amg_plan *plan,
                               const float *output, const amg_class_order *order,
@@ -193,11 +222,16 @@ amg_status amg_criterion_loss(const amg_criterion *c, const amg_batch *batch,
                               amg_loss_result *out, amg_error *err)
 {
     const bool next = c->objective.target != NULL;
-    if (c->objective.loss == AMG_LOSS_MSE) {
+    if (c->objective.loss != AMG_LOSS_CROSS_ENTROPY) {
         if (!next) gather(c, batch, samples, gathered);
-        *out = amg_mse(output, next ? amg_plan_kept(plan) : gathered, samples, c->count,
-                       doutput);
-        return AMG_OK;
+        const float *target = next ? amg_plan_kept(plan) : gathered;
+        amg_status status = AMG_OK;
+        if (c->objective.loss == AMG_LOSS_BCE)
+            status = check_labels(c, target, samples, err);
+        if (!status)
+            *out = amg_element_loss(c->objective.loss, c->objective.delta, output,
+                                    target, samples, c->count, doutput);
+        return status;
     }
     if (!next) {
         gather_labels(c, batch, samples, order, gathered);
@@ -211,6 +245,7 @@ amg_status amg_criterion_loss(const amg_criterion *c, const amg_batch *batch,
                                          .positions = c->positions,
                                          .classes_last = next,
                                          .label_smoothing = label_smoothing,
+                                         .class_weights = c->class_weights,
                                          .has_ignore = next && c->objective.has_ignore,
                                          .ignore = IGNORED};
     *out = amg_cross_entropy(&task, output, gathered, doutput);
@@ -219,5 +254,7 @@ amg_status amg_criterion_loss(const amg_criterion *c, const amg_batch *batch,
 
 double amg_criterion_accuracy(const amg_criterion *c, double hits, double counted)
 {
-    return c->objective.loss == AMG_LOSS_CROSS_ENTROPY ? hits / counted : NAN;
+    const amg_loss_kind loss = c->objective.loss;
+    return loss == AMG_LOSS_CROSS_ENTROPY || loss == AMG_LOSS_BCE ? hits / counted
+                                                                  : NAN;
 }

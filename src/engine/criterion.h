@@ -13,6 +13,8 @@ typedef struct {
     amg_objective objective;
     const char *name;           /* of the output */
     int64_t count;              /* elements of the output of one sample */
+    const float *class_weights; /* [classes], as the trained head counts classes; NULL:
+                                   all 1. See amg_criterion_weigh */
     int64_t classes, positions; /* cross entropy: it is [classes, positions], with next
                                    tokens as targets [positions, classes] */
 } amg_criterion;
@@ -24,6 +26,12 @@ AMG_MUST_CHECK amg_status amg_criterion_init(const amg_graph *planned, int outpu
                                              const amg_source *source,
                                              amg_criterion *out, amg_error *err);
 
+/* Brings the objective's class weights into the order of classes. *owned: their memory,
+ * which the caller frees after c's last use; NULL: there are none. */
+AMG_MUST_CHECK amg_status amg_criterion_weigh(amg_criterion *c,
+                                              const amg_class_order *order,
+                                              float **owned, amg_error *err);
+
 /* Bytes of the buffer that amg_criterion_loss puts the targets of `samples` samples in;
  * 0 in reconstruction. */
 AMG_MUST_CHECK amg_status amg_criterion_bytes(const amg_criterion *c, int64_t samples,
@@ -32,7 +40,8 @@ AMG_MUST_CHECK amg_status amg_criterion_bytes(const amg_criterion *c, int64_t sa
 /* Loss of the batch's first `samples` samples. output: what plan, made with the
  * objective's target kept, computed of batch. order: of the classes. gathered: see
  * amg_criterion_bytes. doutput (the output's shape) may be NULL, or output itself.
- * AMG_INVALID: a next token is no class; names the output and the token. */
+ * AMG_INVALID: a next token is no class, or a target of BCE not within 0 to 1; names
+ * the output and what was found. */
 AMG_MUST_CHECK amg_status amg_criterion_loss(const amg_criterion *c,
                                              const amg_batch *batch, int64_t samples,
                                              const amg_plan *plan, const float *output,

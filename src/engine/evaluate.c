@@ -14,7 +14,8 @@ typedef struct {
     void *own_workspace;
     amg_batch batch;
     amg_criterion criterion;
-    void *targets; /* of one batch, in the head's order of classes */
+    float *class_weights; /* the criterion's */
+    void *targets;        /* of one batch, in the head's order of classes */
 } evaluation;
 
 static amg_status prepare(const amg_eval_task *t, evaluation *e, amg_error *err)
@@ -27,6 +28,8 @@ static amg_status prepare(const amg_eval_task *t, evaluation *e, amg_error *err)
     if (!status)
         status = amg_criterion_init(t->planned, t->output_index, t->objective,
                                     t->source, &e->criterion, err);
+    if (!status)
+        status = amg_criterion_weigh(&e->criterion, t->order, &e->class_weights, err);
     if (!status)
         status = amg_criterion_bytes(&e->criterion, t->batch, &target_bytes, err);
     if (!status && t->source->num_samples < 1)
@@ -109,11 +112,14 @@ amg_status amg_evaluate_planned(const amg_eval_task *t, amg_meter *meter,
         result->val_top1 =
             amg_criterion_accuracy(&e.criterion, (double)total.top1, counted);
         result->val_top5 =
-            amg_criterion_accuracy(&e.criterion, (double)total.top5, counted);
+            t->objective->loss == AMG_LOSS_BCE
+                ? NAN
+                : amg_criterion_accuracy(&e.criterion, (double)total.top5, counted);
     }
     amg_plan_free(e.plan);
     amg_free_aligned(e.own_workspace);
     amg_free(e.targets);
+    amg_free(e.class_weights);
     amg_batch_clear(&e.batch);
     return status;
 }

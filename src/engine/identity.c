@@ -66,6 +66,12 @@ static amg_status hash_weights(const amg_train_task *task, int64_t *out, amg_err
     return digest_bits(&d, out);
 }
 
+/* Of an output [batch, classes, ...]. */
+static int64_t count_classes(const amg_graph *g, int h)
+{
+    return g->values[g->outputs[h]].dims[1];
+}
+
 static amg_status hash_objectives(const amg_train_task *task, int64_t *out,
                                   amg_error *err)
 {
@@ -76,6 +82,10 @@ static amg_status hash_objectives(const amg_train_task *task, int64_t *out,
                                   o->has_ignore ? o->ignore : 0};
         mix(&d, fields, sizeof fields);
         if (o->target) mix(&d, o->target, strlen(o->target));
+        if (amg_loss_has_delta(o->loss)) mix(&d, &o->delta, sizeof o->delta);
+        if (o->class_weights)
+            mix(&d, o->class_weights,
+                sizeof(float) * (size_t)count_classes(task->graph, h));
     }
     return digest_bits(&d, out);
 }

@@ -101,6 +101,8 @@ static amg_status read_model(const char *path, amg_job *job, amg_error *err)
         status = check_head(output, head, err);
         if (!status)
             job->objectives[h] = (amg_objective){.loss = head->loss,
+                                                 .delta = head->delta,
+                                                 .class_weights = head->class_weights,
                                                  .column = head->label_column,
                                                  .target = head->target,
                                                  .has_ignore = head->has_ignore,

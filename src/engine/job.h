@@ -44,9 +44,10 @@ typedef struct {
     const amg_preprocess *pre; /* may be NULL; its data_dtype is ignored: the data set's
                                   own is taken */
     amg_task task;
-    bool task_by_data; /* instead of task: class labels mean classification, numbers
-                          regression, windows of a token set a language model */
-    amg_window window; /* token sets; seq 0: as many tokens as the model takes */
+    bool task_by_data;     /* instead of task: class labels mean classification, numbers
+                              regression, windows of a token set a language model */
+    amg_window window;     /* token sets; seq 0: as many tokens as the model takes */
+    amg_loss_options loss; /* balanced class weights: of the training data */
     const char *const *freeze; /* patterns of parameters that do not train, as in
                                   graph/freeze.h */
     int num_freeze;
@@ -62,10 +63,12 @@ AMG_MUST_CHECK amg_status amg_plain_open(const amg_graph *model, const char *dat
                                          const amg_window *window, bool task_by_data,
                                          amg_task *task, amg_source *out,
                                          amg_error *err);
-/* What fed, model behind its preprocessing, is trained for on the source's targets.
- * Strings are fed's. AMG_INVALID: the task needs targets, and there are none. */
+/* What fed, model behind its preprocessing, is trained for on the source's targets, but
+ * for class weights. Strings are fed's. AMG_INVALID: the task needs targets, and there
+ * are none, or has no such loss. */
 AMG_MUST_CHECK amg_status amg_plain_objective(const amg_graph *fed,
                                               const amg_graph *model, amg_task task,
+                                              const amg_loss_options *loss,
                                               const amg_source *source,
                                               amg_objective *out, amg_error *err);
 

@@ -21,6 +21,7 @@ typedef struct {
     amg_source train, val;
     amg_params params;
     amg_frozen frozen;
+    float *class_weights;
     char *run_dir;
 } plain;
 
@@ -138,13 +139,17 @@ amg_status amg_plain_open(const amg_graph *model, const char *data,
 }
 
 amg_status amg_plain_objective(const amg_graph *fed, const amg_graph *model,
-                               amg_task task, const amg_source *source,
-                               amg_objective *out, amg_error *err)
+                               amg_task task, const amg_loss_options *loss,
+                               const amg_source *source, amg_objective *out,
+                               amg_error *err)
 {
-    amg_objective o = {.loss = amg_task_loss(task)};
+    amg_objective o = {0};
+    const amg_status status = amg_loss_resolve(loss, task, &o.loss, &o.delta, err);
+    if (status) return status;
     switch (task) {
     case AMG_TASK_CLASSIFICATION:
     case AMG_TASK_REGRESSION:
+    case AMG_TASK_MULTI_LABEL:
         if (source->target_dtype == AMG_DTYPE_NONE) return no_targets("data", err);
         break;
     case AMG_TASK_RECONSTRUCTION:
@@ -158,6 +163,51 @@ amg_status amg_plain_objective(const amg_graph *fed, const amg_graph *model,
     }
     *out = o;
     return AMG_OK;
+}
+
+/* ---- class weights ---- */
+
+/* How often each class is a label of the source. */
+static amg_status count_labels(const amg_source *s, int64_t *counts, amg_error *err)
+{
+    uint8_t *x = amg_malloc(s->sample_bytes);
+    int32_t *labels = amg_calloc((size_t)s->target_count + 1, sizeof *labels);
+    amg_status status =
+        x && labels ? AMG_OK
+                    : amg_fail(err, AMG_NO_MEMORY, -1, "class weights", "one sample");
+    for (int64_t i = 0; i < s->num_samples && !status; i++) {
+        status = s->read(s, i, x, labels, err);
+        for (int64_t j = 0; j < s->target_count && !status; j++) counts[labels[j]]++;
+    }
+    amg_free(x);
+    amg_free(labels);
+    return status;
+}
+
+/* *out, owned by the caller: one for each class of the model; NULL: none asked for. */
+static amg_status find_class_weights(const plain *p, const char *text, float **out,
+                                     amg_error *err)
+{
+    bool balanced;
+    if (!text) return AMG_OK;
+    const int64_t classes = p->model->values[p->model->outputs[0]].dims[1];
+    float *weights = amg_calloc((size_t)classes, sizeof *weights);
+    int64_t *counts = amg_calloc((size_t)classes, sizeof *counts);
+    amg_status status = AMG_OK;
+    if (!weights || !counts)
+        status = amg_fail(err, AMG_NO_MEMORY, -1, "class weights", "no memory");
+    if (!status)
+        status = amg_class_weights_parse(text, classes, &balanced, weights, err);
+    if (!status && balanced) {
+        status = count_labels(&p->train, counts, err);
+        amg_class_weights_balance(counts, classes, weights);
+    }
+    amg_free(counts);
+    if (status)
+        amg_free(weights);
+    else
+        *out = weights;
+    return status;
 }
 
 /* ---- training ---- */
@@ -197,7 +247,7 @@ amg_status amg_plain_train(const amg_plain_task *t, const amg_train_options *opt
 {
     plain p = {0};
     amg_train_result r;
-    amg_objective objective;
+    amg_objective objective = {0};
     amg_task kind = t->task;
     amg_preprocess feed = t->pre ? *t->pre : (amg_preprocess){0};
     amg_status status = amg_graph_read_onnx(t->model, &p.file, err);
@@ -215,7 +265,11 @@ amg_status amg_plain_train(const amg_plain_task *t, const amg_train_options *opt
     feed.windows = kind == AMG_TASK_LANGUAGE_MODEL;
     if (!status) status = amg_graph_with_preprocess(p.model, &feed, &p.fed, err);
     if (!status)
-        status = amg_plain_objective(p.fed, p.model, kind, &p.train, &objective, err);
+        status = amg_plain_objective(p.fed, p.model, kind, &t->loss, &p.train,
+                                     &objective, err);
+    if (!status)
+        status = find_class_weights(&p, t->loss.class_weights, &p.class_weights, err);
+    objective.class_weights = p.class_weights;
     if (!status) status = amg_params_new(p.fed, 0, &p.params, err);
     if (!status) status = make_run_dir(&p, t->out_onnx, err);
     if (status) goto done;
@@ -238,6 +292,7 @@ done:
     if (status && p.run_dir) rmdir(p.run_dir); /* goes only if nothing was written */
     amg_params_clear(&p.params);
     amg_frozen_clear(&p.frozen);
+    amg_free(p.class_weights);
     if (p.fed) amg_graph_free(p.fed);
     if (p.model) amg_graph_free(p.model);
     amg_origin_free(p.origin);

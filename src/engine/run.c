@@ -120,7 +120,7 @@ static void copy_params(const amg_params *from, amg_params *to)
 static amg_status init_head(amg_run *run, int h, amg_error *err)
 {
     const amg_params *initial = &run->task->params[h];
-    const amg_criterion *c = &run->criteria[h];
+    amg_criterion *c = &run->criteria[h];
     /* Only labels can follow the classes of a last layer. */
     const bool has_classes = c->objective.loss == AMG_LOSS_CROSS_ENTROPY;
     amg_class_order *order = &run->orders[h];
@@ -129,6 +129,7 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
     run->progress[h].plateau = amg_plateau_begin(&run->options.optimizer);
     amg_status status =
         amg_class_order_init(run->planned, h, has_classes, initial, order, err);
+    if (!status) status = amg_criterion_weigh(c, order, &run->class_weights[h], err);
     const int sums = run->options.accumulate > 1;
     const int num_sets = run->task->out_dir ? 1 + run->num_states : 1;
     for (int i = 0; i < num_sets && !status; i++)
@@ -298,6 +299,7 @@ void amg_run_clear(amg_run *run)
     for (int h = 0; h < run->num_heads; h++) {
         amg_plan_free(run->plans[h]);
         amg_class_order_clear(&run->orders[h]);
+        amg_free(run->class_weights[h]);
         for (int i = 0; i < AMG_NUM_SETS; i++) amg_params_clear(&run->sets[h][i]);
     }
     if (run->planned) amg_graph_free(run->planned);

@@ -18,6 +18,7 @@ typedef struct {
     double weights[AMG_MAX_HEADS]; /* of the parts of this step so far */
     amg_plan *plans[AMG_MAX_HEADS];
     amg_criterion criteria[AMG_MAX_HEADS];
+    float *class_weights[AMG_MAX_HEADS]; /* the criteria's */
     amg_class_order orders[AMG_MAX_HEADS];
     amg_params sets[AMG_MAX_HEADS][AMG_NUM_SETS]; /* where plans are stored to; states
                                                      only with an out_dir */

@@ -45,9 +45,11 @@ typedef struct {
  * The zero value: cross entropy against the labels of column 0. */
 typedef struct {
     amg_loss_kind loss;
-    int column;         /* of the source's targets */
+    float delta;                /* of losses that have one */
+    const float *class_weights; /* cross entropy: one a class; NULL: all 1 */
+    int column;                 /* of the source's targets */
     const char *target; /* instead of a column, the name of a value of the graph that no
-                           trainable reaches; else NULL. AMG_LOSS_MSE: what is to be
+                           trainable reaches; else NULL. Numbers: what is to be
                            reconstructed, f32 of the output's shape. Cross entropy: the
                            next tokens, i64 [batch, positions], of an output [batch,
                            positions, classes] or [batch * positions, classes] */
@@ -58,8 +60,10 @@ typedef struct {
 /* One trained head, in the graph's output order. Train: means of the last epoch, or of
  * its part that was run. Val: after the last complete epoch; NaN without such an epoch
  * or without validation data. Losses and accuracies are means over samples and
- * positions, padding left out; accuracies are fractions of 1, NaN where nothing is
- * classified. A language model's perplexity is exp(loss). */
+ * positions, padding left out (with class weights, over samples of their batches'
+ * means); accuracies are fractions of 1, NaN where nothing is classified. Where several
+ * labels may apply, top1 is over all labels, and there is no top5. A language model's
+ * perplexity is exp(loss). */
 typedef struct {
     double train_loss, train_accuracy;
     double val_loss, val_top1, val_top5;

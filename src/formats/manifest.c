@@ -4,7 +4,9 @@
  * and every refusal. */
 #include "formats/manifest.h"
 
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,40 +21,6 @@
 #define MAX_FROZEN 1000000
 #define MAX_TEXT 1024 /* bytes of a name or path */
 #define MAX_ROWS ((int64_t)1 << 40)
-
-#define NUM_TASKS 4
-static const char *const task_names[NUM_TASKS] = {"classification", "regression",
-                                                  "reconstruction", "language_model"};
-static const char *const task_aliases[NUM_TASKS] = {
-    [AMG_TASK_CLASSIFICATION] = "classify", [AMG_TASK_LANGUAGE_MODEL] = "lm"};
-static const char *const loss_names[] = {"cross_entropy", "mse"};
-
-const char *amg_task_name(amg_task task) { return task_names[task]; }
-
-const char *amg_loss_name(amg_loss_kind loss) { return loss_names[loss]; }
-
-bool amg_task_find_name(const char *name, amg_task *out)
-{
-    for (int i = 0; i < NUM_TASKS; i++)
-        if (!strcmp(task_names[i], name) ||
-            (task_aliases[i] && !strcmp(task_aliases[i], name))) {
-            *out = (amg_task)i;
-            return true;
-        }
-    return false;
-}
-
-amg_loss_kind amg_task_loss(amg_task task)
-{
-    return task == AMG_TASK_CLASSIFICATION || task == AMG_TASK_LANGUAGE_MODEL
-               ? AMG_LOSS_CROSS_ENTROPY
-               : AMG_LOSS_MSE;
-}
-
-bool amg_task_has_targets(amg_task task)
-{
-    return task == AMG_TASK_CLASSIFICATION || task == AMG_TASK_REGRESSION;
-}
 
 static amg_status no_memory(const amg_json_node *node, amg_error *err)
 {
@@ -142,7 +110,7 @@ static amg_status read_task(const amg_json_node *node, amg_manifest *m, amg_erro
         return AMG_OK;
     return amg_json_fail(node, err, AMG_UNSUPPORTED,
                          "found \"%s\", expected classification, regression, "
-                         "reconstruction or language_model",
+                         "reconstruction, language_model or multi_label",
                          name);
 }
 
@@ -201,12 +169,62 @@ static amg_status read_loss(const amg_json_node *node, const amg_manifest *m,
 {
     const char *name;
     amg_status st = amg_json_string(node, &name, err);
-    *out = amg_task_loss(m->task);
-    if (!st && strcmp(name, loss_names[*out]))
-        return amg_json_fail(node, err, AMG_UNSUPPORTED,
-                             "found \"%s\", expected \"%s\" for %s", name,
-                             loss_names[*out], amg_task_name(m->task));
-    return st;
+    if (st) return st;
+    if (amg_loss_find_name(name, out) && amg_task_takes_loss(m->task, *out))
+        return AMG_OK;
+    return amg_json_fail(
+        node, err, AMG_UNSUPPORTED, "found \"%s\", expected \"%s\"%s for %s", name,
+        amg_loss_name(amg_task_loss(m->task)),
+        amg_task_loss(m->task) == AMG_LOSS_MSE ? ", \"l1\", \"huber\" or \"smooth_l1\""
+                                               : "",
+        amg_task_name(m->task));
+}
+
+/* A finite number from least on. */
+static amg_status read_real(const amg_json_node *node, float least, float *out,
+                            amg_error *err)
+{
+    if (!json_is_number(node->value))
+        return amg_json_fail(node, err, AMG_MALFORMED, "expected a number");
+    const double v = json_number_value(node->value);
+    *out = (float)v;
+    if (isfinite(*out) && *out >= least) return AMG_OK;
+    return amg_json_fail(node, err, AMG_MALFORMED, "found %g, expected %g or more", v,
+                         (double)least);
+}
+
+static amg_status read_class_weights(const amg_json_node *node, amg_manifest *m,
+                                     amg_head *head, amg_error *err)
+{
+    size_t count;
+    bool any = false;
+    amg_status st = amg_json_array(node, 1, INT32_MAX, &count, err);
+    if (st) return st;
+    if ((int64_t)count != head->num_classes)
+        return amg_json_fail(node, err, AMG_MALFORMED,
+                             "found %zu weights, expected one for each of %" PRId64
+                             " classes",
+                             count, head->num_classes);
+    float *weights = amg_arena_array(&m->arena, count, sizeof *weights);
+    if (!weights) return no_memory(node, err);
+    for (size_t i = 0; i < count; i++) {
+        const amg_json_node weight = amg_json_element(node, i);
+        if ((st = read_real(&weight, 0, &weights[i], err))) return st;
+        any = any || weights[i] > 0;
+    }
+    head->class_weights = weights;
+    return any ? AMG_OK : amg_json_fail(node, err, AMG_MALFORMED, "all weights are 0");
+}
+
+/* What a loss has beside its name. */
+static amg_status read_loss_numbers(const amg_json_node *node, amg_manifest *m,
+                                    amg_head *head, amg_error *err)
+{
+    const amg_json_node delta = amg_json_member(node, "delta");
+    const amg_json_node weights = amg_json_member(node, "class_weights");
+    if (amg_loss_has_delta(head->loss))
+        return read_real(&delta, FLT_MIN, &head->delta, err);
+    return weights.value ? read_class_weights(&weights, m, head, err) : AMG_OK;
 }
 
 /* The value of the graph that the head is compared with, one head's only. */
@@ -254,23 +272,42 @@ static amg_status read_head_target(const amg_json_node *node, amg_manifest *m,
     return amg_json_int(&ignore, 0, INT32_MAX, &head->ignore_index, err);
 }
 
-static amg_status read_head(const amg_json_node *node, amg_manifest *m, amg_head *head,
-                            amg_error *err)
+/* The members that a head of the task has; those of its loss last, where they are. */
+static amg_status check_members(const amg_json_node *node, amg_task task,
+                                amg_head *head, amg_error *err)
 {
     static const struct {
-        const char *keys[5];
+        const char *keys[4];
         size_t count;
-    } members[NUM_TASKS] = {
+    } members[AMG_NUM_TASKS] = {
         [AMG_TASK_CLASSIFICATION] = {{"output", "loss", "label_column", "num_classes"},
                                      4},
         [AMG_TASK_REGRESSION] = {{"output", "loss", "label_column"}, 3},
         [AMG_TASK_RECONSTRUCTION] = {{"output", "loss", "target"}, 3},
-        [AMG_TASK_LANGUAGE_MODEL] = {
-            {"output", "loss", "target", "num_classes", "ignore_index"}, 4}};
-    head->has_ignore = m->task == AMG_TASK_LANGUAGE_MODEL &&
-                       amg_json_member(node, "ignore_index").value;
-    const size_t num_keys = members[m->task].count + head->has_ignore;
-    amg_status st = amg_json_object(node, members[m->task].keys, num_keys, err);
+        [AMG_TASK_LANGUAGE_MODEL] = {{"output", "loss", "target", "num_classes"}, 4},
+        [AMG_TASK_MULTI_LABEL] = {{"output", "loss", "label_column"}, 3}};
+    const amg_json_node loss = amg_json_member(node, "loss");
+    const char *keys[6], *more = NULL;
+    size_t count = members[task].count;
+    amg_loss_kind kind;
+    memcpy(keys, members[task].keys, sizeof members[task].keys);
+    head->has_ignore =
+        task == AMG_TASK_LANGUAGE_MODEL && amg_json_member(node, "ignore_index").value;
+    if (head->has_ignore) more = "ignore_index";
+    if (task == AMG_TASK_CLASSIFICATION && amg_json_member(node, "class_weights").value)
+        more = "class_weights";
+    if (loss.value && json_is_string(loss.value) &&
+        amg_loss_find_name(json_string_value(loss.value), &kind) &&
+        amg_task_takes_loss(task, kind) && amg_loss_has_delta(kind))
+        more = "delta";
+    if (more) keys[count++] = more;
+    return amg_json_object(node, keys, count, err);
+}
+
+static amg_status read_head(const amg_json_node *node, amg_manifest *m, amg_head *head,
+                            amg_error *err)
+{
+    amg_status st = check_members(node, m->task, head, err);
     if (st) return st;
     amg_json_node output = amg_json_member(node, "output");
     amg_json_node loss = amg_json_member(node, "loss");
@@ -280,7 +317,8 @@ static amg_status read_head(const amg_json_node *node, amg_manifest *m, amg_head
             return amg_json_fail(&output, err, AMG_MALFORMED, "\"%s\" is used twice",
                                  head->output);
     if ((st = read_head_target(node, m, head, err))) return st;
-    return read_loss(&loss, m, &head->loss, err);
+    if ((st = read_loss(&loss, m, &head->loss, err))) return st;
+    return read_loss_numbers(node, m, head, err);
 }
 
 static amg_status read_heads(const amg_json_node *node, amg_manifest *m, amg_error *err)

@@ -9,25 +9,67 @@
 #define AMG_MANIFEST_VERSION 1
 
 /* What the sub-networks learn: classes (i32 targets), numbers (f32 targets), their own
- * input, or the next token of it (no targets). */
+ * input, the next token of it (no targets), or which of several labels apply (f32
+ * targets from 0 to 1). */
 typedef enum {
     AMG_TASK_CLASSIFICATION,
     AMG_TASK_REGRESSION,
     AMG_TASK_RECONSTRUCTION,
-    AMG_TASK_LANGUAGE_MODEL
+    AMG_TASK_LANGUAGE_MODEL,
+    AMG_TASK_MULTI_LABEL
 } amg_task;
+#define AMG_NUM_TASKS 5
 
-typedef enum { AMG_LOSS_CROSS_ENTROPY, AMG_LOSS_MSE } amg_loss_kind;
+/* BCE: binary cross entropy of logits. */
+typedef enum {
+    AMG_LOSS_CROSS_ENTROPY,
+    AMG_LOSS_MSE,
+    AMG_LOSS_L1,
+    AMG_LOSS_HUBER,
+    AMG_LOSS_SMOOTH_L1,
+    AMG_LOSS_BCE
+} amg_loss_kind;
+#define AMG_NUM_LOSSES 6
 
 /* "classification", …; "cross_entropy", …: the words of job.json. */
 const char *amg_task_name(amg_task task);
 const char *amg_loss_name(amg_loss_kind loss);
 /* False if no task has this name; "classify" and "lm" are names, too. */
 bool amg_task_find_name(const char *name, amg_task *out);
-/* Cross entropy for classes and tokens, else the mean squared error. */
+bool amg_loss_find_name(const char *name, amg_loss_kind *out);
+/* A loss and its threshold as people write them, "mse" or "huber:0.5" (1 if left out).
+ * AMG_INVALID names what there is. */
+AMG_MUST_CHECK amg_status amg_loss_parse(const char *text, amg_loss_kind *loss,
+                                         float *delta, amg_error *err);
+/* How a loss is asked for. Zeroed: the task's own, all classes alike. */
+typedef struct {
+    const char *loss;          /* as amg_loss_parse takes it; NULL: the task's own */
+    const char *class_weights; /* cross entropy of classes: "balanced", or a number for
+                                  each class, between commas; NULL: all 1 */
+} amg_loss_options;
+
+/* What the options mean for a task: loss and delta. AMG_INVALID: not of this task. */
+AMG_MUST_CHECK amg_status amg_loss_resolve(const amg_loss_options *o, amg_task task,
+                                           amg_loss_kind *loss, float *delta,
+                                           amg_error *err);
+/* The weights that text lists for so many classes; *balanced: it asks to count them
+ * instead, and out is not written. */
+AMG_MUST_CHECK amg_status amg_class_weights_parse(const char *text, int64_t classes,
+                                                  bool *balanced, float *out,
+                                                  amg_error *err);
+/* Weights by which all classes together count alike: labels / (classes * labels of the
+ * class), 0 for a class without labels. */
+void amg_class_weights_balance(const int64_t *counts, int64_t classes, float *out);
+
+/* The task's loss where nothing is said: cross entropy for classes and tokens, BCE for
+ * labels, else the mean squared error. */
 amg_loss_kind amg_task_loss(amg_task task);
-/* Whether samples come with targets: classification and regression. Else each head
- * names a value of the graph. */
+/* Numbers may be trained for by other losses than the mean squared error. */
+bool amg_task_takes_loss(amg_task task, amg_loss_kind loss);
+/* Whether the loss has a threshold: Huber's delta, smooth L1's beta. */
+bool amg_loss_has_delta(amg_loss_kind loss);
+/* Whether samples come with targets: classification, regression, multi-label. Else each
+ * head names a value of the graph. */
 bool amg_task_has_targets(amg_task task);
 
 /* One shard of a split: x is [rows, sample dims…], y is [rows, num_heads, target dims…]
@@ -50,6 +92,9 @@ typedef struct {
     int label_column;    /* of y; 0 without targets */
     int64_t num_classes; /* classification; language model: tokens; else 0 */
     amg_loss_kind loss;
+    float delta;                /* of losses that have one, above 0; else 0 */
+    const float *class_weights; /* [num_classes], 0 or more, some above 0; NULL: all
+                                   count alike */
     const char *target; /* reconstruction: the value to reconstruct; language model: the
                            tokens to predict, i64 [batch, positions]; else NULL */
     bool has_ignore;    /* language model: targets equal to ignore_index are padding */

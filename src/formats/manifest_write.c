@@ -40,26 +40,45 @@ static json_t *make_target(const amg_manifest *m)
                      make_dims(m->target_rank, m->target_dims));
 }
 
+/* Adds what the loss has beside its name; takes head, NULL too. */
+static json_t *with_loss(json_t *head, const amg_head *h)
+{
+    bool ok =
+        head && !json_object_set_new(head, "loss", json_string(amg_loss_name(h->loss)));
+    if (ok && amg_loss_has_delta(h->loss))
+        ok = !json_object_set_new(head, "delta", json_real((double)h->delta));
+    json_t *weights = ok && h->class_weights ? json_array() : NULL;
+    for (int64_t c = 0; weights && ok && c < h->num_classes; c++)
+        ok = !json_array_append_new(weights, json_real((double)h->class_weights[c]));
+    if (ok && h->class_weights)
+        ok = !json_object_set_new(head, "class_weights", weights);
+    if (ok) return head;
+    json_decref(head);
+    return NULL;
+}
+
 static json_t *make_class_head(const void *item)
 {
     const amg_head *h = item;
-    return json_pack("{s:s, s:i, s:I, s:s}", "output", h->output, "label_column",
-                     h->label_column, "num_classes", (json_int_t)h->num_classes, "loss",
-                     amg_loss_name(h->loss));
+    return with_loss(json_pack("{s:s, s:i, s:I}", "output", h->output, "label_column",
+                               h->label_column, "num_classes",
+                               (json_int_t)h->num_classes),
+                     h);
 }
 
 static json_t *make_number_head(const void *item)
 {
     const amg_head *h = item;
-    return json_pack("{s:s, s:i, s:s}", "output", h->output, "label_column",
-                     h->label_column, "loss", amg_loss_name(h->loss));
+    return with_loss(
+        json_pack("{s:s, s:i}", "output", h->output, "label_column", h->label_column),
+        h);
 }
 
 static json_t *make_input_head(const void *item)
 {
     const amg_head *h = item;
-    return json_pack("{s:s, s:s, s:s}", "output", h->output, "target", h->target,
-                     "loss", amg_loss_name(h->loss));
+    return with_loss(json_pack("{s:s, s:s}", "output", h->output, "target", h->target),
+                     h);
 }
 
 static json_t *make_token_head(const void *item)
@@ -67,9 +86,10 @@ static json_t *make_token_head(const void *item)
     const amg_head *h = item;
     json_t *ignore = h->has_ignore ? json_integer(h->ignore_index) : NULL;
     if (h->has_ignore && !ignore) return NULL;
-    return json_pack("{s:s, s:s, s:I, s:o*, s:s}", "output", h->output, "target",
-                     h->target, "num_classes", (json_int_t)h->num_classes,
-                     "ignore_index", ignore, "loss", amg_loss_name(h->loss));
+    return with_loss(json_pack("{s:s, s:s, s:I, s:o*}", "output", h->output, "target",
+                               h->target, "num_classes", (json_int_t)h->num_classes,
+                               "ignore_index", ignore),
+                     h);
 }
 
 static json_t *make_shard(const void *item)
@@ -120,7 +140,8 @@ static json_t *make_heads(const amg_manifest *m)
         [AMG_TASK_CLASSIFICATION] = make_class_head,
         [AMG_TASK_REGRESSION] = make_number_head,
         [AMG_TASK_RECONSTRUCTION] = make_input_head,
-        [AMG_TASK_LANGUAGE_MODEL] = make_token_head};
+        [AMG_TASK_LANGUAGE_MODEL] = make_token_head,
+        [AMG_TASK_MULTI_LABEL] = make_number_head};
     return make_list(m->heads, m->num_heads, sizeof *m->heads, make[m->task]);
 }
 

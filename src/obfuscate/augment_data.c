@@ -159,6 +159,22 @@ static amg_status map_labels(const augmenter *a, int slot, const amg_dataset *ds
     return AMG_OK;
 }
 
+/* Labels of which several may apply: from 0, it does not, to 1. */
+static amg_status copy_degrees(const augmenter *a, const amg_dataset *ds, int64_t row,
+                               const uint8_t *from, uint8_t *to, amg_error *err)
+{
+    for (size_t at = 0; at < a->target_bytes; at += sizeof(float)) {
+        float label;
+        memcpy(&label, from + at, sizeof label);
+        if (!(label >= 0 && label <= 1))
+            return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
+                            "sample %" PRId64 " has the label %g, expected 0 to 1", row,
+                            (double)label);
+    }
+    memcpy(to, from, a->target_bytes);
+    return AMG_OK;
+}
+
 /* Puts the targets of samples begin .. end-1 into the slot's column. */
 static amg_status fill_column(const augmenter *a, int slot, const chunk *c,
                               int64_t begin, int64_t end, amg_error *err)
@@ -169,9 +185,11 @@ static amg_status fill_column(const augmenter *a, int slot, const chunk *c,
     for (int64_t i = begin; st == AMG_OK && bytes > 0 && i < end; i++) {
         const uint8_t *from = (const uint8_t *)s.y + (size_t)i * bytes;
         uint8_t *to = c->y + (size_t)(i * a->plan->num_subnets + slot) * bytes;
+        const amg_dataset *ds = s.set ? s.set : a->o->data;
         if (a->m->task == AMG_TASK_CLASSIFICATION)
-            st = map_labels(a, slot, s.set ? s.set : a->o->data, amg_samples_row(&s, i),
-                            from, to, err);
+            st = map_labels(a, slot, ds, amg_samples_row(&s, i), from, to, err);
+        else if (a->m->task == AMG_TASK_MULTI_LABEL)
+            st = copy_degrees(a, ds, amg_samples_row(&s, i), from, to, err);
         else
             memcpy(to, from, bytes);
     }

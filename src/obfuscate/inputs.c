@@ -99,17 +99,17 @@ static amg_status check_classes(const amg_value *out, const char *model, named_s
     return AMG_MISMATCH;
 }
 
-static amg_status check_numbers(const amg_value *out, const char *model, named_set set,
-                                amg_error *err)
+static amg_status check_numbers(const amg_value *out, amg_task task, const char *model,
+                                named_set set, amg_error *err)
 {
     const amg_dataset_info *info = set.info;
     char have[AMG_SHAPE_TEXT], target[AMG_SHAPE_TEXT];
     if (info->target_dtype == AMG_F32 && out->rank >= 1 &&
         same_dims(out->rank - 1, out->dims + 1, info->target_rank, info->target_dims))
         return AMG_OK;
-    amg_fail(err, AMG_MISMATCH, -1, set.name,
-             "targets are %s, regression with %s expects %s", target_text(info, target),
-             model, out->rank > 0 ? value_text(out, have) : "one number");
+    amg_fail(err, AMG_MISMATCH, -1, set.name, "targets are %s, %s with %s expects %s",
+             target_text(info, target), amg_task_name(task), model,
+             out->rank > 0 ? value_text(out, have) : "one number");
     if (info->target_dtype == AMG_F32 && out->rank == 2 && out->dims[1] == 1 &&
         info->target_rank == 0)
         amg_hint(err, "give each target a dim of its own: y.reshape(-1, 1)");
@@ -198,7 +198,8 @@ static amg_status check_data(const amg_graph *g, const char *model, amg_task tas
     if (st) return st;
     switch (task) {
     case AMG_TASK_CLASSIFICATION: return check_classes(out, model, set, err);
-    case AMG_TASK_REGRESSION: return check_numbers(out, model, set, err);
+    case AMG_TASK_REGRESSION:
+    case AMG_TASK_MULTI_LABEL: return check_numbers(out, task, model, set, err);
     case AMG_TASK_RECONSTRUCTION:
     case AMG_TASK_LANGUAGE_MODEL: break;
     }

@@ -33,30 +33,32 @@ static amg_status write_weights(const char *path, const amg_graph *g, amg_error 
     return st;
 }
 
-/* Head i learns from column i, or from the value target. */
-static bool describe_head(const amg_graph *g, int i, const char *target,
-                          const int64_t *pad, amg_manifest *m)
+/* Head i learns from column i, or from its value of the graph. */
+static bool describe_head(const amg_graph *g, int i, const amg_job_objective *o,
+                          amg_manifest *m)
 {
     const amg_value *out = &g->values[g->outputs[i]];
     amg_head *head = &m->heads[i];
     head->output = amg_arena_strdup(&m->arena, out->name);
-    head->loss = amg_task_loss(m->task);
+    head->loss = o->loss;
+    head->delta = o->delta;
+    head->class_weights = o->class_weights ? o->class_weights[i] : NULL;
     if (m->task == AMG_TASK_CLASSIFICATION) head->num_classes = out->dims[1];
     if (amg_task_has_targets(m->task)) {
         head->label_column = i;
         return head->output != NULL;
     }
-    head->target = amg_arena_strdup(&m->arena, target);
+    head->target = amg_arena_strdup(&m->arena, o->target_names[i]);
     if (m->task == AMG_TASK_LANGUAGE_MODEL) {
         head->num_classes = out->dims[out->rank - 1];
-        head->has_ignore = pad != NULL;
-        head->ignore_index = pad ? *pad : 0;
+        head->has_ignore = o->pad != NULL;
+        head->ignore_index = o->pad ? *o->pad : 0;
     }
     return head->output && head->target;
 }
 
-static amg_status describe_graph(const amg_graph *g, const char *const *target_names,
-                                 const int64_t *pad, amg_manifest *m, amg_error *err)
+static amg_status describe_graph(const amg_graph *g, const amg_job_objective *o,
+                                 amg_manifest *m, amg_error *err)
 {
     const amg_value *in = &g->values[g->inputs[0]];
     m->version = AMG_MANIFEST_VERSION;
@@ -67,8 +69,7 @@ static amg_status describe_graph(const amg_graph *g, const char *const *target_n
     m->num_heads = g->num_outputs;
     m->heads = amg_arena_array(&m->arena, (size_t)g->num_outputs, sizeof *m->heads);
     bool ok = m->input_name && m->heads;
-    for (int i = 0; ok && i < g->num_outputs; i++)
-        ok = describe_head(g, i, target_names ? target_names[i] : NULL, pad, m);
+    for (int i = 0; ok && i < g->num_outputs; i++) ok = describe_head(g, i, o, m);
     return ok ? AMG_OK : amg_fail(err, AMG_NO_MEMORY, -1, "job.json", "no memory");
 }
 
@@ -140,15 +141,15 @@ static amg_status write_item(void *context, int64_t item, amg_error *err)
 }
 
 amg_status amg_job_write(const char *dir, const amg_graph *g,
-                         const char *const *target_names, const int64_t *pad,
-                         amg_manifest *m, int64_t *job_bytes, amg_error *err)
+                         const amg_job_objective *objective, amg_manifest *m,
+                         int64_t *job_bytes, amg_error *err)
 {
     writing w = {dir, g, m, num_texts()};
     char *manifest = amg_path_join(dir, "job.json");
     amg_status st =
         manifest ? AMG_OK : amg_fail(err, AMG_NO_MEMORY, -1, dir, "no memory");
     *job_bytes = 0;
-    if (!st) st = describe_graph(g, target_names, pad, m, err);
+    if (!st) st = describe_graph(g, objective, m, err);
     if (!st) st = list_files(m, err);
     if (!st) st = amg_parallel_items(m->num_files - w.texts + 1, write_item, &w, err);
     for (int i = 0; i < m->num_files && !st; i++) *job_bytes += m->files[i].size_bytes;

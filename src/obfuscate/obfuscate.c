@@ -19,6 +19,7 @@
 #include "obfuscate/job_paths.h"
 #include "obfuscate/job_writer.h"
 #include "obfuscate/owner.h"
+#include "obfuscate/slot_weights.h"
 
 /* Everything that is open or made while obfuscating; close_all undoes it on every path.
  */
@@ -275,6 +276,29 @@ static amg_status write_data(work *w, const amg_progress *progress, amg_error *e
     return amg_augment_data(&a, w->temp, &w->manifest, &w->manifest.val, progress, err);
 }
 
+static amg_status write_job(work *w, amg_obfuscate_result *r, amg_error *err)
+{
+    const amg_owner *own = &w->own;
+    const char *texts[AMG_MAX_DECOYS + 1] = {0};
+    float *weights[AMG_MAX_DECOYS + 1] = {0};
+    const amg_job_objective objective = {
+        .loss = own->loss,
+        .delta = own->delta,
+        .target_names = (const char *const *)w->target_names,
+        .class_weights = weights,
+        .pad = own->in.pad != AMG_NO_TOKEN ? &own->in.pad : NULL};
+    texts[w->plan.original] = w->o->loss.class_weights;
+    amg_status st =
+        amg_slot_weights_make(texts, w->temp, &w->manifest, &w->plan, weights, err);
+    if (!st)
+        st = amg_job_write(w->temp, w->job, &objective, &w->manifest, &r->job_bytes,
+                           err);
+    for (int s = 0; s < w->manifest.num_heads; s++) /* were borrowed */
+        w->manifest.heads[s].class_weights = NULL;
+    for (int s = 0; s < w->plan.num_subnets; s++) amg_free(weights[s]);
+    return st;
+}
+
 /* The key first: a job without its key would be work lost. */
 static amg_status finish(work *w, amg_error *err)
 {
@@ -334,10 +358,7 @@ amg_status amg_obfuscate(const amg_obfuscate_options *options,
     if (!st) st = make_model(&w, &r, err);
     if (!st) st = amg_job_temp_make(options->out, w.temp, err);
     if (!st) st = write_data(&w, progress, err);
-    if (!st)
-        st = amg_job_write(w.temp, w.job, (const char *const *)w.target_names,
-                           w.own.in.pad != AMG_NO_TOKEN ? &w.own.in.pad : NULL,
-                           &w.manifest, &r.job_bytes, err);
+    if (!st) st = write_job(&w, &r, err);
     if (!st) st = finish(&w, err);
     if (!st) {
         fill_result(&w, &r);

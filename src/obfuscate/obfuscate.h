@@ -20,6 +20,7 @@ typedef struct {
     bool pair_classes; /* each cover is of the class of the sample it stands beside */
     bool symmetry;     /* values of a sample change places (docs/symmetry.md) */
     bool rotate;       /* … or are rotated, whatever symmetry is */
+    amg_loss_options loss;
     const char *const *freeze; /* patterns of parameters that do not train, as in
                                   graph/freeze.h */
     int num_freeze;

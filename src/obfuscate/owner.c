@@ -28,12 +28,29 @@ static amg_status open_model(amg_owner *w, amg_error *err)
     return st;
 }
 
+/* Class weights are parsed once more when labels are counted: but an error then would
+ * come after the work. */
+static amg_status check_loss(amg_owner *w, amg_error *err)
+{
+    const amg_loss_options *o = &w->o->loss;
+    amg_status st = amg_loss_resolve(o, w->in.task, &w->loss, &w->delta, err);
+    if (st || !o->class_weights) return st;
+    bool balanced;
+    float *ignored = amg_calloc((size_t)w->in.num_classes, sizeof *ignored);
+    if (!ignored) return amg_fail(err, AMG_NO_MEMORY, -1, "class weights", "no memory");
+    st = amg_class_weights_parse(o->class_weights, w->in.num_classes, &balanced,
+                                 ignored, err);
+    amg_free(ignored);
+    return st;
+}
+
 amg_status amg_owner_open(const amg_obfuscate_options *o, amg_owner *out,
                           amg_error *err)
 {
     amg_owner w = {.o = o, .pre = o->preprocess};
     amg_status st = open_model(&w, err);
     if (!st) st = amg_inputs_open(o, w.model, &w.in, err);
+    if (!st) st = check_loss(&w, err);
     if (!st)
         st = o->seed_hex ? amg_secret_from_hex(o->seed_hex, &w.secret, err)
                          : amg_secret_new(&w.secret, err);

@@ -15,6 +15,8 @@ typedef struct {
     amg_graph
         *model; /* constants folded, a view of file: its weights are what trains */
     amg_frozen frozen; /* names of model's */
+    amg_loss_kind loss;
+    float delta; /* of losses that have one */
     amg_inputs in;
     amg_preprocess pre; /* what the model expects of the data */
     amg_preprocess fed; /* what its copy in the job begins with: pre, or, where data are

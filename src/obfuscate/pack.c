@@ -14,6 +14,7 @@
 #include "obfuscate/job_paths.h"
 #include "obfuscate/job_writer.h"
 #include "obfuscate/owner.h"
+#include "obfuscate/slot_weights.h"
 
 /* Everything that is open or made; close_all undoes it on every path. */
 typedef struct {
@@ -75,6 +76,12 @@ static amg_status check_alike(const amg_owner *first, const amg_owner *other,
         return amg_fail(err, AMG_MISMATCH, -1, name,
                         "its task is %s, that of the first owner %s: a job has one",
                         amg_task_name(other->in.task), amg_task_name(first->in.task));
+    if (other->loss != first->loss || other->delta != first->delta)
+        return amg_fail(err, AMG_MISMATCH, -1, name,
+                        "its loss is %s (%g), that of the first owner %s (%g): a job "
+                        "has one",
+                        amg_loss_name(other->loss), (double)other->delta,
+                        amg_loss_name(first->loss), (double)first->delta);
     if (!other->in.val != !first->in.val)
         return amg_fail(err, AMG_MISMATCH, -1, name,
                         "%s validation data, the first owner %s: all have some or none",
@@ -176,6 +183,29 @@ static amg_status write_data(work *w, const amg_progress *progress, amg_error *e
     return amg_augment_data(&a, w->temp, &w->manifest, &w->manifest.val, progress, err);
 }
 
+static amg_status write_job(work *w, int64_t *job_bytes, amg_error *err)
+{
+    const amg_owner *first = &w->owners[0];
+    const char *texts[AMG_MAX_OWNERS] = {0};
+    float *weights[AMG_MAX_OWNERS] = {0};
+    const amg_job_objective objective = {
+        .loss = first->loss,
+        .delta = first->delta,
+        .target_names = (const char *const *)w->target_names,
+        .class_weights = weights,
+        .pad = first->in.pad != AMG_NO_TOKEN ? &first->in.pad : NULL};
+    for (int i = 0; i < w->o->num_owners; i++)
+        texts[w->slot_of[i]] = w->o->owners[i].loss.class_weights;
+    amg_status st =
+        amg_slot_weights_make(texts, w->temp, &w->manifest, &w->plan, weights, err);
+    if (!st)
+        st = amg_job_write(w->temp, w->job, &objective, &w->manifest, job_bytes, err);
+    for (int s = 0; s < w->manifest.num_heads; s++) /* were borrowed */
+        w->manifest.heads[s].class_weights = NULL;
+    for (int s = 0; s < w->o->num_owners; s++) amg_free(weights[s]);
+    return st;
+}
+
 /* The keys first: a job without them would be work lost. */
 static amg_status finish(work *w, amg_error *err)
 {
@@ -230,12 +260,7 @@ amg_status amg_pack(const amg_pack_options *options, const amg_progress *progres
     if (!st) st = make_model(w, err);
     if (!st) st = amg_job_temp_make(options->out, w->temp, err);
     if (!st) st = write_data(w, progress, err);
-    if (!st) {
-        const int64_t *pad = &w->owners[0].in.pad;
-        st = amg_job_write(w->temp, w->job, (const char *const *)w->target_names,
-                           *pad != AMG_NO_TOKEN ? pad : NULL, &w->manifest,
-                           &r.job_bytes, err);
-    }
+    if (!st) st = write_job(w, &r.job_bytes, err);
     if (!st) st = finish(w, err);
     if (!st) {
         fill_result(w, &r);

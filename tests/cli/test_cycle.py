@@ -49,6 +49,15 @@ class Cycle(cli.Case):
                                        "--threads", 1))
         self.assertRegex(said, r"^24 samples: loss \d+\.\d+, top-1 [\d.]+ %, top-5 [\d.]+ %\n$")
 
+    def test_weighted_classes_equal_training_alone(self):
+        for name, weights in (("own", "3,1,0.5"), ("even", "balanced")):
+            self.check(name, "--decoys", 2, both=("--class-weights", weights))
+            heads = json.loads(cli.read(self.path(f"{name}/job.json")))["heads"]
+            self.assertEqual([len(h["class_weights"]) for h in heads], [3] * 3)
+            out = self.ok("verify", "--key", f"{name}.key", "--job", name, "--steps", 3, "--batch", 8,
+                          "--threads", 1, "--quiet")
+            self.assertIn(", 0 bits differ", out)
+
     def test_frozen_weights_come_back_as_they_were(self):
         self.ok("zoo", "lenet", "--input", "1x28x28", "--classes", 10, "--seed", 1, "-o", "deep.onnx")
         cli.write_idx(self.path("digits"), (1, 28, 28), 10, train=96, test=24)

@@ -244,6 +244,19 @@ class Obfuscate(Refusals):
             (noise + ["--noise", "values:empty.txt"], "noise: found a list of 0 values, expected 1"),
         ])
 
+    def test_losses(self):
+        self.refuse_all([
+            (self.base() + ["--loss", "mse"], "loss: mse is no loss of the task classification",
+             {"hint": "numbers are the task regression"}),
+            (self.base() + ["--loss", "crossentropy"], 'loss: found "crossentropy", expected cross_entropy, mse, l1'),
+            (self.base() + ["--class-weights", "1,2"], "class weights: fewer than 3, one for each class"),
+            (self.base() + ["--class-weights", "1,2,nan"], 'class weights: weight 2 is "nan", expected a number'),
+            (self.base() + ["--task", "multi_label"], "data@train.*: targets are I32.*, multi_label with model.onnx expects"),
+            (["train", "--model", "model.onnx", "--train", "data", "-o", "t.onnx", "--class-weights", "1,2,3,4"],
+             "class weights: more than 3"),
+            (["train", "job", "--loss", "l1"], "a job .'job'. has its model and data in it: .*--loss", USAGE),
+        ])
+
     def test_freezing(self):
         self.refuse_all([
             (self.base() + ["--freeze", "no.such"], 'freeze: "no.such" matches none of the model\'s weights',

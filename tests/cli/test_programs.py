@@ -88,7 +88,7 @@ class Help(unittest.TestCase):
         cloud, owner = cli.run("--help", program=cli.AMALGAM_TRAIN), cli.run("train", "--help")
         self.assertEqual(cloud.rc, 0)
         self.assertEqual(options(owner) - options(cloud), {"--model", "--train", "--val", "--normalize", "--task", "--seq",
-                                                           "--stride", "--freeze", "--freeze-norm-stats"})
+                                                           "--stride", "--loss", "--class-weights", "--freeze", "--freeze-norm-stats"})
         self.assertEqual(options(cloud) - options(owner), set())
 
     def test_the_list_of_models_stands_alone(self):

@@ -167,7 +167,8 @@ static inline void lm_open(lm_session *s, amg_graph *model, int32_t pad)
     s->source.has_pad = pad >= 0;
     s->source.pad = pad;
     assert_int_equal(amg_plain_objective(s->fed, model, AMG_TASK_LANGUAGE_MODEL,
-                                         &s->source, &s->objective, NULL),
+                                         &(amg_loss_options){0}, &s->source,
+                                         &s->objective, NULL),
                      AMG_OK);
     s->task = (amg_train_task){.graph = s->fed,
                                .objectives = &s->objective,

@@ -102,9 +102,9 @@ static int make_job(void **state)
     j->val = (amg_shard){"vx.npy", "vy.npy", VAL_ROWS};
     /* The manifest's order of heads is not the graph's. */
     j->manifest_heads[0] =
-        (amg_head){"b.fc_y", 0, CLASSES, AMG_LOSS_CROSS_ENTROPY, NULL};
+        (amg_head){.output = "b.fc_y", .label_column = 0, .num_classes = CLASSES};
     j->manifest_heads[1] =
-        (amg_head){"a.fc_y", 1, CLASSES, AMG_LOSS_CROSS_ENTROPY, NULL};
+        (amg_head){.output = "a.fc_y", .label_column = 1, .num_classes = CLASSES};
     j->manifest = (amg_manifest){.version = AMG_MANIFEST_VERSION,
                                  .task = AMG_TASK_CLASSIFICATION,
                                  .target_dtype = AMG_I32,

@@ -24,7 +24,17 @@ typedef struct {
     float logits[64];
     int32_t labels[16];
     float dlogits[64];
+    float weights[16]; /* of weighted_goldens */
 } loss_golden;
+
+typedef struct {
+    amg_loss_kind kind;
+    float delta;
+    int samples, count;
+    double loss;
+    int hits;
+    float x[64], target[64], dx[64];
+} element_golden;
 
 typedef struct {
     int samples, count;
@@ -36,13 +46,15 @@ typedef struct {
 
 #define IGNORED (-100)
 
-static amg_loss_result run_golden(const loss_golden *g, const float *logits, float *d)
+static amg_loss_result run_golden(const loss_golden *g, const float *logits,
+                                  const float *weights, float *d)
 {
     const amg_cross_entropy_task task = {.samples = g->samples,
                                          .classes = g->classes,
                                          .positions = g->positions,
                                          .classes_last = g->classes_last,
                                          .label_smoothing = g->smoothing,
+                                         .class_weights = weights,
                                          .has_ignore =
                                              g->counted < g->samples * g->positions,
                                          .ignore = IGNORED};
@@ -58,13 +70,17 @@ static amg_cross_entropy_task single(int64_t samples, int64_t classes, float smo
                                     .label_smoothing = smoothing};
 }
 
-static void loss_gradient_and_counts_equal_pytorch(void **state)
+static void check_goldens(const loss_golden *all, size_t count, bool weighted)
 {
-    (void)state;
-    for (size_t i = 0; i < sizeof goldens / sizeof goldens[0]; i++) {
-        const loss_golden *g = &goldens[i];
-        float d[64];
-        const amg_loss_result r = run_golden(g, g->logits, d);
+    for (size_t i = 0; i < count; i++) {
+        const loss_golden *g = &all[i];
+        float d[64], same[64];
+        const float *weights = weighted ? g->weights : NULL;
+        const amg_loss_result r = run_golden(g, g->logits, weights, d);
+        memcpy(same, g->logits, sizeof same);
+        run_golden(g, same, weights, same);
+        assert_memory_equal(
+            same, d, sizeof(float) * (size_t)(g->samples * g->classes * g->positions));
         /* The reference is float64 on the same float32 logits. Ours takes the
          * exponentials in float (1e-7 each) of differences that are rounded to float
          * (6e-8 of the largest, which exp makes relative). */
@@ -78,21 +94,55 @@ static void loss_gradient_and_counts_equal_pytorch(void **state)
     }
 }
 
+static void loss_gradient_and_counts_equal_pytorch(void **state)
+{
+    (void)state;
+    check_goldens(goldens, sizeof goldens / sizeof goldens[0], false);
+}
+
+static void class_weights_equal_pytorch(void **state)
+{
+    (void)state;
+    check_goldens(weighted_goldens,
+                  sizeof weighted_goldens / sizeof weighted_goldens[0], true);
+}
+
+static void losses_of_elements_equal_pytorch(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof element_goldens / sizeof element_goldens[0]; i++) {
+        const element_golden *g = &element_goldens[i];
+        float dx[64];
+        const amg_loss_result r = amg_element_loss(g->kind, g->delta, g->x, g->target,
+                                                   g->samples, g->count, dx);
+        /* The reference is float64 on the same float32 numbers, and so are our sums. */
+        assert_true(fabs(r.loss - g->loss) <= 1e-12 * fabs(g->loss));
+        assert_int_equal(r.top1, g->hits);
+        assert_int_equal(r.counted, g->samples * g->count);
+        for (int k = 0; k < g->samples * g->count; k++)
+            assert_true(fabsf(dx[k] - g->dx[k]) <= 1e-6f * fabsf(g->dx[k]) + 1e-30f);
+        const amg_loss_result only = amg_element_loss(
+            g->kind, g->delta, g->x, g->target, g->samples, g->count, NULL);
+        assert_memory_equal(&only.loss, &r.loss, sizeof r.loss);
+    }
+}
+
 static void mse_and_its_gradient_equal_pytorch(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof mse_goldens / sizeof mse_goldens[0]; i++) {
         const mse_golden *g = &mse_goldens[i];
         float dx[64];
-        const amg_loss_result r = amg_mse(g->x, g->target, g->samples, g->count, dx);
+        const amg_loss_result r = amg_element_loss(AMG_LOSS_MSE, 0, g->x, g->target,
+                                                   g->samples, g->count, dx);
         /* Both compute in float64 from the same float32: only sums differ in order, and
          * the gradient in its last place. */
         assert_true(fabs(r.loss - g->loss) <= 1e-14 * g->loss);
         assert_true(g->loss > 0 && r.top1 == 0 && r.top5 == 0);
         for (int k = 0; k < g->samples * g->count; k++)
             assert_true(fabsf(dx[k] - g->dx[k]) <= 1.2e-7f * fabsf(g->dx[k]));
-        const amg_loss_result without =
-            amg_mse(g->x, g->target, g->samples, g->count, NULL);
+        const amg_loss_result without = amg_element_loss(
+            AMG_LOSS_MSE, 0, g->x, g->target, g->samples, g->count, NULL);
         assert_memory_equal(&r, &without, sizeof r);
     }
 }
@@ -106,8 +156,8 @@ static void the_gradient_may_replace_the_logits(void **state)
         memcpy(x, g->logits, sizeof x);
         const size_t bytes =
             sizeof *x * (size_t)(g->samples * g->classes * g->positions);
-        const amg_loss_result beside = run_golden(g, x, d);
-        const amg_loss_result in_place = run_golden(g, x, x);
+        const amg_loss_result beside = run_golden(g, x, NULL, d);
+        const amg_loss_result in_place = run_golden(g, x, NULL, x);
         assert_memory_equal(&beside, &in_place, sizeof beside);
         assert_memory_equal(x, d, bytes);
         assert_memory_not_equal(x, g->logits, bytes);
@@ -196,8 +246,8 @@ static void the_gradient_is_optional_and_does_not_change_the_loss(void **state)
     (void)state;
     float d[64];
     const loss_golden *g = &goldens[1];
-    const amg_loss_result with = run_golden(g, g->logits, d);
-    const amg_loss_result without = run_golden(g, g->logits, NULL);
+    const amg_loss_result with = run_golden(g, g->logits, NULL, d);
+    const amg_loss_result without = run_golden(g, g->logits, NULL, NULL);
     assert_memory_equal(&with, &without, sizeof with);
 }
 
@@ -222,7 +272,7 @@ static void not_a_number_reaches_the_loss(void **state)
     const int32_t label = 0;
     const amg_cross_entropy_task task = single(1, 3, 0);
     assert_true(isnan(amg_cross_entropy(&task, x, &label, NULL).loss));
-    assert_true(isnan(amg_mse(x, x, 1, 3, NULL).loss));
+    assert_true(isnan(amg_element_loss(AMG_LOSS_MSE, 0, x, x, 1, 3, NULL).loss));
 }
 
 static void equal_logits_count_as_argmax_does(void **state)
@@ -248,10 +298,12 @@ static void threads_do_not_change_a_bit(void **state)
     amg_set_threads(1);
     const amg_cross_entropy_task task = single(ROWS, CLASSES, 0.1f);
     const amg_loss_result one = amg_cross_entropy(&task, x, labels, d1);
-    const amg_loss_result mse_one = amg_mse(x, x + 1, ROWS - 1, CLASSES, NULL);
+    const amg_loss_result mse_one =
+        amg_element_loss(AMG_LOSS_MSE, 0, x, x + 1, ROWS - 1, CLASSES, NULL);
     amg_set_threads(2);
     const amg_loss_result two = amg_cross_entropy(&task, x, labels, d2);
-    const amg_loss_result mse_two = amg_mse(x, x + 1, ROWS - 1, CLASSES, NULL);
+    const amg_loss_result mse_two =
+        amg_element_loss(AMG_LOSS_MSE, 0, x, x + 1, ROWS - 1, CLASSES, NULL);
     amg_set_threads(0);
     assert_memory_equal(&one, &two, sizeof one);
     assert_memory_equal(d1, d2, sizeof d1);
@@ -264,6 +316,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loss_gradient_and_counts_equal_pytorch),
+        cmocka_unit_test(class_weights_equal_pytorch),
+        cmocka_unit_test(losses_of_elements_equal_pytorch),
         cmocka_unit_test(the_gradient_may_replace_the_logits),
         cmocka_unit_test(nothing_counted_is_no_loss),
         cmocka_unit_test(tens_of_thousands_of_classes_keep_their_digits),

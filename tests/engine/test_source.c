@@ -61,8 +61,8 @@ static int make_job(void **state)
         first += rows_of[s];
     }
     /* Head 0 reads column 1, so that a mix-up of the two shows. */
-    j->heads[0] = (amg_head){"a", 1, 2, AMG_LOSS_CROSS_ENTROPY, NULL};
-    j->heads[1] = (amg_head){"b", 0, 3, AMG_LOSS_CROSS_ENTROPY, NULL};
+    j->heads[0] = (amg_head){.output = "a", .label_column = 1, .num_classes = 2};
+    j->heads[1] = (amg_head){.output = "b", .label_column = 0, .num_classes = 3};
     j->manifest = (amg_manifest){.input_dtype = AMG_U8,
                                  .input_rank = 3,
                                  .input_dims = {1, 2, 2},

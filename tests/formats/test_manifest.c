@@ -321,6 +321,94 @@ static amg_manifest must_parse(const char *text)
     return m;
 }
 
+/* Edits of a document's first `from` are refused at the '@'. */
+static void refuse_edits(const char *document, const char *from, const char *const *to)
+{
+    for (; *to; to++) {
+        int64_t offset = -1;
+        char *text = edited_of(document, from, 0, *to, &offset);
+        expect_refusal(text, strlen(text), AMG_MALFORMED, offset, *to);
+        free(text);
+    }
+}
+
+/* The writer's bytes are read as the same numbers. */
+static amg_manifest write_and_read(const amg_manifest *m)
+{
+    amg_manifest again = {0};
+    const char *path = in_dir("again.json");
+    assert_int_equal(amg_manifest_write(path, m, NULL), AMG_OK);
+    assert_int_equal(amg_manifest_read(path, &again, NULL), AMG_OK);
+    return again;
+}
+
+static void classes_may_have_weights(void **state)
+{
+#define NINE "1, 2, 0.1, 0, 1e-3, 1, 1, 1, 1"
+    (void)state;
+    int64_t offset = -1;
+    char *text = edited("\"loss\": \"cross_entropy\"", 0,
+                        "\"loss\": \"cross_entropy\", \"class_weights\": [" NINE ", 3]",
+                        &offset);
+    amg_manifest m = must_parse(text), again = write_and_read(&m);
+    free(text);
+    assert_true(again.heads[0].class_weights[2] == 0.1f);
+    assert_true(again.heads[0].class_weights[9] == 3);
+    assert_null(again.heads[1].class_weights);
+    amg_manifest_clear(&again);
+    amg_manifest_clear(&m);
+    refuse_edits(good, "\"loss\": \"cross_entropy\"",
+                 (const char *const[]){
+                     "\"loss\": \"cross_entropy\", \"class_weights\": @[" NINE "]",
+                     "\"loss\": \"cross_entropy\", \"class_weights\": [" NINE ", @-1]",
+                     "\"loss\": \"cross_entropy\", \"class_weights\": [" NINE
+                     ", @\"1\"]",
+                     "\"loss\": \"cross_entropy\", \"class_weights\": "
+                     "@[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]",
+                     "\"loss\": \"cross_entropy\", \"delta\": @1", NULL});
+#undef NINE
+}
+
+static void numbers_have_a_choice_of_losses(void **state)
+{
+    (void)state;
+    int64_t offset = -1;
+    char *text = edited_of(regression, "\"loss\": \"mse\"", 0,
+                           "\"loss\": \"huber\", \"delta\": 0.3", &offset);
+    amg_manifest m = must_parse(text), again = write_and_read(&m);
+    free(text);
+    assert_int_equal(again.heads[0].loss, AMG_LOSS_HUBER);
+    assert_true(again.heads[0].delta == 0.3f);
+    amg_manifest_clear(&again);
+    amg_manifest_clear(&m);
+    text = edited_of(regression, "\"mse\"", 0, "\"l1\"", &offset);
+    m = must_parse(text);
+    free(text);
+    assert_int_equal(m.heads[0].loss, AMG_LOSS_L1);
+    amg_manifest_clear(&m);
+    refuse_edits(regression, "\"loss\": \"mse\"",
+                 (const char *const[]){"\"loss\": \"smooth_l1\", \"delta\": @0",
+                                       "\"loss\": \"smooth_l1\", \"delta\": @true",
+                                       "\"loss\": \"l1\", \"delta\": @1", NULL});
+}
+
+static void several_labels_are_numbers_with_a_loss_of_their_own(void **state)
+{
+    (void)state;
+    int64_t offset = -1;
+    char *task = edited_of(regression, "regression", 0, "multi_label", &offset);
+    char *text = edited_of(task, "\"mse\"", 0, "\"bce\"", &offset);
+    amg_manifest m = must_parse(text);
+    assert_int_equal(m.task, AMG_TASK_MULTI_LABEL);
+    assert_int_equal(m.heads[0].loss, AMG_LOSS_BCE);
+    amg_manifest_clear(&m);
+    free(text);
+    text = edited_of(task, "\"mse\"", 0, "@\"mse\"", &offset);
+    expect_refusal(text, strlen(text), AMG_UNSUPPORTED, offset, "mse of labels");
+    free(text);
+    free(task);
+}
+
 /* What does not train stands behind the heads; ascending, so that it is found fast. */
 static void frozen_names_ascend(void **state)
 {
@@ -872,6 +960,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_every_field),
+        cmocka_unit_test(classes_may_have_weights),
+        cmocka_unit_test(numbers_have_a_choice_of_losses),
+        cmocka_unit_test(several_labels_are_numbers_with_a_loss_of_their_own),
         cmocka_unit_test(frozen_names_ascend),
         cmocka_unit_test(regression_has_numbers_as_targets),
         cmocka_unit_test(reconstruction_names_its_targets_in_the_graph),

@@ -1,11 +1,12 @@
-"""What is trained, and on what, where a user of PyTorch chooses it: frozen parameters. Jobs of a
-small network with batch norm, trained by train.py --deterministic and by amalgam-train, beside a
+"""What is trained, and for what, where a user of PyTorch chooses it: frozen parameters, losses
+and class weights. Jobs of a small network with batch norm, trained by train.py --deterministic and by amalgam-train, beside a
 plain PyTorch loop over the module.
 
     python test_tuning.py BUILD [case ...]
 
 freeze   requires_grad=False and freeze=...; running statistics that go on, and that stay:
          train.py's bits are the plain loop's, amalgam-train's parameters within 1e-4 of them
+losses   l1, huber, smooth_l1, several labels (bce), class weights: likewise
 """
 
 import fnmatch
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 import harness
-from jobs import Jobs, distance, equal, flags, import_script
+from jobs import Jobs, distance, equal, flags, import_script, lines
 
 SAMPLES, STEPS, NATIVE = 64, 16, 1e-4
 SGD = {"batch": 8, "epochs": 2, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9,
@@ -125,7 +126,43 @@ def check_freeze(h, jobs, train):
             h.expect(f"{title}: those stay, and no others", stays == wanted, stays ^ wanted or "")
 
 
-CASES = {"freeze": check_freeze}
+def check_losses(h, jobs, train):
+    rng, classes = np.random.default_rng(4), 4
+    x, cover_x = images(SAMPLES, 1), images(SAMPLES, 2)
+
+    def numbers(which):
+        y = rng.normal(size=(2, SAMPLES, classes)).astype(np.float32)[which]
+        return torch.from_numpy(y)
+
+    labels = [(numbers(i) > 0.3).float() for i in (0, 1)]
+    rare = [torch.from_numpy(rng.choice(classes, SAMPLES, p=(0.1, 0.2, 0.3, 0.4)))
+            for _ in (0, 1)]
+    weights = torch.tensor([3, 0.5, 1, 0.25])
+    even = SAMPLES / (classes * rare[0].bincount(minlength=classes).double())
+    targets, functional = numbers(0), nn.functional
+    for title, y, cover_y, loss, options in (
+            ("l1", targets, numbers(1), functional.l1_loss, {"loss": "l1"}),
+            ("huber", targets, numbers(1), nn.HuberLoss(delta=0.25), {"loss": "huber:0.25"}),
+            ("smooth_l1", targets, numbers(1), functional.smooth_l1_loss, {"loss": "smooth_l1"}),
+            ("several labels", labels[0], labels[1], functional.binary_cross_entropy_with_logits,
+             {"task": "multi_label"}),
+            ("class weights", rare[0], rare[1], nn.CrossEntropyLoss(weights),
+             {"class_weights": weights.tolist()}),
+            ("balanced classes", rare[0], rare[1], nn.CrossEntropyLoss(even.float()),
+             {"class_weights": "balanced"})):
+        net = build(classes)
+        start = {k: v.clone().numpy() for k, v in net.state_dict().items()}
+        tried = Tried(h, jobs, net, (x, y), (cover_x, cover_y), **options)
+        expected = plain(train, build(classes), x, lambda out, rows: loss(out, y[rows]))
+        tried.compare(title, expected, start)
+        for a, b in zip(lines(tried.out), lines(tried.job / "out")):
+            h.expect(f"{title}: metrics of step {a['step']}",
+                     [[*v] for v in a["heads"]] == [[*v] for v in b["heads"]] and
+                     all(np.allclose([*v.values()], [*w.values()], rtol=1e-4)
+                         for v, w in zip(a["heads"], b["heads"])))
+
+
+CASES = {"freeze": check_freeze, "losses": check_losses}
 
 
 def main(h):
