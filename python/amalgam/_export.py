@@ -56,15 +56,20 @@ def export(model: Any, first: Any, second: Any, folder: str, by_token: bool = Fa
     for name, exporter in (("TorchScript", _export_torchscript), ("dynamo", _export_dynamo)):
         path = os.path.join(folder, f"{type(model).__name__}-{name}.onnx")
         try:
-            with unchanged(model), _quiet():
-                exporter(model, batches[0], path)
-            subtract_constants(path, _parameter_names(model))
-            _check_outputs(model, batches, path)
-            _check_graph(model, seen, path)
-            return Exported(path, make_note(model, seen, path), seen.output_shape, _frozen_names(model, path))
+            return _export_by(exporter, model, batches, seen, path)
         except Exception as e:  # exporters raise whatever they like
             failures.append((name, e))
     raise _both_failed(model, seen, failures)
+
+
+def _export_by(exporter: Any, model: Any, batches: List[Any], seen: Observation, path: str) -> Exported:
+    """One exporter's file, believed only after all checks."""
+    with unchanged(model), _quiet():
+        exporter(model, batches[0], path)
+    subtract_constants(path, _parameter_names(model))
+    _check_outputs(model, batches, path)
+    _check_graph(model, seen, path)
+    return Exported(path, make_note(model, seen, path), seen.output_shape, _frozen_names(model, path))
 
 
 def _check_parameters(model: Any) -> None:

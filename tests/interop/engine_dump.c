@@ -4,9 +4,11 @@
  *
  *   IN    x            [steps, batch, sample...], in the model's input dtype
  *         labels       i32[steps, batch], of a language model i32[steps, batch,
- *                      positions]; absent: evaluation only
+ *                      positions], of class maps i32[steps, batch, height, width]; for
+ *                      a squared error f32[steps, output]; absent: evaluation only
  *   OUT   eval.NAME    f32 in the shape of every output NAME, evaluation mode, batch 0
- *         and with labels, of the first output, whose last dim is the classes:
+ *         and with labels, of the first output, whose last dim is the classes (of
+ *         class maps [batch, classes, height, width]):
  *         logits       f32 in its shape, training mode, batch 0
  *         grad.NAME    of every trainable, batch 0
  *         losses       f64[steps], one optimizer step after each
@@ -234,6 +236,37 @@ static amg_status dump_decisions(const task *t, int output, const amg_params *be
     return st;
 }
 
+/* Whether out [batch, classes, height, width] has a class for each pixel. */
+static bool is_map(const amg_value *out) { return out->rank == 4; }
+
+/* The loss of one batch and its gradient. */
+static amg_status compare(const task *t, int64_t step, const float *logits,
+                          float *dlogits, double *loss, amg_error *err)
+{
+    const amg_value *out = output_value(t, 0);
+    const int64_t num_labels = amg_tensor_count(t->labels) / t->steps;
+    if (t->labels->dtype == AMG_F32) {
+        const float *target = (const float *)t->labels->data + step * num_labels;
+        *loss = amg_element_loss(AMG_LOSS_MSE, 1, logits, target, t->batch,
+                                 num_labels / t->batch, dlogits)
+                    .loss;
+        return AMG_OK;
+    }
+    const int64_t classes = out->dims[is_map(out) ? 1 : out->rank - 1];
+    const int64_t samples = is_map(out) ? t->batch : num_labels;
+    const int32_t *labels = (const int32_t *)t->labels->data + step * num_labels;
+    for (int64_t i = 0; i < num_labels; i++)
+        if (labels[i] < 0 || labels[i] >= classes)
+            return amg_fail(err, AMG_INVALID, -1, "labels", "label %d of %lld classes",
+                            labels[i], (long long)classes);
+    const amg_cross_entropy_task ce = {.samples = samples,
+                                       .classes = classes,
+                                       .positions = num_labels / samples,
+                                       .label_smoothing = (float)t->s->label_smoothing};
+    *loss = amg_cross_entropy(&ce, logits, labels, dlogits).loss;
+    return AMG_OK;
+}
+
 static amg_status train_step(const task *t, const bound_plan *b, int64_t step,
                              const amg_params *params, float *dlogits, double *loss,
                              dump *d, amg_error *err)
@@ -243,20 +276,8 @@ static amg_status train_step(const task *t, const bound_plan *b, int64_t step,
     amg_status st = forward(t, b, step, &logits, err);
     if (!st && step == 0)
         st = dump_f32(d, "", "logits", out->rank, out->dims, logits, err);
-    if (st) return st;
-    const int64_t classes = out->dims[out->rank - 1];
-    const int64_t num_labels = amg_tensor_count(t->labels) / t->steps;
-    const int32_t *labels = (const int32_t *)t->labels->data + step * num_labels;
-    for (int64_t i = 0; i < num_labels; i++)
-        if (labels[i] < 0 || labels[i] >= classes)
-            return amg_fail(err, AMG_INVALID, -1, "labels", "label %d of %lld classes",
-                            labels[i], (long long)classes);
-    const amg_cross_entropy_task ce = {.samples = num_labels,
-                                       .classes = classes,
-                                       .positions = 1,
-                                       .label_smoothing = (float)t->s->label_smoothing};
-    *loss = amg_cross_entropy(&ce, logits, labels, dlogits).loss;
-    st = amg_plan_backward(b->plan, dlogits, err);
+    if (!st) st = compare(t, step, logits, dlogits, loss, err);
+    if (!st) st = amg_plan_backward(b->plan, dlogits, err);
     if (!st && step == 0) st = dump_grads(b, params, d, err);
     if (!st)
         amg_optimizer_step(&t->s->optimizer, t->s->optimizer.lr, step, -1, b->plan);
@@ -300,10 +321,22 @@ static amg_status train(const task *t, dump *d, amg_error *err)
 
 /* ---- input ---- */
 
-static amg_status check_inputs(const amg_graph *g, const task *t, amg_error *err)
+static bool labels_fit(const amg_value *out, const amg_tensor *x, const amg_tensor *y)
+{
+    const bool numbers = y->dtype == AMG_F32;
+    const int skipped = numbers || is_map(out) ? 0 : 1; /* classes last: not in y */
+    if (!numbers && y->dtype != AMG_I32) return false;
+    if (y->rank != out->rank + numbers) return false;
+    for (int i = 0; i < y->rank; i++) {
+        const int dim = numbers ? i - 1 : i - skipped;
+        if (y->dims[i] != (i < 2 ? x->dims[i] : out->dims[dim])) return false;
+    }
+    return true;
+}
+
+static amg_status check_x(const amg_graph *g, const amg_tensor *x, amg_error *err)
 {
     const amg_value *in = &g->values[g->inputs[0]];
-    const amg_tensor *x = t->x, *y = t->labels;
     bool fits = x->dtype == in->dtype && x->rank == in->rank + 1 && x->dims[0] > 0 &&
                 x->dims[1] > 0;
     for (int i = 1; fits && i < in->rank; i++) fits = x->dims[i + 1] == in->dims[i];
@@ -314,15 +347,16 @@ static amg_status check_inputs(const amg_graph *g, const task *t, amg_error *err
                         amg_shape_text(x->dtype, x->rank, x->dims, a),
                         amg_shape_text(in->dtype, in->rank, in->dims, b));
     }
-    const amg_value *out = &g->values[g->outputs[0]];
-    fits = !y || (y->dtype == AMG_I32 && y->rank == out->rank);
-    for (int i = 0; y && fits && i < y->rank; i++)
-        fits = y->dims[i] == (i < 2 ? x->dims[i] : out->dims[i - 1]);
-    if (!fits)
-        return amg_fail(err, AMG_MISMATCH, -1, "labels",
-                        "expected i32[steps, batch] as x has them, then the output's "
-                        "positions");
     return AMG_OK;
+}
+
+/* t->g: planned, as some exports' outputs have a shape only then. */
+static amg_status check_labels(const task *t, amg_error *err)
+{
+    if (!t->labels || labels_fit(output_value(t, 0), t->x, t->labels)) return AMG_OK;
+    return amg_fail(err, AMG_MISMATCH, -1, "labels",
+                    "expected i32[steps, batch] as x has them, then the output's "
+                    "positions, or f32[steps] and the output");
 }
 
 static amg_status run(const settings *s, char **paths, amg_error *err)
@@ -336,7 +370,7 @@ static amg_status run(const settings *s, char **paths, amg_error *err)
     if (st) goto done;
     t.x = amg_safetensors_find(in, "x");
     t.labels = amg_safetensors_find(in, "labels");
-    st = t.x ? check_inputs(own, &t, err)
+    st = t.x ? check_x(own, t.x, err)
              : amg_fail(err, AMG_NOT_FOUND, -1, paths[1], "no tensor x");
     if (st) goto done;
     t.steps = t.x->dims[0];
@@ -344,6 +378,8 @@ static amg_status run(const settings *s, char **paths, amg_error *err)
     st = amg_graph_plan_batch(own, t.batch, &planned, err);
     if (st) goto done;
     t.g = planned;
+    st = check_labels(&t, err);
+    if (st) goto done;
     /* per parameter a gradient and a value, per output two, and four more */
     d.capacity = 2 * (size_t)planned->num_values + 2 * (size_t)planned->num_outputs + 4;
     d.entries = amg_calloc(d.capacity, sizeof *d.entries);

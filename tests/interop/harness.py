@@ -97,7 +97,8 @@ class Harness:
         given, found = self.path(".safetensors"), self.path(".safetensors")
         tensors = {"x": np.ascontiguousarray(x)}
         if labels is not None:
-            tensors["labels"] = np.ascontiguousarray(labels, dtype=np.int32)
+            numbers = np.asarray(labels).dtype == np.float32
+            tensors["labels"] = np.ascontiguousarray(labels, None if numbers else np.int32)
         safetensors.numpy.save_file(tensors, given)
         self.program("engine_dump", *options, model, given, found)
         return safetensors.numpy.load_file(found)

@@ -3,6 +3,7 @@ plain modules by the Python package, trained by train.py in processes that can i
 and nothing else, extracted, and trained as plain modules (plain_loop.py)."""
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import os
@@ -186,15 +187,16 @@ class Jobs:
             self.made[name, dropout, keep] = Made(job, key, recipe, None, onnx)
         return self.made[name, dropout, keep]
 
-    def module(self, name, dropout, symmetry=False):
-        """A module of modules.py, through the Python package; classes keep their numbers."""
-        import modules
+    def module(self, name, dropout, symmetry=False, file="modules"):
+        """A module of modules.py or models.py, through the Python package; classes keep their
+        numbers."""
         if (name, dropout, symmetry) not in self.made:
-            package, (x, y) = self.package(), modules.samples(name, self.samples, 1)
-            cover, cover_y = modules.samples(name, self.samples, 2)
-            module = modules.build(name, dropout)
+            kinds = importlib.import_module(file)
+            package, (x, y) = self.package(), kinds.samples(name, self.samples, 1)
+            cover, cover_y = kinds.samples(name, self.samples, 2)
+            module = kinds.build(name, dropout)
             job, key, initial = (self.h.path(e) for e in (".job", ".key", ".safetensors"))
-            windows = modules.KINDS[name].windows
+            windows = kinds.KINDS[name].windows
             package.obfuscate(module, x if y is None else (x, y), key=key, out=job, decoys=1,
                               decoy_arch="walk",
                               decoys_from=cover if y is None else (cover, cover_y),
@@ -207,8 +209,8 @@ class Jobs:
             arrays = [None if a is None else
                       self.array(self.store(a.numpy())[0], types[a.numpy().dtype.name],
                                  a.shape[1:]) for a in (x, y)]
-            recipe = {"model": name, "dropout": dropout, "weights": initial, "x": arrays[0],
-                      "y": arrays[1], "windows": windows}
+            recipe = {"file": file, "model": name, "dropout": dropout, "weights": initial,
+                      "x": arrays[0], "y": arrays[1], "windows": windows}
             self.made[name, dropout, symmetry] = Made(job, key, recipe, package)
         return self.made[name, dropout, symmetry]
 

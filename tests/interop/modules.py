@@ -174,14 +174,14 @@ KINDS = {
 }
 
 
-def build(name, dropout=0.1):
+def build(name, dropout=0.1, kinds=KINDS):
     """The same weights each time."""
     torch.manual_seed(7)
-    return KINDS[name].make(dropout)
+    return kinds[name].make(dropout)
 
 
-def samples(name, count, seed):
+def samples(name, count, seed, kinds=KINDS):
     """x and y (None: the input is the target); the same each time."""
-    g, kind = torch.Generator().manual_seed(seed), KINDS[name]
+    g, kind = torch.Generator().manual_seed(seed), kinds[name]
     x = kind.x(count, g)
     return x, kind.y and kind.y(x, g)

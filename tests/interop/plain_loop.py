@@ -5,8 +5,9 @@ defines the recipe (batch order, dropout seeds) and reads files.
     python plain_loop.py RECIPE.json
 
     {"train_py": …, "model": "lenet", "shape": [3, 32, 32], "classes": 10 (twins.py's; without
-     shape: modules.py's, with "dropout"), "weights": …, "x": {"path": ….npy, "dtype": "U8",
-     "shape": [n, …]}, "y": likewise or null (the input is the target), "out": ….safetensors,
+     shape: of "file", modules or models, with "dropout"), "weights": …,
+     "x": {"path": ….npy, "dtype": "U8", "shape": [n, …]},
+     "y": likewise or null (the input is the target), "out": ….safetensors,
      "steps": 20, "options": {"batch": 8, …},
      "last": "fc3" (its classes in canonical order; null: as is)}
 
@@ -17,6 +18,7 @@ first use, as model.py has them, and not in the order in which nn.Transformer re
 """
 
 import ctypes
+import importlib
 import importlib.util
 import json
 import math
@@ -27,7 +29,6 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-import modules
 import twins
 
 
@@ -126,7 +127,7 @@ def build(recipe):
         return twins.build_text(recipe["model"], **recipe["text"])
     if recipe.get("shape"):
         return twins.build(recipe["model"], recipe["shape"], recipe["classes"])
-    return modules.build(recipe["model"], recipe["dropout"])
+    return importlib.import_module(recipe["file"]).build(recipe["model"], recipe["dropout"])
 
 
 def make_schedule(optimizer, o, total, per_epoch):

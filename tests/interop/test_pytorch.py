@@ -54,6 +54,7 @@ from torch import nn
 
 import harness
 import twins
+from decisions import Imposed, with_decisions
 from harness import relative
 
 FORWARD, GRADIENT, LOSS, UPDATE, EDGE = 1e-5, 1e-4, 1e-4, 1e-3, 1e-4
@@ -96,74 +97,6 @@ def export(h, name, shape, opset):
                           do_constant_folding=False, input_names=["x"],
                           output_names=["logits"], dynamic_axes={"x": {0: "n"}})
     return path
-
-
-def with_decisions(path):
-    """Adds what decides, flattened, as further outputs in execution order: every Relu and Clip,
-    and every MaxPool's input."""
-    model = onnx.load(path)
-    nodes = [n for n in model.graph.node if n.op_type in ("Relu", "Clip", "MaxPool")]
-    for i, node in enumerate(nodes):
-        pool = node.op_type == "MaxPool"
-        name = f"{i:03}.pool" if pool else f"{i:03}.relu"
-        source = node.input[:1] if pool else node.output[:1]
-        model.graph.node.append(onnx.helper.make_node("Flatten", source, [name]))
-        model.graph.output.append(
-            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    onnx.save(model, path)
-
-
-class Imposed:
-    """While entered, every ReLU, ReLU6 and max pooling that runs takes the next of the
-    decisions (arrays [batch, values]: of a ReLU 0: the lower constant, 1: let through, 2: the
-    upper one; of a pooling its input in the engine) and keeps count of those that PyTorch
-    would have taken otherwise."""
-
-    def __init__(self, decisions):
-        self.decisions = iter(decisions)
-        self.flips = self.values = 0
-        self.farthest = 0.0  # of a flip from its edge, in root mean squares of the layer
-
-    def count(self, x, edges, values):
-        self.flips += len(edges)
-        self.values += values
-        if len(edges):
-            self.farthest = max(self.farthest, (edges.max() / x.pow(2).mean().sqrt()).item())
-
-    def relu(self, x, top=np.inf):
-        decided = torch.from_numpy(next(self.decisions)).view(x.shape)
-        if top == np.inf:
-            decided = decided.clamp(max=1)
-        with torch.no_grad():
-            low, high = (decided == 0) != (x <= 0), (decided == 2) != (x >= top)
-            self.count(x, torch.cat([x[low].abs(), (x[high] - top).abs()]), x.numel())
-        fixed = torch.where(decided == 2, x.new_tensor(min(top, 6.0)), x.new_tensor(0.0))
-        return torch.where(decided == 1, x, fixed)
-
-    def max_pool(self, pool, x):
-        engine = torch.from_numpy(next(self.decisions)).view(x.shape)
-        taken = nn.functional.max_pool2d(engine, pool.kernel_size, pool.stride, pool.padding,
-                                         return_indices=True)[1]
-        y = x.flatten(2).gather(2, taken.flatten(2)).view(taken.shape)
-        with torch.no_grad():
-            best = self.own_pool(pool, x)
-            self.count(x, (best - y)[best != y], y.numel())
-        return y
-
-    def __enter__(self):
-        self.own = torch.relu, nn.ReLU.forward, nn.ReLU6.forward
-        self.own_pool = nn.MaxPool2d.forward
-        torch.relu = self.relu
-        nn.ReLU.forward = lambda module, x: self.relu(x)
-        nn.ReLU6.forward = lambda module, x: self.relu(x, 6.0)
-        nn.MaxPool2d.forward = lambda module, x: self.max_pool(module, x)
-        return self
-
-    def __exit__(self, *error):
-        torch.relu, nn.ReLU.forward, nn.ReLU6.forward = self.own
-        nn.MaxPool2d.forward = self.own_pool
-        if error[0] is None and next(self.decisions, None) is not None:
-            raise RuntimeError("the twin decides less often than the model")
 
 
 def twin(name, shape, arrays, dtype=torch.float32):

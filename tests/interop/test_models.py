@@ -1,0 +1,307 @@
+"""Models that people bring (models.py), end to end: PyTorch's exporters, the engine, a job.
+
+    python test_models.py BUILD [all] [model ...]
+
+losses    each module is written by both exporters, TorchScript's and dynamo's, in training
+          form: through the Python package, which keeps the batch open and checks the file, and
+          by torch.onnx.export itself with the batch fixed. The engine trains each file for 20
+          steps with the weights and batches of a plain PyTorch loop; the losses are within 1e-4
+          of PyTorch's. Where PyTorch's float32 ones are themselves farther than that from its
+          float64 ones, float64's are the measure (as in test_pytorch.py). Files whose losses
+          are the same bits as those of a file before are compared once
+updates   what those steps changed in all parameters together, relative L2 <= 1e-3, by the same
+          rule: the losses hardly feel a parameter of little weight
+decisions of networks with ReLU or max pooling, the engine's are imposed on PyTorch, as
+          test_pytorch.py says; those of the first step differ from PyTorch's own only within
+          1e-4 of the edge
+learned   the losses moved by a hundred times the limit, so that those of other weights would
+          be noticed
+bits      the package's file, obfuscated with one decoy, trained by amalgam-train and extracted,
+          is the file that `amalgam train` trains alone, bit for bit
+decoys    of three decoys by a walk, how many architectures there are among the four
+          sub-networks: more than one, but for the models of SAME, which the walk finds nothing
+          to change in
+train.py  of three models: the job, trained by train.py --deterministic and extracted, is the
+          module that a plain loop trained, bit for bit (as in test_exact.py)
+
+Without "all" the families whose networks are large are there in short forms: one block or two
+of each kind, narrower, on 64 x 64 pixels. "all" adds the full ones of HEAVY and dynamo's files
+with a fixed batch.
+"""
+
+import contextlib
+import importlib
+import os
+import shutil
+import warnings
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+import harness
+import models
+from decisions import Imposed, listed, with_decisions
+from harness import relative
+from jobs import Jobs, distance, equal, flags, secret
+
+STEPS, LOSS, UPDATE, LEARNED, EDGE = 20, 1e-4, 1e-3, 1e-2, 1e-4
+BATCH, SAMPLES, VAL = 8, 48, 8
+SGD = {"lr": 1e-2, "momentum": 0.9, "weight_decay": 5e-4}
+RECIPE = {"batch": BATCH, "epochs": 4, "optimizer": "sgd", "schedule": "cosine", "seed": 5, **SGD}
+
+HEAVY = {"resnet18", "resnet34", "resnet50", "vgg16_bn", "densenet121", "mobilenet_v2",
+         "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2", "googlenet", "convnext_tiny",
+         "vit_b_32", "unet_full"}
+# No decisions to impose; MobileNetV3 has hard swishes beside its ReLUs, which are not known.
+SMOOTH = {"mobilenet_v3_small", "mobilenet_v3_short", "efficientnet_b0", "efficientnet_short",
+          "convnext_tiny", "convnext_small", "vit_b_32", "vit_small", "lstm", "tabular",
+          "autoencoder", "shared"}
+WAITING = {"cnn1d", "shared"}  # for Conv1d; for tied weights that are moved
+BAKED = {"vit_small", "vit_b_32", "lstm"}  # a fixed batch is not read yet
+TRAIN_PY = {"shufflenet_v2_small", "mobilenet_v3_short", "convnext_small"}
+SAME = {"lstm"}
+
+
+def as_input(x):
+    """What the module takes, as the package gives it."""
+    if x.dtype == torch.uint8:
+        return x.float() * np.float32(1 / 255)
+    return x.long() if x.dtype == torch.int32 else x
+
+
+def loss_of(output, x, y):
+    if y is None:
+        return nn.functional.mse_loss(output, x)
+    return nn.functional.cross_entropy(output, y)
+
+
+class Model:
+    """A module with its batches, and what PyTorch makes of both."""
+
+    def __init__(self, name):
+        self.name = name
+        self.raw = models.samples(name, SAMPLES, 1)
+        x, y = (None if t is None else torch.cat([t] * 4)[:STEPS * BATCH] for t in self.raw)
+        self.xs = as_input(x).reshape(STEPS, BATCH, *x.shape[1:])
+        self.ys = None if y is None else y.long().reshape(STEPS, BATCH, *y.shape[1:])
+        self.before = {n: p.detach().numpy().copy()
+                       for n, p in self.module().named_parameters()}
+
+    def module(self, dtype=torch.float32):
+        return models.build(self.name).to(dtype)
+
+    def batch(self, i, dtype):
+        x = self.xs[i]
+        return x.to(dtype) if x.is_floating_point() else x
+
+    def train(self, dtype, steps=STEPS):
+        """(losses, {parameter: what changed}) in that type."""
+        module, losses = self.module(dtype).train(), []
+        optimizer = torch.optim.SGD(module.parameters(), **SGD)
+        for i in range(steps):
+            x = self.batch(i, dtype)
+            loss = loss_of(module(x), x, None if self.ys is None else self.ys[i])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return np.array(losses), {n: p.detach().double().numpy() - self.before[n]
+                                  for n, p in module.named_parameters()}
+
+    def labels(self):
+        """As engine_dump takes them."""
+        return self.xs.numpy() if self.ys is None else self.ys.numpy().astype(np.int32)
+
+
+# ---- files ----
+
+def by_package(model, exporter, path):
+    """As amalgam.obfuscate makes its file, by one of the exporters."""
+    export = importlib.import_module("amalgam._export")
+    module, x = model.module(), model.xs[0]
+    seen = export.observe(module, x)
+    export._export_by(getattr(export, f"_export_{exporter}"), module, [x, model.xs[1]], seen,
+                      str(path))
+    return path
+
+
+def by_hand(model, exporter, path):
+    """With a fixed batch, as anybody would."""
+    choice = {"optimize": False, "verbose": False} if exporter == "dynamo" else {
+        "training": torch.onnx.TrainingMode.TRAINING, "do_constant_folding": False,
+        "opset_version": 20}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model.module().train(), (model.xs[0],), path, input_names=["x"],
+                          output_names=["y"], dynamo=exporter == "dynamo", **choice)
+    return path
+
+
+# ---- checks ----
+
+def imposing(found, steps):
+    """The engine's decisions, to be entered; nothing where there are none."""
+    decided = listed(found, steps)
+    return Imposed(decided) if decided else contextlib.nullcontext()
+
+
+def changed(model, found):
+    """As Model.train gives it, of parameters that the graph has under their names."""
+    return {n: found[f"after.{n}"].astype(np.float64) - p for n, p in model.before.items()
+            if f"after.{n}" in found}
+
+
+def apart(ours, theirs):
+    """Of (losses, changes): the largest relative difference of a loss, the relative L2 of all
+    changes that ours has."""
+    a, b = (np.concatenate([found[1][n].ravel() for n in ours[1]]) for found in (ours, theirs))
+    return np.abs(ours[0] / theirs[0] - 1).max(), relative(a, b)
+
+
+def check_training(h, model, title, found):
+    """found: engine_dump's, with decisions if they are to be imposed."""
+    ours = found["losses"], changed(model, found)
+    with imposing(found, STEPS) as imposed:
+        single = model.train(torch.float32)
+    errors, note = apart(ours, single), ""
+    if not (errors[0] <= LOSS and errors[1] <= UPDATE):
+        with imposing(found, STEPS):
+            exact = model.train(torch.float64)
+        drift, far = apart(single, exact), apart(ours, exact)
+        errors = [b if d > limit else a for a, b, d, limit in
+                  zip(errors, far, drift, (LOSS, UPDATE))]
+        note = f"; PyTorch is {drift[0]:.1e} and {drift[1]:.1e} from float64"
+    off = f"; {imposed.flips} of {imposed.values} decisions off" if imposed else ""
+    losses = single[0]
+    h.check(f"{title}: {STEPS} losses", errors[0], LOSS,
+            f"({losses[0]:.4f} .. {losses[-1]:.4f}{off}{note})")
+    h.check(f"{title}: updates of {len(ours[1])} of {len(model.before)}", errors[1], UPDATE)
+    h.above(f"{title}: losses that moved", np.ptp(losses / losses[0]), LEARNED)
+    if imposed:
+        with imposing(found, 1) as first:
+            model.train(torch.float32, 1)
+        h.check(f"{title}: decisions off PyTorch's", first.farthest, EDGE,
+                f"({first.flips} of {first.values})")
+
+
+def check_file(h, model, path, title, known):
+    """known: titles of other files by the bytes of their losses."""
+    options = [f"--{k.replace('_', '-')}={v}" for k, v in SGD.items()]
+    found = h.engine(path, model.xs.numpy(), model.labels(), options)
+    same = known.setdefault(found["losses"].tobytes(), title)
+    if same != title:
+        h.expect(f"{title}: the losses of {same}", True)
+        return
+    if model.name not in SMOOTH:
+        decided = h.path(".onnx")
+        shutil.copy(path, decided)
+        with_decisions(decided)
+        found = h.engine(decided, model.xs.numpy(), model.labels(), options)
+    check_training(h, model, title, found)
+
+
+def specs(jobs, model):
+    """DATA of the samples and of covers for three decoys, as the programs read them."""
+    out = []
+    for x, y in (model.raw, models.samples(model.name, 4 * SAMPLES, 2)):
+        paths = jobs.store(*(t.numpy() for t in (x, y) if t is not None))
+        out.append(",".join(map(str, paths)))
+    return out
+
+
+def task_flags(model):
+    return ["--task", "reconstruction" if model.ys is None else "classify"]
+
+
+def obfuscate(h, model, path, data, decoys):
+    job, key = h.path(".job"), h.path(".key")
+    h.program("amalgam", "obfuscate", "--model", path, "--train", data[0], "--decoys-from", data[1],
+              "--decoys", decoys, "--decoy-arch", "walk", "--key", key, "--quiet", "-o", job,
+              "--seed-hex", secret(model.name, decoys), *task_flags(model))
+    return job, key
+
+
+def check_bits(h, model, path, data):
+    job, key = obfuscate(h, model, path, data, 1)
+    recipe = flags(RECIPE, max_steps=STEPS, threads=2, quiet=True)
+    alone, back = h.path(".onnx"), h.path(".onnx")
+    h.program("amalgam-train", job, *recipe)
+    h.program("amalgam", "extract", "--key", key, "--weights", job / "out" / "weights.safetensors",
+              "-o", back)
+    h.program("amalgam", "train", "--model", path, "--train", data[0], "-o", alone, *recipe,
+              *task_flags(model))
+    found, expected, before = (harness.initializers(p) for p in (back, alone, path))
+    h.expect(f"{model.name}: the job's bits", equal(found, expected),
+             f"(distance {distance(found, expected):.1e})")
+    changed = [n for n in model.before if n in found and not np.array_equal(found[n], before[n])]
+    h.expect(f"{model.name}: of {len(model.before)} parameters {len(changed)} trained",
+             len(changed) == len(model.before))
+
+
+def architectures(path):
+    """One text for each sub-network of a job's graph: its operators and their weights' shapes."""
+    graph = onnx.load(path, load_external_data=False).graph
+    shapes = {t.name: tuple(t.dims) for t in graph.initializer}
+    producer = {o: n for n in graph.node for o in n.output}
+    found = []
+    for output in graph.output:
+        waiting, seen, rows = [output.name], set(), []
+        while waiting:
+            node = producer.get(waiting.pop())
+            if node is None or node.output[0] in seen:
+                continue
+            seen.add(node.output[0])
+            rows.append(f"{node.op_type} {[shapes[i] for i in node.input if i in shapes]}")
+            waiting += node.input
+        found.append("\n".join(sorted(rows)))
+    return found
+
+
+def check_decoys(h, model, path, data):
+    job, _ = obfuscate(h, model, path, data, 3)
+    kinds = len(set(architectures(job / "model.onnx")))
+    h.expect(f"{model.name}: {kinds} architectures of 4", (kinds > 1) != (model.name in SAME))
+
+
+def check_train_py(h, jobs, model):
+    made = jobs.module(model.name, 0.0, file="models")
+    out = jobs.train(made.job, flags(RECIPE, max_steps=STEPS, threads=2, quiet=True,
+                                     deterministic=True, class_order="natural"))
+    found = jobs.extract(made, out / "weights.safetensors")
+    plain = jobs.plain(made, None, RECIPE, STEPS)
+    h.expect(f"{model.name}: train.py gives the plain module's bits", equal(found, plain),
+             f"(distance {distance(found, plain):.1e})")
+
+
+def check(h, jobs, name, everything):
+    jobs.package()
+    model, known, path = Model(name), {}, None
+    for exporter in ("torchscript", "dynamo"):
+        if exporter == "dynamo" and name.startswith("shufflenet"):
+            continue  # SplitToSequence
+        made = by_package(model, exporter, h.path(".onnx"))
+        path = path or made
+        check_file(h, model, made, f"{name}, {exporter}", known)
+        if name not in BAKED and (exporter == "torchscript" or everything):
+            fixed = by_hand(model, exporter, h.path(".onnx"))
+            check_file(h, model, fixed, f"{name}, {exporter}, fixed batch", known)
+    data = specs(jobs, model)
+    check_bits(h, model, path, data)
+    check_decoys(h, model, path, data)
+    if name in TRAIN_PY:
+        check_train_py(h, jobs, model)
+
+
+def main(h):
+    torch.set_num_threads(os.cpu_count())
+    jobs = Jobs(h, SAMPLES, VAL)
+    names, everything = set(h.only) - {"all"}, "all" in h.only
+    for name in models.KINDS:
+        if name in names if names else name not in WAITING and (everything or name not in HEAVY):
+            check(h, jobs, name, everything)
+
+
+if __name__ == "__main__":
+    harness.run(main)
