@@ -38,11 +38,9 @@ static double now(void)
 }
 
 /* Plans every head; all share one workspace, as the trainer's do. */
-static amg_status make_plans(bench *b, const amg_graph *g, bool no_winograd,
-                             amg_error *err)
+static amg_status make_plans(bench *b, const amg_graph *g,
+                             const amg_plan_options *options, amg_error *err)
 {
-    const amg_plan_options options = {
-        .training = true, .no_winograd = no_winograd, .num_states = 2};
     size_t largest = 0;
     if (g->num_outputs > MAX_HEADS)
         return amg_fail(err, AMG_INVALID, -1, "model", "found %d outputs, at most %d",
@@ -50,7 +48,7 @@ static amg_status make_plans(bench *b, const amg_graph *g, bool no_winograd,
     for (b->num_heads = 0; b->num_heads < g->num_outputs; b->num_heads++) {
         const int h = b->num_heads;
         amg_params params = {0};
-        amg_status st = amg_plan_new(g, h, &options, &b->plans[h], err);
+        amg_status st = amg_plan_new(g, h, options, &b->plans[h], err);
         if (st == AMG_OK) st = amg_params_new(g, h, &params, err);
         if (st == AMG_OK) st = amg_plan_load(b->plans[h], &params, err);
         amg_params_clear(&params);
@@ -159,10 +157,15 @@ static amg_status measure(bench *b, const amg_graph *g, int warm_up, int steps,
 
 int main(int argc, char **argv)
 {
-    const bool no_winograd = argc == 7 && strcmp(argv[6], "no-winograd") == 0;
-    if (argc != 6 && !no_winograd) {
+    const char *variant = argc == 7 ? argv[6] : "f32";
+    const amg_plan_options options = {.training = true,
+                                      .num_states = 2,
+                                      .no_winograd = !strcmp(variant, "no-winograd"),
+                                      .bf16 = !strcmp(variant, "bf16")};
+    if (argc < 6 || argc > 7 ||
+        (strcmp(variant, "f32") && !options.no_winograd && !options.bf16)) {
         fprintf(stderr, "usage: bench_step MODEL.onnx BATCH WARM-UP STEPS THREADS "
-                        "[no-winograd]\n");
+                        "[f32 | no-winograd | bf16]\n");
         return 2;
     }
     const int warm_up = atoi(argv[3]), steps = atoi(argv[4]);
@@ -176,7 +179,7 @@ int main(int argc, char **argv)
     amg_set_threads(atoi(argv[5]));
     amg_status st = amg_graph_read_onnx(argv[1], &model, &err);
     if (st == AMG_OK) st = amg_graph_plan_batch(model, b.batch, &g, &err);
-    if (st == AMG_OK) st = make_plans(&b, g, no_winograd, &err);
+    if (st == AMG_OK) st = make_plans(&b, g, &options, &err);
     if (st == AMG_OK) st = make_data(&b, g, &err);
     if (st == AMG_OK) st = measure(&b, g, warm_up, steps, &err);
     if (st == AMG_OK) return 0; /* the process ends: its memory with it */

@@ -73,11 +73,12 @@ static void md_clear(md_t *md)
 {
     if (*md) (void)dnnl_memory_desc_destroy(*md);
 }
-static bool md_tagged(md_t *md, int rank, const int64_t *dims, dnnl_format_tag_t tag)
+static bool md_tagged(md_t *md, int rank, const int64_t *dims, dnnl_format_tag_t tag,
+                      dnnl_data_type_t type)
 {
     dnnl_dims_t d = {0};
     memcpy(d, dims, sizeof *dims * (size_t)rank);
-    return dnnl_memory_desc_create_with_tag(md, rank, d, dnnl_f32, tag) == dnnl_success;
+    return dnnl_memory_desc_create_with_tag(md, rank, d, type, tag) == dnnl_success;
 }
 static bool md_copy(md_t *md, md_ref from)
 {
@@ -106,11 +107,12 @@ static bool md_is_any(md_ref md)
 
 static md_ref md_of(const amg_layout *l) { return &l->md; }
 static void md_clear(md_t *md) { (void)md; }
-static bool md_tagged(md_t *md, int rank, const int64_t *dims, dnnl_format_tag_t tag)
+static bool md_tagged(md_t *md, int rank, const int64_t *dims, dnnl_format_tag_t tag,
+                      dnnl_data_type_t type)
 {
     dnnl_dims_t d = {0};
     memcpy(d, dims, sizeof *dims * (size_t)rank);
-    return dnnl_memory_desc_init_by_tag(md, rank, d, dnnl_f32, tag) == dnnl_success;
+    return dnnl_memory_desc_init_by_tag(md, rank, d, type, tag) == dnnl_success;
 }
 static bool md_copy(md_t *md, md_ref from)
 {
@@ -145,11 +147,11 @@ static const struct {
 };
 #define NUM_BLOCKINGS ((int)(sizeof blockings / sizeof *blockings))
 
-/* Does md place its elements as tag would? */
+/* Does md place its elements, floats, as tag would? */
 static bool md_matches(md_ref md, dnnl_format_tag_t tag)
 {
     md_t other;
-    if (!md_tagged(&other, md_rank(md), md_dims(md), tag)) return false;
+    if (!md_tagged(&other, md_rank(md), md_dims(md), tag, dnnl_f32)) return false;
 #if DNNL_VERSION_MAJOR >= 3
     bool same = dnnl_memory_desc_equal(md, other);
 #else
@@ -212,11 +214,11 @@ static const amg_layout *intern(amg_dnnl *d, md_ref md)
     return l;
 }
 
-static const amg_layout *tagged(amg_dnnl *d, int rank, const int64_t *dims,
-                                dnnl_format_tag_t tag)
+static const amg_layout *typed(amg_dnnl *d, int rank, const int64_t *dims,
+                               dnnl_format_tag_t tag, dnnl_data_type_t type)
 {
     md_t md;
-    if (!md_tagged(&md, rank, dims, tag)) return NULL;
+    if (!md_tagged(&md, rank, dims, tag, type)) return NULL;
 #if DNNL_VERSION_MAJOR >= 3
     const amg_layout *l = intern(d, md);
 #else
@@ -224,6 +226,12 @@ static const amg_layout *tagged(amg_dnnl *d, int rank, const int64_t *dims,
 #endif
     md_clear(&md);
     return l;
+}
+
+static const amg_layout *tagged(amg_dnnl *d, int rank, const int64_t *dims,
+                                dnnl_format_tag_t tag)
+{
+    return typed(d, rank, dims, tag, dnnl_f32);
 }
 
 const amg_layout *amg_layout_plain(amg_dnnl *d, int rank, const int64_t *dims)
@@ -239,6 +247,13 @@ const amg_layout *amg_layout_plain(amg_dnnl *d, int rank, const int64_t *dims)
 const amg_layout *amg_layout_transposed(amg_dnnl *d, int64_t rows, int64_t columns)
 {
     return tagged(d, 2, (int64_t[]){rows, columns}, dnnl_ba);
+}
+
+const amg_layout *amg_layout_bf16_matrix(amg_dnnl *d, int64_t rows, int64_t columns,
+                                         bool transposed)
+{
+    return typed(d, 2, (int64_t[]){rows, columns}, transposed ? dnnl_ba : dnnl_ab,
+                 dnnl_bf16);
 }
 
 const amg_layout *amg_layout_blocked_like(amg_dnnl *d, const amg_layout *like, int rank,
@@ -625,9 +640,10 @@ static void set_dims(dnnl_dims_t out, int num_dims, const int64_t *in)
 
 /* The layout, or oneDNN's choice for these dims. */
 static const amg_layout *or_any(amg_dnnl *d, const amg_layout *l, int rank,
-                                const int64_t *dims)
+                                const int64_t *dims, bool bf16)
 {
-    return l ? l : tagged(d, rank, dims, dnnl_format_tag_any);
+    return l ? l
+             : typed(d, rank, dims, dnnl_format_tag_any, bf16 ? dnnl_bf16 : dnnl_f32);
 }
 
 amg_status amg_dnnl_conv(amg_dnnl *d, amg_pass pass, const amg_conv_shape *shape,
@@ -649,9 +665,12 @@ amg_status amg_dnnl_conv(amg_dnnl *d, amg_pass pass, const amg_conv_shape *shape
         grouped[3 + i] = s->kernel[i];
         r.dilates[i] = s->dilation[i] - 1; /* oneDNN: 0 = none */
     }
-    r.src = or_any(d, src, 2 + dims, in);
-    r.weights = or_any(d, weights, 3 + dims - skip, grouped + skip);
-    r.dst = or_any(d, dst, 2 + dims, to);
+    /* What is read is bf16, what is written f32. */
+    const bool bf16 = s->bf16;
+    r.src = or_any(d, src, 2 + dims, in, bf16 && pass != AMG_PASS_BACKWARD_DATA);
+    r.weights = or_any(d, weights, 3 + dims - skip, grouped + skip,
+                       bf16 && pass != AMG_PASS_BACKWARD_WEIGHTS);
+    r.dst = or_any(d, dst, 2 + dims, to, bf16 && pass != AMG_PASS_FORWARD);
     if (s->bias) r.bias = amg_layout_plain(d, 1, &oc);
     if (!r.src || !r.weights || !r.dst || (s->bias && !r.bias))
         return amg_fail(err, AMG_NO_MEMORY, -1, "Conv", "no memory for layouts");

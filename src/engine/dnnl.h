@@ -35,6 +35,9 @@ typedef struct {
 const amg_layout *amg_layout_plain(amg_dnnl *d, int rank, const int64_t *dims);
 /* A matrix [rows, columns] that is stored transposed, as [columns, rows] row-major. */
 const amg_layout *amg_layout_transposed(amg_dnnl *d, int64_t rows, int64_t columns);
+/* A matrix of bf16, row-major or stored transposed. */
+const amg_layout *amg_layout_bf16_matrix(amg_dnnl *d, int64_t rows, int64_t columns,
+                                         bool transposed);
 /* The same channel blocking as like for a tensor of other dims (rank 3 to 5, else
  * plain). */
 const amg_layout *amg_layout_blocked_like(amg_dnnl *d, const amg_layout *like, int rank,
@@ -85,6 +88,7 @@ typedef struct {
     int64_t stride[AMG_MAX_DIMS], dilation[AMG_MAX_DIMS];
     int64_t pad_begin[AMG_MAX_DIMS], pad_end[AMG_MAX_DIMS];
     bool bias, winograd;
+    bool bf16; /* operands are, results and the bias are f32 */
 } amg_conv_shape;
 
 typedef enum { AMG_POOL_MAX, AMG_POOL_AVERAGE, AMG_POOL_AVERAGE_PADDED } amg_pool_kind;
@@ -113,7 +117,8 @@ AMG_MUST_CHECK amg_status
 amg_dnnl_conv(amg_dnnl *d, amg_pass pass, const amg_conv_shape *shape,
               const amg_layout *src, const amg_layout *weights, const amg_layout *dst,
               const amg_primitive *forward, amg_primitive **out, amg_error *err);
-/* dst[n,o] = src[n,i] weights[o,i] (+ bias[o]); layouts fixed. */
+/* dst[n,o] = src[n,i] weights[o,i] (+ bias[o]); layouts fixed, those of operands may be
+ * bf16. */
 AMG_MUST_CHECK amg_status amg_dnnl_inner(amg_dnnl *d, amg_pass pass, bool bias,
                                          const amg_layout *src,
                                          const amg_layout *weights,

@@ -7,6 +7,9 @@ typedef struct {
     amg_conv_shape shape;
     amg_primitive *forward;
     const amg_layout *plain_weights;
+    amg_primitive *weights_pass; /* bf16: made ahead, its layout is the weights' home */
+    const amg_layout *gradient_layout; /* NULL: not read yet */
+    int gradient;
 } conv_state;
 
 /* Reads the node; false after a failure. */
@@ -25,8 +28,75 @@ static bool read_shape(amg_plan *p, int node, amg_conv_shape *s)
     s->bias = amg_plan_input_value(p, node, 2) != AMG_NO_VALUE;
     /* Winograd pads channels to 16: on the 3 of an image direct convolution is cheaper.
      */
-    s->winograd = !p->options.no_winograd && s->in_channels >= 16;
+    s->winograd = !p->options.no_winograd && s->in_channels >= 16 && !p->options.bf16;
+    s->bf16 = p->options.bf16;
     return true;
+}
+
+/* A backward primitive in the forward's layouts (weights as given), or, where there is
+ * none, in layouts of oneDNN's choice. */
+static amg_primitive *make_backward(amg_plan *p, int node, amg_pass pass,
+                                    const amg_conv_shape *shape,
+                                    const amg_layout *weights)
+{
+    const conv_state *self = p->nodes[node].self;
+    const amg_layout *src = amg_primitive_layout(self->forward, AMG_ARG_SRC);
+    const amg_layout *dst = amg_primitive_layout(self->forward, AMG_ARG_DST);
+    amg_primitive *prim = NULL;
+    amg_error err = {0};
+    amg_status status = AMG_UNSUPPORTED; /* bf16: all is reordered in any case */
+    if (!shape->bf16)
+        status = amg_dnnl_conv(p->dnnl, pass, shape, src, weights, dst, self->forward,
+                               &prim, &err);
+    if (status == AMG_UNSUPPORTED)
+        status = amg_dnnl_conv(p->dnnl, pass, shape, NULL, NULL, NULL, self->forward,
+                               &prim, &err);
+    if (status) amg_plan_fail_with(p, node, status, &err);
+    return status ? NULL : prim;
+}
+
+static amg_primitive *make_weights_pass(amg_plan *p, int node)
+{
+    const conv_state *self = p->nodes[node].self;
+    const int w = amg_plan_input_value(p, node, 1);
+    const amg_layout *home = NULL;
+    amg_conv_shape shape = self->shape;
+    shape.bias = amg_plan_needs_grad(p, amg_plan_input_value(p, node, 2));
+    if (!shape.bf16 && amg_plan_value(p, w)->kind == AMG_VALUE_PARAM)
+        home = amg_plan_layout(p, w);
+    return make_backward(p, node, AMG_PASS_BACKWARD_WEIGHTS, &shape, home);
+}
+
+static bool has_weights_pass(const amg_plan *p, int node)
+{
+    return amg_plan_needs_grad(p, amg_plan_input_value(p, node, 1)) ||
+           amg_plan_needs_grad(p, amg_plan_input_value(p, node, 2));
+}
+
+/* The weights in a layout. In bf16 that is a copy: their home is f32, where their
+ * gradient comes out. */
+static int read_weights(amg_plan *p, int node, const amg_layout *layout)
+{
+    const conv_state *self = p->nodes[node].self;
+    const int w = amg_plan_input_value(p, node, 1);
+    const amg_layout *home =
+        self->weights_pass
+            ? amg_primitive_layout(self->weights_pass, AMG_ARG_DIFF_WEIGHTS)
+            : self->plain_weights;
+    if (self->shape.bf16)
+        (void)amg_conv_read_weights(p, node, w, home, self->plain_weights);
+    return amg_conv_read_weights(p, node, w, layout, self->plain_weights);
+}
+
+/* The gradient of the result in a layout; two passes want the same one. */
+static int read_gradient(amg_plan *p, int node, const amg_layout *layout)
+{
+    conv_state *self = p->nodes[node].self;
+    if (layout != self->gradient_layout) {
+        self->gradient = amg_plan_grad(p, node, layout);
+        self->gradient_layout = layout;
+    }
+    return self->gradient;
 }
 
 void amg_conv_forward(amg_plan *p, int node)
@@ -44,13 +114,14 @@ void amg_conv_forward(amg_plan *p, int node)
     }
     const amg_primitive *f = self->forward;
     self->plain_weights = amg_conv_plain_weights(p, node, s);
+    if (s->bf16 && has_weights_pass(p, node))
+        self->weights_pass = make_weights_pass(p, node);
     if (p->status) return;
-    int x = amg_plan_input_value(p, node, 0), w = amg_plan_input_value(p, node, 1);
+    int x = amg_plan_input_value(p, node, 0);
     amg_use uses[4] = {
         {AMG_ARG_SRC, amg_plan_read(p, node, x, amg_primitive_layout(f, AMG_ARG_SRC))},
         {AMG_ARG_WEIGHTS,
-         amg_conv_read_weights(p, node, w, amg_primitive_layout(f, AMG_ARG_WEIGHTS),
-                               self->plain_weights)}};
+         read_weights(p, node, amg_primitive_layout(f, AMG_ARG_WEIGHTS))}};
     int count = 2;
     if (s->bias)
         uses[count++] =
@@ -62,57 +133,34 @@ void amg_conv_forward(amg_plan *p, int node)
     amg_emit_primitive(p, node, "conv", self->forward, count, uses);
 }
 
-/* A backward primitive in the forward's layouts (weights as given), or, where there is
- * none, in layouts of oneDNN's choice. */
-static amg_primitive *make_backward(amg_plan *p, int node, amg_pass pass,
-                                    const amg_conv_shape *shape,
-                                    const amg_layout *weights)
-{
-    const conv_state *self = p->nodes[node].self;
-    const amg_layout *src = amg_primitive_layout(self->forward, AMG_ARG_SRC);
-    const amg_layout *dst = amg_primitive_layout(self->forward, AMG_ARG_DST);
-    amg_primitive *prim = NULL;
-    amg_error err = {0};
-    amg_status status = amg_dnnl_conv(p->dnnl, pass, shape, src, weights, dst,
-                                      self->forward, &prim, &err);
-    if (status == AMG_UNSUPPORTED)
-        status = amg_dnnl_conv(p->dnnl, pass, shape, NULL, NULL, NULL, self->forward,
-                               &prim, &err);
-    if (status) amg_plan_fail_with(p, node, status, &err);
-    return status ? NULL : prim;
-}
-
 static void backward_weights(amg_plan *p, int node)
 {
     const conv_state *self = p->nodes[node].self;
     int x = amg_plan_input_value(p, node, 0), w = amg_plan_input_value(p, node, 1);
     int b = amg_plan_input_value(p, node, 2);
-    amg_conv_shape shape = self->shape;
-    shape.bias = amg_plan_needs_grad(p, b);
-    const amg_layout *weights =
-        amg_plan_value(p, w)->kind == AMG_VALUE_PARAM ? amg_plan_layout(p, w) : NULL;
+    const bool bias = amg_plan_needs_grad(p, b);
     amg_primitive *prim =
-        make_backward(p, node, AMG_PASS_BACKWARD_WEIGHTS, &shape, weights);
+        self->weights_pass ? self->weights_pass : make_weights_pass(p, node);
     if (!prim) return;
     const amg_layout *dweights = amg_primitive_layout(prim, AMG_ARG_DIFF_WEIGHTS);
     int dw = amg_conv_weights_target(p, w, dweights);
-    int db = shape.bias ? amg_plan_grad_target(p, b, NULL) : AMG_NO_BUFFER;
+    int db = bias ? amg_plan_grad_target(p, b, NULL) : AMG_NO_BUFFER;
     amg_use uses[4] = {
         {AMG_ARG_SRC,
          amg_plan_read(p, node, x, amg_primitive_layout(prim, AMG_ARG_SRC))},
         {AMG_ARG_DIFF_DST,
-         amg_plan_grad(p, node, amg_primitive_layout(prim, AMG_ARG_DIFF_DST))},
+         read_gradient(p, node, amg_primitive_layout(prim, AMG_ARG_DIFF_DST))},
         {AMG_ARG_DIFF_WEIGHTS, dw},
         {AMG_ARG_DIFF_BIAS, db}};
-    amg_emit_primitive(p, node, "conv d-weights", prim, 3 + shape.bias, uses);
+    amg_emit_primitive(p, node, "conv d-weights", prim, 3 + bias, uses);
     amg_conv_give_weights(p, node, w, dw, dweights, self->plain_weights);
-    if (shape.bias) amg_plan_give_grad(p, node, b, db, NULL);
+    if (bias) amg_plan_give_grad(p, node, b, db, NULL);
 }
 
 static void backward_data(amg_plan *p, int node)
 {
     const conv_state *self = p->nodes[node].self;
-    int x = amg_plan_input_value(p, node, 0), w = amg_plan_input_value(p, node, 1);
+    int x = amg_plan_input_value(p, node, 0);
     amg_conv_shape shape = self->shape;
     shape.bias = false;
     /* Direct convolution wants the weights' two channel blocks the other way round: its
@@ -123,10 +171,9 @@ static void backward_data(amg_plan *p, int node)
     int dx = amg_plan_grad_target(p, x, dsrc);
     amg_use uses[3] = {
         {AMG_ARG_DIFF_DST,
-         amg_plan_grad(p, node, amg_primitive_layout(prim, AMG_ARG_DIFF_DST))},
+         read_gradient(p, node, amg_primitive_layout(prim, AMG_ARG_DIFF_DST))},
         {AMG_ARG_WEIGHTS,
-         amg_conv_read_weights(p, node, w, amg_primitive_layout(prim, AMG_ARG_WEIGHTS),
-                               self->plain_weights)},
+         read_weights(p, node, amg_primitive_layout(prim, AMG_ARG_WEIGHTS))},
         {AMG_ARG_DIFF_SRC, dx}};
     amg_emit_primitive(p, node, "conv d-data", prim, 3, uses);
     amg_plan_give_grad(p, node, x, dx, dsrc);
@@ -134,9 +181,7 @@ static void backward_data(amg_plan *p, int node)
 
 void amg_conv_backward(amg_plan *p, int node)
 {
-    bool weights = amg_plan_needs_grad(p, amg_plan_input_value(p, node, 1)) ||
-                   amg_plan_needs_grad(p, amg_plan_input_value(p, node, 2));
-    if (weights) backward_weights(p, node);
+    if (has_weights_pass(p, node)) backward_weights(p, node);
     if (amg_plan_needs_grad(p, amg_plan_input_value(p, node, 0)))
         backward_data(p, node);
 }

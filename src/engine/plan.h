@@ -26,6 +26,8 @@ typedef struct {
     bool training;    /* forward + backward; false: forward with running statistics, no
                          dropout */
     uint64_t seed;    /* of dropout */
+    bool bf16;        /* Conv and Gemm multiply in bf16 and add in f32; all else, and
+                         parameters, stay f32 */
     bool no_winograd; /* direct convolution everywhere (for comparisons) */
     int num_states; /* of every trainable, for the optimizer; at most AMG_MAX_STATES */
     const char *kept; /* name of a value, f32 or i64, of the same sub-network that no
