@@ -13,6 +13,8 @@ static const char *const optimizers[] = {"sgd",     "adam", "adamw", "rmsprop",
 static const char *const schedules[] = {"constant",  "step",    "cosine", "linear",
                                         "one-cycle", "plateau", NULL};
 
+static const char *const precisions[] = {"f32", "bf16", NULL};
+
 /* amalgam-train's options, defaults and ranges (cli/train_options.c). */
 static amg_status read_options(const char *text, amg_train_options *out, amg_error *err)
 {
@@ -25,7 +27,7 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
                                          .plateau_patience = AMG_PLATEAU_PATIENCE}};
     amg_optimizer_options *p = &o.optimizer;
     int64_t seed = 1, threads = 0;
-    int optimizer = 0, schedule = 0;
+    int optimizer = 0, schedule = 0, precision = 0;
     double smoothing = 0;
     const api_option table[] = {
         {"batch", API_INT, &o.batch, 1, 1 << 20},
@@ -53,6 +55,7 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
         {"step_gamma", API_REAL, &p->step_gamma, 1e-9, 1e3},
         {"plateau_patience", API_INT, &p->plateau_patience, 0, 1e6},
         {"plateau_factor", API_REAL, &p->plateau_factor, 1e-9, 1 - 1e-9},
+        {"precision", API_CHOICE, &precision, .choices = precisions},
         {"threads", API_INT, &threads, 1, 1024},
         {"checkpoint_steps", API_INT, &o.checkpoint_steps, 1, 9e15},
         {"resume", API_BOOL, &o.resume},
@@ -64,6 +67,7 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
     amg_json_clear(&doc);
     o.seed = (uint64_t)seed;
     o.threads = (int)threads;
+    o.bf16 = precision == 1;
     o.label_smoothing = (float)smoothing;
     p->kind = (amg_optimizer_kind)optimizer;
     p->schedule = (amg_schedule_kind)schedule;

@@ -12,6 +12,8 @@ static const char *const optimizers[] = {"sgd",     "adam", "adamw", "rmsprop",
 static const char *const schedules[] = {"constant",  "step",    "cosine", "linear",
                                         "one-cycle", "plateau", NULL};
 
+static const char *const precisions[] = {"f32", "bf16", NULL};
+
 void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
 {
     *a = (cli_train_args){.epochs = 1,
@@ -73,6 +75,10 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
          1e6},
         {"plateau-factor", CLI_REAL, &a->plateau_factor, "X",
          "... the rate is multiplied by X (0.1)", 1e-9, 1 - 1e-9},
+        {"precision", CLI_CHOICE, &a->precision, "NAME",
+         "f32 | bf16 (f32); bf16: convolutions and linear layers multiply\nin it, "
+         "weights stay f32",
+         0, 0, precisions},
         {"threads", CLI_INT, &a->threads, "N",
          "CPU threads (all cores); the same number gives the same bits", 1, 1024},
         {"seed", CLI_INT, &a->seed, "N", "of batch order and dropout (1)", 0, 9e15},
@@ -100,6 +106,7 @@ amg_train_options cli_train_make(const cli_train_args *a)
                                .seed = (uint64_t)a->seed,
                                .label_smoothing = (float)a->label_smoothing,
                                .threads = (int)a->threads,
+                               .bf16 = a->precision == 1,
                                .checkpoint_steps = a->checkpoint_steps,
                                .resume = a->resume,
                                .optimizer = {.kind = (amg_optimizer_kind)a->optimizer,

@@ -12,12 +12,12 @@ typedef struct {
         warmup, step_epochs, checkpoint_steps;
     double lr, momentum, weight_decay, step_gamma, label_smoothing, clip, beta1, beta2,
         epsilon, alpha, lr_decay, initial_sum, plateau_factor;
-    int optimizer, schedule;
+    int optimizer, schedule, precision;
     bool nesterov, centered, resume, quiet;
 } cli_train_args;
 
 /* The first CLI_NUM_STEP_OPTIONS say what a step does, the rest how long to train. */
-enum { CLI_NUM_STEP_OPTIONS = 25, CLI_NUM_TRAIN_OPTIONS = 29 };
+enum { CLI_NUM_STEP_OPTIONS = 26, CLI_NUM_TRAIN_OPTIONS = 30 };
 
 /* Sets the defaults and fills table with num_rows rows (one of the above) that write to
  * args. */

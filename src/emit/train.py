@@ -681,8 +681,8 @@ def state_names(args):
             "lion": ["exp_avg"]}[args.optimizer]
 
 
-def make_scaler(amp):
-    if amp != "fp16":
+def make_scaler(precision):
+    if precision != "fp16":
         return None
     modern = getattr(torch.amp, "GradScaler", None)
     return modern("cuda") if modern else torch.cuda.amp.GradScaler()
@@ -763,10 +763,10 @@ class SubNetwork:
             self.ddp = ddp(self.forward, device_ids=[world.device] if cuda else None,
                            gradient_as_bucket_view=True, **{own: False})
         self.optimizer = make_optimizer(args, self.trainable.values())
-        self.scaler = make_scaler(args.amp)
+        self.scaler = make_scaler(args.precision)
         self.plateau = Plateau(args)
-        dtype = torch.float16 if args.amp == "fp16" else torch.bfloat16
-        self.autocast = (lambda: torch.autocast(world.device.type, dtype)) if args.amp \
+        dtype = torch.float16 if args.precision == "fp16" else torch.bfloat16
+        self.autocast = (lambda: torch.autocast(world.device.type, dtype)) if args.precision != "f32" \
             else contextlib.nullcontext
 
     def loss(self, forward, x, y, score, smoothing=0.0):
@@ -1040,7 +1040,7 @@ def duration(seconds):
 # Options that say which run this is; a checkpoint belongs to one run.
 RECIPE = ("batch epochs seed optimizer lr momentum nesterov weight_decay beta1 beta2 epsilon "
           "alpha centered lr_decay initial_accumulator clip label_smoothing schedule warmup step_epochs step_gamma plateau_patience plateau_factor "
-          "amp accumulate augment "
+          "precision accumulate augment "
           "local_batch_norm class_order").split()
 
 
@@ -1391,7 +1391,7 @@ def parse_options(argv):
         "goes on with the same options and --resume. Needs PyTorch only.", allow_abbrev=False,
         epilog="examples:\n"
         "  python train.py --epochs 30 --batch 128 --lr 0.05 --momentum 0.9 \\\n"
-        "      --weight-decay 5e-4 --schedule cosine --amp bf16\n"
+        "      --weight-decay 5e-4 --schedule cosine --precision bf16\n"
         "  python train.py --optimizer adamw --lr 1e-3 --warmup 500 --clip 1\n"
         "  torchrun --nproc_per_node 8 --max-restarts 3 train.py --batch 1024 --lr 0.4\n"
         "  srun python train.py ...                with MASTER_ADDR set\n\n"
@@ -1449,8 +1449,8 @@ def parse_options(argv):
     g = p.add_argument_group("how it runs")
     add(g, "device", "auto", "auto | cpu | cuda", choices=("auto", "cpu", "cuda"),
         metavar="NAME")
-    add(g, "amp", None, "bf16 | fp16: mixed precision; fp16 with a loss scale for each "
-        "sub-network", choices=("bf16", "fp16"), metavar="TYPE")
+    add(g, "precision", "f32", "f32 | bf16 | fp16: mixed precision; fp16 with a loss scale for "
+        "each sub-network", choices=("f32", "bf16", "fp16"), metavar="NAME")
     add(g, "compile", False, "torch.compile each sub-network (PyTorch 2)", **flag)
     add(g, "accumulate", 1, "split each batch into N parts that fit into memory; batch norm "
         "then sees the parts", whole(1, 1 << 20), metavar="N")
@@ -1525,8 +1525,8 @@ def check_world(args, world):
         raise TrainError(f"--batch {args.batch} does not divide into {world.size} processes x "
                          f"--accumulate {args.accumulate}",
                          f"choose a multiple of {parts}, such as {-(-args.batch // parts) * parts}")
-    if args.amp == "fp16" and world.device.type != "cuda":
-        raise TrainError("--amp fp16 needs a CUDA GPU", "--amp bf16 works on CPUs too")
+    if args.precision == "fp16" and world.device.type != "cuda":
+        raise TrainError("--precision fp16 needs a CUDA GPU", "--precision bf16 works on CPUs too")
 
 
 def copy_results(out, first):

@@ -135,6 +135,7 @@ static void fill_options(const amg_train_options *o, amg_identity *id)
     const amg_optimizer_options *p = &o->optimizer;
     int64_t *f = id->field;
     f[AMG_ID_THREADS] = amg_threads();
+    f[AMG_ID_PRECISION] = o->bf16;
     f[AMG_ID_SEED] = (int64_t)o->seed;
     f[AMG_ID_BATCH] = o->batch;
     f[AMG_ID_ACCUMULATE] = o->accumulate;

@@ -17,6 +17,7 @@
     X(VAL_SAMPLES, INT, "the number of validation samples")                            \
     X(VAL_DATA, HASH, "the validation data")                                           \
     X(THREADS, INT, "the number of threads")                                           \
+    X(PRECISION, INT, "the precision")                                                 \
     X(SEED, INT, "the seed")                                                           \
     X(BATCH, INT, "the batch size")                                                    \
     X(ACCUMULATE, INT, "the number of parts of a batch")                               \

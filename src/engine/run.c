@@ -136,12 +136,15 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
         status = amg_params_like(initial, &run->sets[h][i], err);
     const amg_plan_options options = {.training = true,
                                       .seed = run->options.seed,
+                                      .bf16 = run->options.bf16,
                                       .num_states = run->num_states + sums,
                                       .kept = c->objective.target,
                                       .row_orders = order->lookups,
                                       .num_row_orders = order->num_lookups,
                                       .frozen = run->frozen};
     if (!status) status = amg_plan_new(run->planned, h, &options, &run->plans[h], err);
+    if (status == AMG_UNSUPPORTED && options.bf16)
+        amg_hint(err, "bf16 needs a processor with AVX-512; f32 runs everywhere");
     if (status) return status;
     if (run->frozen && amg_plan_num_slots(run->plans[h]) == 0)
         return amg_fail(err, AMG_INVALID, -1, c->name,

@@ -30,6 +30,7 @@ typedef struct {
     uint64_t seed;      /* batch order, dropout */
     float label_smoothing;
     int threads; /* 0: all cores */
+    bool bf16;   /* as amg_plan_options has it; evaluation is in f32 */
     amg_optimizer_options optimizer;
     int64_t checkpoint_steps; /* 0: at the end of each epoch and every 60 s; else every
                                  so many steps */

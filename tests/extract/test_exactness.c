@@ -290,6 +290,7 @@ static void lenet_is_exact_with_every_optimizer(void **state)
              {.kind = AMG_OPT_RMSPROP, .lr = 1e-4, .momentum = 0.9, .centered = true}},
         {.optimizer = {.kind = AMG_OPT_ADAGRAD, .lr = 0.01, .lr_decay = 0.1}},
         {.optimizer = {.kind = AMG_OPT_LION, .lr = 1e-4, .weight_decay = 0.1}},
+        {.bf16 = true, .optimizer = {.lr = 0.01, .momentum = 0.9}},
     };
     for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++)
         check_exact((exactness_case){.model = "lenet",

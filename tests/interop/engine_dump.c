@@ -42,7 +42,7 @@ typedef struct {
 typedef struct {
     amg_optimizer_options optimizer;
     double label_smoothing;
-    bool no_winograd;
+    bool no_winograd, bf16;
 } settings;
 
 /* One run: the planned graph and the batches. */
@@ -118,6 +118,7 @@ static amg_status bind(const task *t, int output, bool training,
                        const amg_params *params, bound_plan *b, amg_error *err)
 {
     const amg_plan_options o = {.training = training,
+                                .bf16 = training && t->s->bf16,
                                 .no_winograd = t->s->no_winograd,
                                 .num_states =
                                     amg_optimizer_num_states(&t->s->optimizer)};
@@ -407,6 +408,7 @@ int main(int argc, char **argv)
         {"label-smoothing", required_argument, NULL, 's'},
         {"adamw", no_argument, NULL, 'a'},
         {"no-winograd", no_argument, NULL, 'd'},
+        {"bf16", no_argument, NULL, 'b'},
         {0}};
     settings s = {.optimizer = {.lr = 0.01}};
     int c;
@@ -418,6 +420,7 @@ int main(int argc, char **argv)
         case 's': s.label_smoothing = atof(optarg); break;
         case 'a': s.optimizer.kind = AMG_OPT_ADAMW; break;
         case 'd': s.no_winograd = true; break;
+        case 'b': s.bf16 = true; break;
         default: return 2;
         }
     }

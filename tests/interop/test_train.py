@@ -253,7 +253,7 @@ def check_options(h, jobs):
     base = trained()
     h.check("options: --accumulate 4, updates", distance(base, trained("--accumulate", "4"),
                                                          initial), 1e-4)
-    h.check("options: --amp bf16, updates", distance(base, trained("--amp", "bf16"), initial),
+    h.check("options: --precision bf16, updates", distance(base, trained("--precision", "bf16"), initial),
             0.2)
     augmented = trained("--augment", "crop4,hflip")
     h.above("options: --augment changes the training", distance(base, augmented, initial), 0.1)
@@ -335,7 +335,7 @@ def check_errors(h, jobs):
     refused("a batch larger than the data", "less than one batch", ["--batch", "97"])
     refused("a batch that does not divide", "multiple of 3", ["--accumulate", "3"])
     refused("nothing to resume", "no checkpoint", ["--resume"])
-    refused("fp16 without a GPU", "needs a CUDA GPU", ["--amp", "fp16", "--device", "cpu"])
+    refused("fp16 without a GPU", "needs a CUDA GPU", ["--precision", "fp16", "--device", "cpu"])
     refused("an unknown option", "unrecognized", ["--frobnicate"], code=2)
     refused("a number out of range", "from 1 to", ["--batch", "0"], code=2)
     refused("nesterov without momentum", "--momentum above 0", ["--nesterov"], code=2)
