@@ -47,11 +47,12 @@ int main(void)
         "## Covered\n\n"
         "| operator | inputs | outputs | trains | folds | what is covered |\n"
         "|---|---|---|---|---|---|\n");
+    const amg_op_composed *composed;
     for (int i = 0; i < AMG_OP_COUNT; i++) print_row(amg_op_get((amg_op)i));
+    for (int i = 0; (composed = amg_op_composed_at(i)); i++) print_row(&composed->info);
     printf("\n## Not covered\n\n"
            "A model with any of these is refused with the node's name:\n\n"
-           "- operators without a row above, among them Einsum, Attention, RNN, Min, "
-           "Max,\n"
+           "- operators without a row above, among them Einsum, Attention, RNN,\n"
            "  ReduceMax, TopK, CumSum, ScatterND, GatherElements and quantised "
            "operators;\n"
            "- control flow (If, Loop, Scan), sequences, and domains of other makers\n"

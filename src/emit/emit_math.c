@@ -103,6 +103,10 @@ amg_status amg_emit_function(amg_emit *e, const amg_emit_step *s)
         {AMG_OP_ACOSH, "torch.acosh(%0)"},
         {AMG_OP_ATANH, "torch.atanh(%0)"},
         {AMG_OP_RECIPROCAL, "torch.reciprocal(%0)"},
+        {AMG_OP_MAX, "torch.maximum(%0, %1)"},
+        {AMG_OP_MIN, "torch.minimum(%0, %1)"},
+        {AMG_OP_IS_NAN, "torch.isnan(%0)"},
+        {AMG_OP_XOR, "torch.logical_xor(%0, %1)"},
         {AMG_OP_WHERE, "torch.where(%0, %1, %2)"},
         {AMG_OP_EQUAL, "torch.eq(%0, %1)"},
         {AMG_OP_GREATER, "torch.gt(%0, %1)"},
@@ -119,6 +123,26 @@ amg_status amg_emit_function(amg_emit *e, const amg_emit_step *s)
             return AMG_OK;
         }
     return amg_emit_fail(e, s, "has no PyTorch function");
+}
+
+amg_status amg_emit_mod(amg_emit *e, const amg_emit_step *s)
+{
+    amg_emit_format(e, s,
+                    amg_attr_int(s->node, "fmod", 0) ? "torch.fmod(%0, %1)"
+                                                     : "torch.remainder(%0, %1)");
+    return AMG_OK;
+}
+
+amg_status amg_emit_is_inf(amg_emit *e, const amg_emit_step *s)
+{
+    const bool below = amg_attr_int(s->node, "detect_negative", 1) != 0;
+    const bool above = amg_attr_int(s->node, "detect_positive", 1) != 0;
+    amg_emit_format(e, s,
+                    below && above ? "torch.isinf(%0)"
+                    : above        ? "torch.isposinf(%0)"
+                    : below        ? "torch.isneginf(%0)"
+                                   : "torch.zeros_like(%0, dtype=torch.bool)");
+    return AMG_OK;
 }
 
 amg_status amg_emit_pow(amg_emit *e, const amg_emit_step *s)
@@ -272,7 +296,7 @@ amg_status amg_emit_prelu(amg_emit *e, const amg_emit_step *s)
                             slope->dims[channel] == count && count == x->dims[1]))
         amg_emit_format(e, s, "F.prelu(%0, %1.reshape(-1))");
     else
-        amg_emit_format(e, s, "torch.where(%0 < 0, %0 * %1, %0)");
+        amg_emit_format(e, s, "torch.where(%0 > 0, %0, %0 * %1)");
     return AMG_OK;
 }
 

@@ -42,6 +42,8 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(SUB, amg_emit_binary)                                                            \
     X(MUL, amg_emit_binary)                                                            \
     X(DIV, amg_emit_binary)                                                            \
+    X(MAX, amg_emit_function)                                                          \
+    X(MIN, amg_emit_function)                                                          \
     X(CONCAT, amg_emit_concat)                                                         \
     X(FLATTEN, amg_emit_flatten)                                                       \
     X(RESHAPE, amg_emit_reshape)                                                       \
@@ -78,7 +80,9 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(RANGE, emit_folded)                                                              \
     X(WHERE, amg_emit_function)                                                        \
     X(EQUAL, amg_emit_function)                                                        \
-    X(MOD, emit_folded)                                                                \
+    X(IS_NAN, amg_emit_function)                                                       \
+    X(IS_INF, amg_emit_is_inf)                                                         \
+    X(MOD, amg_emit_mod)                                                               \
     X(TRILU, emit_folded)                                                              \
     X(EXPAND, amg_emit_expand)                                                         \
     X(LAYER_NORM, amg_emit_layer_norm)                                                 \
@@ -128,7 +132,8 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(LESS_OR_EQUAL, amg_emit_function)                                                \
     X(NOT, amg_emit_function)                                                          \
     X(AND, amg_emit_function)                                                          \
-    X(OR, amg_emit_function)
+    X(OR, amg_emit_function)                                                           \
+    X(XOR, amg_emit_function)
 
 #define FORM_ROW(id, form) [AMG_OP_##id] = (form),
 #define FORM_NUMBER(id, form) FORM_##id,

@@ -94,6 +94,8 @@ amg_status amg_emit_gemm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_binary(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_function(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_pow(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_mod(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_is_inf(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_clip(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_activation(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_shrink(amg_emit *e, const amg_emit_step *s);

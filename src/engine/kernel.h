@@ -255,6 +255,8 @@ void amg_arg_forward(amg_plan *p, int node);
 bool amg_mean_over_image(amg_plan *p, int node);
 void amg_cast_forward(amg_plan *p, int node);
 void amg_logic_forward(amg_plan *p, int node);
+/* Whether node works on whole numbers or bools, and amg_logic_forward knows it. */
+bool amg_logic_takes(const amg_plan *p, int node);
 void amg_where_backward(amg_plan *p, int node);
 #undef AMG_KERNEL
 

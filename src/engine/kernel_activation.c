@@ -122,7 +122,9 @@ void amg_relu_prepare(amg_plan *p, int node)
 {
     int x = amg_plan_input_value(p, node, 0);
     const amg_value *v = amg_plan_value(p, x);
-    if (v->kind != AMG_VALUE_ACTIVATION || p->values[x].num_uses != 1) return;
+    if (v->kind != AMG_VALUE_ACTIVATION || v->dtype != AMG_F32 ||
+        p->values[x].num_uses != 1)
+        return;
     const amg_node *producer = amg_plan_node(p, v->producer);
     if (producer->outputs[0] != x) return;
     bool fuses = producer->op == AMG_OP_BATCH_NORM && v->rank > 2;
@@ -151,6 +153,10 @@ void amg_activation_forward(amg_plan *p, int node)
     const amg_node *n = amg_plan_node(p, node);
     if (folds_over(n)) {
         amg_unit_forward(p, node);
+        return;
+    }
+    if (amg_logic_takes(p, node)) {
+        amg_logic_forward(p, node);
         return;
     }
     amg_plan_expect_f32(p, node, n->inputs[0]);

@@ -1,4 +1,5 @@
-/* Add, Sub, Mul, Div of operands whose shapes match the output's or broadcast to it.
+/* Add, Sub, Mul, Div, Max, Min, Pow, Mod, PRelu of operands whose shapes match the
+ * output's or broadcast to it.
  *
  *   FULL     the output's shape: read side by side, in any channel blocking
  *   SCALAR   one number            CHANNEL  one number a channel (axis 1)
@@ -31,27 +32,38 @@ typedef struct {
 /* ---- loops ------------------------------------------------------------------------
  */
 
+/* The sign is y's. */
+AMG_INLINE float modulo(float x, float y)
+{
+    const float rest = fmodf(x, y);
+    return rest == 0 ? copysignf(0, y) : (rest < 0) != (y < 0) ? rest + y : rest;
+}
+
 AMG_INLINE void row_of(amg_binary op, float *dst, const float *a, int64_t as,
                        const float *b, int64_t bs, int64_t n)
 {
-    switch (op) {
-    case AMG_BINARY_ADD:
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++) dst[i] = a[i * as] + b[i * bs];
-        break;
-    case AMG_BINARY_SUB:
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++) dst[i] = a[i * as] - b[i * bs];
-        break;
-    case AMG_BINARY_MUL:
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++) dst[i] = a[i * as] * b[i * bs];
-        break;
-    case AMG_BINARY_DIV:
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++) dst[i] = a[i * as] / b[i * bs];
-        break;
+#define EACH(expression)                                                               \
+    {                                                                                  \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++)                            \
+        {                                                                              \
+            const float x = a[i * as], y = b[i * bs];                                  \
+            dst[i] = (expression);                                                     \
+        }                                                                              \
+        return;                                                                        \
     }
+    switch (op) {
+    case AMG_BINARY_ADD: EACH(x + y);
+    case AMG_BINARY_SUB: EACH(x - y);
+    case AMG_BINARY_MUL: EACH(x * y);
+    case AMG_BINARY_DIV: EACH(x / y);
+    case AMG_BINARY_MAX: EACH(x > y || x != x ? x : y);
+    case AMG_BINARY_MIN: EACH(x < y || x != x ? x : y);
+    case AMG_BINARY_POW: EACH(powf(x, y));
+    case AMG_BINARY_FMOD: EACH(fmodf(x, y));
+    case AMG_BINARY_MOD: EACH(modulo(x, y));
+    case AMG_BINARY_PRELU: EACH(x > 0 ? x : x * y);
+    }
+#undef EACH
 }
 
 /* Strides that the compiler knows make vectors. */
@@ -269,10 +281,15 @@ static int read_operand(amg_plan *p, int node, int i)
 void amg_binary_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
+    if (amg_logic_takes(p, node)) {
+        amg_logic_forward(p, node);
+        return;
+    }
+    for (int i = 0; i < 2; i++) amg_plan_expect_f32(p, node, n->inputs[i]);
     binary_state *self = amg_plan_alloc(p, 1, sizeof *self);
     if (!self) return;
     const amg_value *y = amg_plan_value(p, n->outputs[0]);
-    self->op = amg_binary_of(n->op);
+    self->op = amg_binary_of(n);
     self->relu = p->nodes[node].fused_relu >= 0;
     for (int i = 0; i < 2; i++)
         self->mode[i] = mode_of(amg_plan_value(p, n->inputs[i]), y);
@@ -284,8 +301,8 @@ void amg_binary_forward(amg_plan *p, int node)
     p->nodes[node].self = self;
     int a = read_operand(p, node, 0), b = read_operand(p, node, 1), out;
     int result = amg_plan_result(p, node);
-    bool keeps = self->op == AMG_BINARY_MUL || self->op == AMG_BINARY_DIV;
-    if (self->mode[0] == AMG_OPERAND_FULL && !keeps && n->inputs[0] != n->inputs[1] &&
+    if (self->mode[0] == AMG_OPERAND_FULL && !amg_binary_looks(self->op) &&
+        n->inputs[0] != n->inputs[1] &&
         amg_plan_layout(p, n->inputs[0]) == self->layout &&
         amg_plan_may_overwrite(p, n->inputs[0])) {
         out = a;
@@ -309,8 +326,8 @@ static void emit_gradient(amg_plan *p, int node, int i, int dy)
     *mine = *self;
     mine->which = i;
     int d = amg_plan_grad_target(p, value, layout);
-    /* Add and Sub do not look at their operands: whatever lies there by now. */
-    bool looks = self->op == AMG_BINARY_MUL || self->op == AMG_BINARY_DIV;
+    /* Where nobody looks at the operands: whatever lies there by now. */
+    bool looks = amg_binary_looks(self->op);
     int a = looks ? read_operand(p, node, 0) : dy;
     int b = looks ? read_operand(p, node, 1) : dy;
     amg_emit_kernel(p, node, "binary backward", run_gradient, mine, 4,

@@ -3,13 +3,21 @@
 #ifndef AMG_ENGINE_KERNEL_BINARY_H
 #define AMG_ENGINE_KERNEL_BINARY_H
 
+#include <math.h>
+
 #include "engine/kernel.h"
 
 typedef enum {
     AMG_BINARY_ADD,
     AMG_BINARY_SUB,
     AMG_BINARY_MUL,
-    AMG_BINARY_DIV
+    AMG_BINARY_DIV,
+    AMG_BINARY_MAX,
+    AMG_BINARY_MIN,
+    AMG_BINARY_POW,
+    AMG_BINARY_FMOD,
+    AMG_BINARY_MOD,
+    AMG_BINARY_PRELU /* x, slope */
 } amg_binary;
 
 typedef enum {
@@ -22,17 +30,30 @@ typedef enum {
 /* Begins the state of a node, so that backward knows which file made it. */
 typedef enum { AMG_BINARY_BLOCKED, AMG_BINARY_GENERAL } amg_binary_kind;
 
-static inline amg_binary amg_binary_of(amg_op op)
+static inline amg_binary amg_binary_of(const amg_node *n)
 {
-    switch (op) {
+    switch (n->op) {
     case AMG_OP_SUB: return AMG_BINARY_SUB;
     case AMG_OP_MUL: return AMG_BINARY_MUL;
     case AMG_OP_DIV: return AMG_BINARY_DIV;
+    case AMG_OP_MAX: return AMG_BINARY_MAX;
+    case AMG_OP_MIN: return AMG_BINARY_MIN;
+    case AMG_OP_POW: return AMG_BINARY_POW;
+    case AMG_OP_MOD:
+        return amg_attr_int(n, "fmod", 0) ? AMG_BINARY_FMOD : AMG_BINARY_MOD;
+    case AMG_OP_PRELU: return AMG_BINARY_PRELU;
     default: return AMG_BINARY_ADD;
     }
 }
 
-/* d(a op b) / d(operand which) * dy. */
+/* Whether its gradient looks at its operands. */
+static inline bool amg_binary_looks(amg_binary op)
+{
+    return op != AMG_BINARY_ADD && op != AMG_BINARY_SUB;
+}
+
+/* d(a op b) / d(operand which) * dy; of equal operands, the larger and the smaller get
+ * half of it each. A NaN is neither. */
 static inline float amg_binary_gradient(amg_binary op, int which, float dy, float a,
                                         float b)
 {
@@ -40,6 +61,14 @@ static inline float amg_binary_gradient(amg_binary op, int which, float dy, floa
     case AMG_BINARY_SUB: return which ? -dy : dy;
     case AMG_BINARY_MUL: return which ? dy * a : dy * b;
     case AMG_BINARY_DIV: return which ? -dy * a / (b * b) : dy / b;
+    case AMG_BINARY_MAX: return a == b ? dy / 2 : (which ? a > b : a < b) ? 0 : dy;
+    case AMG_BINARY_MIN: return a == b ? dy / 2 : (which ? a < b : a > b) ? 0 : dy;
+    case AMG_BINARY_POW:
+        if (which) return a == 0 && b >= 0 ? 0 : dy * powf(a, b) * logf(a);
+        return b == 0 ? 0 : dy * b * powf(a, b - 1);
+    case AMG_BINARY_FMOD: return which ? -dy * truncf(a / b) : dy;
+    case AMG_BINARY_MOD: return which ? -dy * floorf(a / b) : dy;
+    case AMG_BINARY_PRELU: return which ? (a > 0 ? 0 : dy * a) : a > 0 ? dy : dy * b;
     default: return dy;
     }
 }

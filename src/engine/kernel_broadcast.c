@@ -1,6 +1,7 @@
-/* Add, Sub, Mul, Div for any broadcast, over row-major memory: each operand has a
- * stride per output dim, 0 where it repeats. The gradient of an operand that repeats is
- * its gradient at every element of the output, summed over the dims it repeats along.
+/* kernel_binary.c's operators for any broadcast, over row-major memory: each operand
+ * has a stride per output dim, 0 where it repeats. The gradient of an operand that
+ * repeats is its gradient at every element of the output, summed over the dims it
+ * repeats along.
  */
 #include <assert.h>
 
@@ -101,7 +102,7 @@ void amg_broadcast_forward(amg_plan *p, int node)
     broadcast *b = amg_plan_alloc(p, 1, sizeof *b);
     if (!b) return;
     b->kind = AMG_BINARY_GENERAL;
-    b->op = amg_binary_of(n->op);
+    b->op = amg_binary_of(n);
     b->rank = y->rank;
     b->count = 1;
     for (int d = 0; d < y->rank; d++) {
@@ -109,6 +110,7 @@ void amg_broadcast_forward(amg_plan *p, int node)
         b->count *= y->dims[d];
     }
     assert(y->rank >= 0 && y->rank <= AMG_MAX_RANK);
+    if (y->rank == 0) b->dims[b->rank++] = 1; /* one number is a row of one */
     for (int k = 0; k < 2; k++) {
         const amg_value *v = amg_plan_value(p, n->inputs[k]);
         const unsigned repeats =

@@ -1,18 +1,15 @@
-/* What bools are made of and used for: comparisons (Equal, Greater, Less, …), Not, And,
- * Or, and Where, by which networks mask padding and what attention must not see. Any
- * broadcast, over row-major memory. Bools are bytes of 0 or 1 and carry no gradient;
- * Where's goes to whichever of its two values was taken. */
+/* What bools are made of and used for: comparisons (Equal, Greater, Less, …), IsNaN,
+ * IsInf, Not, And, Or, Xor, and Where, by which networks mask padding and what
+ * attention must not see; and arithmetic on whole numbers (positions, tokens). Any
+ * broadcast, over row-major memory; the loops along it are kernel_rows.c's. Bools are
+ * bytes of 0 or 1 and carry no gradient; Where's goes to whichever of its two values
+ * was taken. */
 #include "base/parallel.h"
-#include "base/vector.h"
 #include "engine/kernel.h"
+#include "engine/kernel_rows.h"
 #include "engine/walk.h"
 
 enum { GRAIN = 16384, MAX_OPERANDS = 3 };
-
-/* y[i] = f(in[0][i * stride[0]], …): a run along which each operand either advances
- * (stride 1) or repeats (0), one of them advancing unless n is 1. */
-typedef void (*row_fn)(void *y, const void *const *in, const int64_t *stride,
-                       int64_t n);
 
 typedef struct {
     int num_operands;
@@ -20,7 +17,7 @@ typedef struct {
     const void *constant[MAX_OPERANDS]; /* the graph's data; NULL: a buffer */
     size_t size[MAX_OPERANDS], out_size;
     int64_t run; /* the longest along which no operand changes its stride */
-    row_fn row;
+    amg_row_fn row;
     /* Of Where's gradient only: the operand, and the dims along which it repeats. */
     int which;
     amg_fold sum;
@@ -32,119 +29,6 @@ typedef struct {
     const void *in[MAX_OPERANDS];
     const float *dy;
 } context;
-
-/* ---- rows -------------------------------------------------------------------------
- */
-
-#define EACH(expression)                                                               \
-    do {                                                                               \
-        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) y[i] = (expression);       \
-    } while (0)
-
-/* A bool from two elements. */
-#define ROW(name, type, sign)                                                          \
-    static void name(void *dst, const void *const *in, const int64_t *stride,          \
-                     int64_t n)                                                        \
-    {                                                                                  \
-        uint8_t *y = dst;                                                              \
-        const type *a = in[0], *b = in[1]; /* NOLINT(bugprone-macro-parentheses) */    \
-        if (stride[0] && stride[1])                                                    \
-            EACH(a[i] sign b[i]);                                                      \
-        else if (stride[0])                                                            \
-            EACH(a[i] sign b[0]);                                                      \
-        else                                                                           \
-            EACH(a[0] sign b[i]);                                                      \
-    }
-#define COMPARISONS(name, type)                                                        \
-    ROW(equal_##name, type, ==)                                                        \
-    ROW(greater_##name, type, >)                                                       \
-    ROW(less_##name, type, <)                                                          \
-    ROW(greater_or_equal_##name, type, >=)                                             \
-    ROW(less_or_equal_##name, type, <=)
-COMPARISONS(f32, float)
-COMPARISONS(i64, int64_t)
-COMPARISONS(i32, int32_t)
-COMPARISONS(u8, uint8_t)
-ROW(and_row, uint8_t, &)
-ROW(or_row, uint8_t, |)
-#undef COMPARISONS
-#undef ROW
-
-static void not_row(void *dst, const void *const *in, const int64_t *stride, int64_t n)
-{
-    uint8_t *y = dst;
-    const uint8_t *a = in[0];
-    (void)stride; /* one operand has the output's shape */
-    EACH(!a[i]);
-}
-
-/* in: condition, value where it holds, value where not. */
-#define WHERE(name, type)                                                              \
-    static void where_##name(void *dst, const void *const *in, const int64_t *stride,  \
-                             int64_t n)                                                \
-    {                                                                                  \
-        type *y = dst; /* NOLINT(bugprone-macro-parentheses) */                        \
-        const uint8_t *c = in[0];                                                      \
-        const type *a = in[1], *b = in[2]; /* NOLINT(bugprone-macro-parentheses) */    \
-        const int64_t as = stride[1], bs = stride[2];                                  \
-        if (!stride[0])                                                                \
-            EACH(*c ? a[i * as] : b[i * bs]);                                          \
-        else if (as && bs)                                                             \
-            EACH(c[i] ? a[i] : b[i]);                                                  \
-        else if (as)                                                                   \
-            EACH(c[i] ? a[i] : *b);                                                    \
-        else if (bs)                                                                   \
-            EACH(c[i] ? *a : b[i]);                                                    \
-        else                                                                           \
-            EACH(c[i] ? *a : *b);                                                      \
-    }
-WHERE(f32, float)
-WHERE(i64, int64_t)
-WHERE(i32, int32_t)
-WHERE(u8, uint8_t)
-#undef WHERE
-
-/* By type: f32, i64, i32, u8. */
-enum { F32, I64, I32, U8, NUM_TYPES };
-
-static int type_of(amg_dtype dtype)
-{
-    switch (dtype) {
-    case AMG_F32: return F32;
-    case AMG_I64: return I64;
-    case AMG_I32: return I32;
-    case AMG_U8:
-    case AMG_BOOL: return U8;
-    default: return NUM_TYPES;
-    }
-}
-
-/* NULL: not of this type. */
-static row_fn find_row(amg_op op, amg_dtype dtype)
-{
-#define TYPES(name)                                                                    \
-    {                                                                                  \
-        name##_f32, name##_i64, name##_i32, name##_u8                                  \
-    }
-    static const row_fn equal[] = TYPES(equal), greater[] = TYPES(greater),
-                        less[] = TYPES(less),
-                        greater_or_equal[] = TYPES(greater_or_equal),
-                        less_or_equal[] = TYPES(less_or_equal), where[] = TYPES(where);
-#undef TYPES
-    const int type = type_of(dtype);
-    if (type == NUM_TYPES) return NULL;
-    switch (op) {
-    case AMG_OP_EQUAL: return equal[type];
-    case AMG_OP_GREATER: return greater[type];
-    case AMG_OP_LESS: return less[type];
-    case AMG_OP_GREATER_OR_EQUAL: return greater_or_equal[type];
-    case AMG_OP_LESS_OR_EQUAL: return less_or_equal[type];
-    case AMG_OP_WHERE: return where[type];
-    case AMG_OP_NOT: return not_row;
-    case AMG_OP_AND: return and_row;
-    default: return or_row;
-    }
-}
 
 /* ---- runs -------------------------------------------------------------------------
  */
@@ -232,6 +116,13 @@ static int add_operand(amg_plan *p, int node, logic *s, int k, int *buffer)
     return 1;
 }
 
+bool amg_logic_takes(const amg_plan *p, int node)
+{
+    const amg_node *n = amg_plan_node(p, node);
+    const amg_dtype dtype = amg_plan_value(p, n->inputs[0])->dtype;
+    return dtype != AMG_F32 && amg_row_find(n, dtype);
+}
+
 void amg_logic_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
@@ -240,7 +131,7 @@ void amg_logic_forward(amg_plan *p, int node)
     logic *s = amg_plan_alloc(p, 1, sizeof *s);
     int buffers[1 + MAX_OPERANDS], num = 1;
     if (!s) return;
-    s->row = find_row(n->op, x->dtype);
+    s->row = amg_row_find(n, x->dtype);
     if (!s->row)
         amg_plan_fail(p, node, AMG_UNSUPPORTED,
                       "operands are %s, expected F32, I64, I32, U8 or BOOL",

@@ -158,17 +158,21 @@ static void run_backward(const amg_call *call)
     amg_parallel_for(s->count, GRAIN, backward_range, &c);
 }
 
-static void find_exponent(amg_plan *p, int node, float *out)
+/* Pow by one constant number that leaves x's shape as it is; other exponents are
+ * kernel_binary.c's. */
+static bool find_exponent(const amg_plan *p, int node, float *out)
 {
-    int value = amg_plan_input_value(p, node, 1);
-    const amg_tensor *t = amg_plan_constant(p, value);
-    int64_t whole;
-    if (t && t->dtype == AMG_F32 && amg_tensor_count(t) == 1)
-        *out = *(const float *)t->data;
-    else if (amg_plan_ints(p, value, 1, &whole) == 1)
-        *out = (float)whole;
-    else
-        amg_plan_fail(p, node, AMG_UNSUPPORTED, "exponent is not one constant number");
+    const amg_node *n = amg_plan_node(p, node);
+    const amg_tensor *t = amg_plan_constant(p, n->inputs[1]);
+    if (!t || amg_tensor_count(t) != 1 ||
+        t->rank > amg_plan_value(p, n->inputs[0])->rank)
+        return false;
+    switch (t->dtype) {
+    case AMG_F32: *out = *(const float *)t->data; return true;
+    case AMG_I32: *out = (float)*(const int32_t *)t->data; return true;
+    case AMG_I64: *out = (float)*(const int64_t *)t->data; return true;
+    default: return false;
+    }
 }
 
 static void find_approximation(amg_plan *p, int node, bool *out)
@@ -194,10 +198,19 @@ void amg_math_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
     int x = n->inputs[0];
+    float exponent = 0;
+    if (amg_logic_takes(p, node)) {
+        amg_logic_forward(p, node);
+        return;
+    }
+    if (n->op == AMG_OP_POW && !find_exponent(p, node, &exponent)) {
+        amg_binary_forward(p, node);
+        return;
+    }
     math_state *s = amg_plan_alloc(p, 1, sizeof *s);
     if (!s) return;
     s->op = n->op;
-    if (n->op == AMG_OP_POW) find_exponent(p, node, &s->exponent);
+    s->exponent = exponent;
     if (n->op == AMG_OP_GELU) find_approximation(p, node, &s->approximate);
     amg_plan_expect_f32(p, node, x);
     s->layout = choose_layout(p, x);
@@ -211,6 +224,12 @@ void amg_math_forward(amg_plan *p, int node)
 
 void amg_math_backward(amg_plan *p, int node)
 {
+    float exponent;
+    if (amg_plan_node(p, node)->op == AMG_OP_POW &&
+        !find_exponent(p, node, &exponent)) {
+        amg_binary_backward(p, node);
+        return;
+    }
     const math_state *s = p->nodes[node].self;
     int x = amg_plan_input_value(p, node, 0);
     int dy = amg_plan_grad(p, node, NULL);

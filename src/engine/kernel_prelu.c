@@ -1,5 +1,6 @@
-/* PRelu: y = x where x > 0, else slope * x, with a trained slope: one number, or one a
- * channel. Walks channel blocks in the input's own layout. */
+/* PRelu: y = x where x > 0, else slope * x, with a parameter as the slope: one number,
+ * or one a channel. Walks channel blocks in the input's own layout. Other slopes are
+ * kernel_binary.c's. */
 #include "base/parallel.h"
 #include "engine/kernel.h"
 
@@ -94,29 +95,33 @@ static void run_slope(const amg_call *call)
     if (!s->per_channel) dslope[0] = (float)all;
 }
 
-/* One slope, or one a channel (axis 1 of x); false otherwise. */
-static bool read_slope(const amg_value *slope, const amg_value *x, bool *per_channel)
+/* Whether the slope is a parameter of one number, or one a channel (axis 1 of x). */
+static bool is_channelwise(const amg_plan *p, int node, bool *per_channel)
 {
+    const amg_node *n = amg_plan_node(p, node);
+    const amg_value *x = amg_plan_value(p, n->inputs[0]);
+    const amg_value *slope = amg_plan_value(p, n->inputs[1]);
     int64_t count = 1;
     int channels = x->rank < 2 ? -1 : slope->rank - (x->rank - 1);
     for (int i = 0; i < slope->rank; i++) count *= slope->dims[i];
     *per_channel = count > 1;
-    return count == 1 || (channels >= 0 && slope->dims[channels] == count);
+    return slope->kind == AMG_VALUE_PARAM &&
+           (count == 1 || (channels >= 0 && slope->dims[channels] == count));
 }
 
 void amg_prelu_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
-    const amg_value *slope = amg_plan_value(p, n->inputs[1]);
+    bool per_channel;
+    if (!is_channelwise(p, node, &per_channel)) {
+        amg_binary_forward(p, node);
+        return;
+    }
+    amg_plan_expect_f32(p, node, n->inputs[0]);
     prelu_state *s = amg_plan_alloc(p, 1, sizeof *s);
     if (!s) return;
     p->nodes[node].self = s;
-    if (slope->kind != AMG_VALUE_PARAM ||
-        !read_slope(slope, amg_plan_value(p, n->inputs[0]), &s->per_channel)) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "expected a parameter of one slope, or one a channel");
-        return;
-    }
+    s->per_channel = per_channel;
     s->layout = amg_plan_layout(p, n->inputs[0]);
     if (!p->status && !amg_layout_geometry(s->layout, &s->g)) {
         s->layout = amg_plan_plain(p, n->inputs[0]);
@@ -131,6 +136,11 @@ void amg_prelu_forward(amg_plan *p, int node)
 
 void amg_prelu_backward(amg_plan *p, int node)
 {
+    bool per_channel;
+    if (!is_channelwise(p, node, &per_channel)) {
+        amg_binary_backward(p, node);
+        return;
+    }
     const prelu_state *s = p->nodes[node].self;
     const amg_node *n = amg_plan_node(p, node);
     int x = n->inputs[0], slope = n->inputs[1];

@@ -21,6 +21,8 @@ static const amg_kernel_row table[] = {
     [AMG_OP_SUB] = {NULL, amg_binary_forward, amg_binary_backward},
     [AMG_OP_MUL] = {NULL, amg_binary_forward, amg_binary_backward},
     [AMG_OP_DIV] = {NULL, amg_binary_forward, amg_binary_backward},
+    [AMG_OP_MAX] = {NULL, amg_binary_forward, amg_binary_backward},
+    [AMG_OP_MIN] = {NULL, amg_binary_forward, amg_binary_backward},
     [AMG_OP_CONCAT] = {NULL, amg_concat_forward, amg_concat_backward},
     [AMG_OP_FLATTEN] = {NULL, amg_view_forward, amg_view_backward},
     [AMG_OP_RESHAPE] = {NULL, amg_view_forward, amg_view_backward},
@@ -57,7 +59,9 @@ static const amg_kernel_row table[] = {
     [AMG_OP_RANGE] = {NULL, NULL, NULL},
     [AMG_OP_WHERE] = {NULL, amg_logic_forward, amg_where_backward},
     [AMG_OP_EQUAL] = {NULL, amg_logic_forward, NULL},
-    [AMG_OP_MOD] = {NULL, NULL, NULL},
+    [AMG_OP_IS_NAN] = {NULL, amg_logic_forward, NULL},
+    [AMG_OP_IS_INF] = {NULL, amg_logic_forward, NULL},
+    [AMG_OP_MOD] = {NULL, amg_binary_forward, amg_binary_backward},
     [AMG_OP_TRILU] = {NULL, NULL, NULL},
     [AMG_OP_EXPAND] = {NULL, amg_repeat_forward, amg_repeat_backward},
     [AMG_OP_LAYER_NORM] = {NULL, amg_layer_norm_forward, amg_layer_norm_backward},
@@ -108,6 +112,7 @@ static const amg_kernel_row table[] = {
     [AMG_OP_NOT] = {NULL, amg_logic_forward, NULL},
     [AMG_OP_AND] = {NULL, amg_logic_forward, NULL},
     [AMG_OP_OR] = {NULL, amg_logic_forward, NULL},
+    [AMG_OP_XOR] = {NULL, amg_logic_forward, NULL},
 };
 /* clang-format on */
 _Static_assert(sizeof table / sizeof *table == AMG_OP_COUNT,

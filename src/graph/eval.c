@@ -3,6 +3,7 @@
  * (eval_number.h). */
 #include "graph/eval_private.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -344,6 +345,22 @@ static bool eval_binary(const amg_eval *e)
     return true;
 }
 
+/* Of floats; whole numbers are clipped by Max and Min. */
+static bool eval_clip(const amg_eval *e)
+{
+    amg_number low = {.is_float = true, .f = -INFINITY}, high = {.f = INFINITY}, v;
+    if ((has_in(e, 1) && !amg_number_load(in(e, 1), 0, &low)) ||
+        (has_in(e, 2) && !amg_number_load(in(e, 2), 0, &high)))
+        return false;
+    for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++) {
+        if (!amg_number_load(in(e, 0), i, &v) || !v.is_float) return false;
+        if (v.f < low.f) v.f = low.f;
+        if (v.f > high.f) v.f = high.f;
+        if (!amg_number_store(e->out, i, v)) return false;
+    }
+    return true;
+}
+
 /* ---- making constants ---- */
 
 static bool eval_shape(const amg_eval *e)
@@ -414,6 +431,7 @@ bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
     case AMG_OP_CONCAT: return eval_concat(&e);
     case AMG_OP_WHERE: return eval_where(&e);
     case AMG_OP_CAST: return eval_cast(&e);
+    case AMG_OP_CLIP: return eval_clip(&e);
     case AMG_OP_REDUCE_SUM:
     case AMG_OP_REDUCE_MAX:
     case AMG_OP_REDUCE_MIN:

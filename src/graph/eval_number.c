@@ -159,16 +159,33 @@ static bool whole(amg_op op, int64_t *i)
     }
 }
 
+/* IsInf, IsNaN. */
+static bool is_test(const amg_node *n, double x, int64_t *y)
+{
+    if (n->op == AMG_OP_IS_NAN) {
+        *y = isnan(x);
+        return true;
+    }
+    *y = isinf(x) &&
+         amg_attr_int(n, x < 0 ? "detect_negative" : "detect_positive", 1) != 0;
+    return n->op == AMG_OP_IS_INF;
+}
+
 bool amg_number_is_unary(amg_op op)
 {
     double y;
-    return op == AMG_OP_NOT || find_function(op) ||
-           with_attributes(&(amg_node){.op = op}, 0, &y);
+    int64_t i;
+    return op == AMG_OP_NOT || is_test(&(amg_node){.op = op}, 0, &i) ||
+           find_function(op) || with_attributes(&(amg_node){.op = op}, 0, &y);
 }
 
 bool amg_number_unary(const amg_node *node, amg_number *v)
 {
     if (!v->is_float) return whole(node->op, &v->i);
+    if (is_test(node, v->f, &v->i)) {
+        v->is_float = false;
+        return true;
+    }
     const function *f = find_function(node->op);
     if (!f) return with_attributes(node, v->f, &v->f);
     v->f = f->of(v->f);
@@ -201,6 +218,14 @@ static unsigned order_of(amg_number a, amg_number b)
     return (less ? LESS : 0) | (equal ? EQUAL : 0) | (greater ? GREATER : 0);
 }
 
+/* The sign is the divisor's, or with fmod the dividend's. */
+static double modulo(const amg_node *n, double a, double b)
+{
+    const double rest = fmod(a, b);
+    if (amg_attr_int(n, "fmod", 0) || isnan(rest)) return rest;
+    return rest == 0 ? copysign(0, b) : (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
 static bool floats(const amg_node *n, double a, double b, double *y)
 {
     switch (n->op) {
@@ -209,6 +234,10 @@ static bool floats(const amg_node *n, double a, double b, double *y)
     case AMG_OP_MUL: *y = a * b; return true;
     case AMG_OP_DIV: *y = a / b; return true;
     case AMG_OP_POW: *y = pow(a, b); return true;
+    case AMG_OP_MOD: *y = modulo(n, a, b); return true;
+    case AMG_OP_PRELU: *y = a < 0 ? a * b : a; return true;
+    case AMG_OP_MAX: *y = a > b || isnan(a) ? a : b; return true;
+    case AMG_OP_MIN: *y = a < b || isnan(a) ? a : b; return true;
     default: return false;
     }
 }
@@ -235,14 +264,18 @@ static bool integers(const amg_node *n, int64_t a, int64_t b, int64_t *y)
         if (b == 0 || (b == -1 && a == INT64_MIN)) return false;
         *y = a / b;
         return true;
-    case AMG_OP_MOD: /* the sign is the divisor's */
+    case AMG_OP_MOD: /* likewise */
         if (b == 0) return false;
         *y = b == -1 ? 0 : a % b;
-        if (*y && (*y < 0) != (b < 0)) *y += b;
+        if (*y && (*y < 0) != (b < 0) && !amg_attr_int(n, "fmod", 0)) *y += b;
         return true;
+    case AMG_OP_MAX: *y = a > b ? a : b; return true;
+    case AMG_OP_MIN: *y = a < b ? a : b; return true;
+    case AMG_OP_PRELU: *y = a; return a >= 0 || !__builtin_mul_overflow(a, b, y);
     case AMG_OP_POW: return power(a, b, y);
     case AMG_OP_AND: *y = a & b; return true;
     case AMG_OP_OR: *y = a | b; return true;
+    case AMG_OP_XOR: *y = a ^ b; return true;
     default: return false;
     }
 }

@@ -150,10 +150,11 @@ static bool repeats_weight(const pass *p, const amg_node *node)
 static bool stays_computed(const pass *p, const amg_node *node)
 {
     const amg_value *out = &p->values[node->outputs[0]];
-    const bool unary = amg_number_is_unary(node->op);
+    const bool unary = amg_number_is_unary(node->op) || node->op == AMG_OP_CLIP;
     if (out->dtype != AMG_F32 || (!unary && !amg_number_is_binary(node->op)))
         return false;
     for (int i = 0; i < node->num_inputs; i++) {
+        if (node->inputs[i] == AMG_NO_VALUE) continue;
         const amg_value *v = &p->values[node->inputs[i]];
         if (v->kind == AMG_VALUE_PARAM && v->role != AMG_ROLE_CONSTANT) return true;
     }
@@ -161,7 +162,7 @@ static bool stays_computed(const pass *p, const amg_node *node)
                           node->op == AMG_OP_RECIPROCAL;
     int64_t count = 1;
     for (int d = 0; d < out->rank; d++) count *= out->dims[d];
-    return unary && !of_masks && count > 1;
+    return unary && (amg_op_get(node->op)->flags & AMG_OP_D) && !of_masks && count > 1;
 }
 
 /* The node's outputs become known if its inputs are. */

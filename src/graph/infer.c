@@ -152,6 +152,12 @@ static amg_status infer_celu(const amg_infer *c)
     return infer_same(c);
 }
 
+static bool is_float(amg_dtype dtype)
+{
+    return dtype == AMG_F32 || dtype == AMG_F64 || dtype == AMG_F16 ||
+           dtype == AMG_BF16;
+}
+
 static amg_status infer_cast(const amg_infer *c)
 {
     const amg_value *x = amg_infer_in(c, 0);
@@ -164,19 +170,15 @@ static amg_status infer_cast(const amg_infer *c)
     return AMG_OK;
 }
 
-/* Numpy broadcasting of inputs first.. into output 0; their dtypes must agree. */
-static amg_status broadcast_inputs(const amg_infer *c, int first, amg_dtype dtype)
+/* Numpy broadcasting of all inputs into output 0. */
+static amg_status broadcast_shapes(const amg_infer *c, amg_dtype dtype)
 {
-    const amg_value *a = amg_infer_in(c, first);
+    const amg_value *a = amg_infer_in(c, 0);
     int rank = 0;
     int64_t dims[AMG_MAX_RANK] = {0};
     amg_infer_out(c, 0)->dtype = dtype;
     for (int i = 0; i < c->node->num_inputs; i++) {
         const amg_value *v = amg_infer_in(c, i);
-        if (i >= first && v->dtype != a->dtype)
-            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
-                                 "operands are %s and %s, expected one type",
-                                 amg_dtype_name(a->dtype), amg_dtype_name(v->dtype));
         if (v->rank < 0) return AMG_OK;
         char left[AMG_SHAPE_TEXT], right[AMG_SHAPE_TEXT];
         amg_shape_text(a->dtype, rank, dims, left);
@@ -189,9 +191,40 @@ static amg_status broadcast_inputs(const amg_infer *c, int first, amg_dtype dtyp
     return AMG_OK;
 }
 
+/* The same where inputs first.. must be of one dtype. */
+static amg_status broadcast_inputs(const amg_infer *c, int first, amg_dtype dtype)
+{
+    const amg_dtype expected = amg_infer_in(c, first)->dtype;
+    amg_infer_out(c, 0)->dtype = dtype;
+    for (int i = first; i < c->node->num_inputs; i++) {
+        const amg_dtype found = amg_infer_in(c, i)->dtype;
+        if (found != expected)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "operands are %s and %s, expected one type",
+                                 amg_dtype_name(expected), amg_dtype_name(found));
+    }
+    return broadcast_shapes(c, dtype);
+}
+
 static amg_status infer_binary(const amg_infer *c)
 {
     return broadcast_inputs(c, 0, amg_infer_in(c, 0)->dtype);
+}
+
+/* An exponent may be of a type of its own. */
+static amg_status infer_pow(const amg_infer *c)
+{
+    return broadcast_shapes(c, amg_infer_in(c, 0)->dtype);
+}
+
+static amg_status infer_test(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    if (!is_float(x->dtype))
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "input is %s, expected floats", amg_dtype_name(x->dtype));
+    amg_infer_set(c, 0, AMG_BOOL, x->rank, x->dims);
+    return AMG_OK;
 }
 
 static amg_status infer_comparison(const amg_infer *c)
@@ -207,7 +240,7 @@ static amg_status expect_bool(const amg_infer *c, const char *what)
                          amg_dtype_name(found));
 }
 
-/* Not, And, Or. */
+/* Not, And, Or, Xor. */
 static amg_status infer_logic(const amg_infer *c)
 {
     amg_status s = expect_bool(c, "operand");
@@ -238,6 +271,8 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_SUB] = infer_binary,
     [AMG_OP_MUL] = infer_binary,
     [AMG_OP_DIV] = infer_binary,
+    [AMG_OP_MAX] = infer_binary,
+    [AMG_OP_MIN] = infer_binary,
     [AMG_OP_CONCAT] = amg_infer_concat,
     [AMG_OP_FLATTEN] = amg_infer_flatten,
     [AMG_OP_RESHAPE] = amg_infer_reshape,
@@ -274,6 +309,8 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_RANGE] = amg_infer_range,
     [AMG_OP_WHERE] = infer_where,
     [AMG_OP_EQUAL] = infer_comparison,
+    [AMG_OP_IS_NAN] = infer_test,
+    [AMG_OP_IS_INF] = infer_test,
     [AMG_OP_MOD] = infer_binary,
     [AMG_OP_TRILU] = infer_same,
     [AMG_OP_EXPAND] = amg_infer_expand,
@@ -303,7 +340,7 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_ACOSH] = infer_same,
     [AMG_OP_ATANH] = infer_same,
     [AMG_OP_RECIPROCAL] = infer_same,
-    [AMG_OP_POW] = amg_infer_pow,
+    [AMG_OP_POW] = infer_pow,
     [AMG_OP_SPLIT] = amg_infer_split,
     [AMG_OP_TILE] = amg_infer_tile,
     [AMG_OP_REDUCE_SUM] = amg_infer_reduce,
@@ -325,6 +362,7 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_NOT] = infer_logic,
     [AMG_OP_AND] = infer_logic,
     [AMG_OP_OR] = infer_logic,
+    [AMG_OP_XOR] = infer_logic,
 };
 _Static_assert(sizeof rules / sizeof rules[0] == AMG_OP_COUNT, "a rule per operator");
 

@@ -103,7 +103,6 @@ amg_status amg_infer_split(const amg_infer *c);
 amg_status amg_infer_tile(const amg_infer *c);
 amg_status amg_infer_layer_norm(const amg_infer *c); /* infer_rows.c */
 amg_status amg_infer_softmax(const amg_infer *c);
-amg_status amg_infer_pow(const amg_infer *c);
 amg_status amg_infer_recurrent(const amg_infer *c); /* infer_recurrent.c */
 amg_status amg_infer_resize(const amg_infer *c);    /* infer_resize.c */
 

@@ -1,5 +1,5 @@
 /* Shape rules of operators that work along rows and keep the shape: LayerNormalization,
- * Softmax, LogSoftmax, Pow. */
+ * Softmax, LogSoftmax. */
 #include "graph/infer.h"
 
 static amg_status expect_float(const amg_infer *c, const amg_value *x)
@@ -50,20 +50,6 @@ amg_status amg_infer_softmax(const amg_infer *c)
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
                              "axis %lld is out of range for rank %d", (long long)axis,
                              x->rank);
-    amg_infer_set(c, 0, x->dtype, x->rank, x->dims);
-    return AMG_OK;
-}
-
-amg_status amg_infer_pow(const amg_infer *c)
-{
-    const amg_value *x = amg_infer_in(c, 0), *e = amg_infer_in(c, 1);
-    amg_infer_out(c, 0)->dtype = x->dtype;
-    if (x->rank < 0 || e->rank < 0) return AMG_OK;
-    for (int d = 0; d < e->rank; d++)
-        if (e->dims[d] != 1 || e->rank > x->rank)
-            return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                                 "exponent has %d dim%s, expected one number", e->rank,
-                                 amg_plural(e->rank));
     amg_infer_set(c, 0, x->dtype, x->rank, x->dims);
     return AMG_OK;
 }

@@ -1,5 +1,5 @@
 /* Counts the operators of an ONNX file. Consumes the unpacked model, nothing of the
- * importer: it must not refuse what the importer refuses. */
+ * importer but its names: it must not refuse what the importer refuses. */
 #include "graph/onnx_census.h"
 
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include "base/arena.h"
 #include "formats/onnx.h"
 #include "graph/name_map.h"
-#include "graph/op.h"
+#include "graph/onnx_import.h"
 #include "onnx.pb-c.h"
 
 #define NAME_TEXT 256
@@ -61,7 +61,7 @@ amg_status amg_onnx_census(const char *path, amg_census_fn each, void *context,
         char name[NAME_TEXT];
         if (!counts[i]) continue;
         full_name(g->node[i], name);
-        each(context, name, counts[i], amg_op_find(name) != AMG_OP_COUNT);
+        each(context, name, counts[i], amg_import_find_op(name) != AMG_OP_COUNT);
     }
     amg_name_map_clear(&first);
     amg_arena_clear(&names);

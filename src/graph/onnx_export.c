@@ -356,13 +356,19 @@ static bool all_one(const amg_attr *a)
     return true;
 }
 
-static int64_t opset_of(const amg_node *n)
+/* The oldest opset that has the node in the form that the graph has, if it is younger
+ * than all others. */
+static int64_t opset_of(const amg_graph *g, const amg_node *n)
 {
     switch (n->op) {
     case AMG_OP_MISH: return 18;
     case AMG_OP_GELU: return 20;
     case AMG_OP_GROUP_NORM: return 21;
     case AMG_OP_AVERAGE_POOL: return all_one(amg_attr_find(n, "dilations")) ? 0 : 19;
+    case AMG_OP_MOD: /* of floats by the divisor's sign */
+        return g->values[n->inputs[0]].dtype == AMG_F32 && !amg_attr_int(n, "fmod", 0)
+                   ? 28
+                   : 0;
     default: return 0;
     }
 }
@@ -372,7 +378,7 @@ static int64_t find_opset(const amg_graph *g)
 {
     int64_t opset = OLDEST_WRITTEN_OPSET;
     for (int i = 0; i < g->num_nodes; i++) {
-        int64_t needs = opset_of(&g->nodes[i]);
+        const int64_t needs = opset_of(g, &g->nodes[i]);
         if (needs > opset) opset = needs;
     }
     return opset;

@@ -50,6 +50,28 @@ AMG_MUST_CHECK amg_status amg_import_functions(amg_import *im, amg_error *err);
 AMG_MUST_CHECK amg_status amg_import_order(amg_import *im, amg_error *err);
 amg_name *amg_import_find(const amg_import *im, const char *name); /* NULL if absent */
 
+/* Text for amg_error.where: node "conv1" (Conv); an unnamed node goes by its output. */
+#define AMG_NODE_TEXT 256
+const char *amg_import_where(const Onnx__NodeProto *proto, char buf[AMG_NODE_TEXT]);
+
+/* One node at work. */
+typedef struct {
+    amg_import *im;
+    const Onnx__NodeProto *proto;
+    char where[AMG_NODE_TEXT];
+    amg_op op;
+    int num_inputs, num_attrs;
+    int *inputs;     /* arena, room for two at least; AMG_NO_VALUE: absent */
+    amg_attr *attrs; /* arena, room for one more; tensors may be owned */
+    amg_error *err;
+} amg_import_work;
+
+/* The operator that a node of this name ends up as; AMG_OP_COUNT if the name is
+ * unknown. And what makes it that: adds the parts in which the graph has some
+ * operators, and leaves the last of them in w. onnx_parts.c */
+amg_op amg_import_find_op(const char *name);
+AMG_MUST_CHECK amg_status amg_import_parts(amg_import_work *w);
+
 /* Adds one node to the builder in the graph's one form, or its value as an initializer
  * if it is a Constant. onnx_node.c */
 AMG_MUST_CHECK amg_status amg_import_node(amg_import *im, const Onnx__NodeProto *proto,
@@ -71,10 +93,6 @@ AMG_MUST_CHECK amg_status amg_import_check_attrs(amg_op op, const amg_attr *attr
 AMG_MUST_CHECK amg_status amg_import_param(amg_import *im, const char *name,
                                            const amg_tensor *t, int *value,
                                            amg_error *err);
-
-/* Text for amg_error.where: node "conv1" (Conv); an unnamed node goes by its output. */
-#define AMG_NODE_TEXT 256
-const char *amg_import_where(const Onnx__NodeProto *proto, char buf[AMG_NODE_TEXT]);
 
 /* Writes the pads of a convolution or pool out (onnx_window.c): n is the node as read,
  * attrs its attributes, with room for one more. */

@@ -8,7 +8,7 @@
  *   became an input,    Reduce… axes (18): an attribute again
  *   taken back          Pad axes (18): written out into pads; Split num_outputs (18)
  *   changed its meaning Softmax, LogSoftmax (13): the axis is written out
- *   another form        CastLike: a Cast
+ *   another form        CastLike: a Cast; others: onnx_parts.c
  *   dropped             what does not change training here: training_mode, seed,
  *                       storage_order, saturate, round_mode, stash_type, what
  *                     Resize has for other modes, and the
@@ -26,16 +26,7 @@
 #define MAX_LIST_INPUTS 4096
 #define ROOM 5 /* inputs that normalisation may need: Slice has five */
 
-typedef struct {
-    amg_import *im;
-    const Onnx__NodeProto *proto;
-    char where[AMG_NODE_TEXT];
-    amg_op op;
-    int num_inputs, num_attrs;
-    int *inputs;     /* arena, room for ROOM at least; AMG_NO_VALUE: absent */
-    amg_attr *attrs; /* arena, room for one more; tensors may be owned */
-    amg_error *err;
-} node;
+typedef amg_import_work node;
 
 static amg_status fail(const node *n, amg_status code, const char *fmt, ...)
     AMG_PRINTF(3, 4);
@@ -430,7 +421,6 @@ static amg_status normalise(node *n)
         drop_attr(n, "saturate");
         drop_attr(n, "round_mode");
         return is_cast_like(n) ? cast_like(n) : AMG_OK;
-    case AMG_OP_MOD: drop_attr(n, "fmod"); return AMG_OK; /* of integers: the same */
     case AMG_OP_RANGE: drop_attr(n, "stash_type"); return AMG_OK;
     default: return AMG_OK;
     }
@@ -449,7 +439,7 @@ static amg_status check_inputs(node *n)
                     amg_plural(n->num_inputs), info->min_inputs,
                     info->max_inputs < 0 ? MAX_LIST_INPUTS : info->max_inputs);
     for (size_t i = 0; i < (size_t)info->min_inputs && i < n->proto->n_input; i++)
-        if (!n->proto->input[i][0])
+        if (!n->proto->input[i][0] && n->inputs[i] == AMG_NO_VALUE)
             return fail(n, AMG_MALFORMED, "input %zu is absent, expected a value", i);
     return AMG_OK;
 }
@@ -467,8 +457,7 @@ static amg_status check_op(node *n)
         amg_hint(n->err, "only ONNX's own operators are read: see docs/onnx.md");
         return st;
     }
-    n->op = amg_op_find(p->op_type ? p->op_type : "");
-    if (is_cast_like(n)) n->op = AMG_OP_CAST;
+    n->op = amg_import_find_op(p->op_type ? p->op_type : "");
     if (n->op != AMG_OP_COUNT) return AMG_OK;
     st = fail(n, AMG_UNSUPPORTED, "operator %.60s is not supported",
               p->op_type ? p->op_type : "");
@@ -586,6 +575,7 @@ static amg_status translate(node *n)
     if (n->op == AMG_OP_CONSTANT) return add_constant_node(n, output);
     st = read_inputs(n);
     if (!st) st = normalise(n);
+    if (!st) st = amg_import_parts(n);
     if (!st) st = check_inputs(n);
     if (!st)
         st = amg_import_check_attrs(n->op, n->attrs, n->num_attrs, n->where, n->err);

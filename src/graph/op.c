@@ -12,6 +12,19 @@ static const amg_op_info table[] = {AMG_OP_LIST(AMG_OP_ROW)};
 
 _Static_assert(sizeof table / sizeof table[0] == AMG_OP_COUNT, "one row per operator");
 
+#define AMG_OP_D_E_F (AMG_OP_D | AMG_OP_E | AMG_OP_F)
+static const amg_op_composed composed[] = {
+    {{"Sum", 1, -1, 1, 1, AMG_OP_D_E_F, "read as Add"}, AMG_OP_ADD},
+    {{"Mean", 1, -1, 1, 1, AMG_OP_D_E_F, "read as Add and Div"}, AMG_OP_DIV},
+    {{"Swish", 1, 1, 1, 1, AMG_OP_D_E_F, "read as Sigmoid and Mul"}, AMG_OP_MUL},
+    {{"CastLike", 2, 2, 1, 1, AMG_OP_F, "read as Cast"}, AMG_OP_CAST},
+};
+
+const amg_op_composed *amg_op_composed_at(int i)
+{
+    return i < (int)(sizeof composed / sizeof *composed) ? &composed[i] : NULL;
+}
+
 const amg_op_info *amg_op_get(amg_op op)
 {
     assert((unsigned)op < AMG_OP_COUNT);

@@ -20,7 +20,7 @@
     X(BATCH_NORM, "BatchNormalization", 5, 5, 1, 3, AMG_OP_D | AMG_OP_T, "")           \
     X(RELU, "Relu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
     X(LEAKY_RELU, "LeakyRelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")         \
-    X(CLIP, "Clip", 1, 3, 1, 1, AMG_OP_D | AMG_OP_E, "constant bounds")                \
+    X(CLIP, "Clip", 1, 3, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
     X(SIGMOID, "Sigmoid", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")              \
     X(TANH, "Tanh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
     X(MAX_POOL, "MaxPool", 1, 1, 1, 1, AMG_OP_D, "1-d, 2-d, 3-d; without Indices")     \
@@ -33,6 +33,8 @@
     X(SUB, "Sub", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(MUL, "Mul", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(DIV, "Div", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
+    X(MAX, "Max", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "any number, in pairs")  \
+    X(MIN, "Min", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "any number, in pairs")  \
     X(CONCAT, "Concat", 1, -1, 1, 1, AMG_OP_D | AMG_OP_F, "")                          \
     X(FLATTEN, "Flatten", 1, 1, 1, 1, AMG_OP_D, "")                                    \
     X(RESHAPE, "Reshape", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant shape")           \
@@ -58,12 +60,11 @@
     X(SOFTPLUS, "Softplus", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")            \
     X(HARD_SIGMOID, "HardSigmoid", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")     \
     X(HARD_SWISH, "HardSwish", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")         \
-    X(PRELU, "PRelu", 2, 2, 1, 1, AMG_OP_D,                                            \
-      "slope a parameter: one, or one a channel")                                      \
+    X(PRELU, "PRelu", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "")                             \
     X(GATHER, "Gather", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F,                               \
       "constant index; rows of a parameter by any index")                              \
     X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F,                                              \
-      "of data and comparisons, to float32 or int64")                                  \
+      "of data: between float32, int64, int32, uint8, bool")                           \
     X(SHAPE, "Shape", 1, 1, 1, 1, AMG_OP_F, "folded")                                  \
     X(SLICE, "Slice", 3, 5, 1, 1, AMG_OP_D | AMG_OP_F, "constant bounds and steps")    \
     X(SQUEEZE, "Squeeze", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")            \
@@ -74,7 +75,9 @@
     X(RANGE, "Range", 3, 3, 1, 1, AMG_OP_F, "folded")                                  \
     X(WHERE, "Where", 3, 3, 1, 1, AMG_OP_D | AMG_OP_F, "trains through both values")   \
     X(EQUAL, "Equal", 2, 2, 1, 1, AMG_OP_F, "")                                        \
-    X(MOD, "Mod", 2, 2, 1, 1, AMG_OP_F, "folded")                                      \
+    X(IS_NAN, "IsNaN", 1, 1, 1, 1, AMG_OP_F, "")                                       \
+    X(IS_INF, "IsInf", 1, 1, 1, 1, AMG_OP_F, "")                                       \
+    X(MOD, "Mod", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(TRILU, "Trilu", 1, 2, 1, 1, AMG_OP_F, "folded")                                  \
     X(EXPAND, "Expand", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant shape")             \
     X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 1, AMG_OP_D, "")                      \
@@ -107,8 +110,7 @@
     X(ACOSH, "Acosh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                  \
     X(ATANH, "Atanh", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                  \
     X(RECIPROCAL, "Reciprocal", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")        \
-    X(POW, "Pow", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F,                          \
-      "constant exponent, one number")                                                 \
+    X(POW, "Pow", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(SPLIT, "Split", 1, 2, 1, -1, AMG_OP_D | AMG_OP_F, "constant sizes")              \
     X(TILE, "Tile", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant repeats")               \
     X(REDUCE_SUM, "ReduceSum", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")       \
@@ -129,7 +131,8 @@
     X(LESS_OR_EQUAL, "LessOrEqual", 2, 2, 1, 1, AMG_OP_F, "")                          \
     X(NOT, "Not", 1, 1, 1, 1, AMG_OP_F, "")                                            \
     X(AND, "And", 2, 2, 1, 1, AMG_OP_F, "")                                            \
-    X(OR, "Or", 2, 2, 1, 1, AMG_OP_F, "")
+    X(OR, "Or", 2, 2, 1, 1, AMG_OP_F, "")                                              \
+    X(XOR, "Xor", 2, 2, 1, 1, AMG_OP_F, "")
 
 #define AMG_OP_ENUM(id, name, i0, i1, o0, o1, flags, note) AMG_OP_##id,
 typedef enum { AMG_OP_LIST(AMG_OP_ENUM) AMG_OP_COUNT } amg_op;
@@ -145,5 +148,14 @@ typedef struct {
 const amg_op_info *amg_op_get(amg_op op);
 /* Returns AMG_OP_COUNT if the name is unknown. */
 amg_op amg_op_find(const char *onnx_name);
+
+/* An ONNX operator that the graph has in parts. */
+typedef struct {
+    amg_op_info info;
+    amg_op last; /* of the parts */
+} amg_op_composed;
+
+/* The i-th of them, NULL behind the last one. */
+const amg_op_composed *amg_op_composed_at(int i);
 
 #endif

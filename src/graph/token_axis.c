@@ -197,7 +197,10 @@ static const char *visit(amg_token_walk *w, const amg_node *node)
     case AMG_OP_LESS_OR_EQUAL:
     case AMG_OP_NOT:
     case AMG_OP_AND:
-    case AMG_OP_OR: return elements(w, node);
+    case AMG_OP_OR:
+    case AMG_OP_XOR:
+    case AMG_OP_IS_NAN:
+    case AMG_OP_IS_INF: return elements(w, node);
     default:
         return amg_op_get(node->op)->flags & AMG_OP_E ? elements(w, node)
                                                       : amg_token_by_place;

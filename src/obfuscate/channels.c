@@ -146,6 +146,7 @@ static amg_feature_list prelu(pass *p, const amg_node *n)
     const amg_feature_list *in = &p->c->values[n->inputs[0]];
     int64_t count = 1;
     for (int i = 0; i < slope->rank; i++) count *= slope->dims[i];
+    if (slope->kind != AMG_VALUE_PARAM) return unknown(p, n);
     if (count == 1) return *in;
     if (slope->rank != x->rank - 1 || slope->dims[0] != count) return unknown(p, n);
     follow(p, n->inputs[1], 0, in);
@@ -295,7 +296,9 @@ static amg_feature_list output_of(pass *p, const amg_node *n)
     case AMG_OP_ADD:
     case AMG_OP_SUB:
     case AMG_OP_MUL:
-    case AMG_OP_DIV: return elementwise(p, n);
+    case AMG_OP_DIV:
+    case AMG_OP_MAX:
+    case AMG_OP_MIN: return elementwise(p, n);
     case AMG_OP_CONCAT: return concat(p, n);
     case AMG_OP_FLATTEN:
     case AMG_OP_RESHAPE: return flatten(p, n);

@@ -99,6 +99,51 @@ steps("floor", torch.floor)
 steps("ceil", torch.ceil)
 steps("round", torch.round)
 
+
+# ---- two operands
+
+def pair(name, fn, x=(2, 3, 4, 5), b=(2, 3, 4, 5), low=-4, high=4, b_low=-4, b_high=4):
+    """fn(x, b)."""
+    g = torch.Generator().manual_seed(zlib.crc32(b"operand " + name.encode()))
+    operand = within(b_low, b_high, *b)(g)
+    case(name, within(low, high, *x), {"b": operand}, lambda v, p: fn(v, p["b"]))
+
+
+SHAPES = {"same": {}, "number": {"b": (1,)}, "channel": {"b": (3, 1, 1)}, "row": {"b": (4, 5)},
+          "wide": {"x": (3, 1, 5), "b": (2, 3, 4, 1)}, "flat": {"x": (4, 6), "b": (6,)}}
+for shape, dims in SHAPES.items():
+    pair(f"max_{shape}", torch.maximum, **dims)
+    pair(f"min_{shape}", torch.minimum, **dims)
+    pair(f"pow_{shape}", torch.pow, low=0.2, high=3, b_low=-2, b_high=3, **dims)
+    pair(f"fmod_{shape}", torch.fmod, **dims)
+    pair(f"mod_{shape}", torch.remainder, **dims)
+    if shape != "wide":
+        pair(f"prelu_{shape}", lambda v, b: torch.where(v > 0, v, v * b), **dims)
+
+
+def quarters(g):
+    return torch.randint(-4, 5, (2, 3, 4, 5), generator=g) / 4
+
+
+# Ties, and bases and exponents of 0.
+TIES = torch.randint(-4, 5, (2, 3, 4, 5), generator=torch.Generator().manual_seed(7)) / 4
+case("max_ties", quarters, {"b": TIES}, lambda v, p: torch.maximum(v, p["b"]))
+case("min_ties", quarters, {"b": TIES}, lambda v, p: torch.minimum(v, p["b"]))
+case("pow_zeros", lambda g: quarters(g).abs(), {"b": (8 * TIES).round().abs()},
+     lambda v, p: torch.pow(v, p["b"]))
+case("pow_of_two", within(-3, 3), {"b": torch.tensor(2.0)}, lambda v, p: torch.pow(p["b"], v))
+case("pow_raised", within(0.2, 2, 5), {"b": torch.full((1, 1), 2.0)},
+     lambda v, p: torch.pow(v, p["b"]))
+case("prelu_of_data", within(-4, 4), {"b": (3, 1, 1)},
+     lambda v, p: torch.where(v > 0, v, v * torch.tanh(p["b"])))
+for kind, fn in (("max", torch.maximum), ("prelu", lambda v, b: torch.where(v > 0, v, v * b))):
+    case(f"blocked_{kind}", (2, 3, 6, 6),
+         {"w": (20, 3, 3, 3), "b": (20, 4, 4), "v": (5, 20, 3, 3)},
+         lambda v, p, fn=fn: F.conv2d(fn(F.conv2d(v, p["w"]), p["b"]), p["v"]))
+case("blocked_max_channel", (2, 3, 6, 6),
+     {"w": (20, 3, 3, 3), "b": (20, 1, 1), "v": (5, 20, 3, 3)},
+     lambda v, p: F.conv2d(torch.maximum(F.conv2d(v, p["w"]), p["b"]), p["v"]))
+
 os.makedirs("tests/engine/data", exist_ok=True)
-save_file({k: v.detach().contiguous() for k, v in OUT.items()},
+save_file({k: v.detach().clone().contiguous() for k, v in OUT.items()},
           "tests/engine/data/elementwise.safetensors")

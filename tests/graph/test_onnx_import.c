@@ -36,6 +36,96 @@ static void expect_scalar(const amg_graph *g, const amg_node *n, int i, float ex
     assert_float_equal(*(const float *)v->data.data, expected, 0);
 }
 
+/* op(inputs) of opset 18 on x F32[N,3,8,8], i I64[8], f F32[8] and number F32: what the
+ * graph has instead. */
+static void expect_parts(const char *op, const char *inputs, const char *parts)
+{
+    model m;
+    start(&m, 18);
+    init(&m, "i", 7, 1, (int64_t[]){8}, 64);
+    init(&m, "f", 1, 1, (int64_t[]){8}, 32);
+    init(&m, "number", 1, 1, (int64_t[]){1}, 4);
+    node(&m, op, inputs, "y");
+    amg_graph *g = must_import(&m);
+    char ops[1024];
+    op_names(g, ops);
+    assert_string_equal(ops, parts);
+    expect_shape(g, "y", "F32[N,3,8,8]");
+    amg_graph_free(g);
+}
+
+static void some_operators_are_read_in_parts(void **state)
+{
+    (void)state;
+    expect_parts("Sum", "x", "Identity");
+    expect_parts("Sum", "x f", "Add");
+    expect_parts("Sum", "x f x number", "Add Add Add");
+    expect_parts("Mean", "x", "Identity");
+    expect_parts("Mean", "x f", "Add Div");
+    expect_parts("Mean", "x f x", "Add Add Div");
+    expect_parts("Max", "x", "Identity");
+    expect_parts("Max", "f x x", "Max Max");
+    expect_parts("Min", "x f", "Min");
+    expect_parts("Swish", "x", "Sigmoid Mul");
+    expect_parts("Clip", "x number", "Clip");
+    expect_parts("Clip", "x", "Clip");
+    expect_parts("Pow", "x f", "Pow");
+    expect_parts("Pow", "x i", "Cast Pow");
+}
+
+static void parts_keep_clear_of_names_in_the_file(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 18);
+    node(&m, "Sum", "x x x", "y_sum1");
+    node(&m, "Sum", "x y_sum1 x", "y");
+    amg_graph *g = must_import(&m);
+    assert_int_equal(g->num_nodes, 4);
+    expect_shape(g, "y_sum1_1", "F32[N,3,8,8]");
+    amg_graph_free(g);
+}
+
+static void parts_refuse_what_their_operator_does(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 24);
+    node(&m, "Swish", "x", "y");
+    attr_int(&m, "alpha", 1);
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Swish)",
+                   "no attribute but a number alpha");
+    start(&m, 18);
+    node(&m, "Sum", "", "y");
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Sum)", "0 inputs");
+    start(&m, 18);
+    node(&m, "Max", "x - x", "y");
+    expect_failure(&m, AMG_MALFORMED, "node \"n0\" (Max)",
+                   "input 1 is absent, expected a value");
+}
+
+/* Bounds of other types and shapes become numbers, computed ones Max and Min. */
+static void clip_bounds_become_numbers(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 18);
+    int64_t two = 2;
+    memcpy(init(&m, "two", 7, 0, NULL, 8)->raw_data.data, &two, 8);
+    node(&m, "ReduceMean", "x", "mean");
+    attr_int(&m, "keepdims", 0);
+    node(&m, "Clip", "x - two", "z");
+    node(&m, "Clip", "z mean two", "y");
+    m.last->input[2] = keep(&m, "mean");
+    amg_graph *g = must_import(&m);
+    char ops[1024];
+    op_names(g, ops);
+    assert_string_equal(ops, "ReduceMean Clip Max Min");
+    expect_shape(g, "z_max", "F32[]");
+    assert_true(*(const float *)value_of(g, "z_max")->data.data == 2);
+    amg_graph_free(g);
+}
+
 static void clip_bounds_become_inputs(void **state)
 {
     (void)state;
@@ -713,6 +803,10 @@ static void byte_errors_keep_their_offset(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(some_operators_are_read_in_parts),
+        cmocka_unit_test(parts_keep_clear_of_names_in_the_file),
+        cmocka_unit_test(parts_refuse_what_their_operator_does),
+        cmocka_unit_test(clip_bounds_become_numbers),
         cmocka_unit_test(clip_bounds_become_inputs),
         cmocka_unit_test(dropout_ratio_becomes_an_input_and_training_mode_goes),
         cmocka_unit_test(pads_become_inputs_and_cover_all_axes),
