@@ -158,7 +158,7 @@ class Obfuscate(Refusals):
         super().setUpClass()
         cli.write(cls.path("broken.onnx"), cli.read(cls.path("model.onnx"))[:-20])
         cli.write(cls.path("noise.onnx"), random.Random(1).randbytes(500))
-        cli.write(cls.path("isnan.onnx"), wire.tiny_model(activation="IsNaN"))
+        cli.write(cls.path("det.onnx"), wire.tiny_model(activation="Det"))
         cli.write(cls.path("two.onnx"), wire.tiny_model(classes=2))
         cli.write(cls.path("big.onnx"), wire.tiny_model(side=7))
         cli.write_idx(cls.path("wide"), (1, 6, 7), 3)
@@ -184,7 +184,7 @@ class Obfuscate(Refusals):
             (self.base(model="broken.onnx"), "broken.onnx: ", {"hint": "is this an ONNX file, and complete"}),
             (self.base(model="noise.onnx"), "noise.onnx: "),
             (self.base(model="data"), "data: "),
-            (self.base(model="isnan.onnx"), ".*node_activate.*IsNaN|.*IsNaN.*node_activate"),
+            (self.base(model="det.onnx"), ".*node_activate.*Det|.*Det.*node_activate"),
             (self.base(model="two.onnx"), "data@train.*has 3 classes, two.onnx gives .*2",
              {"hint": "the model's last layer needs one output for each class"}),
             (self.base(model="big.onnx"), r"data@train.*samples are .*6, ?6.*, big.onnx expects .*7, ?7"),
