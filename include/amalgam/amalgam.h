@@ -160,12 +160,12 @@ AMG_API AMG_MUST_CHECK amg_status amalgam_key_needs_passphrase(const char *key,
  *   "weight_decay", "beta1", "beta2", "epsilon", "alpha", "centered", "lr_decay",
  *   "initial_accumulator", "clip", "label_smoothing", "schedule" "constant" | "step" |
  *   "cosine" | "linear" | "one-cycle" | "plateau", "warmup", "step_epochs",
- *   "step_gamma", "plateau_patience", "plateau_factor", "threads", "checkpoint_steps",
- *   "resume".
+ *   "step_gamma", "plateau_patience", "plateau_factor", "ema", "best", "early_stop",
+ * "threads", "checkpoint_steps", "resume".
  *
  * Stopped by progress it leaves a checkpoint. *result: {"weights", "steps", "seconds",
- *   "heads": [{"train_loss", "train_accuracy", "val_loss", "val_top1", "val_top5"}]},
- *   null for what was not measured. */
+ *   "heads": [{"steps", "train_loss", "train_accuracy", "val_loss", "val_top1",
+ * "val_top5"}]}, null for what was not measured. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_train_job(const char *job,
                                                     const char *options,
                                                     const amg_progress *progress,

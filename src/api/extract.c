@@ -74,7 +74,7 @@ static amg_status give_tensors(const extraction *x, amalgam_tensor_fn each,
 
 static amg_status describe(const extraction *x, char **out, amg_error *err)
 {
-    const int64_t count = amg_extract_steps(x->weights);
+    const int64_t count = amg_extract_steps(x->weights, x->payload.names.output);
     json_t *steps = count < 0 ? json_null() : json_integer(count);
     json_t *note = x->payload.note ? json_string(x->payload.note) : json_null();
     return api_result(json_pack("{s:i, s:I, s:o, s:o, s:b}", "tensors",

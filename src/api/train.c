@@ -53,6 +53,9 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
         {"warmup", API_INT, &p->warmup_steps, 0, 1e9},
         {"step_epochs", API_INT, &p->step_epochs, 1, 1e6},
         {"step_gamma", API_REAL, &p->step_gamma, 1e-9, 1e3},
+        {"ema", API_REAL, &o.ema, 0, 1 - 1e-9},
+        {"best", API_BOOL, &o.best},
+        {"early_stop", API_INT, &o.early_stop, 1, 1e6},
         {"plateau_patience", API_INT, &p->plateau_patience, 0, 1e6},
         {"plateau_factor", API_REAL, &p->plateau_factor, 1e-9, 1 - 1e-9},
         {"precision", API_CHOICE, &precision, .choices = precisions},
@@ -75,12 +78,13 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
     return AMG_OK;
 }
 
-static json_t *head_json(const amg_head_result *h)
+static json_t *head_json(const amg_head_result *h, int64_t steps)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "train_loss", api_real(h->train_loss),
-                     "train_accuracy", api_real(h->train_accuracy), "val_loss",
-                     api_real(h->val_loss), "val_top1", api_real(h->val_top1),
-                     "val_top5", api_real(h->val_top5));
+    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "steps", (json_int_t)steps,
+                     "train_loss", api_real(h->train_loss), "train_accuracy",
+                     api_real(h->train_accuracy), "val_loss", api_real(h->val_loss),
+                     "val_top1", api_real(h->val_top1), "val_top5",
+                     api_real(h->val_top5));
 }
 
 static amg_status describe(const char *job, const amg_train_result *r, char **out,
@@ -90,7 +94,7 @@ static amg_status describe(const char *job, const amg_train_result *r, char **ou
     if (!weights) return amg_fail(err, AMG_NO_MEMORY, -1, job, "no memory");
     json_t *heads = json_array();
     for (int i = 0; i < r->num_heads; i++)
-        json_array_append_new(heads, head_json(&r->heads[i]));
+        json_array_append_new(heads, head_json(&r->heads[i], r->head_steps[i]));
     json_t *value =
         json_pack("{s:s, s:I, s:f, s:o}", "weights", weights, "steps",
                   (json_int_t)r->steps, "seconds", r->seconds, "heads", heads);

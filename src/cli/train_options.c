@@ -79,6 +79,17 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
          "f32 | bf16 (f32); bf16: convolutions and linear layers multiply\nin it, "
          "weights stay f32",
          0, 0, precisions},
+        {"ema", CLI_REAL, &a->ema, "DECAY",
+         "moving average of the weights, as 0.999: it is validated and is\nthe result "
+         "(off); running statistics are the last ones",
+         0, 1 - 1e-9},
+        {"best", CLI_FLAG, &a->best, NULL,
+         "the result is each sub-network's epoch of lowest validation loss"},
+        {"early-stop", CLI_INT, &a->early_stop, "N",
+         "a sub-network stops after N epochs in a row without a lower\nvalidation "
+         "loss; "
+         "the others go on (off). Mostly with --best",
+         1, 1e6},
         {"threads", CLI_INT, &a->threads, "N",
          "CPU threads (all cores); the same number gives the same bits", 1, 1024},
         {"seed", CLI_INT, &a->seed, "N", "of batch order and dropout (1)", 0, 9e15},
@@ -90,6 +101,9 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
          9e15},
         {"checkpoint-steps", CLI_INT, &a->checkpoint_steps, "N",
          "checkpoint every N steps (each epoch and every 60 s)", 1, 9e15},
+        {"profile", CLI_FLAG, &a->profile, NULL,
+         "measure 20 steps after the first 3: time of each operator, loss,\noptimizer, "
+         "data; memory. On stdout"},
         {"resume", CLI_FLAG, &a->resume, NULL,
          "go on from the last checkpoint, bit for bit"},
     };
@@ -104,10 +118,14 @@ amg_train_options cli_train_make(const cli_train_args *a)
                                .epochs = a->epochs,
                                .max_steps = a->max_steps,
                                .seed = (uint64_t)a->seed,
+                               .ema = a->ema,
+                               .best = a->best,
+                               .early_stop = a->early_stop,
                                .label_smoothing = (float)a->label_smoothing,
                                .threads = (int)a->threads,
                                .bf16 = a->precision == 1,
                                .checkpoint_steps = a->checkpoint_steps,
+                               .profile = a->profile ? stdout : NULL,
                                .resume = a->resume,
                                .optimizer = {.kind = (amg_optimizer_kind)a->optimizer,
                                              .lr = a->lr,
@@ -135,10 +153,18 @@ static const struct {
     const char *title;
     int decimals;
     const char *unit;
-} columns[] = {{"train loss", 6, ""}, {"train ppl", 2, ""}, {"train acc", 2, " %"},
-               {"val loss", 6, ""},   {"val ppl", 2, ""},   {"val top-1", 2, " %"},
-               {"val top-5", 2, " %"}};
+} columns[] = {{"train loss", 6, ""},  {"train ppl", 2, ""}, {"train acc", 2, " %"},
+               {"val loss", 6, ""},    {"val ppl", 2, ""},   {"val top-1", 2, " %"},
+               {"val top-5", 2, " %"}, {"steps", 0, ""}};
 enum { NUM_COLUMNS = sizeof columns / sizeof *columns };
+
+/* Steps behind the head's weights, where they are not the same for all. */
+static double own_steps(const amg_train_result *r, int head)
+{
+    bool same = true;
+    for (int i = 0; i < r->num_heads; i++) same &= r->head_steps[i] == r->steps;
+    return same ? NAN : (double)r->head_steps[head];
+}
 
 /* NaN where there is nothing to tell. */
 static void fill_row(const amg_train_result *r, int head, double row[NUM_COLUMNS])
@@ -150,7 +176,8 @@ static void fill_row(const amg_train_result *r, int head, double row[NUM_COLUMNS
                              h->val_loss,
                              r->predicts_tokens ? exp(h->val_loss) : NAN,
                              100 * h->val_top1,
-                             100 * h->val_top5};
+                             100 * h->val_top5,
+                             own_steps(r, head)};
     _Static_assert(sizeof values / sizeof *values == NUM_COLUMNS, "one a column");
     memcpy(row, values, sizeof values);
 }

@@ -350,6 +350,13 @@ static amg_objective own_objective(const bench *b, const amg_graph *graph)
     return own;
 }
 
+/* The recipe looks at validation data, and the job has some. */
+static bool validates(const bench *b, const amg_train_options *o)
+{
+    return b->job.has_val &&
+           (o->best || o->early_stop || o->optimizer.schedule == AMG_SCHEDULE_PLATEAU);
+}
+
 /* Trains g, the original, alone on the positions that the plan selects, back (NULL:
  * none) undoing their rotation; *out owns its parameters, *graph (freed by the caller)
  * their names. */
@@ -371,10 +378,15 @@ static amg_status train_alone(bench *b, const amg_graph *g, amg_rotation *back,
     if (!st) st = invert_tokens(&t, err);
     if (st) return st;
     const amg_objective objective = own_objective(b, *graph);
-    const amg_source source = stream_source(&t, &(*graph)->values[(*graph)->inputs[0]]);
+    const amg_value *input = &(*graph)->values[(*graph)->inputs[0]];
+    stream v = t;
+    v.job = &b->job.val;
+    const amg_source source = stream_source(&t, input);
+    const amg_source val = validates(b, options) ? stream_source(&v, input) : source;
     const amg_train_task task = {.graph = *graph,
                                  .objectives = &objective,
                                  .train = &source,
+                                 .val = validates(b, options) ? &val : NULL,
                                  .num_params_sets = 1,
                                  .params = out,
                                  .frozen = b->frozen,
@@ -399,6 +411,7 @@ static amg_status train_inside(bench *b, const amg_train_options *options,
     amg_train_task task = {.graph = b->job.graph,
                            .objectives = b->job.objectives,
                            .train = &b->job.train,
+                           .val = validates(b, options) ? &b->job.val : NULL,
                            .num_params_sets = b->job.graph->num_outputs,
                            .params = b->job.params,
                            .frozen = b->job.manifest.frozen,

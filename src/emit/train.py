@@ -13,6 +13,7 @@ Reads   job.json, model.py, constants.safetensors, weights.safetensors, data/*.n
 Writes  out/weights.safetensors              the trained job
         out/metrics.jsonl                    one line each 50 steps and each epoch
         out/checkpoint-torch.safetensors     what --resume goes on from
+With --ema the trained job is the average, with --best each sub-network's best epoch.
 
 A step, exactly. Rows order[t*B .. t*B+B-1] of a permutation that depends on --seed and the
 epoch alone; for each sub-network: torch.manual_seed(step_seed(seed, step)), forward, loss,
@@ -765,6 +766,11 @@ class SubNetwork:
         self.optimizer = make_optimizer(args, self.trainable.values())
         self.scaler = make_scaler(args.precision)
         self.plateau = Plateau(args)
+        self.average = {}       # of the parameters, with --ema and after a step
+        # Of the epoch with the lowest validation loss: its weights with --best, figures, steps.
+        self.best, self.best_result, self.best_steps = {}, {}, 0
+        self.bad_epochs = 0     # since then
+        self.stopped_steps = 0  # by when it stopped early
         dtype = torch.float16 if args.precision == "fp16" else torch.bfloat16
         self.autocast = (lambda: torch.autocast(world.device.type, dtype)) if args.precision != "f32" \
             else contextlib.nullcontext
@@ -842,7 +848,51 @@ class SubNetwork:
         else:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.add_to_average()
         return totals
+
+    @torch.no_grad()
+    def add_to_average(self):
+        """As torch.optim.swa_utils.AveragedModel does: the first one is a copy."""
+        for name, p in self.trainable.items() if self.args.ema else ():
+            if name in self.average:
+                self.average[name].lerp_(p, 1 - self.args.ema)
+            else:
+                self.average[name] = p.detach().clone()
+
+    @torch.no_grad()
+    def swap_average(self):
+        """The net computes with the average, and again with its own weights."""
+        for name, average in self.average.items():
+            own = self.trainable[name].detach().clone()
+            self.trainable[name].copy_(average)
+            average.copy_(own)
+
+    def measured_weights(self):
+        """Those that validation measures."""
+        self.swap_average()
+        out = {name: t.cpu().clone() for name, t in self.weights().items()}
+        self.swap_average()
+        return out
+
+    def judge(self, result, step):
+        """What an epoch's results mean for the next ones, by this sub-network alone."""
+        self.plateau.observe(result.get("val_loss", result["loss"]))
+        if "val_loss" not in result:
+            return
+        if result["val_loss"] < self.best_result.get("val_loss", math.inf):
+            self.best_result, self.best_steps, self.bad_epochs = result, step, 0
+            self.best = self.measured_weights() if self.args.best else {}
+        else:
+            self.bad_epochs += 1
+        if self.args.early_stop and self.bad_epochs >= self.args.early_stop:
+            self.stopped_steps = step
+
+    def outcome(self, step):
+        """The weights that come out, and how many steps are behind them."""
+        if self.best:
+            return self.best, self.best_steps
+        return self.measured_weights(), self.stopped_steps or step
 
     def scale_gradients(self, factor):
         for p in self.trainable.values():
@@ -855,8 +905,12 @@ class SubNetwork:
                 for name, t in self.net.state_dict().items()}
 
     def tensors(self):
-        """What a checkpoint holds: p<h>.<name>, s<h>.<i>.<name>."""
+        """What a checkpoint holds: p<h>.<name>, s<h>.<i>.<name>, and where there are any the
+        average e<h>.<name> and the best b<h>.<name>."""
         out = {f"p{self.index}.{name}": t for name, t in self.weights().items()}
+        out.update((f"e{self.index}.{name}", self.order.natural(name, t))
+                   for name, t in self.average.items())
+        out.update((f"b{self.index}.{name}", t) for name, t in self.best.items())
         for i, key in enumerate(state_names(self.args)):
             for name, p in self.trainable.items():
                 state = self.optimizer.state.get(p, {}).get(key)
@@ -865,11 +919,13 @@ class SubNetwork:
         return out
 
     def extra(self):
-        """What else goes on: the optimizer's own step count, the loss scale, the plateau."""
+        """What else goes on: the optimizer's own step count, the loss scale, what judge knows."""
         state = next(iter(self.optimizer.state.values()), {})
         scaler = self.scaler.state_dict() if self.scaler else None
         return {"updates": int(state.get("step", 0)), "scaler": scaler,
-                "plateau": [self.plateau.lr, self.plateau.best, self.plateau.bad_epochs]}
+                "plateau": [self.plateau.lr, self.plateau.best, self.plateau.bad_epochs],
+                "best": [self.best_result, self.best_steps, self.bad_epochs],
+                "stopped": self.stopped_steps}
 
     def restore(self, tensors, extra, path):
         """Takes what tensors and extra gave."""
@@ -890,6 +946,16 @@ class SubNetwork:
         if self.scaler:
             self.scaler.load_state_dict(extra["scaler"])
         self.plateau.lr, self.plateau.best, self.plateau.bad_epochs = extra["plateau"]
+        self.best_result, self.best_steps, self.bad_epochs = extra["best"]
+        self.stopped_steps = extra["stopped"]
+        for name, p in self.trainable.items():
+            value = tensors.get(f"e{self.index}.{name}")
+            if value is not None:
+                self.average[name] = torch.empty_like(p, requires_grad=False)
+                assign(self.average[name], value, f"e{self.index}.{name}", path)
+                self.average[name].copy_(self.order.canonical(name, self.average[name]))
+        best = {name: f"b{self.index}.{name}" for name in self.net.state_dict()}
+        self.best = {name: tensors[key] for name, key in best.items() if key in tensors}
 
 
 # ---- Learning rate -----------------------------------------------------------------------
@@ -1024,6 +1090,8 @@ def with_perplexity(result):
 
 
 def show(key, value, digits=4):
+    if key == "steps":
+        return str(value)
     if key.endswith("perplexity"):
         return f"{value:.2f}"
     return f"{value:.{digits}f}" if key.endswith("loss") else f"{100 * value:.2f} %"
@@ -1038,10 +1106,10 @@ def duration(seconds):
 # ---- The run -----------------------------------------------------------------------------
 
 # Options that say which run this is; a checkpoint belongs to one run.
-RECIPE = ("batch epochs seed optimizer lr momentum nesterov weight_decay beta1 beta2 epsilon "
-          "alpha centered lr_decay initial_accumulator clip label_smoothing schedule warmup step_epochs step_gamma plateau_patience plateau_factor "
-          "precision accumulate augment "
-          "local_batch_norm class_order").split()
+RECIPE = ("batch epochs ema best early_stop seed optimizer lr momentum nesterov "
+          "weight_decay beta1 beta2 epsilon alpha centered lr_decay initial_accumulator "
+          "clip label_smoothing schedule warmup step_epochs step_gamma plateau_patience "
+          "plateau_factor precision accumulate augment local_batch_norm class_order").split()
 
 
 class Run:
@@ -1061,6 +1129,9 @@ class Run:
             module.batch_norm = disable(global_batch_norm)
         self.heads = [SubNetwork(i, net, job.heads[net.output], args, world, job.frozen)
                       for i, net in enumerate(nets)]
+        if not self.val and (args.best or args.early_stop):
+            raise TrainError("--best and --early-stop: the job has no validation data",
+                             "amalgam obfuscate takes them with --val")
         if args.augment and job.mixed:
             raise TrainError("--augment: the values of this job's samples are mixed: they have no "
                              "neighbours to crop or mirror")
@@ -1155,6 +1226,10 @@ class Run:
         seeds = [step_seed(args.seed, self.step, first + i) for i in range(len(parts))]
         totals = []
         for i, head in enumerate(self.heads):
+            if head.stopped_steps:
+                totals.append(torch.zeros(3 if head.scores else 2, dtype=torch.float64,
+                                          device=world.device))
+                continue
             with self.stream(i, x, y):
                 totals.append(head.step(parts, seeds, self.learning_rate(head, self.step),
                                         self.augment_part(head, size)))
@@ -1202,9 +1277,13 @@ class Run:
                     sums[:len(found)] = (a + b for a, b in zip(sums, found))
 
     def means(self, span):
-        """Loss and accuracy of each head since the epoch's or the window's begin."""
+        """Loss and accuracy of each head since the epoch's or the window's begin; nothing of
+        those that have stopped."""
         out = []
         for head, sums in zip(self.heads, self.sums):
+            if head.stopped_steps:
+                out.append({})
+                continue
             loss, count, hits = sums[span]
             out.append({"loss": loss / max(count, 1)})
             if head.scores:
@@ -1243,7 +1322,7 @@ class Run:
                            "tokens" if self.heads[0].reads_text else "images", self.per_second())
 
     def report(self):
-        sums = [h["epoch"] for h in self.sums]
+        sums = [s["epoch"] for h, s in zip(self.heads, self.sums) if not h.stopped_steps]
         loss, hits = (sum(s[i] / max(s[1], 1) for s in sums) / len(sums) for i in (0, 2))
         speed = self.per_second()
         left = (self.last_step - self.step) * self.args.batch * self.heads[0].per_sample
@@ -1262,10 +1341,12 @@ class Run:
         """Validation and the epoch's line; done again if it is interrupted."""
         self.flush()
         val = self.validate() if self.val else [{}] * len(self.heads)
-        self.results = [{**t, **v} for t, v in zip(self.means("epoch"), val)]
+        self.results = [{**r, **t, **v}
+                        for r, t, v in zip(self.results, self.means("epoch"), val)]
         self.write_metrics(self.results, True)
         for head, result in zip(self.heads, self.results):
-            head.plateau.observe(result.get("val_loss", result["loss"]))
+            if not head.stopped_steps:
+                head.judge(result, self.step)
         if self.progress:
             mean = {k: sum(r[k] for r in self.results) / len(self.heads)
                     for k in self.results[0]}
@@ -1277,7 +1358,8 @@ class Run:
         self.timed_step, self.timed_at = self.step, time.monotonic()
 
     def validate(self):
-        """Loss, top-1 and top-5 of each head over the whole validation split."""
+        """Loss, top-1 and top-5 of each head over the whole validation split; nothing of those
+        that have stopped."""
         args, world = self.args, self.world
         self.share_buffers()
         width = 4 if self.heads[0].classifies else 3 if self.heads[0].labels else 2
@@ -1287,17 +1369,27 @@ class Run:
         for head in self.heads:
             head.net.eval()
             head.net.augment = None
+            head.swap_average()
+        stop = False
         try:
             with torch.no_grad():
                 for batch in reader:
-                    self.stop_if_asked()
+                    stop, = world.agree(self.signal is not None)
+                    if stop:
+                        break
                     self.add_batch(sums, batch)
         finally:
             reader.close()
             for head in self.heads:
                 head.net.train()
+                head.swap_average()
+        if stop:        # only now, since a checkpoint holds the weights that are trained
+            self.stop_if_asked()
         out = []
         for head, (loss, count, *hits) in zip(self.heads, world.sum(sums).tolist()):
+            if head.stopped_steps:
+                out.append({})
+                continue
             out.append({"val_loss": loss / max(count, 1)})
             if head.scores:
                 out[-1]["val_top1"] = hits[0] / max(count, 1)
@@ -1310,6 +1402,8 @@ class Run:
         if not len(x):      # the last batch may be too small for every process
             return
         for h, head in enumerate(self.heads):
+            if head.stopped_steps:
+                continue
             sums[h] += head.loss(head.forward, x, y, find_top1_and_top5)[1]
 
     def stop_if_asked(self, save=False):
@@ -1337,7 +1431,7 @@ class Run:
                 if self.step == (self.epochs_done + 1) * self.steps_per_epoch:
                     self.finish_epoch()
                     due = not self.args.checkpoint_steps
-                elif self.step < self.last_step:
+                elif self.step < self.last_step and not all(h.stopped_steps for h in self.heads):
                     self.train_step(next(batches))
                     due = self.after_step()
                 else:
@@ -1349,16 +1443,20 @@ class Run:
         if self.epoch_samples():
             partial = self.means("epoch")
             self.results = [{**r, **p} for r, p in zip(self.results, partial)]
+        self.results = [head.best_result if head.best else result
+                        for head, result in zip(self.heads, self.results)]
         return self.results
 
     def write_weights(self):
-        tensors = {}
+        tensors, parts = {}, self.args.accumulate
+        metadata = {"job": self.identity["job"], "steps": str(self.step * parts)}
         for head in self.heads:
-            tensors.update(head.weights())
+            weights, steps = head.outcome(self.step)
+            tensors.update(weights)
+            if steps != self.step:
+                metadata[f"steps.{head.net.output}"] = str(steps * parts)
         self.check_finite(tensors)
-        write_safetensors(self.out / "weights.safetensors", tensors,
-                          {"job": self.identity["job"],
-                           "steps": str(self.step * self.args.accumulate)})
+        write_safetensors(self.out / "weights.safetensors", tensors, metadata)
 
 
 # ---- Options and the program -------------------------------------------------------------
@@ -1441,6 +1539,12 @@ def parse_options(argv):
     add(g, "plateau-patience", 10, "schedule plateau: after more than N epochs without a lower "
         "loss ...", whole(0, 10**6), metavar="N")
     add(g, "plateau-factor", 0.1, "... the rate is multiplied by X", real(1e-9, below_one))
+    add(g, "ema", 0.0, "moving average of the weights, as 0.999: it is validated and is the "
+        "result; running statistics are the last ones; 0: off", real(0, below_one),
+        metavar="DECAY")
+    add(g, "best", False, "the result is each sub-network's epoch of lowest validation loss", **flag)
+    add(g, "early-stop", 0, "a sub-network stops after N epochs in a row without a lower validation "
+        "loss; the others go on; 0: off. Mostly with --best", whole(0, 10**6), metavar="N")
     add(g, "seed", 1, "of batch order, dropout and augmentation", whole(0, 9 * 10**15),
         metavar="N")
     add(g, "augment", None, "crop4, hflip or crop4,hflip: random crops of the image padded by 4, "
@@ -1543,11 +1647,14 @@ def copy_results(out, first):
 def print_results(run, seconds):
     titles = {"loss": "train loss", "perplexity": "train ppl", "accuracy": "train acc",
               "val_loss": "val loss", "val_perplexity": "val ppl", "val_top1": "val top-1",
-              "val_top5": "val top-5"}
+              "val_top5": "val top-5", "steps": "steps"}
     results = [with_perplexity(r) if head.reads_text else r
                for head, r in zip(run.heads, run.results)]
     if "val_top5" not in results[0]:
         titles["val_top1"] = "val acc"      # of all labels
+    steps = [head.outcome(run.step)[1] for head in run.heads]
+    if set(steps) != {run.step}:
+        results = [{**r, "steps": n} for r, n in zip(results, steps)]
     titles = {k: title for k, title in titles.items() if k in results[0]}
     text = run.heads[0].reads_text      # seven columns fit 80 characters only when narrow
     width = {k: len(title) + 2 if text else 13 for k, title in titles.items()}

@@ -10,7 +10,7 @@
 
 enum { META_VERSION, META_STEP, META_EPOCHS, META_HEADS, META_IDENTITY };
 #define META_COUNT (META_IDENTITY + AMG_ID_COUNT)
-#define PROGRESS_COUNT 15
+#define PROGRESS_COUNT 24
 _Static_assert(sizeof(amg_head_progress) == PROGRESS_COUNT * sizeof(double),
                "the progress row is doubles only");
 
@@ -20,10 +20,14 @@ static const char *const progress_name = "progress", *const meta_name = "meta";
 static const char *entry_name(amg_arena *arena, int h, int which, const char *name)
 {
     char prefix[32];
-    if (which == 0)
-        snprintf(prefix, sizeof prefix, "p%d.", h);
+    const char kind = which == AMG_SET_PARAMS    ? 'p'
+                      : which == AMG_SET_AVERAGE ? 'e'
+                      : which == AMG_SET_BEST    ? 'b'
+                                                 : 's';
+    if (kind == 's')
+        snprintf(prefix, sizeof prefix, "s%d.%d.", h, which - AMG_SET_STATES);
     else
-        snprintf(prefix, sizeof prefix, "s%d.%d.", h, which - 1);
+        snprintf(prefix, sizeof prefix, "%c%d.", kind, h);
     const size_t a = strlen(prefix), b = strlen(name) + 1;
     char *out = amg_arena_alloc(arena, a + b);
     if (!out) return NULL;
@@ -32,10 +36,11 @@ static const char *entry_name(amg_arena *arena, int h, int which, const char *na
     return out;
 }
 
-/* Buffers have no optimizer state. */
+/* Buffers have no optimizer state and no average. */
 static bool is_stored(const amg_param *p, int which)
 {
-    return which == 0 || p->role == AMG_ROLE_TRAINABLE;
+    return which == AMG_SET_PARAMS || which == AMG_SET_BEST ||
+           p->role == AMG_ROLE_TRAINABLE;
 }
 
 /* Calls visit on every stored parameter in the file's order. */
@@ -46,7 +51,7 @@ static amg_status for_each(const amg_checkpoint *c, amg_arena *arena, visit_fn v
                            void *context, amg_error *err)
 {
     for (int h = 0; h < c->num_heads; h++)
-        for (int which = 0; which <= c->num_states; which++)
+        for (int which = 0; which < AMG_NUM_SETS; which++)
             for (int i = 0; i < c->sets[h][which].count; i++) {
                 amg_param *p = &c->sets[h][which].items[i];
                 if (!is_stored(p, which)) continue;
@@ -82,7 +87,7 @@ static size_t max_entries(const amg_checkpoint *c)
 {
     size_t n = 2;
     for (int h = 0; h < c->num_heads; h++)
-        n += (size_t)c->sets[h][0].count * (size_t)(1 + c->num_states);
+        n += (size_t)c->sets[h][AMG_SET_PARAMS].count * AMG_NUM_SETS;
     return n;
 }
 

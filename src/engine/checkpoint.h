@@ -2,9 +2,12 @@
  * safetensors file, so that one rename makes it the new one.
  *
  *     meta      i64[4 + AMG_ID_COUNT]   version, step, epochs done, heads; identity
- *     progress  f64[heads, 15]          running sums, last results, learning rate
+ *     progress  f64[heads, 24]          running sums, last results, and what
+ *                                       judge.h knows
  *     p<h>.<name>                       parameters and buffers of head h
  *     s<h>.<i>.<name>                   optimizer state i of each trainable of head h
+ *     e<h>.<name>                       moving average of each trainable, if there is
+ * one b<h>.<name>                       best parameters and buffers, if they are kept
  *
  * Parameters and states stand in the task's own order of classes and tokens. Metadata:
  * "steps", and "job" where a job is trained, as in trained weights. */
@@ -28,10 +31,20 @@ typedef struct {
     amg_head_sums epoch, window;
     amg_head_result last;
     amg_plateau plateau;
+    amg_head_result best; /* of the epoch with the lowest validation loss */
+    double best_steps;    /* steps done by then; 0: no epoch yet */
+    double bad_epochs;    /* since then */
+    double stopped_steps; /* steps done when it was left as it is; 0: it trains */
 } amg_head_progress;
 
-/* A set of head h: parameters (0) or optimizer state i (1 + i). */
-#define AMG_NUM_SETS (1 + 3)
+/* The sets of a head; those not in use are empty. */
+enum {
+    AMG_SET_PARAMS,
+    AMG_SET_STATES, /* the optimizer's, up to three */
+    AMG_SET_AVERAGE = AMG_SET_STATES + 3,
+    AMG_SET_BEST,
+    AMG_NUM_SETS
+};
 
 typedef struct {
     int64_t step;        /* steps done */
@@ -40,9 +53,9 @@ typedef struct {
     amg_identity identity;
     const char
         *job; /* SHA-256 of the job's job.json; NULL: a plain model. Written only */
-    int num_heads, num_states;
+    int num_heads;
     amg_head_progress *progress;      /* [num_heads] */
-    amg_params (*sets)[AMG_NUM_SETS]; /* [num_heads]; 1 + num_states used */
+    amg_params (*sets)[AMG_NUM_SETS]; /* [num_heads] */
 } amg_checkpoint;
 
 /* Writes beside and renames. AMG_NOT_FINITE, and nothing is written, if a parameter is

@@ -22,6 +22,9 @@
     X(BATCH, INT, "the batch size")                                                    \
     X(ACCUMULATE, INT, "the number of parts of a batch")                               \
     X(EPOCHS, INT, "the number of epochs")                                             \
+    X(EMA, REAL, "the average's decay")                                                \
+    X(BEST, INT, "keeping the best weights")                                           \
+    X(EARLY_STOP, INT, "the epochs before stopping early")                             \
     X(LABEL_SMOOTHING, REAL, "label smoothing")                                        \
     X(OPTIMIZER, INT, "the optimizer")                                                 \
     X(LR, REAL, "the learning rate")                                                   \

@@ -196,14 +196,47 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* All heads' parameters in one file, sorted by their opaque names; whose they are; and
- * the batches that batch norms saw: counters of the original (PyTorch's
- * num_batches_tracked) come home through them. */
-static amg_status write_weights(const char *path, const amg_job *job, int64_t batches,
+enum { PAIR_TEXT = 24, MAX_PAIRS = 2 + AMG_MAX_HEADS };
+
+/* Metadata of trained weights, and the text behind it. */
+typedef struct {
+    amg_st_pair pairs[MAX_PAIRS];
+    char counts[MAX_PAIRS][PAIR_TEXT], *keys[MAX_PAIRS];
+    size_t count;
+} metadata;
+
+static void add_count(metadata *m, const char *key, int64_t count)
+{
+    char *text = m->counts[m->count];
+    snprintf(text, PAIR_TEXT, "%lld", (long long)count);
+    m->pairs[m->count++] = (amg_st_pair){key, text};
+}
+
+/* Whose the weights are, and the batches that batch norms saw: counters of the original
+ * (PyTorch's num_batches_tracked) come home through them. Heads whose weights saw fewer
+ * have a count of their own. */
+static amg_status make_metadata(const amg_job *job, const amg_train_result *r,
+                                int64_t parts, metadata *m, amg_error *err)
+{
+    m->pairs[m->count++] = (amg_st_pair){AMG_ST_JOB, job->sha256};
+    add_count(m, AMG_ST_STEPS, r->steps * parts);
+    for (int h = 0; h < r->num_heads; h++) {
+        if (r->head_steps[h] == r->steps) continue;
+        const char *output = job->graph->values[job->graph->outputs[h]].name;
+        const size_t size = sizeof AMG_ST_STEPS "." + strlen(output);
+        char *key = m->keys[m->count] = amg_malloc(size);
+        if (!key) return amg_fail(err, AMG_NO_MEMORY, -1, output, "writing weights");
+        snprintf(key, size, AMG_ST_STEPS ".%s", output);
+        add_count(m, key, r->head_steps[h] * parts);
+    }
+    return AMG_OK;
+}
+
+/* All heads' parameters in one file, sorted by their opaque names. */
+static amg_status write_weights(const char *path, const amg_job *job, const metadata *m,
                                 amg_error *err)
 {
     size_t count = 0, n = 0;
-    char text[24];
     for (int h = 0; h < job->graph->num_outputs; h++)
         count += (size_t)job->params[h].count;
     amg_st_entry *entries = amg_calloc(count, sizeof *entries);
@@ -214,10 +247,21 @@ static amg_status write_weights(const char *path, const amg_job *job, int64_t ba
             entries[n++] = (amg_st_entry){p->name, p->tensor};
         }
     qsort(entries, count, sizeof *entries, by_name);
-    snprintf(text, sizeof text, "%lld", (long long)batches);
-    const amg_st_pair pairs[] = {{AMG_ST_JOB, job->sha256}, {AMG_ST_STEPS, text}};
-    amg_status status = amg_safetensors_write_with(path, entries, count, pairs, 2, err);
+    amg_status status =
+        amg_safetensors_write_with(path, entries, count, m->pairs, m->count, err);
     amg_free(entries);
+    return status;
+}
+
+static amg_status write_result(const char *path, const amg_job *job,
+                               const amg_train_options *options,
+                               const amg_train_result *r, amg_error *err)
+{
+    metadata m = {0};
+    const int64_t parts = options->accumulate ? options->accumulate : 1;
+    amg_status status = make_metadata(job, r, parts, &m, err);
+    if (!status) status = write_weights(path, job, &m, err);
+    for (int i = 0; i < MAX_PAIRS; i++) amg_free(m.keys[i]);
     return status;
 }
 
@@ -262,7 +306,7 @@ amg_status amg_job_train(const char *dir, const amg_train_options *options,
                                  .frozen = job.manifest.frozen,
                                  .num_frozen = job.manifest.num_frozen};
     status = amg_train(&task, options, progress, &r, err);
-    if (!status) status = write_weights(weights, &job, r.batches, err);
+    if (!status) status = write_result(weights, &job, options, &r, err);
     if (!status && result) *result = r;
 done:
     if (status && out) rmdir(out); /* goes only if nothing was written */

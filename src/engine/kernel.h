@@ -103,7 +103,8 @@ struct amg_plan {
     amg_buffer *buffers;
     int num_steps, cap_steps;
     amg_step *steps;
-    int first_backward; /* index of the first backward step */
+    int first_backward;  /* index of the first backward step */
+    int64_t *elapsed_ns; /* [num_steps]; NULL: not measured */
 
     int input;       /* value id */
     int y, dy;       /* buffers of the output and its gradient, row-major */

@@ -86,6 +86,10 @@ float amg_clip_scale(double clip_norm, double sum_of_squares);
  * gradients themselves are the plan's and stay as they are. */
 void amg_gradient_add(amg_plan *plan, int sum, bool first, float weight, float scale);
 
+/* Moves the average of the values, in state `average` of every slot, (1 - decay) of the
+ * way to them, as torch.optim.swa_utils does; in step 0 all the way. */
+void amg_average_add(amg_plan *plan, int average, double decay, int64_t step);
+
 /* How many state slots these options use: 0 to 3. */
 int amg_optimizer_num_states(const amg_optimizer_options *o);
 

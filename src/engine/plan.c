@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "engine/kernel.h"
+#include "engine/meter.h"
 
 void amg_plan_fail_with(amg_plan *p, int node, amg_status code, const amg_error *cause)
 {
@@ -105,6 +106,7 @@ void amg_plan_free(amg_plan *plan)
     amg_arena_clear(&plan->arena);
     amg_free(plan->buffers);
     amg_free(plan->steps);
+    amg_free(plan->elapsed_ns);
     amg_free_aligned(plan->persistent);
     amg_free_aligned(plan->states);
     amg_free(plan);
@@ -132,6 +134,14 @@ void amg_plan_bind(amg_plan *plan, void *workspace)
         plan->bind_status = bind_step(plan, &plan->steps[i]);
 }
 
+static amg_status run_step(const amg_plan *p, const amg_step *s, amg_error *err)
+{
+    if (s->primitive) return amg_primitive_run(s->primitive, err);
+    amg_status status = AMG_OK;
+    s->fn(&(amg_call){s->ptr, s->self, p->step, p->options.seed, &status, err});
+    return status;
+}
+
 static amg_status run(const amg_plan *p, int begin, int end, amg_error *err)
 {
     if (!p->workspace)
@@ -140,15 +150,10 @@ static amg_status run(const amg_plan *p, int begin, int end, amg_error *err)
         return amg_fail(err, p->bind_status, -1, "plan",
                         "oneDNN refused the workspace");
     for (int i = begin; i < end; i++) {
-        const amg_step *s = &p->steps[i];
-        if (s->primitive) {
-            amg_status status = amg_primitive_run(s->primitive, err);
-            if (status) return status;
-        } else {
-            amg_status status = AMG_OK;
-            s->fn(&(amg_call){s->ptr, s->self, p->step, p->options.seed, &status, err});
-            if (status) return status;
-        }
+        const int64_t begin_ns = p->elapsed_ns ? amg_now_ns() : 0;
+        amg_status status = run_step(p, &p->steps[i], err);
+        if (status) return status;
+        if (p->elapsed_ns) p->elapsed_ns[i] += amg_now_ns() - begin_ns;
     }
     return AMG_OK;
 }

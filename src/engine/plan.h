@@ -113,6 +113,33 @@ AMG_MUST_CHECK amg_status amg_plan_store_state(const amg_plan *plan, int which,
 AMG_MUST_CHECK amg_status amg_plan_store_grad(const amg_plan *plan, amg_params *set,
                                               amg_error *err);
 
+/* Measures the time of each kernel from now on, or no longer (default). Measuring reads
+ * the clock twice a kernel. */
+AMG_MUST_CHECK amg_status amg_plan_measure(amg_plan *plan, bool on, amg_error *err);
+/* What one kernel took in all runs since; strings are the plan's. */
+typedef struct {
+    const char *op;             /* its operator, "-": none */
+    const char *what;           /* which of the operator's kernels */
+    const char *implementation; /* oneDNN's name, "loop": one of our own */
+    bool backward;
+    int64_t elapsed_ns;
+} amg_plan_time;
+int amg_plan_num_times(const amg_plan *plan); /* 0 unless measured */
+amg_plan_time amg_plan_time_at(const amg_plan *plan, int i);
+
+typedef struct {
+    size_t workspace_bytes, persistent_bytes, state_bytes;
+} amg_plan_memory;
+amg_plan_memory amg_plan_memory_of(const amg_plan *plan);
+typedef struct {
+    const amg_value *value; /* the graph's */
+    size_t bytes;
+    bool persistent;
+} amg_plan_tensor;
+/* Merges the plan's tensors into out[0 .. count-1], the largest first, of which max are
+ * kept; returns how many there are now. */
+int amg_plan_largest(const amg_plan *plan, amg_plan_tensor *out, int count, int max);
+
 /* One line per kernel: op, node, implementation, layout, bytes; to stream. For
  * benchmarks and bug reports. */
 void amg_plan_describe(const amg_plan *plan, FILE *stream);

@@ -21,12 +21,15 @@ static amg_status resolve_options(const amg_train_options *in, amg_train_options
     if (o.epochs == 0) o.epochs = 1;
     if (o.accumulate == 0) o.accumulate = 1;
     if (o.batch < 0 || o.accumulate < 0 || o.epochs < 0 || o.max_steps < 0 ||
-        o.checkpoint_steps < 0 || o.threads < 0)
+        o.checkpoint_steps < 0 || o.threads < 0 || o.early_stop < 0)
         return amg_fail(err, AMG_INVALID, -1, where, "a count is negative");
     if (o.batch % o.accumulate)
         return amg_fail(err, AMG_INVALID, -1, where,
                         "a batch of %lld does not divide into %lld parts",
                         (long long)o.batch, (long long)o.accumulate);
+    if (!(o.ema >= 0 && o.ema < 1))
+        return amg_fail(err, AMG_INVALID, -1, where,
+                        "the average's decay is %g, expected 0 to below 1", o.ema);
     if (!(o.label_smoothing >= 0 && o.label_smoothing <= 1))
         return amg_fail(err, AMG_INVALID, -1, where,
                         "label smoothing is %g, expected 0 to 1",
@@ -35,8 +38,10 @@ static amg_status resolve_options(const amg_train_options *in, amg_train_options
     return amg_optimizer_check(&o.optimizer, err);
 }
 
-static amg_status check_task(const amg_train_task *t, int64_t batch, amg_error *err)
+static amg_status check_task(const amg_train_task *t, const amg_train_options *o,
+                             amg_error *err)
 {
+    const int64_t batch = o->batch;
     const int n = t->graph->num_outputs;
     if (n < 1 || n > AMG_MAX_HEADS)
         return amg_fail(err, AMG_INVALID, -1, "model", "%d heads, expected 1 to %d", n,
@@ -51,6 +56,13 @@ static amg_status check_task(const amg_train_task *t, int64_t batch, amg_error *
                        (long long)t->train->num_samples,
                        amg_plural(t->train->num_samples), (long long)batch);
         amg_hint(err, "choose a smaller batch");
+        return AMG_INVALID;
+    }
+    if (!t->val && (o->best || o->early_stop)) {
+        (void)amg_fail(err, AMG_INVALID, -1, "validation data",
+                       "there are none, %s needs them",
+                       o->best ? "keeping the best weights" : "stopping early");
+        amg_hint(err, "give them with --val: amalgam obfuscate's for a job");
         return AMG_INVALID;
     }
     if (t->val && t->val->num_samples < 1)
@@ -117,6 +129,15 @@ static void copy_params(const amg_params *from, amg_params *to)
                from->items[i].tensor.size_bytes);
 }
 
+/* States are stored for checkpoints only. */
+static bool uses_set(const amg_run *run, int which)
+{
+    if (which == AMG_SET_PARAMS) return true;
+    if (which == AMG_SET_AVERAGE) return run->options.ema > 0;
+    if (which == AMG_SET_BEST) return run->options.best;
+    return run->task->out_dir && which - AMG_SET_STATES < run->num_states;
+}
+
 static amg_status init_head(amg_run *run, int h, amg_error *err)
 {
     const amg_params *initial = &run->task->params[h];
@@ -125,19 +146,19 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
     const bool has_classes = c->objective.loss == AMG_LOSS_CROSS_ENTROPY;
     amg_class_order *order = &run->orders[h];
     amg_head_result *last = &run->progress[h].last;
+    run->progress[h].best.val_loss = INFINITY;
     last->val_loss = last->val_top1 = last->val_top5 = NAN;
     run->progress[h].plateau = amg_plateau_begin(&run->options.optimizer);
     amg_status status =
         amg_class_order_init(run->planned, h, has_classes, initial, order, err);
     if (!status) status = amg_criterion_weigh(c, order, &run->class_weights[h], err);
-    const int sums = run->options.accumulate > 1;
-    const int num_sets = run->task->out_dir ? 1 + run->num_states : 1;
-    for (int i = 0; i < num_sets && !status; i++)
-        status = amg_params_like(initial, &run->sets[h][i], err);
+    for (int i = 0; i < AMG_NUM_SETS && !status; i++)
+        if (uses_set(run, i)) status = amg_params_like(initial, &run->sets[h][i], err);
     const amg_plan_options options = {.training = true,
                                       .seed = run->options.seed,
                                       .bf16 = run->options.bf16,
-                                      .num_states = run->num_states + sums,
+                                      .num_states = run->sum_state +
+                                                    (run->options.accumulate > 1),
                                       .kept = c->objective.target,
                                       .row_orders = order->lookups,
                                       .num_row_orders = order->num_lookups,
@@ -202,7 +223,6 @@ static amg_checkpoint checkpoint_of(amg_run *run)
                             .epochs_done = run->epochs_done,
                             .identity = run->identity,
                             .num_heads = run->num_heads,
-                            .num_states = run->num_states,
                             .progress = run->progress,
                             .sets = run->sets};
 }
@@ -212,6 +232,15 @@ static void mark_saved(amg_run *run)
     run->saved_step = run->step;
     run->saved_epochs = run->epochs_done;
     run->saved_ns = amg_now_ns();
+}
+
+/* States that outlive a step: the optimizer's and the average. */
+static int num_kept_states(const amg_run *run) { return run->sum_state; }
+
+static amg_params *state_set(amg_run *run, int h, int i)
+{
+    return &run->sets[h]
+                     [i == run->average_state ? AMG_SET_AVERAGE : AMG_SET_STATES + i];
 }
 
 static amg_status restore(amg_run *run, amg_error *err)
@@ -229,11 +258,12 @@ static amg_status restore(amg_run *run, amg_error *err)
                         amg_plural(c.epochs_done), (long long)per_epoch,
                         amg_plural(per_epoch));
     for (int h = 0; h < run->num_heads && !status; h++) {
-        for (int i = 0; i <= run->num_states; i++)
-            amg_class_order_to_canonical(&run->orders[h], &run->sets[h][i]);
-        status = amg_plan_load(run->plans[h], &run->sets[h][0], err);
-        for (int i = 0; i < run->num_states && !status; i++)
-            status = amg_plan_load_state(run->plans[h], i, &run->sets[h][1 + i], err);
+        for (int i = 0; i < AMG_SET_BEST; i++)
+            if (run->sets[h][i].count)
+                amg_class_order_to_canonical(&run->orders[h], &run->sets[h][i]);
+        status = amg_plan_load(run->plans[h], &run->sets[h][AMG_SET_PARAMS], err);
+        for (int i = 0; i < num_kept_states(run) && !status; i++)
+            status = amg_plan_load_state(run->plans[h], i, state_set(run, h, i), err);
     }
     run->step = c.step;
     run->epochs_done = c.epochs_done;
@@ -269,7 +299,7 @@ amg_status amg_run_init(amg_run *run, const amg_train_task *task,
     run->ordered_epoch = -1;
     run->saved_step = -1;
     amg_status status = resolve_options(options, &run->options, err);
-    if (!status) status = check_task(task, run->options.batch, err);
+    if (!status) status = check_task(task, &run->options, err);
     if (!status && run->options.resume && !task->out_dir)
         status = amg_fail(err, AMG_INVALID, -1, "training options",
                           "resuming needs a folder with a checkpoint");
@@ -279,7 +309,8 @@ amg_status amg_run_init(amg_run *run, const amg_train_task *task,
     run->num_heads = task->graph->num_outputs;
     run->part = run->options.batch / run->options.accumulate;
     run->num_states = amg_optimizer_num_states(&run->options.optimizer);
-    run->sum_state = run->num_states;
+    run->average_state = run->options.ema > 0 ? run->num_states : -1;
+    run->sum_state = run->num_states + (run->options.ema > 0);
     run->steps_per_epoch = task->train->num_samples / run->options.batch;
     if (!amg_mul_i64(run->steps_per_epoch, run->options.epochs, &run->total_steps))
         return amg_fail(err, AMG_OVERFLOW, -1, "training options", "too many epochs");
@@ -292,6 +323,13 @@ amg_status amg_run_init(amg_run *run, const amg_train_task *task,
     for (int h = 0; h < run->num_heads && !status; h++) status = init_head(run, h, err);
     if (!status) status = allocate(run, err);
     if (!status && task->out_dir) status = open_out_dir(run, err);
+    const int64_t left = run->last_step - run->step;
+    run->profile =
+        (amg_profile){.stream = options->profile,
+                      .plans = run->plans,
+                      .num_plans = run->num_heads,
+                      .batch = run->options.batch,
+                      .skip = left > AMG_PROFILE_SKIPPED ? AMG_PROFILE_SKIPPED : 0};
     run->saved_ns = run->timed_ns = amg_now_ns();
     run->timed_step = run->step;
     return status;
@@ -316,11 +354,27 @@ void amg_run_clear(amg_run *run)
     memset(run, 0, sizeof *run);
 }
 
-/* Parameters of head h into its set 0, in the task's order of classes and tokens. */
-static amg_status store_params(amg_run *run, int h, amg_error *err)
+amg_status amg_run_take(amg_run *run, int h, const amg_params **out, amg_error *err)
+{
+    amg_params *params = &run->sets[h][AMG_SET_PARAMS];
+    amg_params *average = &run->sets[h][AMG_SET_AVERAGE];
+    amg_status status = amg_plan_store(run->plans[h], params, err);
+    *out = params;
+    if (status || run->average_state < 0) return status;
+    copy_params(params, average); /* those that do not train stay so */
+    *out = average;
+    return amg_plan_store_state(run->plans[h], run->average_state, average, err);
+}
+
+/* Everything of head h that a checkpoint holds, in the task's order of classes. */
+static amg_status store_head(amg_run *run, int h, amg_error *err)
 {
     amg_status status = amg_plan_store(run->plans[h], &run->sets[h][0], err);
-    if (!status) amg_class_order_to_natural(&run->orders[h], &run->sets[h][0]);
+    for (int i = 0; i < num_kept_states(run) && !status; i++)
+        status = amg_plan_store_state(run->plans[h], i, state_set(run, h, i), err);
+    for (int i = 0; i < AMG_SET_BEST && !status; i++)
+        if (run->sets[h][i].count)
+            amg_class_order_to_natural(&run->orders[h], &run->sets[h][i]);
     return status;
 }
 
@@ -330,14 +384,8 @@ amg_status amg_run_save(amg_run *run, amg_error *err)
         (run->saved_step == run->step && run->saved_epochs == run->epochs_done))
         return AMG_OK;
     amg_status status = AMG_OK;
-    for (int h = 0; h < run->num_heads && !status; h++) {
-        status = store_params(run, h, err);
-        for (int i = 0; i < run->num_states && !status; i++) {
-            amg_params *state = &run->sets[h][1 + i];
-            status = amg_plan_store_state(run->plans[h], i, state, err);
-            if (!status) amg_class_order_to_natural(&run->orders[h], state);
-        }
-    }
+    for (int h = 0; h < run->num_heads && !status; h++)
+        status = store_head(run, h, err);
     if (status) return status;
     const amg_checkpoint c = checkpoint_of(run);
     status = amg_checkpoint_write(run->checkpoint_path, &c, err);
@@ -345,13 +393,26 @@ amg_status amg_run_save(amg_run *run, amg_error *err)
     return status;
 }
 
+/* What comes out of head h, in the task's order of classes. */
+static amg_status find_outcome(amg_run *run, int h, const amg_params **out,
+                               amg_error *err)
+{
+    *out = &run->sets[h][AMG_SET_BEST];
+    if (run->options.best && run->progress[h].best_steps > 0) return AMG_OK;
+    amg_status status = amg_run_take(run, h, out, err);
+    const int set = run->average_state < 0 ? AMG_SET_PARAMS : AMG_SET_AVERAGE;
+    if (!status) amg_class_order_to_natural(&run->orders[h], &run->sets[h][set]);
+    return status;
+}
+
 amg_status amg_run_finish(amg_run *run, amg_error *err)
 {
+    const amg_params *outcomes[AMG_MAX_HEADS];
     for (int h = 0; h < run->num_heads; h++) {
-        amg_status status = store_params(run, h, err);
+        amg_status status = find_outcome(run, h, &outcomes[h], err);
         if (status) return status;
-        for (int i = 0; i < run->sets[h][0].count; i++) {
-            const amg_param *p = &run->sets[h][0].items[i];
+        for (int i = 0; i < outcomes[h]->count; i++) {
+            const amg_param *p = &outcomes[h]->items[i];
             if (amg_tensor_find_not_finite(&p->tensor) >= 0)
                 return amg_fail(err, AMG_NOT_FINITE, -1, p->name,
                                 "head %d: NaN or infinity after step %lld", h,
@@ -359,6 +420,6 @@ amg_status amg_run_finish(amg_run *run, amg_error *err)
         }
     }
     for (int h = 0; h < run->num_heads; h++)
-        copy_params(&run->sets[h][0], &run->task->params[h]);
+        copy_params(outcomes[h], &run->task->params[h]);
     return AMG_OK;
 }

@@ -6,6 +6,7 @@
 #include "engine/criterion.h"
 #include "engine/meter.h"
 #include "engine/metrics.h"
+#include "engine/profile.h"
 
 typedef struct {
     const amg_train_task *task; /* borrowed */
@@ -13,8 +14,9 @@ typedef struct {
     amg_graph *planned;
     bool *frozen; /* per value of planned; NULL: none */
     int num_heads, num_states;
-    int sum_state; /* the state in which gradients of parts are summed */
-    int64_t part;  /* samples of a part: batch / accumulate */
+    int average_state; /* the state in which the moving average is, -1: none */
+    int sum_state;     /* the state in which gradients of parts are summed */
+    int64_t part;      /* samples of a part: batch / accumulate */
     double weights[AMG_MAX_HEADS]; /* of the parts of this step so far */
     amg_plan *plans[AMG_MAX_HEADS];
     amg_criterion criteria[AMG_MAX_HEADS];
@@ -40,6 +42,7 @@ typedef struct {
     int64_t saved_step, saved_epochs, saved_ns; /* the last checkpoint */
     amg_metrics metrics;
     amg_meter meter;
+    amg_profile profile;
     int64_t begin_ns;
     int64_t timed_ns, timed_step; /* the speed is counted from here */
 } amg_run;
@@ -50,6 +53,12 @@ AMG_MUST_CHECK amg_status amg_run_init(amg_run *run, const amg_train_task *task,
                                        const amg_train_options *options,
                                        const amg_progress *progress, amg_error *err);
 void amg_run_clear(amg_run *run);
+
+/* What head h is measured by, and what comes out of it unless the best do: its weights
+ * or their moving average, with the running statistics, in its order of classes. *out
+ * stays valid until the head's next step. */
+AMG_MUST_CHECK amg_status amg_run_take(amg_run *run, int h, const amg_params **out,
+                                       amg_error *err);
 
 /* Writes the checkpoint of this moment, unless it is written already or there is no
  * out_dir. */

@@ -8,7 +8,7 @@
 
 #include "base/alloc.h"
 #include "engine/evaluate.h"
-#include "engine/run.h"
+#include "engine/judge.h"
 
 /* Without checkpoint_steps: at most this much work is lost. */
 #define SAVE_INTERVAL_NS (INT64_C(60) * 1000000000)
@@ -54,6 +54,15 @@ static void accumulate(amg_run *run, int h, int64_t i, const amg_loss_result *r)
                      last ? (float)(1 / total) : 1);
 }
 
+static void update_head(amg_run *run, int h)
+{
+    const amg_train_options *o = &run->options;
+    amg_optimizer_step(&o->optimizer, learning_rate(run, h, run->step), run->step,
+                       o->accumulate > 1 ? run->sum_state : -1, run->plans[h]);
+    if (run->average_state >= 0)
+        amg_average_add(run->plans[h], run->average_state, o->ema, run->step);
+}
+
 /* One head's share of part i of a step: forward, loss, backward; after the last part
  * the update. */
 static amg_status step_head(amg_run *run, int h, int64_t i, amg_error *err)
@@ -67,10 +76,12 @@ static amg_status step_head(amg_run *run, int h, int64_t i, amg_error *err)
         amg_plan_forward(plan, run->step * o->accumulate + i, &output, &count, err);
     if (status) return status;
     amg_loss_result r;
+    int64_t clock = amg_profile_clock(&run->profile);
     status = amg_criterion_loss(&run->criteria[h], &run->batch, run->part, plan, output,
                                 &run->orders[h], o->label_smoothing, run->targets,
                                 amg_plan_doutput(plan), &r, err);
     if (status) return status;
+    amg_profile_add(&run->profile, AMG_PROFILE_LOSS, clock);
     if (!isfinite(r.loss)) {
         char where[32];
         snprintf(where, sizeof where, "head %d", h);
@@ -81,10 +92,10 @@ static amg_status step_head(amg_run *run, int h, int64_t i, amg_error *err)
     }
     status = amg_plan_backward(plan, amg_plan_doutput(plan), err);
     if (status) return status;
+    clock = amg_profile_clock(&run->profile);
     if (o->accumulate > 1) accumulate(run, h, i, &r);
-    if (i + 1 == o->accumulate)
-        amg_optimizer_step(&o->optimizer, learning_rate(run, h, run->step), run->step,
-                           o->accumulate > 1 ? run->sum_state : -1, plan);
+    if (i + 1 == o->accumulate) update_head(run, h);
+    amg_profile_add(&run->profile, AMG_PROFILE_OPTIMIZER, clock);
     add_result(&run->progress[h].epoch, &r);
     add_result(&run->progress[h].window, &r);
     return AMG_OK;
@@ -100,13 +111,16 @@ static amg_status train_step(amg_run *run, amg_error *err)
     }
     const int64_t first =
         (run->step - epoch * run->steps_per_epoch) * run->options.batch;
-    amg_status status = AMG_OK;
+    amg_status status = amg_profile_begin(&run->profile, err);
     for (int64_t i = 0; i < run->options.accumulate && !status; i++) {
+        const int64_t clock = amg_profile_clock(&run->profile);
         status = amg_batch_read(&run->batch, run->sample_order + first + i * run->part,
                                 0, run->part, err);
+        amg_profile_add(&run->profile, AMG_PROFILE_DATA, clock);
         for (int h = 0; h < run->num_heads && !status; h++)
-            status = step_head(run, h, i, err);
+            if (!amg_has_stopped(run, h)) status = step_head(run, h, i, err);
     }
+    if (!status) status = amg_profile_end(&run->profile, err);
     if (!status) run->step++;
     return status;
 }
@@ -126,7 +140,8 @@ static double speed(const amg_run *run)
            seconds;
 }
 
-/* Means over heads, since the epoch's start or of the last validation. */
+/* Means over heads that train since the epoch's start, or over all of the last
+ * validation. */
 static void report(amg_run *run, const char *stage, bool end_of_epoch)
 {
     amg_progress_event event = {.stage = stage,
@@ -137,13 +152,19 @@ static void report(amg_run *run, const char *stage, bool end_of_epoch)
                                 .per_second = speed(run),
                                 .end_of_epoch = end_of_epoch,
                                 .predicts_tokens = predicts_tokens(run)};
+    const bool all = end_of_epoch || amg_all_have_stopped(run);
+    int count = 0;
     for (int h = 0; h < run->num_heads; h++) {
         const amg_head_progress *p = &run->progress[h];
         double loss = p->last.val_loss, accuracy = p->last.val_top1;
-        if (!end_of_epoch) take_means(&run->criteria[h], &p->epoch, &loss, &accuracy);
-        event.loss += loss / run->num_heads;
-        event.accuracy += accuracy / run->num_heads;
+        if (!all && amg_has_stopped(run, h)) continue;
+        if (!all) take_means(&run->criteria[h], &p->epoch, &loss, &accuracy);
+        event.loss += loss;
+        event.accuracy += accuracy;
+        count++;
     }
+    event.loss /= count;
+    event.accuracy /= count;
     amg_meter_report(&run->meter, &event);
 }
 
@@ -197,31 +218,22 @@ static amg_status validate(amg_run *run, amg_error *err)
 {
     amg_status status = AMG_OK;
     for (int h = 0; h < run->num_heads && !status; h++) {
+        const amg_params *params;
+        if (amg_has_stopped(run, h)) continue;
+        status = amg_run_take(run, h, &params, err);
+        if (status) return status;
         const amg_eval_task task = {.planned = run->planned,
                                     .output_index = h,
                                     .batch = run->part,
-                                    .params = &run->sets[h][0],
+                                    .params = params,
                                     .order = &run->orders[h],
                                     .source = run->task->val,
                                     .objective = &run->task->objectives[h],
                                     .workspace = run->workspace,
                                     .workspace_bytes = run->workspace_bytes};
-        status = amg_plan_store(run->plans[h], &run->sets[h][0], err);
-        if (!status)
-            status =
-                amg_evaluate_planned(&task, &run->meter, &run->progress[h].last, err);
+        status = amg_evaluate_planned(&task, &run->meter, &run->progress[h].last, err);
     }
     return status;
-}
-
-/* What a head's epoch means for the next ones. */
-static void judge(amg_run *run, int h)
-{
-    amg_head_progress *p = &run->progress[h];
-    p->epoch = (amg_head_sums){0};
-    amg_plateau_observe(&run->options.optimizer,
-                        run->task->val ? p->last.val_loss : p->last.train_loss,
-                        &p->plateau);
 }
 
 /* Validation and the epoch's line. Interrupted before its end, it is done again after
@@ -234,14 +246,19 @@ static amg_status finish_epoch(amg_run *run, amg_error *err)
     if (status) return status;
     for (int h = 0; h < run->num_heads; h++) {
         amg_head_progress *p = &run->progress[h];
-        take_means(&run->criteria[h], &p->epoch, &p->last.train_loss,
-                   &p->last.train_accuracy);
+        if (!amg_has_stopped(run, h))
+            take_means(&run->criteria[h], &p->epoch, &p->last.train_loss,
+                       &p->last.train_accuracy);
         heads[h] = p->last;
     }
     status = write_line(run, true, heads, per_second, err);
     if (status) return status;
     report(run, "evaluate", true);
-    for (int h = 0; h < run->num_heads; h++) judge(run, h);
+    for (int h = 0; h < run->num_heads && !status; h++) {
+        run->progress[h].epoch = (amg_head_sums){0};
+        status = amg_judge(run, h, err);
+    }
+    if (status) return status;
     run->epochs_done++;
     run->timed_ns = amg_now_ns();
     run->timed_step = run->step;
@@ -265,14 +282,16 @@ static amg_status run_steps(amg_run *run, amg_error *err)
     for (;;) {
         const bool epoch_ended =
             run->step == (run->epochs_done + 1) * run->steps_per_epoch;
-        if (!epoch_ended && run->step >= run->last_step) break;
+        if (!epoch_ended && (run->step >= run->last_step || amg_all_have_stopped(run)))
+            break;
         if (run->meter.stop) return interrupted(run, err);
         amg_status status = epoch_ended ? finish_epoch(run, err) : train_step(run, err);
         if (!status && !epoch_ended) status = after_step(run, err);
         if (status == AMG_INTERRUPTED) return interrupted(run, err); /* validating */
         if (status) return status;
     }
-    return amg_run_save(run, err);
+    amg_status status = amg_profile_finish(&run->profile, err);
+    return status ? status : amg_run_save(run, err);
 }
 
 static void fill_result(const amg_run *run, amg_train_result *out)
@@ -282,13 +301,15 @@ static void fill_result(const amg_run *run, amg_train_result *out)
     out->num_heads = run->num_heads;
     out->predicts_tokens = predicts_tokens(run);
     out->steps = run->step;
-    out->batches = run->step * run->options.accumulate;
     out->seconds = (double)(amg_now_ns() - run->begin_ns) * 1e-9;
     out->workspace_bytes = run->workspace_bytes;
     for (int h = 0; h < run->num_heads; h++) {
         const amg_head_progress *p = &run->progress[h];
         out->heads[h] = p->last;
-        if (within_epoch)
+        out->head_steps[h] = amg_head_steps(run, h);
+        if (run->options.best && p->best_steps > 0)
+            out->heads[h] = p->best;
+        else if (within_epoch && !amg_has_stopped(run, h))
             take_means(&run->criteria[h], &p->epoch, &out->heads[h].train_loss,
                        &out->heads[h].train_accuracy);
     }

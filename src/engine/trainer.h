@@ -29,14 +29,22 @@ typedef struct {
                            epochs) */
     uint64_t seed;      /* batch order, dropout */
     float label_smoothing;
-    int threads; /* 0: all cores */
-    bool bf16;   /* as amg_plan_options has it; evaluation is in f32 */
+    double ema; /* 0: off; else the decay of a moving average of the weights: what is
+                   validated and comes out. Running statistics are the last ones */
+    bool best;  /* of each head what comes out is that of the epoch with its lowest
+                   validation loss; that of the last step before any epoch's end */
+    int64_t early_stop; /* 0: off; else a head is left as it is after so many epochs in
+                           a row without a lower validation loss */
+    int threads;        /* 0: all cores */
+    bool bf16;          /* as amg_plan_options has it; evaluation is in f32 */
     amg_optimizer_options optimizer;
     int64_t checkpoint_steps; /* 0: at the end of each epoch and every 60 s; else every
                                  so many steps */
-    bool resume;              /* go on from out_dir's checkpoint; AMG_NOT_FOUND if none,
-                                 AMG_MISMATCH if it belongs to another run (max_steps and
-                                 checkpoint_steps may differ) */
+    FILE *profile; /* NULL: off; else where a table of the time of some steps goes
+                      (engine/profile.h) */
+    bool resume;   /* go on from out_dir's checkpoint; AMG_NOT_FOUND if none,
+                      AMG_MISMATCH if it belongs to another run (max_steps and
+                      checkpoint_steps may differ) */
 } amg_train_options;
 
 #define AMG_MAX_HEADS 64
@@ -63,8 +71,8 @@ typedef struct {
  * or without validation data. Losses and accuracies are means over samples and
  * positions, padding left out (with class weights, over samples of their batches'
  * means); accuracies are fractions of 1, NaN where nothing is classified. Where several
- * labels may apply, top1 is over all labels, and there is no top5. A language model's
- * perplexity is exp(loss). */
+ * labels may apply, top1 is over all labels, and there is no top5. With options.best:
+ * of the epoch whose weights come out. A language model's perplexity is exp(loss). */
 typedef struct {
     double train_loss, train_accuracy;
     double val_loss, val_top1, val_top5;
@@ -75,9 +83,10 @@ typedef struct {
     int num_heads;
     amg_head_result heads[AMG_MAX_HEADS];
     bool predicts_tokens; /* language models: a loss has a perplexity */
-    int64_t steps;   /* done since the training's beginning, earlier runs included */
-    int64_t batches; /* that batch norms saw: steps times accumulate */
-    double seconds;  /* of this run */
+    int64_t steps; /* done since the training's beginning, earlier runs included */
+    int64_t head_steps[AMG_MAX_HEADS]; /* behind the weights that come out: fewer where
+                                          a head stopped early or its best are older */
+    double seconds;                    /* of this run */
     size_t workspace_bytes;
 } amg_train_result;
 

@@ -257,20 +257,25 @@ static amg_status write_outputs(const amg_extract_options *o, const amg_graph *s
     return st;
 }
 
-int64_t amg_extract_steps(const amg_safetensors *weights)
+int64_t amg_extract_steps(const amg_safetensors *weights, const char *output)
 {
-    const char *text = amg_safetensors_find_metadata(weights, AMG_ST_STEPS);
+    char own[256];
+    const int room = snprintf(own, sizeof own, AMG_ST_STEPS ".%s", output);
+    const char *text =
+        room < (int)sizeof own ? amg_safetensors_find_metadata(weights, own) : NULL;
+    if (!text) text = amg_safetensors_find_metadata(weights, AMG_ST_STEPS);
     const size_t length = text ? strlen(text) : 0;
     if (length < 1 || length > 18 || strspn(text, "0123456789") != length) return -1;
     return strtoll(text, NULL, 10);
 }
 
 static amg_extract_result describe(const amg_graph *source, const amg_origin *origin,
-                                   const amg_safetensors *weights, bool key_is_loose)
+                                   const amg_safetensors *weights, const char *output,
+                                   bool key_is_loose)
 {
     amg_extract_result r = {.num_scalars =
                                 amg_graph_num_trainable(amg_origin_folded(origin)),
-                            .steps = amg_extract_steps(weights),
+                            .steps = amg_extract_steps(weights, output),
                             .key_is_loose = key_is_loose};
     for (int v = 0; v < source->num_values; v++)
         r.num_params += amg_origin_is_home(origin, v);
@@ -300,7 +305,9 @@ amg_status amg_extract(const amg_extract_options *options, amg_extract_result *r
     if (!st) st = amg_origin_new(payload.original, &origin, err);
     if (!st) st = extract(secret, &payload, weights, origin, &g, err);
     if (!st) st = write_outputs(options, payload.original, origin, g, err);
-    if (!st) *result = describe(payload.original, origin, weights, loose);
+    if (!st)
+        *result =
+            describe(payload.original, origin, weights, payload.names.output, loose);
     amg_graph_free(g);
     amg_origin_free(origin);
     amg_safetensors_close(weights);

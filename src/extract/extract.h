@@ -23,8 +23,9 @@ typedef struct {
 
 struct amg_safetensors;
 
-/* Steps that a weights file says it was trained for; -1: it does not say. */
-int64_t amg_extract_steps(const struct amg_safetensors *weights);
+/* Steps that a weights file says the sub-network with this output was trained for, else
+ * all of them; -1: it does not say. */
+int64_t amg_extract_steps(const struct amg_safetensors *weights, const char *output);
 
 /* Every parameter in the file must be finite and those of the original must have their
  * shape and dtype; rows of classes and tokens are put back. AMG_MISMATCH: the weights

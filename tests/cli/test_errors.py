@@ -383,6 +383,11 @@ class Job(Refusals):
             (base + ["--batch", "4096"], ".*128.*4096|.*4096.*128"),
             (["train", "--model", "model.onnx", "--train", "data", "-o", "no/such/t.onnx"], "no/such/t.onnx"),
             (base + ["--val", "nowhere"], "nowhere: no such file"),
+            (base + ["--batch", "16", "--accumulate", "3"], ".*16 does not divide into 3 parts"),
+            (base + ["--early-stop", "2"], "validation data: there are none, stopping early needs them"),
+            (base + ["--best"], "validation data: there are none, keeping the best weights needs them"),
+            (base + ["--schedule", "one-cycle", "--warmup", "5"], ".*one-cycle schedule has a warm-up of its own"),
+            (base + ["--centered"], ".*centered is RMSprop's"),
         ])
 
     def test_training_on_a_full_disk(self):

@@ -290,7 +290,6 @@ static void accumulated_parts_train_as_the_whole_batch_does(void **state)
     session_train(&parts);
     assert_true(params_distance(&whole.params[0], &parts.params[0]) < 1e-5);
     assert_int_equal(parts.result.steps, whole.result.steps);
-    assert_int_equal(parts.result.batches, 4 * whole.result.steps);
     assert_true(fabs(parts.result.heads[0].train_loss -
                      whole.result.heads[0].train_loss) < 1e-5);
     session_close(&whole);
@@ -326,13 +325,120 @@ static void every_recipe_is_exact_among_other_heads(void **state)
     amg_train_options o = session_options();
     o.accumulate = 2;
     check_alone_and_among(&o);
-    o.epochs = 12;
+    o.epochs = 6;
     o.optimizer.warmup_steps = 0;
     o.optimizer.schedule = AMG_SCHEDULE_ONE_CYCLE;
     check_alone_and_among(&o);
     o.optimizer.schedule = AMG_SCHEDULE_PLATEAU;
     o.optimizer.plateau_factor = 0.5;
     check_alone_and_among(&o);
+    o.ema = 0.8;
+    check_alone_and_among(&o);
+    o.best = true;
+    check_alone_and_among(&o);
+    o.early_stop = 1;
+    check_alone_and_among(&o);
+    o.best = false;
+    check_alone_and_among(&o);
+}
+
+static void an_average_is_what_validation_measures_and_what_comes_out(void **state)
+{
+    (void)state;
+    session s, plain;
+    session_open(&s, &cnn, 1, NULL);
+    session_open(&plain, &cnn, 1, NULL);
+    s.options.ema = 0.9;
+    session_train(&s);
+    session_train(&plain);
+    assert_false(params_are_equal(&s.params[0], &plain.params[0]));
+    /* Averaging changes no step: the running statistics are the same. */
+    const int mean = amg_params_find(&s.params[0], "a.bn.mean");
+    assert_memory_equal(s.params[0].items[mean].tensor.data,
+                        plain.params[0].items[mean].tensor.data,
+                        s.params[0].items[mean].tensor.size_bytes);
+    amg_head_result again;
+    assert_int_equal(amg_evaluate(s.graph, 0, &s.params[0], &s.val, &s.objectives[0],
+                                  16, NULL, &again, &s.err),
+                     AMG_OK);
+    assert_true(fabs(again.val_loss - s.result.heads[0].val_loss) < 1e-5);
+    assert_true(again.val_loss != plain.result.heads[0].val_loss);
+    session_close(&s);
+    session_close(&plain);
+}
+
+static void frozen_weights_are_their_own_average(void **state)
+{
+    (void)state;
+    static const char *const frozen[] = {"a.conv.w"};
+    session s;
+    amg_params before;
+    session_open(&s, &cnn, 1, NULL);
+    s.task.frozen = frozen;
+    s.task.num_frozen = 1;
+    s.options.ema = 0.9;
+    s.options.best = true;
+    assert_int_equal(amg_params_new(s.graph, 0, &before, NULL), AMG_OK);
+    session_train(&s);
+    for (int i = 0; i < before.count; i++) {
+        const amg_tensor *a = &before.items[i].tensor,
+                         *b = &s.params[0].items[i].tensor;
+        const bool same = !memcmp(a->data, b->data, a->size_bytes);
+        assert_int_equal(same, !strcmp(before.items[i].name, frozen[0]));
+    }
+    amg_params_clear(&before);
+    session_close(&s);
+}
+
+/* By hand: epoch after epoch, each a training of its own that is stopped there. */
+static void the_best_epoch_comes_out_and_heads_stop_by_themselves(void **state)
+{
+    (void)state;
+    enum { EPOCHS = 12, PATIENCE = 3 };
+    const net_head heads[2] = {cnn, linear};
+    session best, each;
+    amg_train_options o = session_options();
+    o.epochs = EPOCHS;
+    o.optimizer.schedule = AMG_SCHEDULE_CONSTANT;
+    session_open(&best, heads, 2, NULL);
+    best.options = o;
+    best.options.best = true;
+    best.options.early_stop = PATIENCE;
+    session_train(&best);
+    double lowest[2] = {INFINITY, INFINITY};
+    int at[2] = {0, 0};
+    for (int epoch = 1; epoch <= EPOCHS; epoch++) {
+        session_open(&each, heads, 2, NULL);
+        each.options = o;
+        each.options.max_steps = 6 * epoch;
+        session_train(&each);
+        for (int h = 0; h < 2; h++) {
+            const double loss = each.result.heads[h].val_loss;
+            if (loss >= lowest[h] || epoch - at[h] > PATIENCE) continue;
+            lowest[h] = loss;
+            at[h] = epoch;
+            if (best.result.head_steps[h] == 6 * epoch)
+                assert_params_equal(&each.params[h], &best.params[h]);
+        }
+        session_close(&each);
+    }
+    for (int h = 0; h < 2; h++) {
+        assert_int_equal(best.result.head_steps[h], 6 * at[h]);
+        assert_true(best.result.heads[h].val_loss == lowest[h]);
+    }
+    assert_true(best.result.head_steps[0] != best.result.head_steps[1]);
+    assert_true(best.result.steps < 6 * EPOCHS); /* both have stopped */
+    session_close(&best);
+
+    session_open(&best, heads, 2, NULL);
+    best.task.val = NULL;
+    best.options.early_stop = 1;
+    assert_int_equal(session_run(&best, NULL), AMG_INVALID);
+    assert_non_null(strstr(best.err.what, "stopping early needs them"));
+    best.options.best = true;
+    assert_int_equal(session_run(&best, NULL), AMG_INVALID);
+    assert_non_null(strstr(best.err.what, "keeping the best weights needs them"));
+    session_close(&best);
 }
 
 static void a_plateau_lowers_the_rate_of_its_own_head(void **state)
@@ -352,6 +458,50 @@ static void a_plateau_lowers_the_rate_of_its_own_head(void **state)
     assert_false(params_are_equal(&s.params[1], &constant.params[1]));
     session_close(&s);
     session_close(&constant);
+}
+
+/* The first row of the table that begins with `what`, its milliseconds; -1: none. */
+static double profile_row(const char *text, const char *what)
+{
+    double ms, share, all = 0, found = -1;
+    for (const char *p = text; (p = strchr(p, '\n'));) {
+        const char *line = ++p, *end = strchr(p, '\n');
+        if (!end || sscanf(line, "%lf %lf %%", &ms, &share) != 2) continue;
+        all += share;
+        const char *at = strstr(line, what);
+        if (at && at < end && found < 0) found = ms;
+    }
+    assert_true(all > 99 && all < 101);
+    return found;
+}
+
+static void a_profile_shows_where_the_time_goes_and_changes_nothing(void **state)
+{
+    (void)state;
+    const net_head heads[2] = {cnn, linear};
+    session s, plain;
+    char *text = NULL;
+    size_t size = 0;
+    session_open(&s, heads, 2, NULL);
+    session_open(&plain, heads, 2, NULL);
+    s.options.profile = open_memstream(&text, &size);
+    session_train(&s);
+    session_train(&plain);
+    fclose(s.options.profile);
+    for (int h = 0; h < 2; h++) assert_params_equal(&s.params[h], &plain.params[h]);
+    assert_non_null(strstr(text, "a step of 16 samples (20 steps, 2 sub-networks"));
+    static const char *const rows[] = {
+        "forward   Conv", "backward  Conv",    "forward   Gemm",
+        "backward  Gemm", "forward   MaxPool", "reading data",
+        "loss",           "optimizer",         "all else"};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!(profile_row(text, rows[i]) >= 0))
+            fail_msg("%s: not in\n%s", rows[i], text);
+    assert_non_null(strstr(text, "memory: workspace"));
+    assert_non_null(strstr(text, "F32[16,8,6,6]")); /* the convolution's result */
+    free(text);
+    session_close(&s);
+    session_close(&plain);
 }
 
 static void seeds_change_the_order_of_batches(void **state)
@@ -572,7 +722,11 @@ int main(void)
         cmocka_unit_test(equal_class_rows_stay_in_natural_order),
         cmocka_unit_test(accumulated_parts_train_as_the_whole_batch_does),
         cmocka_unit_test(every_recipe_is_exact_among_other_heads),
+        cmocka_unit_test(an_average_is_what_validation_measures_and_what_comes_out),
+        cmocka_unit_test(frozen_weights_are_their_own_average),
+        cmocka_unit_test(the_best_epoch_comes_out_and_heads_stop_by_themselves),
         cmocka_unit_test(a_plateau_lowers_the_rate_of_its_own_head),
+        cmocka_unit_test(a_profile_shows_where_the_time_goes_and_changes_nothing),
         cmocka_unit_test(seeds_change_the_order_of_batches),
         cmocka_unit_test(a_loss_that_is_no_number_stops_with_head_and_step),
         cmocka_unit_test(weights_that_overflow_in_the_last_step_do_not_come_out),

@@ -33,13 +33,15 @@ typedef struct {
     int64_t num_epochs;              /* 0: 1 */
     double amount;                   /* > 0: paper mode */
     const amg_train_options *recipe; /* batch, epochs and steps aside; NULL: SGD */
+    bool validates; /* on images that are neither trained on nor covers */
 } exactness_case;
 
 /* A folder for one case, and the paths in it. */
 typedef struct {
     char dir[PATH], cifar[PATH];
     char model[PATH], key[PATH], job[PATH], weights[PATH], mine[PATH], alone[PATH];
-    char st[PATH], train[PATH + 64], covers[PATH + 64];
+    char st[PATH], train[PATH + 64], covers[PATH + 64], val[PATH + 64];
+    int64_t batches; /* that the model trained alone has seen by its result */
 } places;
 
 static bool find_cifar(char path[PATH])
@@ -76,6 +78,7 @@ static void open_places(places *p, const char *part)
     snprintf(p->st, PATH, "%.128s/extracted.safetensors", p->dir);
     snprintf(p->alone, PATH, "%.128s/alone.onnx", p->dir);
     snprintf(p->train, sizeof p->train, "cifar:%s@train%s", p->cifar, part);
+    snprintf(p->val, sizeof p->val, "cifar:%s@train[7000:7040]", p->cifar);
     snprintf(p->covers, sizeof p->covers, "cifar:%s@train[4000:7000]", p->cifar);
 }
 
@@ -101,6 +104,7 @@ static void obfuscate(const places *p, const exactness_case *c)
 {
     amg_obfuscate_options o = {.model = p->model,
                                .train = p->train,
+                               .val = c->validates ? p->val : NULL,
                                .num_decoys = c->num_decoys,
                                .preprocess = cifar_values,
                                .key = p->key,
@@ -158,17 +162,19 @@ static void train_job(const places *p, const exactness_case *c)
     assert_true(r.steps >= 20);
 }
 
-static void train_alone(const places *p, const exactness_case *c)
+static void train_alone(places *p, const exactness_case *c)
 {
     amg_train_options o = training(c);
     amg_train_result r;
     amg_error err = {0};
     const amg_plain_task plain = {.model = p->model,
                                   .train = p->train,
+                                  .val = c->validates ? p->val : NULL,
                                   .pre = &cifar_values,
                                   .task_by_data = true,
                                   .out_onnx = p->alone};
     must(amg_plain_train(&plain, &o, NULL, &r, &err), &err);
+    p->batches = r.head_steps[0] * (o.accumulate ? o.accumulate : 1);
     assert_true(r.steps >= 20);
 }
 
@@ -182,6 +188,7 @@ static void extract(const places *p)
     amg_error err = {0};
     must(amg_extract(&o, &r, &err), &err);
     assert_false(r.key_is_loose);
+    assert_int_equal(r.steps, p->batches);
 }
 
 static amg_graph *read_model(const char *path)
@@ -299,6 +306,32 @@ static void lenet_is_exact_with_every_optimizer(void **state)
                                      .recipe = &recipes[i]});
 }
 
+static void lenet_is_exact_with_every_recipe(void **state)
+{
+    (void)state;
+    static const amg_train_options recipes[] = {
+        {.accumulate = 2,
+         .optimizer = {.lr = 0.05,
+                       .momentum = 0.9,
+                       .clip_norm = 1,
+                       .schedule = AMG_SCHEDULE_ONE_CYCLE}},
+        {.ema = 0.9,
+         .best = true,
+         .early_stop = 1,
+         .optimizer = {.lr = 0.2,
+                       .schedule = AMG_SCHEDULE_PLATEAU,
+                       .plateau_factor = 0.5}},
+        {.best = true, .optimizer = {.lr = 0.2, .momentum = 0.9}},
+    };
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++)
+        check_exact((exactness_case){.model = "lenet",
+                                     .num_decoys = 3,
+                                     .train = "[0:160]",
+                                     .num_epochs = 4,
+                                     .validates = true,
+                                     .recipe = &recipes[i]});
+}
+
 static void resnet18_is_exact_after_an_epoch(void **state)
 {
     (void)state;
@@ -404,7 +437,7 @@ static void perturb(const places *p, bool own)
 
 /* Trained weights without a word of whose they are: the key knows the job as it was
  * before the change. */
-static void forget_job(const places *p)
+static void forget_job(places *p)
 {
     char moved[PATH + 64];
     amg_safetensors *st = NULL;
@@ -418,6 +451,7 @@ static void forget_job(const places *p)
     must(amg_safetensors_write(moved, entries, count, &err), &err);
     amg_safetensors_close(st);
     assert_int_equal(rename(moved, p->weights), 0);
+    p->batches = -1;
 }
 
 /* The comparison finds one bit in one weight; and that bit in a decoy reaches no bit of
@@ -456,6 +490,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(lenet_is_exact_after_two_epochs),
         cmocka_unit_test(lenet_is_exact_with_any_amount_of_noise),
         cmocka_unit_test(lenet_is_exact_with_every_optimizer),
+        cmocka_unit_test(lenet_is_exact_with_every_recipe),
         cmocka_unit_test(one_bit_of_the_original_shows_and_one_of_a_decoy_does_not),
     };
     const struct CMUnitTest slow[] = {

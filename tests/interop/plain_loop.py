@@ -175,6 +175,19 @@ def validate(recipe, train, model, rank):
     return total / len(x)
 
 
+def make_average(model, decay):
+    from torch.optim import swa_utils
+    if hasattr(swa_utils, "get_ema_multi_avg_fn"):
+        return swa_utils.AveragedModel(model,
+                                       multi_avg_fn=swa_utils.get_ema_multi_avg_fn(decay))
+    return swa_utils.AveragedModel(model,
+                                   avg_fn=lambda mean, p, _: torch.lerp(mean, p, 1 - decay))
+
+
+def copy_state(model):
+    return {name: t.clone() for name, t in model.state_dict().items()}
+
+
 def main(recipe):
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
@@ -201,6 +214,9 @@ def main(recipe):
     total = per_epoch * o["epochs"]
     after_step = make_schedule(optimizer, o, total, per_epoch)
     parts = o.get("accumulate", 1)
+    average = make_average(model, o["ema"]) if o.get("ema") else None
+    measured = average.module if average else model
+    best, lowest, bad_epochs = None, math.inf, 0
     clipped, losses = list(model.parameters()), []
     if recipe.get("text"):
         clipped = in_order_of_use(model, as_input(x[:1, :-1] if recipe["windows"] else x[:1]))
@@ -220,11 +236,22 @@ def main(recipe):
         if o.get("clip"):
             torch.nn.utils.clip_grad_norm_(clipped, o["clip"])
         optimizer.step()
-        after_step(step, lambda: validate(recipe, train, model, rank))
+        if average:
+            average.update_parameters(model)
+        after_step(step, lambda: validate(recipe, train, measured, rank))
+        if (step + 1) % per_epoch == 0 and (o.get("best") or o.get("early_stop")):
+            loss = validate(recipe, train, measured, rank)
+            bad_epochs += 1
+            if loss < lowest:
+                best, lowest, bad_epochs = copy_state(measured), loss, 0
+            if bad_epochs == o.get("early_stop"):
+                break
 
+    if best and o.get("best"):
+        measured.load_state_dict(best)
     if recipe["last"]:
-        reorder(layer, order.argsort())
-    train.write_safetensors(Path(recipe["out"]), model.state_dict(), {})
+        reorder(measured.get_submodule(recipe["last"]), order.argsort())
+    train.write_safetensors(Path(recipe["out"]), measured.state_dict(), {})
     if recipe.get("losses"):
         Path(recipe["losses"]).write_text(json.dumps(losses))
 

@@ -12,6 +12,8 @@
 
 import sys
 
+import safetensors
+
 import harness
 from jobs import Jobs, distance, equal, flags, load
 from test_exact import old_python
@@ -25,6 +27,12 @@ RECIPES = {
     "one-cycle": {**MOMENTUM, "schedule": "one-cycle"},
     "plateau": {**MOMENTUM, "lr": 0.1, "schedule": "plateau", "epochs": 6,
                 "plateau_patience": 0, "plateau_factor": 0.3, "steps": 60},
+    "ema": {**MOMENTUM, "ema": 0.9},
+    "best": {**MOMENTUM, "lr": 0.1, "epochs": 6, "best": True, "steps": 72},
+    "early-stop": {**MOMENTUM, "lr": 0.1, "epochs": 6, "early_stop": 1, "steps": 72},
+    "all of them": {**MOMENTUM, "lr": 0.1, "epochs": 8, "accumulate": 2, "clip": 0.5,
+                    "schedule": "plateau", "plateau_patience": 0, "plateau_factor": 0.5,
+                    "ema": 0.8, "best": True, "early_stop": 2, "steps": 96},
     "adam": {"optimizer": "adam", "lr": 1e-3, "weight_decay": 1e-2},
     "rmsprop": {"optimizer": "rmsprop", "lr": 1e-4, "alpha": 0.9, "epsilon": 1e-4,
                 "weight_decay": 1e-2},
@@ -58,6 +66,11 @@ def check(h, jobs, title, recipe, old):
         h.expect(f"{title}: the plain module's bits{', PyTorch 1.13' * (python == old)}",
                  equal(found, plain), f"(distance {distance(found, plain):.1e})")
     trained = load(out / "weights.safetensors")
+    if "early_stop" in recipe or "best" in recipe:
+        with safetensors.safe_open(out / "weights.safetensors", "np") as f:
+            counts = {int(v) for k, v in f.metadata().items() if k.startswith("steps")}
+        h.expect(f"{title}: not the last steps' weights {counts}",
+                 min(counts) < count * recipe.get("accumulate", 1))
     h.expect(f"{title}: resumed, the same bits",
              equal(stopped_and_resumed(h, jobs, made.job, exact, count), trained))
     h.program("amalgam-train", made.job, *options, *steps)
