@@ -158,10 +158,11 @@ AMG_API AMG_MUST_CHECK amg_status amalgam_key_needs_passphrase(const char *key,
  * options: "batch", "accumulate", "epochs", "max_steps", "seed", "optimizer" "sgd" |
  *   "adam" | "adamw" | "rmsprop" | "adagrad" | "lion", "lr", "momentum", "nesterov",
  *   "weight_decay", "beta1", "beta2", "epsilon", "alpha", "centered", "lr_decay",
- *   "initial_accumulator", "clip", "label_smoothing", "schedule" "constant" | "step" |
- *   "cosine" | "linear" | "one-cycle" | "plateau", "warmup", "step_epochs",
- *   "step_gamma", "plateau_patience", "plateau_factor", "ema", "best", "early_stop",
- * "threads", "checkpoint_steps", "resume".
+ *   "initial_accumulator", "clip", "label_smoothing", "augment" "crop4" | "hflip" |
+ * "crop4,hflip", "schedule" "constant" | "step" | "cosine" | "linear" | "one-cycle" |
+ * "plateau", "warmup", "step_epochs", "step_gamma", "plateau_patience",
+ * "plateau_factor", "ema", "best", "early_stop", "threads", "checkpoint_steps",
+ * "resume".
  *
  * Stopped by progress it leaves a checkpoint. *result: {"weights", "steps", "seconds",
  *   "heads": [{"steps", "train_loss", "train_accuracy", "val_loss", "val_top1",

@@ -539,7 +539,7 @@ def train(job: Union[Job, Path], *, progress: bool = True, **options: Any) -> Tr
 
     options: batch, accumulate, epochs, max_steps, seed, optimizer ("sgd", "adam", "adamw", "rmsprop", "adagrad",
     "lion"), lr, momentum, nesterov, weight_decay, beta1, beta2, epsilon, alpha, centered, lr_decay,
-    initial_accumulator, clip, label_smoothing, schedule ("constant", "step", "cosine", "linear", "one-cycle",
+    initial_accumulator, clip, label_smoothing, augment ("crop4", "hflip", "crop4,hflip"), schedule ("constant", "step", "cosine", "linear", "one-cycle",
     "plateau"), warmup, step_epochs, step_gamma, plateau_patience, plateau_factor, ema, best, early_stop,
     precision ("f32", "bf16"), threads, checkpoint_steps, resume.
     Ctrl-C leaves a checkpoint for resume=True.

@@ -6,6 +6,7 @@
 #include "api/options.h"
 #include "base/alloc.h"
 #include "base/file.h"
+#include "engine/augment.h"
 #include "engine/job.h"
 
 static const char *const optimizers[] = {"sgd",     "adam", "adamw", "rmsprop",
@@ -14,6 +15,12 @@ static const char *const schedules[] = {"constant",  "step",    "cosine", "linea
                                         "one-cycle", "plateau", NULL};
 
 static const char *const precisions[] = {"f32", "bf16", NULL};
+/* What each is: the bits of engine/augment.h. */
+static const char *const augmentations[] = {"none",        "crop4",       "hflip",
+                                            "crop4,hflip", "hflip,crop4", NULL};
+static const unsigned kinds[] = {0, AMG_AUGMENT_CROP4, AMG_AUGMENT_HFLIP,
+                                 AMG_AUGMENT_CROP4 | AMG_AUGMENT_HFLIP,
+                                 AMG_AUGMENT_CROP4 | AMG_AUGMENT_HFLIP};
 
 /* amalgam-train's options, defaults and ranges (cli/train_options.c). */
 static amg_status read_options(const char *text, amg_train_options *out, amg_error *err)
@@ -27,7 +34,7 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
                                          .plateau_patience = AMG_PLATEAU_PATIENCE}};
     amg_optimizer_options *p = &o.optimizer;
     int64_t seed = 1, threads = 0;
-    int optimizer = 0, schedule = 0, precision = 0;
+    int optimizer = 0, schedule = 0, precision = 0, augment = 0;
     double smoothing = 0;
     const api_option table[] = {
         {"batch", API_INT, &o.batch, 1, 1 << 20},
@@ -48,6 +55,7 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
         {"lr_decay", API_REAL, &p->lr_decay, 0, 1e6},
         {"initial_accumulator", API_REAL, &p->initial_accumulator, 0, 1e6},
         {"clip", API_REAL, &p->clip_norm, 0, 1e9},
+        {"augment", API_CHOICE, &augment, .choices = augmentations},
         {"label_smoothing", API_REAL, &smoothing, 0, 1},
         {"schedule", API_CHOICE, &schedule, .choices = schedules},
         {"warmup", API_INT, &p->warmup_steps, 0, 1e9},
@@ -72,6 +80,7 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
     o.threads = (int)threads;
     o.bf16 = precision == 1;
     o.label_smoothing = (float)smoothing;
+    o.augment = kinds[augment];
     p->kind = (amg_optimizer_kind)optimizer;
     p->schedule = (amg_schedule_kind)schedule;
     *out = o;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/ui.h"
+#include "engine/augment.h"
 
 static const char *const optimizers[] = {"sgd",     "adam", "adamw", "rmsprop",
                                          "adagrad", "lion", NULL};
@@ -13,6 +14,8 @@ static const char *const schedules[] = {"constant",  "step",    "cosine", "linea
                                         "one-cycle", "plateau", NULL};
 
 static const char *const precisions[] = {"f32", "bf16", NULL};
+static const char *const augmentations[] = {"none",        "crop4",       "hflip",
+                                            "crop4,hflip", "hflip,crop4", NULL};
 
 void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
 {
@@ -58,6 +61,10 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
          "clip each sub-network's gradient to this L2 norm (off)", 0, 1e9},
         {"label-smoothing", CLI_REAL, &a->label_smoothing, "X", "as in PyTorch (0)", 0,
          1},
+        {"augment", CLI_CHOICE, &a->augment, "KINDS",
+         "crop4, hflip or crop4,hflip: random crops of the image padded\nby 4, "
+         "mirroring; inside each sub-network (none)",
+         0, 0, augmentations},
         {"schedule", CLI_CHOICE, &a->schedule, "NAME",
          "constant | step | cosine | linear | one-cycle | plateau\n(constant). cosine "
          "and "
@@ -92,7 +99,8 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
          1, 1e6},
         {"threads", CLI_INT, &a->threads, "N",
          "CPU threads (all cores); the same number gives the same bits", 1, 1024},
-        {"seed", CLI_INT, &a->seed, "N", "of batch order and dropout (1)", 0, 9e15},
+        {"seed", CLI_INT, &a->seed, "N", "of batch order, dropout and augmentation (1)",
+         0, 9e15},
         {"quiet", CLI_FLAG, &a->quiet, NULL, "no progress"},
         /* From here on: how long and with what interruptions. */
         {"epochs", CLI_INT, &a->epochs, "N", "passes over the data (1)", 1, 1e6},
@@ -113,6 +121,9 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
 
 amg_train_options cli_train_make(const cli_train_args *a)
 {
+    static const unsigned kinds[] = {0, AMG_AUGMENT_CROP4, AMG_AUGMENT_HFLIP,
+                                     AMG_AUGMENT_CROP4 | AMG_AUGMENT_HFLIP,
+                                     AMG_AUGMENT_CROP4 | AMG_AUGMENT_HFLIP};
     return (amg_train_options){.batch = a->batch,
                                .accumulate = a->accumulate,
                                .epochs = a->epochs,
@@ -122,6 +133,7 @@ amg_train_options cli_train_make(const cli_train_args *a)
                                .best = a->best,
                                .early_stop = a->early_stop,
                                .label_smoothing = (float)a->label_smoothing,
+                               .augment = kinds[a->augment],
                                .threads = (int)a->threads,
                                .bf16 = a->precision == 1,
                                .checkpoint_steps = a->checkpoint_steps,

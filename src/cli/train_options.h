@@ -12,12 +12,12 @@ typedef struct {
         seed, warmup, step_epochs, checkpoint_steps;
     double lr, momentum, weight_decay, step_gamma, label_smoothing, clip, beta1, beta2,
         epsilon, alpha, lr_decay, initial_sum, plateau_factor, ema;
-    int optimizer, schedule, precision;
+    int optimizer, schedule, precision, augment;
     bool nesterov, centered, best, profile, resume, quiet;
 } cli_train_args;
 
 /* The first CLI_NUM_STEP_OPTIONS say what a step does, the rest how long to train. */
-enum { CLI_NUM_STEP_OPTIONS = 29, CLI_NUM_TRAIN_OPTIONS = 34 };
+enum { CLI_NUM_STEP_OPTIONS = 30, CLI_NUM_TRAIN_OPTIONS = 35 };
 
 /* Sets the defaults and fills table with num_rows rows (one of the above) that write to
  * args. */

@@ -541,7 +541,7 @@ amg_status amg_verify(const char *key, const amg_passphrase *pass, const char *j
     amg_verify_result r = {.steps = options->max_steps};
     amg_train_options o = *options;
     amg_status st = open_all(&b, key, pass, job_dir, temp_dir, err);
-    if (!st) st = amg_job_check_optimizer(&b.job, job_dir, options, err);
+    if (!st) st = amg_job_check_options(&b.job, job_dir, options, err);
     if (st) goto done;
     int64_t n = b.job.train.num_samples;
     if (!o.batch) o.batch = AMG_DEFAULT_BATCH;

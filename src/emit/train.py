@@ -1132,6 +1132,9 @@ class Run:
         if not self.val and (args.best or args.early_stop):
             raise TrainError("--best and --early-stop: the job has no validation data",
                              "amalgam obfuscate takes them with --val")
+        if args.augment and job.target and len(job.target["dims"]) > 1:
+            raise TrainError("--augment: the targets are images, too, and would have to be cropped "
+                             "and mirrored alike")
         if args.augment and job.mixed:
             raise TrainError("--augment: the values of this job's samples are mixed: they have no "
                              "neighbours to crop or mirror")

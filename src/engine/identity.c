@@ -144,6 +144,7 @@ static void fill_options(const amg_train_options *o, amg_identity *id)
     f[AMG_ID_BEST] = o->best;
     f[AMG_ID_EARLY_STOP] = o->early_stop;
     f[AMG_ID_LABEL_SMOOTHING] = real_bits((double)o->label_smoothing);
+    f[AMG_ID_AUGMENT] = o->augment;
     f[AMG_ID_OPTIMIZER] = p->kind;
     f[AMG_ID_LR] = real_bits(p->lr);
     f[AMG_ID_MOMENTUM] = real_bits(p->momentum);

@@ -26,6 +26,7 @@
     X(BEST, INT, "keeping the best weights")                                           \
     X(EARLY_STOP, INT, "the epochs before stopping early")                             \
     X(LABEL_SMOOTHING, REAL, "label smoothing")                                        \
+    X(AUGMENT, INT, "augmentation")                                                    \
     X(OPTIMIZER, INT, "the optimizer")                                                 \
     X(LR, REAL, "the learning rate")                                                   \
     X(MOMENTUM, REAL, "momentum")                                                      \

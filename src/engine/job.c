@@ -265,10 +265,15 @@ static amg_status write_result(const char *path, const amg_job *job,
     return status;
 }
 
-/* Adam's steps depend on the axes along which weights are written down. */
-amg_status amg_job_check_optimizer(const amg_job *job, const char *dir,
-                                   const amg_train_options *options, amg_error *err)
+/* Adam's steps depend on the axes along which weights are written down; crops and
+ * mirroring on who is whose neighbour. */
+amg_status amg_job_check_options(const amg_job *job, const char *dir,
+                                 const amg_train_options *options, amg_error *err)
 {
+    if (options->augment && job->manifest.mixed)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, dir,
+                        "the values of this job's samples are mixed: they have no "
+                        "neighbours to crop or mirror");
     if (!job->manifest.rotated || options->optimizer.kind == AMG_OPT_SGD) return AMG_OK;
     amg_fail(err, AMG_UNSUPPORTED, -1, dir,
              "the values of this job's samples are rotated: only SGD trains them as it "
@@ -292,7 +297,7 @@ amg_status amg_job_train(const char *dir, const amg_train_options *options,
     }
     /* What was hashed when the training began is not hashed again to go on. */
     status = amg_job_open(dir, !options->resume, &job, err);
-    if (!status) status = amg_job_check_optimizer(&job, dir, options, err);
+    if (!status) status = amg_job_check_options(&job, dir, options, err);
     if (!status && !amg_path_is_dir(out)) status = amg_dir_make(out, err);
     if (status) goto done;
     const amg_train_task task = {.graph = job.graph,

@@ -24,10 +24,11 @@ AMG_MUST_CHECK amg_status amg_job_open(const char *dir, bool hashes, amg_job *ou
                                        amg_error *err);
 void amg_job_close(amg_job *job);
 
-/* AMG_UNSUPPORTED: the job's values are rotated, which SGD alone does not mind. */
-AMG_MUST_CHECK amg_status amg_job_check_optimizer(const amg_job *job, const char *dir,
-                                                  const amg_train_options *options,
-                                                  amg_error *err);
+/* AMG_UNSUPPORTED: the job's values are rotated, which SGD alone does not mind, or
+ * mixed, so that there is no image to augment. */
+AMG_MUST_CHECK amg_status amg_job_check_options(const amg_job *job, const char *dir,
+                                                const amg_train_options *options,
+                                                amg_error *err);
 
 /* Trains JOB and writes JOB/out/: checkpoint and metrics while it runs (trainer.h),
  * weights.safetensors, sorted by name and with the number of steps in its metadata

@@ -111,6 +111,7 @@ struct amg_plan {
     int64_t y_count; /* elements */
     int kept_value;  /* options.kept, AMG_NO_VALUE: none */
     int kept;        /* its row-major buffer */
+    int augmented;   /* value that options.augment changes, AMG_NO_VALUE: none */
     int num_slots;
     amg_plan_slot *slots;
     int *slot_values; /* value ids */
@@ -121,6 +122,10 @@ struct amg_plan {
     amg_status bind_status; /* amg_plan_bind cannot report: the next run does */
     int64_t step;
 };
+
+/* Emits the augmentation of p->augmented, which node (-1: it is the input) has just
+ * computed. */
+void amg_plan_augment(amg_plan *p, int node);
 
 /* ---- for operators ----------------------------------------------------------------
  */

@@ -28,6 +28,11 @@ typedef struct {
     uint64_t seed;    /* of dropout */
     bool bf16;        /* Conv and Gemm multiply in bf16 and add in f32; all else, and
                          parameters, stay f32 */
+    unsigned augment; /* bits of engine/augment.h (training only): the images are
+                         changed in place, the plan's input too, if that is what they
+                         are */
+    int64_t parts;    /* of augmentation: forwards of one batch, their steps being
+                         batch * parts + part; 0: 1 */
     bool no_winograd; /* direct convolution everywhere (for comparisons) */
     int num_states; /* of every trainable, for the optimizer; at most AMG_MAX_STATES */
     const char *kept; /* name of a value, f32 or i64, of the same sub-network that no

@@ -1,6 +1,7 @@
 /* Compiles a plan: walks the sub-network in canonical order emitting forward steps,
  * then in reverse emitting backward steps. What an operator emits is its own business
  * (kernel_*.c). */
+#include "engine/augment.h"
 #include "engine/kernel.h"
 
 /* Who needs a gradient: trainables that are not frozen, and what differentiable
@@ -90,6 +91,11 @@ static void define_input(amg_plan *p)
 
 static void emit_forward(amg_plan *p)
 {
+    p->augmented = p->options.training && p->options.augment
+                       ? amg_image_find(p->graph, p->order, p->num_nodes)
+                       : AMG_NO_VALUE;
+    if (p->augmented != AMG_NO_VALUE && p->augmented == p->input)
+        amg_plan_augment(p, -1);
     for (int i = 0; i < p->num_nodes && !p->status; i++) {
         int node = p->order[i];
         const amg_kernel_row *row = amg_kernel_get(p->graph->nodes[node].op);
@@ -99,6 +105,9 @@ static void emit_forward(amg_plan *p)
         else
             amg_plan_fail(p, node, AMG_UNSUPPORTED,
                           "the engine cannot compute this operator");
+        if (p->augmented != AMG_NO_VALUE &&
+            p->augmented == p->graph->nodes[node].outputs[0])
+            amg_plan_augment(p, node);
     }
 }
 

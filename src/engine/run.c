@@ -65,6 +65,10 @@ static amg_status check_task(const amg_train_task *t, const amg_train_options *o
         amg_hint(err, "give them with --val: amalgam obfuscate's for a job");
         return AMG_INVALID;
     }
+    if (o->augment && t->train->target_rank >= 2)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, "augmentation",
+                        "the targets are images, too, and would have to be cropped and "
+                        "mirrored alike");
     if (t->val && t->val->num_samples < 1)
         return amg_fail(err, AMG_INVALID, -1, "validation data", "no samples");
     return AMG_OK;
@@ -162,7 +166,9 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
                                       .kept = c->objective.target,
                                       .row_orders = order->lookups,
                                       .num_row_orders = order->num_lookups,
-                                      .frozen = run->frozen};
+                                      .frozen = run->frozen,
+                                      .augment = run->options.augment,
+                                      .parts = run->options.accumulate};
     if (!status) status = amg_plan_new(run->planned, h, &options, &run->plans[h], err);
     if (status == AMG_UNSUPPORTED && options.bf16)
         amg_hint(err, "bf16 needs a processor with AVX-512; f32 runs everywhere");

@@ -29,6 +29,7 @@ typedef struct {
                            epochs) */
     uint64_t seed;      /* batch order, dropout */
     float label_smoothing;
+    unsigned augment; /* bits of engine/augment.h; validation sees images as they are */
     double ema; /* 0: off; else the decay of a moving average of the weights: what is
                    validated and comes out. Running statistics are the last ones */
     bool best;  /* of each head what comes out is that of the epoch with its lowest

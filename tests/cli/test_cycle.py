@@ -49,6 +49,19 @@ class Cycle(cli.Case):
                                        "--threads", 1))
         self.assertRegex(said, r"^24 samples: loss \d+\.\d+, top-1 [\d.]+ %, top-5 [\d.]+ %\n$")
 
+    def test_augmented_images_equal_training_alone(self):
+        augment = ("--augment", "crop4,hflip")
+        self.obfuscate("moved", "--decoys", 2)
+        self.ok("moved", *augment, *TRAINING, program=cli.AMALGAM_TRAIN)
+        for name, more in (("with", augment), ("without", ())):
+            self.ok("train", "--model", "model.onnx", "--train", self.TRAIN, "-o", f"{name}.onnx", *more, *TRAINING)
+        self.ok("extract", "--key", "moved.key", "--weights", "moved/out/weights.safetensors", "-o", "moved.onnx")
+        self.assertEqual(cli.read(self.path("moved.onnx")), cli.read(self.path("with.onnx")))
+        self.assertNotEqual(cli.read(self.path("moved.onnx")), cli.read(self.path("without.onnx")))
+        out = self.ok("verify", "--key", "moved.key", "--job", "moved", "--steps", 3, "--batch", 8,
+                      "--threads", 1, "--quiet", *augment)
+        self.assertIn(", 0 bits differ", out)
+
     def test_weighted_classes_equal_training_alone(self):
         for name, weights in (("own", "3,1,0.5"), ("even", "balanced")):
             self.check(name, "--decoys", 2, both=("--class-weights", weights))
@@ -78,6 +91,9 @@ class Cycle(cli.Case):
         told = json.loads(cli.read(self.path(f"{name}/job.json")))["input"]
         self.assertIs(told["mixed"], True)
         self.assertEqual(told.get("rotated", False), flag == "--symmetry-rotate")
+        refused = cli.run(name, "--augment", "hflip", program=cli.AMALGAM_TRAIN, cwd=self.dir)
+        self.assertEqual(refused.rc, 1)
+        self.assertIn("mixed: they have no neighbours to crop or mirror", refused.stderr)
         self.ok(name, *TRAINING, program=cli.AMALGAM_TRAIN)
         self.ok("extract", "--key", f"{name}.key", "--weights", f"{name}/out/weights.safetensors", "-o", f"{name}.onnx")
         self.ok("train", "--model", model, "--train", self.TRAIN, "-o", f"{name}-alone.onnx", *more, *TRAINING)

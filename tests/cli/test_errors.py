@@ -244,6 +244,12 @@ class Obfuscate(Refusals):
             (noise + ["--noise", "values:empty.txt"], "noise: found a list of 0 values, expected 1"),
         ])
 
+    def test_augmenting_what_is_no_image(self):
+        self.refuse_all([
+            (["train", "--model", "model.onnx", "--train", "data", "-o", "t.onnx", "--augment", "flip"],
+             "--augment: found 'flip', expected one of none crop4 hflip", USAGE),
+        ])
+
     def test_losses(self):
         self.refuse_all([
             (self.base() + ["--loss", "mse"], "loss: mse is no loss of the task classification",

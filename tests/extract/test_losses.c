@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "engine/augment.h"
 #include "engine/job.h"
 #include "extract/extract.h"
 #include "formats/npy.h"
@@ -374,6 +375,29 @@ static void labels_lie_within_0_to_1(void **state)
     amg_dir_remove(p.dir);
 }
 
+/* Rows of numbers have no neighbours, and class maps would have to move along. */
+static void what_is_no_image_is_not_augmented(void **state)
+{
+    (void)state;
+    places p;
+    amg_error err = {0};
+    open_places(&p);
+    write_model(&p);
+    write_data(&p, "t", ROWS, AMG_TASK_REGRESSION, p.train);
+    const amg_plain_task plain = {.model = p.model,
+                                  .train = p.train,
+                                  .task = AMG_TASK_REGRESSION,
+                                  .out_onnx = p.alone};
+    amg_train_options options = training(AMG_TASK_REGRESSION);
+    amg_train_result t;
+    options.augment = AMG_AUGMENT_HFLIP;
+    assert_int_equal(amg_plain_train(&plain, &options, NULL, &t, &err),
+                     AMG_UNSUPPORTED);
+    assert_non_null(strstr(err.what, "takes F32[12], no images [C, H, W]"));
+    assert_false(amg_path_exists(p.alone));
+    amg_dir_remove(p.dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +407,7 @@ int main(void)
         cmocka_unit_test(balanced_weights_are_each_column_s_own),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(labels_lie_within_0_to_1),
+        cmocka_unit_test(what_is_no_image_is_not_augmented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

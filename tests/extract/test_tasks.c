@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "engine/augment.h"
 #include "engine/job.h"
 #include "extract/extract.h"
 #include "formats/npy.h"
@@ -231,6 +232,11 @@ static void check_exact(amg_task task, bool images, int64_t channels, bool noise
                                   .pre = pre,
                                   .task = task,
                                   .out_onnx = p.alone};
+    amg_train_options moved = training;
+    moved.augment = AMG_AUGMENT_CROP4;
+    if (task == AMG_TASK_CLASSIFICATION) /* of pixels: their labels would stay */
+        assert_int_equal(amg_plain_train(&plain, &moved, NULL, &r, &err),
+                         AMG_UNSUPPORTED);
     must(amg_plain_train(&plain, &training, NULL, &r, &err), &err);
     assert_int_equal(r.steps, 18);
     assert_int_equal(isnan(r.heads[0].train_accuracy), task != AMG_TASK_CLASSIFICATION);

@@ -6,6 +6,8 @@ plain PyTorch loop over the module.
 
 freeze   requires_grad=False and freeze=...; running statistics that go on, and that stay:
          train.py's bits are the plain loop's, amalgam-train's parameters within 1e-4 of them
+augment  crops and mirroring: amalgam-train's weights are train.py's within 1e-4, with micro-batches
+         too; without them they are farther away
 losses   l1, huber, smooth_l1, several labels (bce), class weights: likewise
 """
 
@@ -77,15 +79,19 @@ def floats(state):
 class Tried:
     """One job, trained by both trainers."""
 
-    def __init__(self, h, jobs, net, data, cover, **options):
+    def __init__(self, h, jobs, net, data, cover, training=None, **options):
         self.h, self.package = h, jobs.package()
         self.job, self.key = h.path(".job"), h.path(".key")
         self.package.obfuscate(net, data, decoys_from=cover, key=self.key, out=self.job, decoys=1,
                                keep_classes=True, progress=False, **options)
-        more = {"max_steps": STEPS, "threads": 2, "quiet": True}
-        self.out = jobs.train(self.job, flags(SGD, **more, deterministic=True,
-                                              class_order="natural"))
-        h.program("amalgam-train", self.job, *flags(SGD, **more))
+        more = self.options(training or {})
+        self.out = jobs.train(self.job, [*more, *flags({}, deterministic=True,
+                                                       class_order="natural")])
+        h.program("amalgam-train", self.job, *more)
+
+    @staticmethod
+    def options(more):
+        return flags(SGD, max_steps=STEPS, threads=2, quiet=True, **more)
 
     def state(self, folder):
         state = self.package.extract(self.key, folder / "weights.safetensors")
@@ -162,7 +168,20 @@ def check_losses(h, jobs, train):
                          for v, w in zip(a["heads"], b["heads"])))
 
 
-CASES = {"freeze": check_freeze, "losses": check_losses}
+def check_augment(h, jobs, train):
+    x, y = images(SAMPLES, 1), torch.arange(SAMPLES) % 4
+    cover = (images(SAMPLES, 2), torch.arange(SAMPLES) % 4)
+    for kinds, more in (("crop4,hflip", {}), ("crop4", {}), ("hflip", {"accumulate": 2})):
+        title = f"augment {kinds}" + "".join(f", {k} {v}" for k, v in more.items())
+        tried = Tried(h, jobs, build(4), (x, y), cover, training={"augment": kinds, **more})
+        ours, theirs = (floats(tried.state(folder)) for folder in (tried.job / "out", tried.out))
+        h.check(f"{title}: amalgam-train", distance(ours, theirs), NATIVE)
+        h.program("amalgam-train", tried.job, *tried.options({**more}))
+        h.above(f"{title}: without it", distance(floats(tried.state(tried.job / "out")), theirs),
+                10 * NATIVE)
+
+
+CASES = {"augment": check_augment, "freeze": check_freeze, "losses": check_losses}
 
 
 def main(h):
