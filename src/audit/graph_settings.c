@@ -5,6 +5,7 @@
 
 #include "audit/graph_parts.h"
 #include "base/alloc.h"
+#include "graph/freeze.h"
 #include "obfuscate/channels.h"
 
 /* The fingerprint of one setting of a sub-network. */
@@ -35,15 +36,24 @@ static const amg_node *node_of(const amg_graph_parts *p, int subnet, int i)
     return &p->g->nodes[p->order[subnet][i]];
 }
 
-/* Whether any layer's weight is a constant, and whether any trains. */
+static bool is_frozen(const amg_graph_parts *p, int value)
+{
+    const amg_manifest *m = &p->e->job.manifest;
+    return amg_frozen_has(m->frozen, m->num_frozen, p->g->values[value].name);
+}
+
+/* Whether any layer's weight is a constant or frozen, whether any trains, and whether
+ * any norm's statistics stay. */
 static uint64_t frozen_of(const amg_graph_parts *p, int subnet)
 {
     uint64_t print = 0;
     for (int i = 0; i < p->count[subnet]; i++) {
         const amg_node *n = node_of(p, subnet, i);
+        if (n->op == AMG_OP_BATCH_NORM && is_frozen(p, n->inputs[3])) print |= 4;
         if (!amg_is_layer(n)) continue;
         const amg_value *w = &p->g->values[n->inputs[1]];
-        if (w->kind == AMG_VALUE_PARAM) print |= w->role == AMG_ROLE_CONSTANT ? 2 : 1;
+        if (w->kind == AMG_VALUE_PARAM)
+            print |= w->role == AMG_ROLE_CONSTANT || is_frozen(p, n->inputs[1]) ? 2 : 1;
     }
     return print;
 }
@@ -99,6 +109,8 @@ static uint64_t loss_of(const amg_graph_parts *p, int subnet)
     if (subnet >= m->num_heads) return 0;
     const amg_head *h = &m->heads[subnet];
     uint64_t print = amg_print_mix((uint64_t)h->loss, h->has_ignore);
+    print = amg_print_mix(print, float_bits(h->delta));
+    print = amg_print_mix(print, h->class_weights != NULL);
     return amg_print_mix(print, h->has_ignore ? (uint64_t)h->ignore_index : 0);
 }
 

@@ -544,6 +544,17 @@ static void settings_that_differ_are_found(void **state)
     b.e.job.manifest.heads[own].loss = AMG_LOSS_MSE;
     must_fail_at(&b, "losses that differ", own);
     b.e.job.manifest.heads[own].loss = AMG_LOSS_CROSS_ENTROPY;
+    b.e.job.manifest.heads[own].class_weights = (const float[]){1};
+    must_fail_at(&b, "losses that differ", own);
+    b.e.job.manifest.heads[own].class_weights = NULL;
+
+    const char *frozen = input_of(&b, nth(&b, own, AMG_OP_CONV, 0), 1)->name;
+    b.e.job.manifest.frozen = &frozen;
+    b.e.job.manifest.num_frozen = 1;
+    must_fail_at(&b, "frozen layers that differ", own);
+    frozen = input_of(&b, norm, 3)->name;
+    must_fail_at(&b, "frozen layers that differ", own);
+    b.e.job.manifest.num_frozen = 0;
 
     float *scale = input_of(&b, nth(&b, own, AMG_OP_MUL, 0), 1)->data.data;
     *scale *= 2;
