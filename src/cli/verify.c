@@ -276,10 +276,10 @@ static amg_status find_class_weights(bench *b, amg_error *err)
     const amg_subnet_plan *own = &b->plan.subnets[b->plan.original];
     const float *weights = b->job.objectives[b->head].class_weights;
     if (!weights) return AMG_OK;
-    if (b->job.manifest.heads[0].num_classes != own->num_classes)
-        return amg_fail(err, AMG_MISMATCH, -1, "verify",
-                        "class weights of %lld classes, expected %lld",
-                        (long long)b->job.manifest.heads[0].num_classes,
+    const amg_value *y = &b->job.graph->values[b->job.graph->outputs[b->head]];
+    if (y->dims[1] != own->num_classes) /* as many as weights: amg_job_open checks */
+        return amg_fail(err, AMG_MISMATCH, -1, y->name,
+                        "has %lld classes, the key's model %lld", (long long)y->dims[1],
                         (long long)own->num_classes);
     b->class_weights = amg_calloc((size_t)own->num_classes, sizeof(float));
     if (!b->class_weights)

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "engine/job.h"
+#include "engine/plan.h"
 #include "extract/extract.h"
 #include "graph/builder.h"
 #include "graph/onnx_graph.h"
@@ -267,6 +268,60 @@ static void check(const tuning *t)
     amg_dir_remove(p.dir);
 }
 
+/* The lines of a plan's description with both words in them. */
+static int count_lines(const char *text, const char *first, const char *second)
+{
+    int count = 0;
+    while (*text) {
+        char line[256];
+        const size_t length = strcspn(text, "\n");
+        snprintf(line, sizeof line, "%.*s", (int)length, text);
+        count += strstr(line, first) && strstr(line, second);
+        text += length + (text[length] != 0);
+    }
+    return count;
+}
+
+/* Needs no data. */
+static void nothing_is_computed_backward_ahead_of_what_trains(void **state)
+{
+    const amg_zoo_options o = {.name = "lenet",
+                               .channels = 1,
+                               .height = 28,
+                               .width = 28,
+                               .num_classes = 10,
+                               .seed = 3};
+    amg_graph *g = NULL, *planned = NULL;
+    amg_error err = {0};
+    (void)state;
+    must(amg_zoo_build(&o, &g, &err), &err);
+    must(amg_graph_plan_batch(g, 4, &planned, &err), &err);
+    for (int froze = 0; froze < 2; froze++) {
+        char *text = NULL;
+        size_t size;
+        FILE *stream = open_memstream(&text, &size);
+        amg_plan *plan;
+        bool *frozen = calloc((size_t)planned->num_values, sizeof *frozen);
+        for (int v = 0; v < planned->num_values; v++)
+            frozen[v] = froze && !fnmatch("conv*", planned->values[v].name, 0);
+        const amg_plan_options options = {.training = true, .frozen = frozen};
+        must(amg_plan_new(planned, 0, &options, &plan, &err), &err);
+        amg_plan_describe(plan, stream);
+        assert_int_equal(fclose(stream), 0);
+        assert_int_equal(amg_plan_num_slots(plan), froze ? 6 : 10);
+        assert_true(count_lines(text, "forward", "conv") >= 2);
+        assert_int_equal(count_lines(text, "backward", "conv") > 0, !froze);
+        assert_int_equal(count_lines(text, "backward", "gemm d-weights"), 3);
+        /* Behind fc1 nothing waits for a gradient. */
+        assert_int_equal(count_lines(text, "backward", "gemm d-data"), froze ? 2 : 3);
+        amg_plan_free(plan);
+        free(text);
+        free(frozen);
+    }
+    amg_graph_free(planned);
+    amg_graph_free(g);
+}
+
 static void frozen_convolutions_stay_and_the_rest_is_exact(void **state)
 {
     (void)state;
@@ -304,6 +359,7 @@ static void frozen_norms_may_keep_their_statistics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_computed_backward_ahead_of_what_trains),
         cmocka_unit_test(frozen_convolutions_stay_and_the_rest_is_exact),
         cmocka_unit_test(layers_behind_trained_ones_may_be_frozen),
         cmocka_unit_test(walked_decoys_follow),
