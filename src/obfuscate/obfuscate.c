@@ -288,8 +288,8 @@ static amg_status write_job(work *w, amg_obfuscate_result *r, amg_error *err)
         .class_weights = weights,
         .pad = own->in.pad != AMG_NO_TOKEN ? &own->in.pad : NULL};
     texts[w->plan.original] = w->o->loss.class_weights;
-    amg_status st =
-        amg_slot_weights_make(texts, w->temp, &w->manifest, &w->plan, weights, err);
+    amg_status st = amg_slot_weights_make(texts, false, w->temp, &w->manifest, &w->plan,
+                                          weights, err);
     if (!st)
         st = amg_job_write(w->temp, w->job, &objective, &w->manifest, &r->job_bytes,
                            err);

@@ -196,8 +196,8 @@ static amg_status write_job(work *w, int64_t *job_bytes, amg_error *err)
         .pad = first->in.pad != AMG_NO_TOKEN ? &first->in.pad : NULL};
     for (int i = 0; i < w->o->num_owners; i++)
         texts[w->slot_of[i]] = w->o->owners[i].loss.class_weights;
-    amg_status st =
-        amg_slot_weights_make(texts, w->temp, &w->manifest, &w->plan, weights, err);
+    amg_status st = amg_slot_weights_make(texts, true, w->temp, &w->manifest, &w->plan,
+                                          weights, err);
     if (!st)
         st = amg_job_write(w->temp, w->job, &objective, &w->manifest, job_bytes, err);
     for (int s = 0; s < w->manifest.num_heads; s++) /* were borrowed */

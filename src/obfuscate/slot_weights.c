@@ -114,11 +114,10 @@ static amg_status weigh_decoy(const amg_obf_plan *plan, int slot,
     return st;
 }
 
-static amg_status weigh_slot(const char *const *texts, int slot,
+static amg_status weigh_slot(const char *const *texts, bool packed, int slot,
                              const amg_obf_plan *plan, int64_t *const *counts,
                              float **weights, amg_error *err)
 {
-    const bool packed = plan->shape.mode == AMG_MODE_PACK;
     const char *owner = texts[packed ? slot : plan->original];
     const amg_subnet_plan *net = &plan->subnets[slot];
     bool balanced = owner && !strcmp(owner, "balanced");
@@ -130,7 +129,7 @@ static amg_status weigh_slot(const char *const *texts, int slot,
     return weigh_decoy(plan, slot, counts, weights[plan->original], weights[slot], err);
 }
 
-amg_status amg_slot_weights_make(const char *const *texts, const char *dir,
+amg_status amg_slot_weights_make(const char *const *texts, bool packed, const char *dir,
                                  const amg_manifest *m, const amg_obf_plan *plan,
                                  float **weights, amg_error *err)
 {
@@ -140,12 +139,11 @@ amg_status amg_slot_weights_make(const char *const *texts, const char *dir,
     if (!any) return AMG_OK;
     amg_status st = count_labels(dir, m, plan, counts, err);
     /* The owner's first: decoys' follow from it. */
-    const bool packed = plan->shape.mode == AMG_MODE_PACK;
     if (!st && !packed)
-        st = weigh_slot(texts, plan->original, plan, counts, weights, err);
+        st = weigh_slot(texts, packed, plan->original, plan, counts, weights, err);
     for (int s = 0; s < plan->num_subnets && !st; s++)
         if (packed || s != plan->original)
-            st = weigh_slot(texts, s, plan, counts, weights, err);
+            st = weigh_slot(texts, packed, s, plan, counts, weights, err);
     for (int s = 0; s < plan->num_subnets; s++) amg_free(counts[s]);
     return st;
 }

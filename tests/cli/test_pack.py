@@ -81,6 +81,29 @@ class Pack(cli.Case):
         self.assertEqual(json.loads(r.stdout)["findings"][0]["verdict"], "report")
         self.refused("no symmetry: neighbouring blocks", bob={"symmetry": True}, ann={})
 
+    def test_owners_freeze_and_weigh_as_they_like(self):
+        wishes = {"ann": {"freeze": "fc1.*"}, "cem": {"class_weights": "1,2,0.5,3,1"},
+                  "dia": {"class_weights": "balanced", "freeze": "conv*"}}
+        for owner in ("ann", "cem", "dia"):
+            self.spec(owner, f"{owner}-own", key=f"{owner}-own.key", **wishes[owner])
+        self.ok("pack", *(f"{o}-own.json" for o in wishes), "-o", "own")
+        job = json.loads(cli.read(self.path("own/job.json")))
+        self.assertEqual(len(job["frozen"]), 2 + 4)
+        self.assertEqual(sorted("class_weights" in h for h in job["heads"]), [False, True, True])
+        self.ok("own", *TRAINING, program=cli.AMALGAM_TRAIN)
+        for owner, wish in wishes.items():
+            model, data = self.parts[owner]
+            normalize = json.loads(cli.read(self.path(f"{owner}-own.json")))["normalize"]
+            more = [a for k, v in wish.items() for a in (f"--{k.replace('_', '-')}", v)]
+            self.ok("train", "--model", model, "--train", f"{data}@train[0:64]", "--normalize", normalize, "-o",
+                    "own-alone.onnx", *more, *TRAINING)
+            self.ok("extract", "--key", f"{owner}-own.key", "--weights", "own/out/weights.safetensors", "-o", "own.onnx")
+            self.assertEqual(cli.read(self.path("own.onnx")), cli.read(self.path("own-alone.onnx")), owner)
+            out = self.ok("verify", "--key", f"{owner}-own.key", "--job", "own", "--steps", 3, "--batch", 8,
+                          "--threads", 1, "--quiet")
+            self.assertIn(", 0 bits differ", out)
+        self.refused("freeze_norm_stats needs freeze", ann={"freeze_norm_stats": True}, bob={})
+
     def test_an_owner_s_patches_may_change_places(self):
         cli.write(self.path("vit.onnx"), wire.tiny_vit(side=12, patch=4))
         self.spec("ann", "patches", model="vit.onnx", key="patches.key", seed_hex="66" * 32, symmetry=True)
