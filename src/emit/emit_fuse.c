@@ -337,9 +337,8 @@ int amg_emit_fuse(const amg_graph *g, const int *order, int num_nodes, bool *liv
                   amg_emit_step *steps)
 {
     static bool (*const matchers[])(const amg_graph *, amg_emit_step *) = {
-        match_linear,          match_gelu,       match_silu,
-        match_layer_norm,      match_group_norm, amg_fuse_attention,
-        amg_fuse_embedding_bag};
+        match_linear,     match_gelu,    match_silu,         match_layer_norm,
+        match_group_norm, amg_fuse_unit, amg_fuse_attention, amg_fuse_embedding_bag};
     for (int i = 0; i < num_nodes; i++) {
         const amg_node *n = &g->nodes[order[i]];
         steps[i] = (amg_emit_step){.node = n,

@@ -118,8 +118,8 @@ AMG_MUST_CHECK amg_status amg_graph_infer(amg_graph *g, amg_error *err);
  *              (biases, a position embedding, a class token);
  *   BUFFER     as running mean or variance of a BatchNormalization;
  *   CONSTANT   otherwise: normalisation of the data ahead of every trainable, scalars,
- *              bounds, ratios, operands of Sub and Div, attention masks with their
- *              -inf. All other types are CONSTANT.
+ *              bounds, ratios, operands of Sub, Div, Max, Min, Mod and Pow, attention
+ *              masks with their -inf. All other types are CONSTANT.
  * Weights are seen through Identity and Expand, but not through other operators: a
  * weight that is reshaped or transposed first becomes TRAINABLE once
  * amg_graph_plan_batch has folded it (under the name of the folded value). */

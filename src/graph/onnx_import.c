@@ -178,7 +178,9 @@ static amg_status add_all_inputs(amg_import *im, amg_error *err)
 amg_status amg_import_param(amg_import *im, const char *name, const amg_tensor *t,
                             int *value, amg_error *err)
 {
-    if (!im->as_is &&
+    /* One number is no weight: exporters write bounds as F64, and a Cast after them. */
+    const bool is_number = t->dtype == AMG_F64 && amg_tensor_count(t) == 1;
+    if (!im->as_is && !is_number &&
         (t->dtype == AMG_F16 || t->dtype == AMG_BF16 || t->dtype == AMG_F64)) {
         char where[256];
         snprintf(where, sizeof where, "tensor \"%.200s\"", name);

@@ -104,6 +104,28 @@ static void parts_refuse_what_their_operator_does(void **state)
                    "input 1 is absent, expected a value");
 }
 
+/* relu6, as an exporter writes it: its bounds are float64 numbers, cast. */
+static void a_bound_in_double_is_a_number(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 18);
+    double six = 6;
+    memcpy(init(&m, "six", 11, 0, NULL, 8)->raw_data.data, &six, 8);
+    node(&m, "Cast", "six", "bound");
+    attr_int(&m, "to", 1);
+    node(&m, "Clip", "x - bound", "y");
+    amg_graph *g = must_import(&m), *folded = NULL;
+    amg_error err = {0};
+    assert_int_equal(amg_graph_plan_batch(g, AMG_DIM_BATCH, &folded, &err), AMG_OK);
+    char ops[1024];
+    op_names(folded, ops);
+    assert_string_equal(ops, "Clip");
+    assert_true(*(const float *)value_of(folded, "bound")->data.data == 6);
+    amg_graph_free(folded);
+    amg_graph_free(g);
+}
+
 /* Bounds of other types and shapes become numbers, computed ones Max and Min. */
 static void clip_bounds_become_numbers(void **state)
 {
@@ -807,6 +829,7 @@ int main(void)
         cmocka_unit_test(parts_keep_clear_of_names_in_the_file),
         cmocka_unit_test(parts_refuse_what_their_operator_does),
         cmocka_unit_test(clip_bounds_become_numbers),
+        cmocka_unit_test(a_bound_in_double_is_a_number),
         cmocka_unit_test(clip_bounds_become_inputs),
         cmocka_unit_test(dropout_ratio_becomes_an_input_and_training_mode_goes),
         cmocka_unit_test(pads_become_inputs_and_cover_all_axes),

@@ -8,6 +8,7 @@ are; so they run on PyTorch 1.13 as on 2, and this file imports nothing but torc
 from collections import namedtuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import twins
@@ -132,6 +133,32 @@ class Autoencoder(nn.Sequential):
             nn.ConvTranspose2d(8, 3, 2, stride=2), nn.Sigmoid())
 
 
+class Functions(nn.Module):
+    """A function for every four features: also those that exporters take apart."""
+
+    FUNCTIONS = (
+        F.mish, F.silu, F.softsign, F.selu, F.hardswish, F.hardsigmoid, F.hardtanh, F.relu6,
+        F.logsigmoid, F.tanhshrink, F.hardshrink, F.softshrink, F.gelu, F.softplus, F.glu,
+        torch.sin, torch.cos, torch.atan, torch.square,
+        lambda v: F.celu(v, 0.5), lambda v: F.elu(v, 0.5), lambda v: F.leaky_relu(v, 0.2),
+        lambda v: F.gelu(v, approximate="tanh"), lambda v: v.clamp(min=-0.5),
+        lambda v: torch.maximum(v, 2 * v), lambda v: torch.minimum(v, v * v),
+        lambda v: torch.pow(v.abs() + 1, v), lambda v: v ** 3, lambda v: torch.fmod(v, 0.5),
+        lambda v: torch.rsqrt(v * v + 1), lambda v: torch.log1p(v * v),
+        lambda v: v * torch.sign(v), lambda v: v * torch.round(4 * v),
+        lambda v: torch.where(torch.logical_xor(v > 0, v < 0.5), v, 2 * v))
+
+    def __init__(self, width=20, classes=3):
+        super().__init__()
+        self.first = nn.Linear(width, 4 * len(self.FUNCTIONS))
+        self.slope = nn.PReLU(4 * len(self.FUNCTIONS))
+        self.last = nn.Linear(4 * len(self.FUNCTIONS) - 2, classes)
+
+    def forward(self, x):
+        parts = self.slope(self.first(x)).chunk(len(self.FUNCTIONS), 1)
+        return self.last(torch.cat([f(v) for f, v in zip(self.FUNCTIONS, parts)], 1))
+
+
 def pictures(side):
     """Blobs of colour with noise, uint8, and the generator's further numbers."""
     def make(count, g):
@@ -170,6 +197,8 @@ KINDS = {
     "vit": Kind(lambda dropout: twins.ViT((3, 32, 32), 10), pictures(32), labels(10)),
     "encoder_vit": Kind(EncoderViT, pictures(32), labels(10)),
     "tabular": Kind(Tabular, lambda n, g: torch.randn(n, 20, generator=g), labels(3)),
+    "functions": Kind(lambda dropout: Functions(),
+                      lambda n, g: torch.randn(n, 20, generator=g), labels(3)),
     "autoencoder": Kind(lambda dropout: Autoencoder(), pictures(16), None),
 }
 

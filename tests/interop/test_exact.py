@@ -76,6 +76,7 @@ CASES = [
     Case("vit", None, {**SGD, "lr": 0.01}),
     Case("encoder_vit", None, {**SGD, "lr": 0.01}, dropout=True),
     Case("tabular", None, {**SGD, "lr": 0.01, "clip": 0.5}, dropout=True),
+    Case("functions", None, {**SGD, "lr": 0.02}),
     Case("autoencoder", None, {**SGD, "lr": 0.05}),
 ]
 HEAVY = {"resnet34", "resnet50", "vgg16", "vgg16_bn", "densenet121"}
