@@ -8,6 +8,9 @@
  * A residual Add is FULL + FULL: one pass, with its Relu, over its first operand when
  * nobody else needs that; its gradient is passed on without a copy. */
 #include "engine/kernel_binary.h"
+
+#include <math.h>
+
 #include "base/parallel.h"
 #include "base/vector.h"
 
@@ -64,6 +67,22 @@ AMG_INLINE void row_of(amg_binary op, float *dst, const float *a, int64_t as,
     case AMG_BINARY_PRELU: EACH(x > 0 ? x : x * y);
     }
 #undef EACH
+}
+
+/* Of equal operands, the larger and the smaller get half of the gradient each; a NaN is
+ * neither. */
+float amg_binary_other_gradient(amg_binary op, int which, float dy, float a, float b)
+{
+    switch (op) {
+    case AMG_BINARY_MAX: return a == b ? dy / 2 : (which ? a > b : a < b) ? 0 : dy;
+    case AMG_BINARY_MIN: return a == b ? dy / 2 : (which ? a < b : a > b) ? 0 : dy;
+    case AMG_BINARY_POW:
+        if (which) return a == 0 && b >= 0 ? 0 : dy * powf(a, b) * logf(a);
+        return b == 0 ? 0 : dy * b * powf(a, b - 1);
+    case AMG_BINARY_FMOD: return which ? -dy * truncf(a / b) : dy;
+    case AMG_BINARY_MOD: return which ? -dy * floorf(a / b) : dy;
+    default: return which ? (a > 0 ? 0 : dy * a) : a > 0 ? dy : dy * b; /* PRelu */
+    }
 }
 
 /* Strides that the compiler knows make vectors. */

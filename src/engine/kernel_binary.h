@@ -3,8 +3,6 @@
 #ifndef AMG_ENGINE_KERNEL_BINARY_H
 #define AMG_ENGINE_KERNEL_BINARY_H
 
-#include <math.h>
-
 #include "engine/kernel.h"
 
 typedef enum {
@@ -52,24 +50,20 @@ static inline bool amg_binary_looks(amg_binary op)
     return op != AMG_BINARY_ADD && op != AMG_BINARY_SUB;
 }
 
-/* d(a op b) / d(operand which) * dy; of equal operands, the larger and the smaller get
- * half of it each. A NaN is neither. */
+/* amg_binary_gradient of the operators that it leaves out: in loops over elements it
+ * must stay small. */
+float amg_binary_other_gradient(amg_binary op, int which, float dy, float a, float b);
+
+/* d(a op b) / d(operand which) * dy. */
 static inline float amg_binary_gradient(amg_binary op, int which, float dy, float a,
                                         float b)
 {
     switch (op) {
+    case AMG_BINARY_ADD: return dy;
     case AMG_BINARY_SUB: return which ? -dy : dy;
     case AMG_BINARY_MUL: return which ? dy * a : dy * b;
     case AMG_BINARY_DIV: return which ? -dy * a / (b * b) : dy / b;
-    case AMG_BINARY_MAX: return a == b ? dy / 2 : (which ? a > b : a < b) ? 0 : dy;
-    case AMG_BINARY_MIN: return a == b ? dy / 2 : (which ? a < b : a > b) ? 0 : dy;
-    case AMG_BINARY_POW:
-        if (which) return a == 0 && b >= 0 ? 0 : dy * powf(a, b) * logf(a);
-        return b == 0 ? 0 : dy * b * powf(a, b - 1);
-    case AMG_BINARY_FMOD: return which ? -dy * truncf(a / b) : dy;
-    case AMG_BINARY_MOD: return which ? -dy * floorf(a / b) : dy;
-    case AMG_BINARY_PRELU: return which ? (a > 0 ? 0 : dy * a) : a > 0 ? dy : dy * b;
-    default: return dy;
+    default: return amg_binary_other_gradient(op, which, dy, a, b);
     }
 }
 
