@@ -888,11 +888,13 @@ class SubNetwork:
         if self.args.early_stop and self.bad_epochs >= self.args.early_stop:
             self.stopped_steps = step
 
-    def outcome(self, step):
-        """The weights that come out, and how many steps are behind them."""
-        if self.best:
-            return self.best, self.best_steps
-        return self.measured_weights(), self.stopped_steps or step
+    def outcome(self):
+        """The weights that come out."""
+        return self.best or self.measured_weights()
+
+    def steps_behind(self, step):
+        """How many steps are behind them."""
+        return self.best_steps if self.best else self.stopped_steps or step
 
     def scale_gradients(self, factor):
         for p in self.trainable.values():
@@ -1454,8 +1456,8 @@ class Run:
         tensors, parts = {}, self.args.accumulate
         metadata = {"job": self.identity["job"], "steps": str(self.step * parts)}
         for head in self.heads:
-            weights, steps = head.outcome(self.step)
-            tensors.update(weights)
+            tensors.update(head.outcome())
+            steps = head.steps_behind(self.step)
             if steps != self.step:
                 metadata[f"steps.{head.net.output}"] = str(steps * parts)
         self.check_finite(tensors)
@@ -1655,7 +1657,7 @@ def print_results(run, seconds):
                for head, r in zip(run.heads, run.results)]
     if "val_top5" not in results[0]:
         titles["val_top1"] = "val acc"      # of all labels
-    steps = [head.outcome(run.step)[1] for head in run.heads]
+    steps = [head.steps_behind(run.step) for head in run.heads]
     if set(steps) != {run.step}:
         results = [{**r, "steps": n} for r, n in zip(results, steps)]
     titles = {k: title for k, title in titles.items() if k in results[0]}

@@ -2,17 +2,13 @@
  * ones; a loss that is no number is never best. */
 #include "engine/judge.h"
 
-#include <string.h>
-
 static amg_status keep_best(amg_run *run, int h, amg_error *err)
 {
     const amg_params *now;
     amg_params *best = &run->sets[h][AMG_SET_BEST];
     amg_status status = amg_run_take(run, h, &now, err);
     if (status) return status;
-    for (int i = 0; i < best->count; i++)
-        memcpy(best->items[i].tensor.data, now->items[i].tensor.data,
-               now->items[i].tensor.size_bytes);
+    amg_params_copy(now, best);
     amg_class_order_to_natural(&run->orders[h], best);
     return AMG_OK;
 }

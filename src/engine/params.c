@@ -70,6 +70,13 @@ amg_status amg_params_like(const amg_params *set, amg_params *out, amg_error *er
     return AMG_OK;
 }
 
+void amg_params_copy(const amg_params *from, amg_params *to)
+{
+    for (int i = 0; i < from->count; i++)
+        memcpy(to->items[i].tensor.data, from->items[i].tensor.data,
+               from->items[i].tensor.size_bytes);
+}
+
 void amg_params_clear(amg_params *set)
 {
     for (int i = 0; i < set->count; i++) amg_tensor_clear(&set->items[i].tensor);

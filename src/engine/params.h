@@ -26,6 +26,8 @@ AMG_MUST_CHECK amg_status amg_params_new(const amg_graph *g, int output_index,
 /* Same names and shapes, zeros. */
 AMG_MUST_CHECK amg_status amg_params_like(const amg_params *set, amg_params *out,
                                           amg_error *err);
+/* Data of a set into another of the same shapes. */
+void amg_params_copy(const amg_params *from, amg_params *to);
 void amg_params_clear(amg_params *set);
 /* -1 if absent. */
 int amg_params_find(const amg_params *set, const char *name);

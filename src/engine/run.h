@@ -54,6 +54,10 @@ AMG_MUST_CHECK amg_status amg_run_init(amg_run *run, const amg_train_task *task,
                                        const amg_progress *progress, amg_error *err);
 void amg_run_clear(amg_run *run);
 
+/* Part of amg_run_init: opens what is in the task's out_dir, and with options.resume
+ * goes to where its checkpoint is. */
+AMG_MUST_CHECK amg_status amg_run_open_out_dir(amg_run *run, amg_error *err);
+
 /* What head h is measured by, and what comes out of it unless the best do: its weights
  * or their moving average, with the running statistics, in its order of classes. *out
  * stays valid until the head's next step. */
