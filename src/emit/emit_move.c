@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "emit/emit_ops.h"
+#include "graph/pad_mode.h"
 
 amg_status amg_emit_reshape(amg_emit *e, const amg_emit_step *s)
 {
@@ -284,6 +285,17 @@ amg_status amg_emit_gather(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
+/* PyTorch's name of Pad's mode; NULL: a number. */
+static const char *find_mode(const amg_node *n)
+{
+    switch (amg_pad_mode_find(amg_attr_string(n, "mode", "constant"))) {
+    case AMG_PAD_REFLECT: return "reflect";
+    case AMG_PAD_EDGE: return "replicate";
+    case AMG_PAD_WRAP: return "circular";
+    default: return NULL;
+    }
+}
+
 /* PyTorch's order: the last dim first, a pair a dim. */
 amg_status amg_emit_pad(amg_emit *e, const amg_emit_step *s)
 {
@@ -291,6 +303,7 @@ amg_status amg_emit_pad(amg_emit *e, const amg_emit_step *s)
     int64_t pads[2 * AMG_MAX_RANK], axes[AMG_MAX_RANK],
         torch_pads[2 * AMG_MAX_RANK] = {0};
     int count, num_axes = x->rank, first = x->rank;
+    const char *mode = find_mode(s->node);
     double value = 0;
     for (int i = 0; i < AMG_MAX_RANK; i++) axes[i] = i;
     if (x->rank < 0 ||
@@ -298,8 +311,7 @@ amg_status amg_emit_pad(amg_emit *e, const amg_emit_step *s)
         (amg_emit_in(e, s, 2) && !amg_emit_number(amg_emit_in(e, s, 2), &value)) ||
         (amg_emit_in(e, s, 3) &&
          !amg_emit_ints(amg_emit_in(e, s, 3), AMG_MAX_RANK, axes, &num_axes)) ||
-        count != 2 * num_axes ||
-        strcmp(amg_attr_string(s->node, "mode", "constant"), "constant") != 0)
+        count != 2 * num_axes)
         return amg_emit_fail(e, s, "expected constant pads and a constant number");
     for (int i = 0; i < num_axes; i++) {
         int64_t axis = axes[i] < 0 ? axes[i] + x->rank : axes[i];
@@ -313,9 +325,13 @@ amg_status amg_emit_pad(amg_emit *e, const amg_emit_step *s)
         amg_emit_operand(e, s, 0);
         return AMG_OK;
     }
+    /* PyTorch wants the other modes' pads of all dims but the first two. */
+    if (mode) first = 2;
     amg_emit_format(e, s, "F.pad(%0, ");
     amg_text_tuple(&e->out, 2 * (x->rank - first), torch_pads);
-    if (value != 0) {
+    if (mode) {
+        amg_text_add(&e->out, ", mode=\"%s\"", mode);
+    } else if (value != 0) {
         amg_text_add(&e->out, ", value=");
         amg_text_float(&e->out, (float)value);
     }

@@ -38,6 +38,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(GLOBAL_MAX_POOL, amg_emit_global_pool)                                           \
     X(GEMM, amg_emit_gemm)                                                             \
     X(MAT_MUL, amg_emit_binary)                                                        \
+    X(EINSUM, emit_folded)                                                             \
     X(ADD, amg_emit_binary)                                                            \
     X(SUB, amg_emit_binary)                                                            \
     X(MUL, amg_emit_binary)                                                            \
@@ -51,6 +52,8 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(IDENTITY, emit_identity)                                                         \
     X(REDUCE_MEAN, amg_emit_reduce)                                                    \
     X(PAD, amg_emit_pad)                                                               \
+    X(DEPTH_TO_SPACE, emit_folded)                                                     \
+    X(SPACE_TO_DEPTH, emit_folded)                                                     \
     X(CONV_TRANSPOSE, amg_emit_conv_transpose)                                         \
     X(RESIZE, amg_emit_resize)                                                         \
     X(LSTM, amg_emit_lstm)                                                             \
@@ -69,6 +72,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(HARD_SWISH, amg_emit_function)                                                   \
     X(PRELU, amg_emit_prelu)                                                           \
     X(GATHER, amg_emit_gather)                                                         \
+    X(ONE_HOT, emit_folded)                                                            \
     X(CAST, amg_emit_cast)                                                             \
     X(SHAPE, emit_folded)                                                              \
     X(SLICE, amg_emit_slice)                                                           \

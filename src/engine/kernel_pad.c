@@ -1,5 +1,5 @@
-/* Pad with zeros on H and W, in any channel blocking: the image is copied row by row
- * into the middle of a larger one, and back for the gradient. */
+/* Pad; with zeros on H and W, in any channel blocking, here: the image is copied row by
+ * row into the middle of a larger one, and back for the gradient. */
 #include <string.h>
 
 #include "base/parallel.h"
@@ -56,20 +56,14 @@ static void run_crop(const amg_call *call)
     amg_parallel_for(s->g.n * s->g.blocks, 4, crop_range, &c);
 }
 
-/* The eight amounts (begin of each dim, then end): attribute up to opset 10, input from
- * 11 on. NULL unless they are known, zero on N and C, and not negative. */
-static const int64_t *find_pads(amg_plan *p, int node)
+/* The eight amounts (begin of each dim, then end). Whether they are known, zero on N
+ * and C, and not negative. */
+static bool find_pads(amg_plan *p, int node, int64_t *pads)
 {
     const amg_node *n = amg_plan_node(p, node);
-    const amg_attr *a = amg_attr_find(n, "pads");
-    const amg_tensor *t = amg_plan_constant(p, amg_plan_input_value(p, node, 1));
-    const int64_t *pads = NULL;
-    if (a && a->count == 8)
-        pads = a->ints;
-    else if (t && t->dtype == AMG_I64 && amg_tensor_count(t) == 8)
-        pads = t->data;
-    if (!pads || pads[0] || pads[1] || pads[4] || pads[5]) return NULL;
-    return pads[2] < 0 || pads[3] < 0 || pads[6] < 0 || pads[7] < 0 ? NULL : pads;
+    if (amg_plan_ints(p, n->inputs[1], 8, pads) != 8) return false;
+    if (pads[0] || pads[1] || pads[4] || pads[5]) return false;
+    return pads[2] >= 0 && pads[3] >= 0 && pads[6] >= 0 && pads[7] >= 0;
 }
 
 static bool pads_zeros(amg_plan *p, int node)
@@ -77,9 +71,17 @@ static bool pads_zeros(amg_plan *p, int node)
     const amg_node *n = amg_plan_node(p, node);
     int value = amg_plan_input_value(p, node, 2);
     if (strcmp(amg_attr_string(n, "mode", "constant"), "constant") != 0) return false;
-    if (value == AMG_NO_VALUE) return amg_attr_float(n, "value", 0) == 0;
+    if (value == AMG_NO_VALUE) return true;
     const amg_tensor *t = amg_plan_constant(p, value);
     return t && t->dtype == AMG_F32 && *(const float *)t->data == 0;
+}
+
+/* Whether this file pads, not kernel_pad_any.c. */
+static bool is_image(amg_plan *p, int node, int64_t *pads)
+{
+    const amg_value *x = amg_plan_value(p, amg_plan_input_value(p, node, 0));
+    return x->rank == 4 && x->dtype == AMG_F32 && find_pads(p, node, pads) &&
+           pads_zeros(p, node);
 }
 
 void amg_pad_forward(amg_plan *p, int node)
@@ -87,11 +89,9 @@ void amg_pad_forward(amg_plan *p, int node)
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
     const amg_value *y = amg_plan_value(p, n->outputs[0]);
-    const int64_t *pads = find_pads(p, node);
-    if (x->rank != 4 || x->dtype != AMG_F32 || !pads || !pads_zeros(p, node) ||
-        amg_plan_input_value(p, node, 3) != AMG_NO_VALUE) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "expected constant, zero padding of H and W of 4 dims");
+    int64_t pads[8];
+    if (!is_image(p, node, pads)) {
+        amg_pad_any_forward(p, node);
         return;
     }
     pad_state *s = amg_plan_alloc(p, 1, sizeof *s);
@@ -118,6 +118,11 @@ void amg_pad_backward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
     int x = n->inputs[0];
+    int64_t pads[8];
+    if (!is_image(p, node, pads)) {
+        amg_pad_any_backward(p, node);
+        return;
+    }
     int dx = amg_plan_grad_target(p, x, NULL);
     int dy = amg_plan_grad(p, node, NULL);
     amg_emit_kernel(p, node, "pad backward", run_crop, p->nodes[node].self, 2,

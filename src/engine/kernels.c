@@ -1,5 +1,6 @@
 /* The table from operator to emitters: the engine's column of the operator table in
- * graph/op.h. Operators that constant folding removes have no row functions. */
+ * graph/op.h. Operators that folding removes or lowers have no row
+ * functions. */
 #include "engine/kernel.h"
 
 /* clang-format off */
@@ -17,6 +18,7 @@ static const amg_kernel_row table[] = {
     [AMG_OP_GLOBAL_MAX_POOL] = {NULL, amg_global_max_forward, amg_pool_backward},
     [AMG_OP_GEMM] = {NULL, amg_gemm_forward, amg_gemm_backward},
     [AMG_OP_MAT_MUL] = {NULL, amg_mat_mul_forward, amg_mat_mul_backward},
+    [AMG_OP_EINSUM] = {NULL, NULL, NULL},
     [AMG_OP_ADD] = {NULL, amg_binary_forward, amg_binary_backward},
     [AMG_OP_SUB] = {NULL, amg_binary_forward, amg_binary_backward},
     [AMG_OP_MUL] = {NULL, amg_binary_forward, amg_binary_backward},
@@ -30,6 +32,8 @@ static const amg_kernel_row table[] = {
     [AMG_OP_IDENTITY] = {NULL, amg_view_forward, amg_view_backward},
     [AMG_OP_REDUCE_MEAN] = {NULL, amg_reduce_forward, amg_reduce_backward},
     [AMG_OP_PAD] = {NULL, amg_pad_forward, amg_pad_backward},
+    [AMG_OP_DEPTH_TO_SPACE] = {NULL, NULL, NULL},
+    [AMG_OP_SPACE_TO_DEPTH] = {NULL, NULL, NULL},
     [AMG_OP_CONV_TRANSPOSE] = {NULL, amg_conv_transpose_forward, amg_conv_transpose_backward},
     [AMG_OP_RESIZE] = {NULL, amg_resize_forward, amg_resize_backward},
     [AMG_OP_LSTM] = {NULL, amg_recurrent_forward, amg_recurrent_backward},
@@ -48,6 +52,7 @@ static const amg_kernel_row table[] = {
     [AMG_OP_HARD_SWISH] = {NULL, amg_unit_forward, amg_unit_backward},
     [AMG_OP_PRELU] = {NULL, amg_prelu_forward, amg_prelu_backward},
     [AMG_OP_GATHER] = {NULL, amg_gather_forward, amg_gather_backward},
+    [AMG_OP_ONE_HOT] = {NULL, NULL, NULL},
     [AMG_OP_CAST] = {NULL, amg_cast_forward, NULL},
     [AMG_OP_SHAPE] = {NULL, NULL, NULL},
     [AMG_OP_SLICE] = {NULL, amg_move_forward, amg_move_backward},

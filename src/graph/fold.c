@@ -6,8 +6,8 @@
  * marks what the outputs need and emits that. amg_graph_plan_batch makes passes with
  * the batch symbolic, where exporters' shape arithmetic becomes constants such as
  * [0,-1] and a batch baked into a Reshape is recognised; then one with the number.
- * Linear layers (linear.c) are rewritten between passes, when shapes are known and
- * before the transposes of their weights are folded. */
+ * Compositions (lower.c) and linear layers (linear.c) are rewritten between passes,
+ * when shapes are known and before the transposes of weights are folded. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +18,7 @@
 #include "graph/eval_number.h"
 #include "graph/infer.h"
 #include "graph/linear.h"
+#include "graph/lower.h"
 
 /* Constants above this size are not made: a small file must not fill the memory. */
 #define MAX_FOLDED_BYTES ((size_t)256 << 20)
@@ -548,13 +549,26 @@ static amg_status pass_over(amg_graph **g, int64_t batch, amg_error *err)
     return s ? s : replace(g, next, err);
 }
 
-static amg_status rewrite_linear(amg_graph **g, bool *changed, amg_error *err)
+typedef amg_status (*rewrite_fn)(const amg_graph *g, amg_graph **out, amg_error *err);
+
+static amg_status rewrite(amg_graph **g, rewrite_fn fn, bool *changed, amg_error *err)
 {
     amg_graph *next = NULL;
-    amg_status s = amg_linear_rewrite(*g, &next, err);
+    amg_status s = fn(*g, &next, err);
     if (s || !next) return s;
     *changed = true;
     return replace(g, next, err);
+}
+
+/* Compositions give way to their parts (lower.h), which then are folded. */
+static amg_status lower(amg_graph **g, int64_t batch, bool *kept, amg_error *err)
+{
+    bool changed = false;
+    amg_graph *next = NULL;
+    amg_status s = rewrite(g, amg_lower_rewrite, &changed, err);
+    if (s || !changed) return s;
+    s = run_pass(*g, batch, kept, &next, err);
+    return s ? s : replace(g, next, err);
 }
 
 /* Weights may be absent, what the network computes with may not. */
@@ -579,13 +593,15 @@ amg_status amg_graph_plan_batch(const amg_graph *g, int64_t batch, amg_graph **o
         return amg_fail(err, AMG_INVALID, -1, "graph",
                         "batch is %lld, expected 1 or more", (long long)batch);
     amg_status s = run_pass(g, AMG_DIM_BATCH, &again, &made, err);
-    if (!s) s = rewrite_linear(&made, &again, err);
+    if (!s) s = lower(&made, AMG_DIM_BATCH, &again, err);
+    if (!s) s = rewrite(&made, amg_linear_rewrite, &again, err);
     if (!s && again) s = pass_over(&made, AMG_DIM_BATCH, err);
     if (!s && batch != AMG_DIM_BATCH) {
         again = false;
         s = pass_over(&made, batch, err);
         /* Layers whose shapes followed from the number only. */
-        if (!s) s = rewrite_linear(&made, &again, err);
+        if (!s) s = lower(&made, batch, NULL, err);
+        if (!s) s = rewrite(&made, amg_linear_rewrite, &again, err);
     }
     if (!s) s = check_constants(made, err);
     if (s)

@@ -101,6 +101,9 @@ amg_status amg_infer_arg(const amg_infer *c);
 amg_status amg_infer_cum_sum(const amg_infer *c);
 amg_status amg_infer_split(const amg_infer *c);
 amg_status amg_infer_tile(const amg_infer *c);
+amg_status amg_infer_depth_to_space(const amg_infer *c); /* infer_index.c */
+amg_status amg_infer_one_hot(const amg_infer *c);
+amg_status amg_infer_einsum(const amg_infer *c);     /* einsum.c */
 amg_status amg_infer_layer_norm(const amg_infer *c); /* infer_rows.c */
 amg_status amg_infer_softmax(const amg_infer *c);
 amg_status amg_infer_recurrent(const amg_infer *c); /* infer_recurrent.c */

@@ -114,29 +114,23 @@ amg_status amg_infer_gemm(const amg_infer *c)
 {
     const amg_value *a = amg_infer_in(c, 0), *b = amg_infer_in(c, 1);
     const amg_value *bias = amg_infer_find_in(c, 2);
-    float alpha = amg_attr_float(c->node, "alpha", 1);
-    float beta = amg_attr_float(c->node, "beta", 1);
     amg_infer_out(c, 0)->dtype = a->dtype;
     amg_status s = amg_infer_expect_same_type(c, a, b);
     if (s) return s;
-    if (alpha != 1.0f || beta != 1.0f || amg_attr_int(c->node, "transA", 0) != 0)
-        return amg_node_fail(
-            c->node, AMG_UNSUPPORTED, c->err,
-            "alpha %g, beta %g, transA %lld, only 1, 1, 0 are supported", (double)alpha,
-            (double)beta, (long long)amg_attr_int(c->node, "transA", 0));
     if (a->rank < 0 || b->rank < 0) return AMG_OK;
     s = amg_infer_expect_rank(c, "weight", b, 2);
     if (!s) s = amg_infer_expect_rank(c, "input", a, 2);
     if (s) return s;
 
-    bool trans = amg_attr_int(c->node, "transB", 0) != 0;
+    const bool trans_a = amg_attr_int(c->node, "transA", 0) != 0;
+    const bool trans_b = amg_attr_int(c->node, "transB", 0) != 0;
     char x[AMG_SHAPE_TEXT], w[AMG_SHAPE_TEXT];
-    if (a->dims[1] != b->dims[trans ? 1 : 0])
+    if (a->dims[!trans_a] != b->dims[trans_b])
         return amg_node_fail(
-            c->node, AMG_MISMATCH, c->err, "weight %s%s does not fit input %s",
-            amg_shape_text(b->dtype, 2, b->dims, w), trans ? " (transposed)" : "",
-            amg_shape_text(a->dtype, 2, a->dims, x));
-    int64_t out[2] = {a->dims[0], b->dims[trans ? 0 : 1]}, sum[2] = {out[0], out[1]};
+            c->node, AMG_MISMATCH, c->err, "weight %s%s does not fit input %s%s",
+            amg_shape_text(b->dtype, 2, b->dims, w), trans_b ? " (transposed)" : "",
+            amg_shape_text(a->dtype, 2, a->dims, x), trans_a ? " (transposed)" : "");
+    int64_t out[2] = {a->dims[trans_a], b->dims[!trans_b]}, sum[2] = {out[0], out[1]};
     int rank = 2;
     if (bias && bias->rank >= 0 &&
         (!amg_dims_broadcast(sum, &rank, bias->dims, bias->rank > 2 ? 0 : bias->rank) ||
@@ -149,6 +143,8 @@ amg_status amg_infer_gemm(const amg_infer *c)
     return AMG_OK;
 }
 
+/* A vector on the left is a row, on the right a column, which the product then lacks.
+ */
 amg_status amg_infer_mat_mul(const amg_infer *c)
 {
     const amg_value *a = amg_infer_in(c, 0), *b = amg_infer_in(c, 1);
@@ -156,22 +152,20 @@ amg_status amg_infer_mat_mul(const amg_infer *c)
     amg_status s = amg_infer_expect_same_type(c, a, b);
     if (s) return s;
     if (a->rank < 0 || b->rank < 0) return AMG_OK;
-    if (a->rank < 2 || b->rank < 2)
-        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                             "operands have %d and %d dims, expected 2 or more",
-                             a->rank, b->rank);
+    const bool row = a->rank == 1, column = b->rank == 1;
     int64_t out[AMG_MAX_RANK];
-    int lead = a->rank - 2;
+    int rank = row ? 0 : a->rank - 2;
     memcpy(out, a->dims, sizeof out);
-    if (a->dims[a->rank - 1] != b->dims[b->rank - 2] ||
-        !amg_dims_broadcast(out, &lead, b->dims, b->rank - 2)) {
+    if (a->rank == 0 || b->rank == 0 ||
+        a->dims[a->rank - 1] != b->dims[column ? 0 : b->rank - 2] ||
+        !amg_dims_broadcast(out, &rank, b->dims, column ? 0 : b->rank - 2)) {
         char x[AMG_SHAPE_TEXT], y[AMG_SHAPE_TEXT];
         return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%s does not multiply %s",
                              amg_shape_text(a->dtype, a->rank, a->dims, x),
                              amg_shape_text(b->dtype, b->rank, b->dims, y));
     }
-    out[lead] = a->dims[a->rank - 2];
-    out[lead + 1] = b->dims[b->rank - 1];
-    amg_infer_set(c, 0, a->dtype, lead + 2, out);
+    if (!row) out[rank++] = a->dims[a->rank - 2];
+    if (!column) out[rank++] = b->dims[b->rank - 1];
+    amg_infer_set(c, 0, a->dtype, rank, out);
     return AMG_OK;
 }

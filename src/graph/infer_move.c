@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "graph/infer.h"
+#include "graph/pad_mode.h"
 
 #define AMG_MAX_SPLIT 256 /* parts */
 
@@ -149,9 +150,9 @@ amg_status amg_infer_pad(const amg_infer *c)
     int count, num_axes;
     const char *mode = amg_attr_string(c->node, "mode", "constant");
     amg_infer_out(c, 0)->dtype = x->dtype;
-    if (strcmp(mode, "constant") != 0)
+    if (amg_pad_mode_find(mode) == AMG_PAD_UNKNOWN)
         return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                             "mode is \"%.40s\", only \"constant\" is supported", mode);
+                             "mode is \"%.40s\", which ONNX has not", mode);
     if (x->rank < 0 ||
         !amg_value_ints(amg_infer_in(c, 1), 2 * AMG_MAX_RANK, pads, &count))
         return AMG_OK;
@@ -174,6 +175,10 @@ amg_status amg_infer_pad(const amg_infer *c)
             return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
                                  "pads axis %lld by %lld and %lld", (long long)axes[i],
                                  (long long)before, (long long)after);
+        if (x->dims[axis] == 0 && amg_pad_mode_find(mode) != AMG_PAD_CONSTANT)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "mode \"%s\" has no elements to repeat on axis %d",
+                                 mode, axis);
     }
     amg_infer_set(c, 0, x->dtype, x->rank, dims);
     return AMG_OK;

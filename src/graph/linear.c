@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "graph/builder.h"
+#include "graph/replace.h"
 
 /* One MatMul that becomes Gemm. */
 typedef struct {
@@ -19,19 +19,13 @@ typedef struct {
 } match;
 
 typedef struct {
+    amg_replace base;
     const amg_graph *g;
-    amg_builder *b;
     match *matches; /* per node; found only at MatMuls */
     int *mat_mul;   /* per node: of an absorbed Add, the MatMul; else -1 */
     int *num_uses;  /* per value, a graph output is one more */
     int *user;      /* per value: the last node that reads it */
-    int *map;       /* per value: the builder's */
 } rewrite;
-
-static amg_status no_memory(amg_error *err)
-{
-    return amg_fail(err, AMG_NO_MEMORY, -1, "graph", "out of memory");
-}
 
 static bool is_weight(const amg_value *v, int rank)
 {
@@ -106,17 +100,6 @@ static bool find_matches(rewrite *r)
     return any;
 }
 
-/* BASE_SUFFIX, with as many '_' behind it as make it free. */
-static void free_name(const rewrite *r, const char *base, const char *suffix,
-                      char name[256])
-{
-    size_t length = (size_t)snprintf(name, 200, "%.180s_%s", base, suffix);
-    while (amg_graph_find_value(r->g, name) >= 0 && length < 254) {
-        name[length++] = '_';
-        name[length] = 0;
-    }
-}
-
 /* Reshape of x to target, whose output gets a name, or base_suffix. */
 static int reshape(const rewrite *r, int x, const char *base, const char *suffix,
                    int rank, const int64_t *target, const char *output)
@@ -125,13 +108,13 @@ static int reshape(const rewrite *r, int x, const char *base, const char *suffix
     amg_tensor t = {.dtype = AMG_I64, .rank = 1, .dims = {rank}};
     t.size_bytes = (size_t)rank * sizeof *target;
     snprintf(shape_suffix, sizeof shape_suffix, "%s_shape", suffix);
-    free_name(r, base, shape_suffix, name);
-    int shape = amg_builder_param(r->b, name, &t);
-    amg_tensor *data = amg_builder_data(r->b, shape);
+    amg_replace_name(&r->base, base, shape_suffix, name);
+    int shape = amg_builder_param(r->base.b, name, &t);
+    amg_tensor *data = amg_builder_data(r->base.b, shape);
     if (data) memcpy(data->data, target, t.size_bytes);
-    free_name(r, base, suffix, name);
-    return amg_builder_node(r->b, AMG_OP_RESHAPE, name, (int[]){x, shape}, 2, NULL, 0,
-                            output ? output : name);
+    amg_replace_name(&r->base, base, suffix, name);
+    return amg_builder_node(r->base.b, AMG_OP_RESHAPE, name, (int[]){x, shape}, 2, NULL,
+                            0, output ? output : name);
 }
 
 static void emit_linear(const rewrite *r, int mat_mul)
@@ -145,105 +128,59 @@ static void emit_linear(const rewrite *r, int mat_mul)
     const amg_attr trans = amg_int("transB", 1);
     char gemm[256];
     int64_t target[AMG_MAX_RANK];
-    int in[3] = {r->map[node->inputs[0]], r->map[m->weight],
-                 m->add >= 0 ? r->map[m->bias] : AMG_NO_VALUE};
+    int in[3] = {r->base.map[node->inputs[0]], r->base.map[m->weight],
+                 m->add >= 0 ? r->base.map[m->bias] : AMG_NO_VALUE};
     const bool flat = x->rank == 2;
     if (!flat)
         in[0] = reshape(r, in[0], name, "rows", 2,
                         (int64_t[]){-1, x->dims[x->rank - 1]}, NULL);
-    free_name(r, name, "gemm", gemm);
-    int y = amg_builder_node(r->b, AMG_OP_GEMM, node->name, in, m->add >= 0 ? 3 : 2,
-                             &trans, m->transposed ? 1 : 0, flat ? name : gemm);
+    amg_replace_name(&r->base, name, "gemm", gemm);
+    int y =
+        amg_builder_node(r->base.b, AMG_OP_GEMM, node->name, in, m->add >= 0 ? 3 : 2,
+                         &trans, m->transposed ? 1 : 0, flat ? name : gemm);
     if (!flat) {
         for (int i = 0; i < x->rank; i++) target[i] = x->dims[i] < 0 ? -1 : x->dims[i];
         target[x->rank - 1] = m->num_outputs;
         y = reshape(r, y, name, "back", x->rank, target, name);
     }
-    r->map[out] = y;
-}
-
-static amg_status emit_node(const rewrite *r, const amg_node *node, amg_error *err)
-{
-    size_t num_inputs = (size_t)node->num_inputs;
-    size_t num_outputs = (size_t)node->num_outputs;
-    int *inputs = amg_calloc(num_inputs + 1, sizeof *inputs);
-    int *outputs = amg_calloc(num_outputs, sizeof *outputs);
-    const char **names = amg_calloc(num_outputs, sizeof *names);
-    amg_status s = inputs && outputs && names ? AMG_OK : no_memory(err);
-    if (s) goto done;
-    for (int i = 0; i < node->num_inputs; i++)
-        inputs[i] = node->inputs[i] < 0 ? AMG_NO_VALUE : r->map[node->inputs[i]];
-    for (int i = 0; i < node->num_outputs; i++)
-        names[i] = r->g->values[node->outputs[i]].name;
-    amg_builder_node_multi(r->b, node->op, node->name, inputs, node->num_inputs,
-                           node->attrs, node->num_attrs, names, node->num_outputs,
-                           outputs);
-    for (int i = 0; i < node->num_outputs; i++) r->map[node->outputs[i]] = outputs[i];
-done:
-    amg_free(inputs);
-    amg_free(outputs);
-    amg_free(names);
-    return s;
-}
-
-static void emit_values(const rewrite *r)
-{
-    const amg_graph *g = r->g;
-    for (int i = 0; i < g->num_inputs; i++) {
-        const amg_value *v = &g->values[g->inputs[i]];
-        r->map[g->inputs[i]] =
-            amg_builder_input(r->b, v->name, v->dtype, v->rank, v->dims);
-    }
-    for (int i = 0; i < g->num_values; i++) {
-        const amg_value *v = &g->values[i];
-        if (v->kind != AMG_VALUE_PARAM) continue;
-        r->map[i] = v->data.data ? amg_builder_param_view(r->b, v->name, &v->data)
-                                 : amg_builder_param_absent(r->b, v->name, v->dtype,
-                                                            v->rank, v->dims);
-    }
+    r->base.map[out] = y;
 }
 
 static amg_status emit(const rewrite *r, amg_graph **out, amg_error *err)
 {
     const amg_graph *g = r->g;
-    emit_values(r);
+    amg_replace_values(&r->base);
     for (int n = 0; n < g->num_nodes; n++) {
         amg_status s = AMG_OK;
         const match *m = &r->matches[n];
         if (r->mat_mul[n] >= 0)
             emit_linear(r, r->mat_mul[n]);
         else if (!m->found)
-            s = emit_node(r, &g->nodes[n], err);
+            s = amg_replace_copy(&r->base, &g->nodes[n], err);
         else if (m->add < 0)
             emit_linear(r, n);
         if (s) return s;
     }
-    for (int i = 0; i < g->num_outputs; i++)
-        amg_builder_output(r->b, r->map[g->outputs[i]]);
-    return amg_builder_finish(r->b, out, err);
+    return amg_replace_finish(&r->base, out, err);
 }
 
 amg_status amg_linear_rewrite(const amg_graph *g, amg_graph **out, amg_error *err)
 {
     size_t values = (size_t)g->num_values + 1, nodes = (size_t)g->num_nodes + 1;
     rewrite r = {.g = g,
-                 .b = amg_builder_new(),
                  .matches = amg_calloc(nodes, sizeof *r.matches),
                  .mat_mul = amg_calloc(nodes, sizeof *r.mat_mul),
                  .num_uses = amg_calloc(values, sizeof *r.num_uses),
-                 .user = amg_calloc(values, sizeof *r.user),
-                 .map = amg_calloc(values, sizeof *r.map)};
-    amg_status s = AMG_OK;
+                 .user = amg_calloc(values, sizeof *r.user)};
+    amg_status s = amg_replace_init(&r.base, g, err);
     *out = NULL;
-    if (!r.b || !r.matches || !r.mat_mul || !r.num_uses || !r.user || !r.map)
-        s = no_memory(err);
-    else if (find_matches(&r))
-        s = emit(&r, out, err);
-    amg_builder_free(r.b);
+    if (!r.matches || !r.mat_mul || !r.num_uses || !r.user)
+        s = amg_fail(err, AMG_NO_MEMORY, -1, "graph", "out of memory");
+    if (!s && find_matches(&r)) s = emit(&r, out, err);
+    amg_replace_clear(&r.base);
     amg_free(r.matches);
     amg_free(r.mat_mul);
     amg_free(r.num_uses);
     amg_free(r.user);
-    amg_free(r.map);
     return s;
 }

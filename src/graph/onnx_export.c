@@ -369,6 +369,9 @@ static int64_t opset_of(const amg_graph *g, const amg_node *n)
         return g->values[n->inputs[0]].dtype == AMG_F32 && !amg_attr_int(n, "fmod", 0)
                    ? 28
                    : 0;
+    case AMG_OP_PAD:
+        return strcmp(amg_attr_string(n, "mode", "constant"), "wrap") == 0 ? 19 : 0;
+    case AMG_OP_SPACE_TO_DEPTH: return amg_attr_find(n, "mode") ? 28 : 0;
     default: return 0;
     }
 }

@@ -360,6 +360,15 @@ static amg_status resize(node *n)
     return AMG_OK;
 }
 
+/* The order that there was before 28 is said by nothing. */
+static amg_status space_to_depth(node *n)
+{
+    amg_attr *mode;
+    amg_status st = get_attr(n, "mode", AMG_ATTR_STRING, &mode);
+    if (!st && mode && !strcmp(mode->s, "DCR")) drop_attr(n, "mode");
+    return st;
+}
+
 static bool is_cast_like(const node *n)
 {
     return n->proto->op_type && !strcmp(n->proto->op_type, "CastLike");
@@ -421,6 +430,7 @@ static amg_status normalise(node *n)
         drop_attr(n, "saturate");
         drop_attr(n, "round_mode");
         return is_cast_like(n) ? cast_like(n) : AMG_OK;
+    case AMG_OP_SPACE_TO_DEPTH: return space_to_depth(n);
     case AMG_OP_RANGE: drop_attr(n, "stash_type"); return AMG_OK;
     default: return AMG_OK;
     }

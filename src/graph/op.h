@@ -27,8 +27,9 @@
     X(AVERAGE_POOL, "AveragePool", 1, 1, 1, 1, AMG_OP_D, "1-d, 2-d, 3-d")              \
     X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", 1, 1, 1, 1, AMG_OP_D, "")              \
     X(GLOBAL_MAX_POOL, "GlobalMaxPool", 1, 1, 1, 1, AMG_OP_D, "")                      \
-    X(GEMM, "Gemm", 2, 3, 1, 1, AMG_OP_D, "alpha = beta = 1, transA = 0")              \
-    X(MAT_MUL, "MatMul", 2, 2, 1, 1, AMG_OP_D, "at least 2-d, broadcast batch dims")   \
+    X(GEMM, "Gemm", 2, 3, 1, 1, AMG_OP_D, "")                                          \
+    X(MAT_MUL, "MatMul", 2, 2, 1, 1, AMG_OP_D, "")                                     \
+    X(EINSUM, "Einsum", 1, -1, 1, 1, AMG_OP_D, "up to seven labels")                   \
     X(ADD, "Add", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(SUB, "Sub", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(MUL, "Mul", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
@@ -41,7 +42,9 @@
     X(DROPOUT, "Dropout", 1, 3, 1, 2, AMG_OP_D | AMG_OP_T, "constant ratio")           \
     X(IDENTITY, "Identity", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")            \
     X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, AMG_OP_D, "constant axes")                \
-    X(PAD, "Pad", 2, 4, 1, 1, AMG_OP_D, "constant zeros on H and W")                   \
+    X(PAD, "Pad", 2, 4, 1, 1, AMG_OP_D, "constant amounts; all modes")                 \
+    X(DEPTH_TO_SPACE, "DepthToSpace", 1, 1, 1, 1, AMG_OP_D, "")                        \
+    X(SPACE_TO_DEPTH, "SpaceToDepth", 1, 1, 1, 1, AMG_OP_D, "")                        \
     X(CONV_TRANSPOSE, "ConvTranspose", 2, 3, 1, 1, AMG_OP_D,                           \
       "1-d, 2-d, 3-d; weights may be computed")                                        \
     X(RESIZE, "Resize", 1, 4, 1, 1, AMG_OP_D, "nearest or linear over H and W")        \
@@ -63,6 +66,7 @@
     X(PRELU, "PRelu", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "")                             \
     X(GATHER, "Gather", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F,                               \
       "constant index; rows of a parameter by any index")                              \
+    X(ONE_HOT, "OneHot", 3, 3, 1, 1, AMG_OP_F, "of data; constant depth")              \
     X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F,                                              \
       "of data: between float32, int64, int32, uint8, bool")                           \
     X(SHAPE, "Shape", 1, 1, 1, 1, AMG_OP_F, "folded")                                  \

@@ -84,4 +84,37 @@ case("arg_max", ties, {}, lambda v, p: v * v.argmax(1, keepdim=True))
 case("arg_min_outer", ties, {}, lambda v, p: v * v.argmin(0))
 case("arg_max_last", ties, {}, lambda v, p: v * (39 - v.flip(1).argmax(1, keepdim=True)))
 
+# ---- padding: rows, channels and samples, by a number, and by the modes
+case("pad_number", (2, 3, 4), {}, lambda v, p: F.pad(v, (1, 2, 0, 1, 2, 0), value=-1.5))
+case("pad_last", (2, 5), {}, lambda v, p: F.pad(v, (3, 1)))
+case("pad_reflect", (2, 3, 4, 5), {}, lambda v, p: F.pad(v, (2, 1, 3, 0), mode="reflect"))
+case("pad_edge", (2, 3, 4, 5), {}, lambda v, p: F.pad(v, (2, 1, 3, 0), mode="replicate"))
+case("pad_wrap", (2, 3, 4, 5), {}, lambda v, p: F.pad(v, (2, 1, 3, 0), mode="circular"))
+case("pad_reflect_rows", (2, 3, 6), {}, lambda v, p: F.pad(v, (5, 2), mode="reflect"))
+
+# ---- what is lowered to others
+case("pad_cut", (2, 3, 6), {}, lambda v, p: F.pad(v, (-2, 1, 1, -1), value=0.5))
+case("pad_wrap_far", (2, 3), {}, lambda v, p: v[:, [2, 0, 1, 2, 0, 1, 2, 0, 1]])
+case("pad_reflect_samples", (3, 4), {}, lambda v, p: v[[2, 1, 0, 1, 2]])
+case("depth_to_space", (2, 12, 2, 3), {}, lambda v, p: F.pixel_shuffle(v, 2))
+case("space_to_depth", (2, 3, 4, 6), {}, lambda v, p: F.pixel_unshuffle(v, 2)
+     .reshape(2, 3, 4, 2, 3).transpose(1, 2).reshape(2, 12, 2, 3))
+case("gemm_all", (5, 4), {"b": (6, 5), "c": (4, 1)},
+     lambda v, p: 0.5 * v.t() @ p["b"].t() + 3 * p["c"])
+case("gemm_activations", (4, 5), {}, lambda v, p: v @ torch.tanh(v).t() - v[:, :1])
+case("mat_mul_vector", (3, 4, 5), {"w": (5,)}, lambda v, p: v @ torch.tanh(p["w"]))
+case("mat_mul_left_vector", (3, 4, 5), {"w": (4,)}, lambda v, p: torch.tanh(p["w"]) @ v)
+for name, equation in (
+        ("heads", "bqhd,bkhd->bhqk"), ("outer", "bqhd,bkhd->bqkhd"), ("summed", "bqhd,bkhd->"),
+        ("implicit", "zyxw,zvxw"), ("rows", "...d,...d->..."), ("batch", "bqhd,bqhe->de")):
+    case(f"einsum_{name}", (2, 3, 2, 4), {},
+         lambda v, p, equation=equation: torch.einsum(equation, v, torch.tanh(v)))
+case("einsum_weight", (2, 3, 4), {"w": (4, 5)}, lambda v, p: torch.einsum("bsd,dh->bsh", v, p["w"]))
+case("einsum_weight_left", (2, 3, 4), {"w": (5, 4)},
+     lambda v, p: torch.einsum("hd,bsd->bhs", p["w"], v))
+case("einsum_diagonal", (2, 3, 3), {}, lambda v, p: torch.einsum("bii->bi", v))
+case("einsum_trace", (2, 3, 3), {}, lambda v, p: torch.einsum("bii->b", v))
+case("einsum_three", (2, 3, 4), {"u": (4, 5), "w": (5, 6)},
+     lambda v, p: torch.einsum("bsd,de,ef->bsf", v, p["u"], p["w"]))
+
 save_file({k: v.contiguous() for k, v in OUT.items()}, "tests/engine/data/axis.safetensors")

@@ -1,5 +1,6 @@
-/* Operators that reduce, sum up or search along axes, forward and backward, against
- * PyTorch's values (make_axis_goldens.py), and gradients against finite differences. */
+/* Operators that reduce, sum up, search or pad along axes, and those that are lowered
+ * to others, forward and backward, against PyTorch's values (make_axis_goldens.py), and
+ * gradients against finite differences. More than 500 lines: a list of small cases. */
 #include "node_fixture.h"
 
 /* axes: attribute, count of them 0: all. */
@@ -85,6 +86,124 @@ static int arg_max_last(const golden *g, int x)
     return by_index(g, x, AMG_OP_ARG_MAX, -1, 1);
 }
 
+static int padded(const golden *g, int x, const char *mode, int count,
+                  const int64_t *pads, float value)
+{
+    amg_attr attr = {.name = "mode", .kind = AMG_ATTR_STRING, .s = mode};
+    int in[3] = {x, vector(g, "pads", count, pads), network_scalar(g, "value", value)};
+    return amg_builder_node(g->b, AMG_OP_PAD, "pad", in, value != 0 ? 3 : 2, &attr, 1,
+                            NULL);
+}
+#define PADS(...)                                                                      \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[])             \
+    {                                                                                  \
+        __VA_ARGS__                                                                    \
+    }
+static int pad_number(const golden *g, int x)
+{
+    return padded(g, x, "constant", PADS(2, 0, 1, 0, 1, 2), -1.5f);
+}
+static int pad_last(const golden *g, int x)
+{
+    return padded(g, x, "constant", PADS(0, 3, 0, 1), 0);
+}
+static int pad_image(const golden *g, int x, const char *mode)
+{
+    return padded(g, x, mode, PADS(0, 0, 3, 2, 0, 0, 0, 1), 0);
+}
+static int pad_reflect(const golden *g, int x) { return pad_image(g, x, "reflect"); }
+static int pad_edge(const golden *g, int x) { return pad_image(g, x, "edge"); }
+static int pad_wrap(const golden *g, int x) { return pad_image(g, x, "wrap"); }
+static int pad_reflect_rows(const golden *g, int x)
+{
+    return padded(g, x, "reflect", PADS(0, 0, 5, 0, 0, 2), 0);
+}
+
+/* ---- what is lowered to others ----------------------------------------------------
+ */
+
+static int pad_cut(const golden *g, int x)
+{
+    return padded(g, x, "constant", PADS(0, 1, -2, 0, -1, 1), 0.5f);
+}
+static int pad_wrap_far(const golden *g, int x)
+{
+    return padded(g, x, "wrap", PADS(0, 4, 0, 2), 0);
+}
+static int pad_reflect_samples(const golden *g, int x)
+{
+    return padded(g, x, "reflect", PADS(2, 0, 0, 0), 0);
+}
+static int depth_to_space(const golden *g, int x)
+{
+    amg_attr attrs[] = {amg_int("blocksize", 2),
+                        {.name = "mode", .kind = AMG_ATTR_STRING, .s = "CRD"}};
+    return amg_builder_node(g->b, AMG_OP_DEPTH_TO_SPACE, "shuffle", &x, 1, attrs, 2,
+                            NULL);
+}
+static int space_to_depth(const golden *g, int x)
+{
+    return WITH(AMG_OP_SPACE_TO_DEPTH, amg_int("blocksize", 2), x);
+}
+static int gemm_all(const golden *g, int x)
+{
+    amg_attr attrs[] = {amg_int("transA", 1), amg_int("transB", 1),
+                        amg_flt("alpha", 0.5f), amg_flt("beta", 3)};
+    int in[3] = {x, PARAM("b"), PARAM("c")};
+    return amg_builder_node(g->b, AMG_OP_GEMM, "gemm", in, 3, attrs, 4, NULL);
+}
+static int gemm_activations(const golden *g, int x)
+{
+    amg_attr attrs[] = {amg_int("transB", 1), amg_flt("beta", -1)};
+    int first =
+        PLAIN(AMG_OP_SLICE, x, VECTOR("start", 0), VECTOR("end", 1), VECTOR("axes", 1));
+    int in[3] = {x, PLAIN(AMG_OP_TANH, x), first};
+    return amg_builder_node(g->b, AMG_OP_GEMM, "gemm", in, 3, attrs, 2, NULL);
+}
+static int mat_mul_vector(const golden *g, int x)
+{
+    return PLAIN(AMG_OP_MAT_MUL, x, PLAIN(AMG_OP_TANH, PARAM("w")));
+}
+static int mat_mul_left_vector(const golden *g, int x)
+{
+    return PLAIN(AMG_OP_MAT_MUL, PLAIN(AMG_OP_TANH, PARAM("w")), x);
+}
+
+static int einsum(const golden *g, const char *equation, int count, const int *in)
+{
+    amg_attr attr = {.name = "equation", .kind = AMG_ATTR_STRING, .s = equation};
+    return amg_builder_node(g->b, AMG_OP_EINSUM, "einsum", in, count, &attr, 1, NULL);
+}
+#define EINSUM(name, equation)                                                         \
+    static int name(const golden *g, int x)                                            \
+    {                                                                                  \
+        return einsum(g, equation, 2, (int[]){x, PLAIN(AMG_OP_TANH, x)});              \
+    }
+EINSUM(einsum_heads, "bqhd,bkhd->bhqk")
+EINSUM(einsum_outer, "bqhd,bkhd->bqkhd")
+EINSUM(einsum_summed, "bqhd, bkhd ->")
+EINSUM(einsum_implicit, "zyxw,zvxw")
+EINSUM(einsum_rows, "...d,...d->...")
+EINSUM(einsum_batch, "bqhd,bqhe->de")
+#undef EINSUM
+static int einsum_weight(const golden *g, int x)
+{
+    return einsum(g, "bsd,dh->bsh", 2, (int[]){x, PARAM("w")});
+}
+static int einsum_weight_left(const golden *g, int x)
+{
+    return einsum(g, "hd,bsd->bhs", 2, (int[]){PARAM("w"), x});
+}
+static int einsum_diagonal(const golden *g, int x)
+{
+    return einsum(g, "bii->bi", 1, &x);
+}
+static int einsum_trace(const golden *g, int x) { return einsum(g, "bii->b", 1, &x); }
+static int einsum_three(const golden *g, int x)
+{
+    return einsum(g, "bsd,de,ef->bsf", 3, (int[]){x, PARAM("u"), PARAM("w")});
+}
+
 #define OF_REDUCTION(name)                                                             \
     {#name "_last", name##_last}, {#name "_middle", name##_middle},                    \
         {#name "_outer", name##_outer}, {#name "_wide", name##_wide},                  \
@@ -116,12 +235,60 @@ static const golden_case cases[] = {
     {"arg_max", arg_max},
     {"arg_min_outer", arg_min_outer},
     {"arg_max_last", arg_max_last},
+    {"pad_number", pad_number},
+    {"pad_last", pad_last},
+    {"pad_reflect", pad_reflect},
+    {"pad_edge", pad_edge},
+    {"pad_wrap", pad_wrap},
+    {"pad_reflect_rows", pad_reflect_rows},
 };
 #define NUM_CASES (sizeof cases / sizeof *cases)
+
+static const golden_case lowered[] = {
+    {"pad_cut", pad_cut},
+    {"pad_wrap_far", pad_wrap_far},
+    {"pad_reflect_samples", pad_reflect_samples},
+    {"depth_to_space", depth_to_space},
+    {"space_to_depth", space_to_depth},
+    {"gemm_all", gemm_all},
+    {"gemm_activations", gemm_activations},
+    {"mat_mul_vector", mat_mul_vector},
+    {"mat_mul_left_vector", mat_mul_left_vector},
+    {"einsum_heads", einsum_heads},
+    {"einsum_outer", einsum_outer},
+    {"einsum_summed", einsum_summed},
+    {"einsum_implicit", einsum_implicit},
+    {"einsum_rows", einsum_rows},
+    {"einsum_batch", einsum_batch},
+    {"einsum_weight", einsum_weight},
+    {"einsum_weight_left", einsum_weight_left},
+    {"einsum_diagonal", einsum_diagonal},
+    {"einsum_trace", einsum_trace},
+    {"einsum_three", einsum_three},
+};
+#define NUM_LOWERED (sizeof lowered / sizeof *lowered)
 
 static void matches_pytorch(void **state)
 {
     check_golden_case("axis.safetensors", *state);
+}
+
+/* Folded first, as every graph is before the engine gets it. */
+static void matches_pytorch_when_lowered(void **state)
+{
+    amg_safetensors *st = open_goldens("axis.safetensors");
+    golden g = {st, ((const golden_case *)*state)->name, NULL};
+    amg_graph *read = golden_case_graph(&g, *state), *planned = NULL;
+    assert_ok(
+        amg_graph_plan_batch(read, golden_get(&g, "", "x")->dims[0], &planned, err));
+    for (int i = 0; i < planned->num_values; i++)
+        if (planned->values[i].kind == AMG_VALUE_PARAM &&
+            golden_find(&g, "d_", planned->values[i].name))
+            planned->values[i].role = AMG_ROLE_TRAINABLE;
+    check_golden(&g, planned, (amg_plan_options){.training = true});
+    amg_graph_free(planned);
+    amg_graph_free(read);
+    amg_safetensors_close(st);
 }
 
 /* Of cases without kinks close by. */
@@ -134,7 +301,8 @@ static void gradients_match_finite_differences(void **state)
                                          {"log_sum_wide", log_sum_wide},
                                          {"sum_square_all", sum_square_all},
                                          {"log_sum_exp_outer", log_sum_exp_outer},
-                                         {"cum_sum_both", cum_sum_both}};
+                                         {"cum_sum_both", cum_sum_both},
+                                         {"pad_reflect", pad_reflect}};
     amg_safetensors *st = open_goldens("axis.safetensors");
     for (size_t i = 0; i < sizeof smooth / sizeof *smooth; i++) {
         golden g = {st, smooth[i].name, NULL};
@@ -148,12 +316,17 @@ static void gradients_match_finite_differences(void **state)
 int main(void)
 {
     enum { OTHERS = 1 };
-    struct CMUnitTest tests[NUM_CASES + OTHERS] = {
+    struct CMUnitTest tests[NUM_CASES + NUM_LOWERED + OTHERS] = {
         cmocka_unit_test(gradients_match_finite_differences)};
-    static golden_case mutable_cases[NUM_CASES];
+    static golden_case mutable_cases[NUM_CASES], mutable_lowered[NUM_LOWERED];
     memcpy(mutable_cases, cases, sizeof cases);
+    memcpy(mutable_lowered, lowered, sizeof lowered);
     for (size_t i = 0; i < NUM_CASES; i++)
         tests[OTHERS + i] = (struct CMUnitTest){cases[i].name, matches_pytorch, NULL,
                                                 NULL, &mutable_cases[i]};
+    for (size_t i = 0; i < NUM_LOWERED; i++)
+        tests[OTHERS + NUM_CASES + i] =
+            (struct CMUnitTest){lowered[i].name, matches_pytorch_when_lowered, NULL,
+                                NULL, &mutable_lowered[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

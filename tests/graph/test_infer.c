@@ -252,7 +252,7 @@ static void gemm_reads_both_weight_layouts(void **state)
           DIMS(B, 7));
 }
 
-static void gemm_refuses_what_it_does_not_cover(void **state)
+static void gemm_fits_its_operands_or_is_refused(void **state)
 {
     (void)state;
     one t = input(DIMS(B, 4));
@@ -261,8 +261,14 @@ static void gemm_refuses_what_it_does_not_cover(void **state)
     must_refuse(t.b, AMG_MISMATCH, "(Gemm)", "weight F32[7,4] does not fit");
     t = input(DIMS(B, 4));
     w = weight(t.b, "w", 0, DIMS(4, 7));
-    node(t, AMG_OP_GEMM, IDS(t.x, w), ATTRS(amg_flt("alpha", 0.5f)));
-    must_refuse(t.b, AMG_UNSUPPORTED, "(Gemm)", "alpha 0.5");
+    gives(t,
+          node(t, AMG_OP_GEMM, IDS(t.x, w),
+               ATTRS(amg_flt("alpha", 0.5f), amg_int("transA", 0))),
+          DIMS(B, 7));
+    t = input(DIMS(B, 4));
+    w = weight(t.b, "w", 0, DIMS(4, 7));
+    node(t, AMG_OP_GEMM, IDS(w, t.x), ATTRS(amg_int("transA", 1)));
+    must_refuse(t.b, AMG_MISMATCH, "(Gemm)", "input F32[4,7] (transposed)");
     t = input(DIMS(B, 4));
     w = weight(t.b, "w", 0, DIMS(4, 7));
     int bias = weight(t.b, "b", 0, DIMS(6));
@@ -614,9 +620,9 @@ static void pad_grows_height_and_width(void **state)
     must_refuse(t.b, AMG_UNSUPPORTED, "(Pad)", "pads axis 0");
     t = input(DIMS(B, 3));
     pads = INTS(t.b, "p", 0, 0, 0, 0);
-    amg_attr mode = {.name = "mode", .kind = AMG_ATTR_STRING, .s = "reflect"};
+    amg_attr mode = {.name = "mode", .kind = AMG_ATTR_STRING, .s = "mirror"};
     node(t, AMG_OP_PAD, IDS(t.x, pads), ATTRS(mode));
-    must_refuse(t.b, AMG_UNSUPPORTED, "(Pad)", "reflect");
+    must_refuse(t.b, AMG_UNSUPPORTED, "(Pad)", "mirror");
 }
 
 static void reduce_mean_takes_axes_both_ways(void **state)
@@ -679,7 +685,7 @@ int main(void)
         cmocka_unit_test(pooling_refuses_a_missing_kernel),
         cmocka_unit_test(batch_norm_keeps_its_input_shape),
         cmocka_unit_test(gemm_reads_both_weight_layouts),
-        cmocka_unit_test(gemm_refuses_what_it_does_not_cover),
+        cmocka_unit_test(gemm_fits_its_operands_or_is_refused),
         cmocka_unit_test(matrix_products_broadcast_leading_dims),
         cmocka_unit_test(elementwise_operators_broadcast_as_numpy_does),
         cmocka_unit_test(activations_keep_shape_and_type),

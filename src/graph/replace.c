@@ -1,0 +1,84 @@
+/* See replace.h. */
+#include "graph/replace.h"
+
+#include <stdio.h>
+
+#include "base/alloc.h"
+
+static amg_status no_memory(amg_error *err)
+{
+    return amg_fail(err, AMG_NO_MEMORY, -1, "graph", "out of memory");
+}
+
+amg_status amg_replace_init(amg_replace *r, const amg_graph *g, amg_error *err)
+{
+    *r = (amg_replace){.g = g,
+                       .b = amg_builder_new(),
+                       .map = amg_calloc((size_t)g->num_values + 1, sizeof *r->map)};
+    return r->b && r->map ? AMG_OK : no_memory(err);
+}
+
+void amg_replace_clear(amg_replace *r)
+{
+    amg_builder_free(r->b);
+    amg_free(r->map);
+}
+
+void amg_replace_values(const amg_replace *r)
+{
+    const amg_graph *g = r->g;
+    for (int i = 0; i < g->num_inputs; i++) {
+        const amg_value *v = &g->values[g->inputs[i]];
+        r->map[g->inputs[i]] =
+            amg_builder_input(r->b, v->name, v->dtype, v->rank, v->dims);
+    }
+    for (int i = 0; i < g->num_values; i++) {
+        const amg_value *v = &g->values[i];
+        if (v->kind != AMG_VALUE_PARAM) continue;
+        r->map[i] = v->data.data ? amg_builder_param_view(r->b, v->name, &v->data)
+                                 : amg_builder_param_absent(r->b, v->name, v->dtype,
+                                                            v->rank, v->dims);
+    }
+}
+
+amg_status amg_replace_copy(const amg_replace *r, const amg_node *node, amg_error *err)
+{
+    size_t num_inputs = (size_t)node->num_inputs;
+    size_t num_outputs = (size_t)node->num_outputs;
+    int *inputs = amg_calloc(num_inputs + 1, sizeof *inputs);
+    int *outputs = amg_calloc(num_outputs, sizeof *outputs);
+    const char **names = amg_calloc(num_outputs, sizeof *names);
+    amg_status s = inputs && outputs && names ? AMG_OK : no_memory(err);
+    if (s) goto done;
+    for (int i = 0; i < node->num_inputs; i++)
+        inputs[i] = node->inputs[i] < 0 ? AMG_NO_VALUE : r->map[node->inputs[i]];
+    for (int i = 0; i < node->num_outputs; i++)
+        names[i] = r->g->values[node->outputs[i]].name;
+    amg_builder_node_multi(r->b, node->op, node->name, inputs, node->num_inputs,
+                           node->attrs, node->num_attrs, names, node->num_outputs,
+                           outputs);
+    for (int i = 0; i < node->num_outputs; i++) r->map[node->outputs[i]] = outputs[i];
+done:
+    amg_free(inputs);
+    amg_free(outputs);
+    amg_free(names);
+    return s;
+}
+
+amg_status amg_replace_finish(const amg_replace *r, amg_graph **out, amg_error *err)
+{
+    for (int i = 0; i < r->g->num_outputs; i++)
+        amg_builder_output(r->b, r->map[r->g->outputs[i]]);
+    return amg_builder_finish(r->b, out, err);
+}
+
+void amg_replace_name(const amg_replace *r, const char *base, const char *suffix,
+                      char name[AMG_REPLACE_NAME])
+{
+    size_t length =
+        (size_t)snprintf(name, AMG_REPLACE_NAME - 56, "%.180s_%s", base, suffix);
+    while (amg_graph_find_value(r->g, name) >= 0 && length < AMG_REPLACE_NAME - 2) {
+        name[length++] = '_';
+        name[length] = 0;
+    }
+}

@@ -1,0 +1,190 @@
+/* Compositions give way to their parts once shapes are known, also with the batch free;
+ * weights stay weights, and Einsum's equations are read. */
+#include "graph_fixture.h"
+
+#define B AMG_DIM_BATCH
+
+static amg_attr text(const char *name, const char *value)
+{
+    return (amg_attr){.name = name, .kind = AMG_ATTR_STRING, .s = value};
+}
+
+static int input(amg_builder *b, int rank, const int64_t *dims)
+{
+    return amg_builder_input(b, "x", AMG_F32, rank, dims);
+}
+
+/* The graph of one output "y", folded; its operators' names with a space between. */
+static amg_graph *folded(amg_builder *b, int64_t batch, const char *expected)
+{
+    amg_graph *g = must_finish(b), *out = NULL;
+    amg_error err = {0};
+    if (amg_graph_plan_batch(g, batch, &out, &err))
+        fail_msg("%s: %s", err.where, err.what);
+    char found[512] = "";
+    for (int i = 0; i < out->num_nodes; i++) {
+        if (i) strcat(found, " ");
+        strcat(found, amg_op_get(out->nodes[i].op)->name);
+    }
+    assert_string_equal(found, expected);
+    assert_string_equal(out->values[out->outputs[0]].name, "y");
+    for (int i = 0; i < out->num_values; i++) { /* its parameters are views into g */
+        amg_value *v = &out->values[i];
+        v->data.data = NULL;
+    }
+    amg_graph_free(g);
+    return out;
+}
+
+static void output(amg_builder *b, amg_op op, const int *in, int count,
+                   const amg_attr *attrs, int num_attrs)
+{
+    amg_builder_output(b,
+                       amg_builder_node(b, op, "n", in, count, attrs, num_attrs, "y"));
+}
+
+static void expect_output(amg_graph *g, int rank, const int64_t *dims)
+{
+    assert_dims(&g->values[g->outputs[0]], rank, dims);
+    amg_graph_free(g);
+}
+
+static void blocks_move_with_the_batch_free(void **state)
+{
+    (void)state;
+    for (int64_t batch = B; batch <= 3; batch += 4) {
+        amg_builder *b = amg_builder_new();
+        int x = input(b, DIMS(B, 12, 2, 3));
+        output(b, AMG_OP_DEPTH_TO_SPACE, IDS(x), ATTRS(amg_int("blocksize", 2)));
+        expect_output(folded(b, batch, "Reshape Transpose Reshape"),
+                      DIMS(batch, 3, 4, 6));
+        b = amg_builder_new();
+        x = input(b, DIMS(B, 3, 4, 6));
+        output(b, AMG_OP_SPACE_TO_DEPTH, IDS(x), ATTRS(amg_int("blocksize", 2)));
+        expect_output(folded(b, batch, "Reshape Transpose Reshape"),
+                      DIMS(batch, 12, 2, 3));
+    }
+    amg_builder *b = amg_builder_new();
+    int x = input(b, DIMS(B, 10, 2, 3));
+    output(b, AMG_OP_DEPTH_TO_SPACE, IDS(x), ATTRS(amg_int("blocksize", 2)));
+    must_refuse(b, AMG_MISMATCH, "(DepthToSpace)", "blocks of 2");
+}
+
+static void one_hot_compares(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_I64, DIMS(B, 5));
+    int in[3] = {x, SCALAR(b, "depth", 7), weight(b, "values", 0, DIMS(2))};
+    output(b, AMG_OP_ONE_HOT, in, 3, ATTRS(amg_int("axis", 1)));
+    expect_output(folded(b, B, "Unsqueeze Equal Equal Or Where"), DIMS(B, 7, 5));
+}
+
+static void only_what_pytorch_cannot_pad_is_taken_apart(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *mode, *expected;
+        int64_t pads[8], dims[4];
+    } rows[] = {
+        {"constant", "Pad", {0, 1, 0, 2, 0, 0, 3, 0}, {B, 4, 7, 7}},
+        {"constant", "Slice Pad", {0, 1, 0, -2, 0, 0, 3, 0}, {B, 4, 7, 3}},
+        {"reflect", "Pad", {0, 0, 3, 2, 0, 0, 0, 0}, {B, 3, 7, 7}},
+        {"reflect", "Gather", {0, 0, 4, 0, 0, 0, 0, 0}, {B, 3, 8, 5}},
+        {"wrap", "Gather Gather", {0, 1, 0, -1, 0, 1, 0, 0}, {B, 5, 4, 4}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        amg_builder *b = amg_builder_new();
+        int x = input(b, DIMS(B, 3, 4, 5));
+        int pads = ints(b, "pads", 8, rows[i].pads);
+        output(b, AMG_OP_PAD, IDS(x, pads), ATTRS(text("mode", rows[i].mode)));
+        expect_output(folded(b, B, rows[i].expected), 4, rows[i].dims);
+    }
+}
+
+static void a_linear_layer_stays_one(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = input(b, DIMS(B, 4));
+    int w = weight(b, "w", 0, DIMS(5, 4)), c = weight(b, "c", 0, DIMS(5));
+    output(b, AMG_OP_GEMM, IDS(x, w, c), ATTRS(amg_int("transB", 1)));
+    expect_output(folded(b, B, "Gemm"), DIMS(B, 5));
+
+    b = amg_builder_new();
+    x = input(b, DIMS(B, 4));
+    w = weight(b, "w", 0, DIMS(5, 4));
+    c = weight(b, "c", 0, DIMS(5));
+    output(b, AMG_OP_GEMM, IDS(x, w, c),
+           ATTRS(amg_int("transB", 1), amg_flt("alpha", 2), amg_flt("beta", 3)));
+    amg_graph *g = folded(b, B, "Gemm Mul Add Mul");
+    assert_int_equal(named(g, "w")->role, AMG_ROLE_TRAINABLE);
+    assert_int_equal(named(g, "c")->role, AMG_ROLE_TRAINABLE);
+    expect_output(g, DIMS(B, 5));
+}
+
+static void einsum(amg_builder *b, const char *equation, const int *in, int count)
+{
+    output(b, AMG_OP_EINSUM, in, count, ATTRS(text("equation", equation)));
+}
+
+static void an_equation_of_a_layer_is_one(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = input(b, DIMS(B, 3, 4)), w = weight(b, "w", 0, DIMS(4, 5));
+    einsum(b, "bsd,dh->bsh", IDS(x, w));
+    amg_graph *g = folded(b, B, "Reshape Gemm Reshape");
+    assert_int_equal(named(g, "w")->role, AMG_ROLE_TRAINABLE);
+    expect_output(g, DIMS(B, 3, 5));
+
+    b = amg_builder_new(); /* the weight as PyTorch's linear layers have it */
+    x = input(b, DIMS(B, 3, 4));
+    w = weight(b, "w", 0, DIMS(5, 4));
+    einsum(b, "hd,bsd->bsh", IDS(w, x));
+    expect_output(folded(b, B, "Reshape Gemm Reshape"), DIMS(B, 3, 5));
+
+    b = amg_builder_new();
+    x = input(b, DIMS(B, 3, 4));
+    einsum(b, "bsd,btd->bst", IDS(x, x));
+    expect_output(folded(b, B, "Transpose MatMul"), DIMS(B, 3, 3));
+}
+
+static void wrong_equations_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *equation, *what;
+    } rows[] = {{"bs,bs->b", "numbers of dims"},
+                {"bsd", "too few terms"},
+                {"bsd,bsd,bsd", "too many terms"},
+                {"bsd,bsd->bx", "in no operand"},
+                {"bsd,bsd->bb", "twice"},
+                {"bsd,bds->b", "is 3, expected 4"},
+                {"b1d,bsd->b", "no label"},
+                {"...,......->", "twice in one term"},
+                {"bsd,bsd->b,s", "behind its result"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        amg_builder *b = amg_builder_new();
+        int x = input(b, DIMS(B, 3, 4));
+        einsum(b, rows[i].equation, IDS(x, x));
+        must_refuse(b, AMG_MISMATCH, "(Einsum)", rows[i].what);
+    }
+    amg_builder *b = amg_builder_new();
+    int x = input(b, DIMS(B, 2, 2, 2));
+    einsum(b, "abcd,efgh->ae", IDS(x, x));
+    must_refuse(b, AMG_UNSUPPORTED, "(Einsum)", "8 labels, at most 7");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocks_move_with_the_batch_free),
+        cmocka_unit_test(one_hot_compares),
+        cmocka_unit_test(only_what_pytorch_cannot_pad_is_taken_apart),
+        cmocka_unit_test(a_linear_layer_stays_one),
+        cmocka_unit_test(an_equation_of_a_layer_is_one),
+        cmocka_unit_test(wrong_equations_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
