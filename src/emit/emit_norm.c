@@ -45,6 +45,21 @@ amg_status amg_emit_layer_norm(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
+/* As networks write it by hand; F.rms_norm is PyTorch 2.4's. */
+amg_status amg_emit_rms_norm(amg_emit *e, const amg_emit_step *s)
+{
+    int64_t axes[AMG_MAX_RANK];
+    const int count = amg_emit_in(e, s, 1)->rank;
+    if (count < 1) return amg_emit_fail(e, s, "scale has no shape");
+    for (int i = 0; i < count; i++) axes[i] = i - count;
+    amg_emit_format(e, s, "%0 * torch.rsqrt(%0.pow(2).mean(");
+    amg_text_tuple(&e->out, count, axes);
+    amg_text_add(&e->out, ", keepdim=True) + ");
+    add_epsilon(e, s);
+    amg_emit_format(e, s, ") * %1");
+    return AMG_OK;
+}
+
 amg_status amg_emit_instance_norm(amg_emit *e, const amg_emit_step *s)
 {
     amg_emit_format(e, s, "F.instance_norm(%0, weight=%1, bias=%2, eps=");

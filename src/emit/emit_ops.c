@@ -75,6 +75,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(ONE_HOT, emit_folded)                                                            \
     X(CAST, amg_emit_cast)                                                             \
     X(SHAPE, emit_folded)                                                              \
+    X(SIZE, emit_folded)                                                               \
     X(SLICE, amg_emit_slice)                                                           \
     X(SQUEEZE, amg_emit_squeeze)                                                       \
     X(UNSQUEEZE, amg_emit_squeeze)                                                     \
@@ -90,6 +91,10 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(TRILU, emit_folded)                                                              \
     X(EXPAND, amg_emit_expand)                                                         \
     X(LAYER_NORM, amg_emit_layer_norm)                                                 \
+    X(RMS_NORM, amg_emit_rms_norm)                                                     \
+    X(LP_NORM, emit_folded)                                                            \
+    X(MEAN_VARIANCE_NORM, emit_folded)                                                 \
+    X(ATTENTION, emit_folded)                                                          \
     X(SOFTMAX, amg_emit_softmax)                                                       \
     X(LOG_SOFTMAX, amg_emit_softmax)                                                   \
     X(GELU, amg_emit_activation)                                                       \

@@ -86,6 +86,7 @@ amg_status amg_emit_resize(amg_emit *e, const amg_emit_step *s);
 /* emit_norm.c */
 amg_status amg_emit_batch_norm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_layer_norm(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_rms_norm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_instance_norm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_group_norm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_dropout(amg_emit *e, const amg_emit_step *s);

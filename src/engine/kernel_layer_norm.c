@@ -1,5 +1,6 @@
 /* LayerNormalization over the last dims: y = (x - mean) * rstd * scale + bias, each row
- * by its own mean and variance. Sums run in double.
+ * by its own mean and variance. Sums run in double. RMSNormalization is the same with a
+ * mean of 0.
  *
  *     rows x size, row-major; scale and bias [size]; statistics [rows][2]: mean, rstd
  *
@@ -15,7 +16,7 @@
 typedef struct {
     int64_t rows, size;
     double epsilon;
-    bool has_bias;
+    bool has_bias, centred;
     int statistics; /* buffer */
 } layer_norm;
 
@@ -36,7 +37,7 @@ AMG_VECTOR static void forward_range(void *arg, int64_t begin, int64_t end)
         double sum = 0, squares = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t i = 0; i < size; i++) sum += (double)x[i];
-        double mean = sum / (double)size;
+        double mean = c->s->centred ? sum / (double)size : 0;
 #pragma omp simd reduction(+ : squares)
         for (int64_t i = 0; i < size; i++)
             squares += ((double)x[i] - mean) * ((double)x[i] - mean);
@@ -71,7 +72,7 @@ AMG_VECTOR static void backward_range(void *arg, int64_t begin, int64_t end)
             sum += g;
             product += g * (double)((x[i] - mean) * rstd);
         }
-        float g_mean = (float)(sum / (double)size);
+        float g_mean = c->s->centred ? (float)(sum / (double)size) : 0;
         float p_mean = (float)(product / (double)size);
 #pragma omp simd
         for (int64_t i = 0; i < size; i++)
@@ -168,6 +169,7 @@ void amg_layer_norm_forward(amg_plan *p, int node)
     if (axis < 0) axis += x->rank;
     s->rows = s->size = 1;
     for (int d = 0; d < x->rank; d++) *(d < axis ? &s->rows : &s->size) *= x->dims[d];
+    s->centred = n->op == AMG_OP_LAYER_NORM;
     s->epsilon = (double)amg_attr_float(n, "epsilon", 1e-5f);
     s->statistics = amg_plan_temp(p, sizeof(float) * 2 * (size_t)s->rows);
     p->nodes[node].self = s;

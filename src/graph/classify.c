@@ -110,12 +110,15 @@ static bool is_weight(const amg_graph *g, const amg_node *node, int i,
     case AMG_OP_MAT_MUL: return true;
     case AMG_OP_BATCH_NORM: return i < 3;
     case AMG_OP_LAYER_NORM:
+    case AMG_OP_RMS_NORM:
     case AMG_OP_GROUP_NORM: return i > 0;
     case AMG_OP_INSTANCE_NORM: return is_instance_weight(g, node, i);
     case AMG_OP_PRELU: return i == 1;
     case AMG_OP_LSTM:
     case AMG_OP_GRU: return i >= 1 && i <= 3;
     case AMG_OP_GATHER: return i == 0;
+    case AMG_OP_ATTENTION: /* the mask is added to the scores */
+        return i == 3 && is_downstream && is_tensor_of_weights(param);
     case AMG_OP_ADD:
     case AMG_OP_MUL:
     case AMG_OP_CONCAT:

@@ -71,7 +71,7 @@ bool amg_eval_ready(const amg_value *values, const amg_node *node)
         for (int i = 0; i < out->rank; i++)
             if (out->dims[i] < 0) return false;
     }
-    if (node->op == AMG_OP_SHAPE) return true;
+    if (node->op == AMG_OP_SHAPE || node->op == AMG_OP_SIZE) return true;
     for (int i = 0; i < node->num_inputs; i++) {
         if (node->inputs[i] == AMG_NO_VALUE) continue;
         const amg_tensor *t = &values[node->inputs[i]].data;
@@ -375,6 +375,17 @@ static bool eval_shape(const amg_eval *e)
     return true;
 }
 
+static bool eval_size(const amg_eval *e)
+{
+    const amg_value *x = in_value(e, 0);
+    int64_t count;
+    bool batch;
+    if (!amg_dims_product(x->dims, x->rank, &count, &batch)) return false;
+    if (batch && !amg_mul_i64(count, AMG_EVAL_BATCH, &count)) return false;
+    *(int64_t *)e->out->data = count;
+    return true;
+}
+
 static bool eval_constant(const amg_eval *e)
 {
     const amg_attr *a = &e->node->attrs[0];
@@ -441,6 +452,7 @@ bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
     case AMG_OP_ARG_MIN: return amg_eval_arg(&e);
     case AMG_OP_TRILU: return eval_trilu(&e);
     case AMG_OP_SHAPE: return eval_shape(&e);
+    case AMG_OP_SIZE: return eval_size(&e);
     case AMG_OP_CONSTANT: return eval_constant(&e);
     case AMG_OP_CONSTANT_OF_SHAPE: return eval_constant_of_shape(&e);
     case AMG_OP_RANGE: return eval_range(&e);

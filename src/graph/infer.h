@@ -89,6 +89,7 @@ amg_status amg_infer_unsqueeze(const amg_infer *c);
 amg_status amg_infer_transpose(const amg_infer *c);
 amg_status amg_infer_expand(const amg_infer *c);
 amg_status amg_infer_shape(const amg_infer *c);
+amg_status amg_infer_size(const amg_infer *c);
 amg_status amg_infer_constant(const amg_infer *c);
 amg_status amg_infer_constant_of_shape(const amg_infer *c);
 amg_status amg_infer_range(const amg_infer *c);
@@ -106,6 +107,8 @@ amg_status amg_infer_one_hot(const amg_infer *c);
 amg_status amg_infer_einsum(const amg_infer *c);     /* einsum.c */
 amg_status amg_infer_layer_norm(const amg_infer *c); /* infer_rows.c */
 amg_status amg_infer_softmax(const amg_infer *c);
+amg_status amg_infer_mean_variance(const amg_infer *c);
+amg_status amg_infer_attention(const amg_infer *c); /* infer_attention.c */
 amg_status amg_infer_recurrent(const amg_infer *c); /* infer_recurrent.c */
 amg_status amg_infer_resize(const amg_infer *c);    /* infer_resize.c */
 

@@ -240,6 +240,14 @@ amg_status amg_infer_shape(const amg_infer *c)
     return AMG_OK;
 }
 
+/* Known, as its value, once the shape is. */
+amg_status amg_infer_size(const amg_infer *c)
+{
+    amg_infer_out(c, 0)->dtype = AMG_I64;
+    if (amg_infer_in(c, 0)->rank >= 0) amg_infer_set(c, 0, AMG_I64, 0, NULL);
+    return AMG_OK;
+}
+
 amg_status amg_infer_constant(const amg_infer *c)
 {
     const amg_attr *a = c->node->num_attrs == 1 ? &c->node->attrs[0] : NULL;

@@ -6,7 +6,10 @@
  *   file               operators
  *   lower_move.c       DepthToSpace, SpaceToDepth, OneHot, Pad (some forms)
  *   lower_product.c    MatMul of vectors, Gemm that is more than a linear layer
- *   lower_einsum.c     Einsum */
+ *   lower_einsum.c     Einsum
+ *   lower_norm.c       LpNormalization, MeanVarianceNormalization, LayerNormalization's
+ *                      statistics
+ *   lower_attention.c  Attention */
 #ifndef AMG_GRAPH_LOWER_H
 #define AMG_GRAPH_LOWER_H
 
@@ -33,7 +36,8 @@ typedef struct {
 /* Input i as the source graph has it, NULL if absent; as the builder has it. */
 const amg_value *amg_lower_in(const amg_graph *g, const amg_node *node, int i);
 int amg_lower_value(const amg_lower *l, int i);
-/* Whether it is a parameter, or the transposed weight that folding makes one of later. */
+/* Whether it is a parameter, or the transposed weight that folding makes one of later.
+ */
 bool amg_lower_is_weight(const amg_graph *g, const amg_value *v);
 /* The shape of a value of the builder; rank 0 after an error. */
 amg_value amg_lower_shape(const amg_lower *l, int value);
@@ -56,6 +60,7 @@ int amg_lower_transpose(amg_lower *l, int x, int rank, const int64_t *perm);
 /* Rules; NULL: the operator has none. */
 const amg_lower_rule *amg_lower_rule_get(amg_op op);
 extern const amg_lower_rule amg_lower_depth_to_space, amg_lower_one_hot, amg_lower_pad,
-    amg_lower_mat_mul, amg_lower_gemm, amg_lower_einsum;
+    amg_lower_mat_mul, amg_lower_gemm, amg_lower_einsum, amg_lower_layer_norm,
+    amg_lower_lp_norm, amg_lower_mean_variance, amg_lower_attention;
 
 #endif

@@ -106,17 +106,26 @@ static void set_input(node *n, int i, int value)
     n->inputs[i] = value;
 }
 
-/* An initializer of our own, named after the node's output. */
-static amg_status add_constant(node *n, int input, const char *suffix, amg_dtype dtype,
-                               int rank, const int64_t *dims, const void *data)
+/* OUTPUT_SUFFIX, with a number behind it where the file has that name; NULL: no memory.
+ */
+static char *free_name(const node *n, const char *suffix)
 {
     const char *output = n->proto->output[0];
     size_t size = strlen(output) + strlen(suffix) + 24;
     char *name = amg_arena_alloc(&n->im->arena, size);
-    if (!name) return fail_memory(n);
+    if (!name) return NULL;
     snprintf(name, size, "%s_%s", output, suffix);
     for (int i = 1; amg_import_find(n->im, name); i++)
         snprintf(name, size, "%s_%s_%d", output, suffix, i);
+    return name;
+}
+
+/* An initializer of our own, named after the node's output. */
+static amg_status add_constant(node *n, int input, const char *suffix, amg_dtype dtype,
+                               int rank, const int64_t *dims, const void *data)
+{
+    const char *name = free_name(n, suffix);
+    if (!name) return fail_memory(n);
     amg_tensor t;
     amg_status st = amg_tensor_view(dtype, rank, dims, data, &t, n->err);
     if (!st) set_input(n, input, amg_builder_param(n->im->builder, name, &t));
@@ -297,26 +306,50 @@ static amg_status window(node *n)
     return amg_import_window(n->im, &made, n->attrs, &n->num_attrs, n->err);
 }
 
-/* Before 13 the axis and all that follow were one row; the same as today's where the
- * axis is the last. */
+/* A node of our own in front of n's, its output named after n's. */
+static int add_part(node *n, amg_op op, int num_inputs, const int *inputs,
+                    const amg_attr *attr, const char *suffix)
+{
+    char *name = free_name(n, suffix);
+    if (!name) return AMG_NO_VALUE;
+    return amg_builder_node(n->im->builder, op, name, inputs, num_inputs, attr,
+                            attr ? 1 : 0, name);
+}
+
+/* Before 13 the axis and all that follow were one row: today's Softmax between two
+ * Reshapes; without them where the axis is the last. */
 static amg_status softmax(node *n)
 {
     amg_attr *a;
     amg_status st = get_attr(n, "axis", AMG_ATTR_INT, &a);
     if (st || n->im->opset >= 13 || n->num_inputs < 1 || n->inputs[0] < 0) return st;
     const amg_value *x = amg_builder_value(n->im->builder, n->inputs[0]);
-    int64_t axis = a ? a->i : 1;
+    int64_t axis = a ? a->i : 1, rows[AMG_MAX_RANK] = {0}, back[AMG_MAX_RANK];
     if (!x) return AMG_OK; /* the builder has failed; finish says how */
-    if (axis != -1 && (x->rank < 0 || axis != x->rank - 1))
+    const int rank = x->rank;
+    if (axis < 0) axis += rank;
+    if (rank < 0 || axis < 0 || axis >= (rank ? rank : 1))
         return fail(n, AMG_UNSUPPORTED,
                     "axis %" PRId64 " of %d dim%s in opset %" PRId64
-                    ", expected the last one",
-                    axis, x->rank, amg_plural(x->rank), n->im->opset);
-    if (a)
-        a->i = -1;
-    else
-        n->attrs[n->num_attrs++] = amg_int("axis", -1);
-    return AMG_OK;
+                    ", expected one of known dims",
+                    a ? a->i : 1, rank, amg_plural(rank), n->im->opset);
+    drop_attr(n, "axis");
+    const amg_attr last = amg_int("axis", -1);
+    if (axis == rank - 1) {
+        n->attrs[n->num_attrs++] = last;
+        return AMG_OK;
+    }
+    for (int d = 0; d < rank; d++)
+        back[d] = d < axis ? 0 : x->dims[d] < 0 ? -1 : x->dims[d];
+    rows[axis] = -1;
+    int in[2] = {n->inputs[0], AMG_NO_VALUE};
+    st = add_constant(n, 1, "rows", AMG_I64, 1, (int64_t[]){axis + 1}, rows);
+    if (st) return st;
+    in[1] = n->inputs[1];
+    in[0] = add_part(n, AMG_OP_RESHAPE, 2, in, NULL, "flat");
+    n->inputs[0] = add_part(n, n->op, 1, in, &last, "soft");
+    n->op = AMG_OP_RESHAPE;
+    return add_constant(n, 1, "back", AMG_I64, 1, (int64_t[]){rank}, back);
 }
 
 /* Parts of unequal size, which 18 allows with a number of outputs only, get sizes. */
@@ -415,6 +448,7 @@ static amg_status normalise(node *n)
     case AMG_OP_SOFTMAX:
     case AMG_OP_LOG_SOFTMAX: return softmax(n);
     case AMG_OP_LAYER_NORM:
+    case AMG_OP_RMS_NORM:
     case AMG_OP_GROUP_NORM: drop_attr(n, "stash_type"); return AMG_OK;
     case AMG_OP_RESIZE: return resize(n);
     case AMG_OP_CONV:
@@ -430,6 +464,10 @@ static amg_status normalise(node *n)
         drop_attr(n, "saturate");
         drop_attr(n, "round_mode");
         return is_cast_like(n) ? cast_like(n) : AMG_OK;
+    case AMG_OP_ATTENTION: /* of an output that is not read, and of nothing */
+        drop_attr(n, "qk_matmul_output_mode");
+        drop_attr(n, "softmax_precision");
+        return AMG_OK;
     case AMG_OP_SPACE_TO_DEPTH: return space_to_depth(n);
     case AMG_OP_RANGE: drop_attr(n, "stash_type"); return AMG_OK;
     default: return AMG_OK;
@@ -495,21 +533,34 @@ static const char *absent_name(const node *n, int i)
     return name;
 }
 
-/* How many outputs of the node are read: all of Split, LSTM and GRU, the first of any
- * other operator. */
+/* The outputs up to the last one that the graph needs. */
+static int num_needed(const node *n)
+{
+    int count = (int)n->proto->n_output;
+    for (; count > 1; count--) {
+        const char *name = n->proto->output[count - 1];
+        const amg_name *found = name[0] ? amg_import_find(n->im, name) : NULL;
+        if (found && found->needed) break;
+    }
+    return count;
+}
+
+/* How many outputs of the node are read: all of Split, LSTM and GRU, those of a
+ * LayerNormalization that are needed, the first of any other operator. */
 static int num_outputs(const node *n)
 {
     switch (n->op) {
     case AMG_OP_SPLIT:
     case AMG_OP_LSTM:
     case AMG_OP_GRU: return (int)n->proto->n_output;
+    case AMG_OP_LAYER_NORM: return num_needed(n);
     default: return 1;
     }
 }
 
 static bool has_absent_outputs(amg_op op)
 {
-    return op == AMG_OP_LSTM || op == AMG_OP_GRU;
+    return op == AMG_OP_LSTM || op == AMG_OP_GRU || op == AMG_OP_LAYER_NORM;
 }
 
 static amg_status add_node(node *n)

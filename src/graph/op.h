@@ -70,6 +70,7 @@
     X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F,                                              \
       "of data: between float32, int64, int32, uint8, bool")                           \
     X(SHAPE, "Shape", 1, 1, 1, 1, AMG_OP_F, "folded")                                  \
+    X(SIZE, "Size", 1, 1, 1, 1, AMG_OP_F, "folded")                                    \
     X(SLICE, "Slice", 3, 5, 1, 1, AMG_OP_D | AMG_OP_F, "constant bounds and steps")    \
     X(SQUEEZE, "Squeeze", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")            \
     X(UNSQUEEZE, "Unsqueeze", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")        \
@@ -84,7 +85,11 @@
     X(MOD, "Mod", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(TRILU, "Trilu", 1, 2, 1, 1, AMG_OP_F, "folded")                                  \
     X(EXPAND, "Expand", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant shape")             \
-    X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 1, AMG_OP_D, "")                      \
+    X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 3, AMG_OP_D, "")                      \
+    X(RMS_NORM, "RMSNormalization", 2, 2, 1, 1, AMG_OP_D, "")                          \
+    X(LP_NORM, "LpNormalization", 1, 1, 1, 1, AMG_OP_D, "")                            \
+    X(MEAN_VARIANCE_NORM, "MeanVarianceNormalization", 1, 1, 1, 1, AMG_OP_D, "")       \
+    X(ATTENTION, "Attention", 3, 7, 1, 1, AMG_OP_D, "no keys and values from before")  \
     X(SOFTMAX, "Softmax", 1, 1, 1, 1, AMG_OP_D, "")                                    \
     X(LOG_SOFTMAX, "LogSoftmax", 1, 1, 1, 1, AMG_OP_D, "")                             \
     X(GELU, "Gelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \

@@ -38,7 +38,10 @@ static int walk(const amg_graph *g, int output_index, bool through_shapes, int *
     while (top < g->num_nodes) {
         int node = order[top];
         const amg_node *n = &g->nodes[node];
-        int num_inputs = n->op == AMG_OP_SHAPE && !through_shapes ? 0 : n->num_inputs;
+        int num_inputs =
+            (n->op == AMG_OP_SHAPE || n->op == AMG_OP_SIZE) && !through_shapes
+                ? 0
+                : n->num_inputs;
         int producer = next_producer(g, n, num_inputs, order, written);
         if (producer >= 0) {
             order[--top] = producer;

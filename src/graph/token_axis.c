@@ -163,7 +163,9 @@ static const char *prelu(amg_token_walk *w, const amg_node *node)
 
 static const char *visit(amg_token_walk *w, const amg_node *node)
 {
-    if (amg_token_only_first(w, node, 0) || node->op == AMG_OP_SHAPE) return NULL;
+    if (amg_token_only_first(w, node, 0) || node->op == AMG_OP_SHAPE ||
+        node->op == AMG_OP_SIZE)
+        return NULL;
     switch (node->op) {
     case AMG_OP_RESHAPE:
     case AMG_OP_FLATTEN:
@@ -177,7 +179,8 @@ static const char *visit(amg_token_walk *w, const amg_node *node)
     case AMG_OP_GATHER: return amg_token_gather(w, node);
     case AMG_OP_DROPOUT: return dropout(w, node);
     case AMG_OP_PRELU: return prelu(w, node);
-    case AMG_OP_LAYER_NORM: return amg_token_layer_norm(w, node);
+    case AMG_OP_LAYER_NORM:
+    case AMG_OP_RMS_NORM: return amg_token_layer_norm(w, node);
     case AMG_OP_SOFTMAX:
     case AMG_OP_LOG_SOFTMAX: return amg_token_softmax(w, node);
     case AMG_OP_BATCH_NORM:

@@ -1,0 +1,78 @@
+/* Shape rule of Attention. Legend as in lower_attention.c. */
+#include "graph/infer.h"
+
+typedef struct {
+    int64_t N, H, L, D; /* of queries; of keys and values: S for L */
+} heads;
+
+/* Input i as heads; false: it does not split so. */
+static bool read_heads(const amg_value *v, int64_t count, heads *out)
+{
+    if (v->rank == 4) {
+        *out = (heads){v->dims[0], v->dims[1], v->dims[2], v->dims[3]};
+        return v->dims[1] > 0 && v->dims[2] > 0 && v->dims[3] > 0;
+    }
+    if (v->rank != 3 || count < 1 || v->dims[1] < 1 || v->dims[2] < 1 ||
+        v->dims[2] % count != 0)
+        return false;
+    *out = (heads){v->dims[0], count, v->dims[1], v->dims[2] / count};
+    return true;
+}
+
+static amg_status check_mask(const amg_infer *c, const heads *q, const heads *k)
+{
+    const amg_value *mask = amg_infer_find_in(c, 3);
+    if (!mask || mask->rank < 0) return AMG_OK;
+    const int64_t wanted[4] = {q->N, q->H, q->L, k->L};
+    bool fits = (mask->dtype == AMG_F32 || mask->dtype == AMG_BOOL) &&
+                mask->rank >= 1 && mask->rank <= 4;
+    for (int d = 0; fits && d < mask->rank; d++)
+        fits = mask->dims[d] == 1 || mask->dims[d] == wanted[4 - mask->rank + d];
+    if (fits) return AMG_OK;
+    char found[AMG_SHAPE_TEXT], expected[AMG_SHAPE_TEXT];
+    return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                         "mask is %s, expected F32 or BOOL that broadcasts to %s",
+                         amg_shape_text(mask->dtype, mask->rank, mask->dims, found),
+                         amg_shape_text(AMG_F32, 4, wanted, expected));
+}
+
+amg_status amg_infer_attention(const amg_infer *c)
+{
+    const amg_value *in[3];
+    heads h[3];
+    for (int i = 0; i < 3; i++) in[i] = amg_infer_in(c, i);
+    amg_infer_out(c, 0)->dtype = in[0]->dtype;
+    for (int i = 4; i < c->node->num_inputs; i++)
+        if (amg_infer_find_in(c, i))
+            return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                                 "input %d is given: keys and values kept from before "
+                                 "are for generation, not for training",
+                                 i);
+    for (int i = 0; i < 3; i++)
+        if (in[i]->rank < 0) return AMG_OK;
+    const int64_t q_heads = amg_attr_int(c->node, "q_num_heads", 0);
+    const int64_t kv_heads = amg_attr_int(c->node, "kv_num_heads", 0);
+    bool fits = in[0]->dtype == AMG_F32;
+    for (int i = 0; i < 3; i++)
+        fits = fits && in[i]->rank == in[0]->rank && in[i]->dtype == AMG_F32 &&
+               read_heads(in[i], i ? kv_heads : q_heads, &h[i]);
+    fits = fits && h[0].N == h[1].N && h[0].N == h[2].N && h[1].H == h[2].H &&
+           h[1].L == h[2].L && h[0].D == h[1].D && h[0].H % h[1].H == 0;
+    if (!fits) {
+        char text[3][AMG_SHAPE_TEXT];
+        for (int i = 0; i < 3; i++)
+            amg_shape_text(in[i]->dtype, in[i]->rank, in[i]->dims, text[i]);
+        return amg_node_fail(
+            c->node, AMG_MISMATCH, c->err,
+            "queries %s, keys %s and values %s of %lld and %lld heads do "
+            "not fit",
+            text[0], text[1], text[2], (long long)q_heads, (long long)kv_heads);
+    }
+    amg_status s = check_mask(c, &h[0], &h[1]);
+    if (s) return s;
+    if (in[0]->rank == 4)
+        amg_infer_set(c, 0, AMG_F32, 4, (int64_t[]){h[0].N, h[0].H, h[0].L, h[2].D});
+    else
+        amg_infer_set(c, 0, AMG_F32, 3, (int64_t[]){h[0].N, h[0].L, h[0].H * h[2].D});
+    return AMG_OK;
+}

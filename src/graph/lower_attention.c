@@ -1,0 +1,157 @@
+/* See lower.h: Attention as the products that exporters write
+ * scaled_dot_product_attention as, in which emit/ recognises PyTorch's function:
+ *
+ *     softmax((q * s) @ (k^T * s) [+ mask]) @ v        s = sqrt(scale)
+ *
+ * N batch, H heads, L queries, S keys, D size of a head: q [N,H,L,D], k and v
+ * [N,H,S,D]; as three dims [N,L,H*D]. Fewer heads of keys serve several of queries
+ * each. */
+#include <float.h>
+#include <math.h>
+
+#include "base/alloc.h"
+#include "graph/lower.h"
+
+static bool always(const amg_graph *g, const amg_node *node)
+{
+    (void)g;
+    (void)node;
+    return true;
+}
+
+/* Input i as [N,L,H,D], the heads behind the positions; or [N,H,L,D], as given. */
+static int split_heads(amg_lower *l, int i, int64_t heads)
+{
+    const amg_value *v = amg_lower_in(l->r->g, l->node, i);
+    if (v->rank == 4) return amg_lower_value(l, i);
+    const int64_t dims[4] = {v->dims[0], v->dims[1], heads, v->dims[2] / heads};
+    return amg_lower_reshape(l, amg_lower_value(l, i), 4, dims);
+}
+
+/* Heads of keys or values, [N,H,…], each as often as queries share it. */
+static int share_heads(amg_lower *l, int x, int64_t kv_heads, int64_t heads)
+{
+    const int64_t count = heads, times = heads / kv_heads;
+    const amg_attr axis = amg_int("axis", 1);
+    if (times == 1) return x;
+    int64_t *index = amg_calloc((size_t)count, sizeof *index);
+    if (!index) return AMG_NO_VALUE;
+    for (int64_t i = 0; i < count; i++) index[i] = i / times;
+    int at = amg_lower_constant(l, AMG_I64, 1, &count, index);
+    amg_free(index);
+    return amg_lower_node(l, AMG_OP_GATHER, 2, (int[]){x, at}, 1, &axis);
+}
+
+/* Whether query i sees key j by their places: not what comes behind it by more than
+ * right, nor in front of it by more than left; below 0: all. */
+typedef struct {
+    int64_t left, right, L, S;
+} window;
+
+static bool sees(const window *w, int64_t i, int64_t j)
+{
+    return (w->right < 0 || j <= i + w->right) && (w->left < 0 || j >= i - w->left);
+}
+
+/* The window as numbers to add, or as bools. */
+static int make_window(amg_lower *l, const window *w, amg_dtype dtype)
+{
+    const amg_tensor t = {.dtype = dtype, .rank = 2, .dims = {w->L, w->S}};
+    char name[AMG_REPLACE_NAME];
+    amg_lower_name(l, name);
+    int id = amg_builder_param(l->r->b, name, &t);
+    const amg_tensor *made = amg_builder_data(l->r->b, id);
+    for (int64_t i = 0; made && i < w->L * w->S; i++) {
+        const bool seen = sees(w, i / w->S, i % w->S);
+        if (dtype == AMG_BOOL)
+            ((uint8_t *)made->data)[i] = seen;
+        else
+            ((float *)made->data)[i] = seen ? 0 : -INFINITY;
+    }
+    return id;
+}
+
+static int softmax(amg_lower *l, int scores)
+{
+    const amg_attr axis = amg_int("axis", -1);
+    return amg_lower_node(l, AMG_OP_SOFTMAX, 1, &scores, 1, &axis);
+}
+
+/* Numbers are added to the scores. */
+static int weigh(amg_lower *l, int scores, const window *w, bool has_window)
+{
+    if (has_window)
+        scores = amg_lower_binary(l, AMG_OP_ADD, scores, make_window(l, w, AMG_F32));
+    if (amg_lower_in(l->r->g, l->node, 3))
+        scores = amg_lower_binary(l, AMG_OP_ADD, scores, amg_lower_value(l, 3));
+    return softmax(l, scores);
+}
+
+/* Bools choose; a query that sees nothing gives zeros. */
+static int choose(amg_lower *l, int scores, const window *w, bool has_window)
+{
+    int seen = amg_lower_value(l, 3);
+    if (has_window)
+        seen = amg_lower_binary(l, AMG_OP_AND, seen, make_window(l, w, AMG_BOOL));
+    int in[3] = {seen, scores, amg_lower_float(l, -FLT_MAX)};
+    in[1] = softmax(l, amg_lower_node(l, AMG_OP_WHERE, 3, in, 0, NULL));
+    in[2] = amg_lower_float(l, 0);
+    return amg_lower_node(l, AMG_OP_WHERE, 3, in, 0, NULL);
+}
+
+static int cap(amg_lower *l, int scores, float most)
+{
+    if (most == 0) return scores;
+    int number = amg_lower_float(l, most);
+    int y = amg_lower_binary(l, AMG_OP_DIV, scores, number);
+    return amg_lower_binary(l, AMG_OP_MUL, amg_lower_unary(l, AMG_OP_TANH, y), number);
+}
+
+static int find_weights(amg_lower *l, int scores, int64_t L, int64_t S)
+{
+    const amg_value *mask = amg_lower_in(l->r->g, l->node, 3);
+    window w = {amg_attr_int(l->node, "left_window_size", -1),
+                amg_attr_int(l->node, "right_window_size", -1), L, S};
+    if (amg_attr_int(l->node, "is_causal", 0)) w.right = 0;
+    const bool has_window = w.left >= 0 || w.right >= 0;
+    return mask && mask->dtype == AMG_BOOL ? choose(l, scores, &w, has_window)
+                                           : weigh(l, scores, &w, has_window);
+}
+
+static void lower(amg_lower *l, int *out)
+{
+    static const int64_t inner[4] = {0, 2, 1, 3}, turned[4] = {0, 2, 3, 1},
+                         flipped[4] = {0, 1, 3, 2};
+    const amg_value *q = amg_lower_in(l->r->g, l->node, 0);
+    const amg_value *k = amg_lower_in(l->r->g, l->node, 1);
+    const amg_value *y = &l->r->g->values[l->node->outputs[0]];
+    const bool flat = q->rank == 3;
+    const int64_t heads = flat ? amg_attr_int(l->node, "q_num_heads", 1) : q->dims[1];
+    const int64_t kv_heads =
+        flat ? amg_attr_int(l->node, "kv_num_heads", 1) : k->dims[1];
+    const int64_t D = flat ? q->dims[2] / heads : q->dims[3];
+    const float given = amg_attr_float(l->node, "scale", 0);
+    const double scale = given != 0 ? (double)given : 1 / sqrt((double)D);
+    int part[3];
+    for (int i = 0; i < 3; i++) {
+        part[i] = split_heads(l, i, i ? kv_heads : heads);
+        if (flat && (i != 1 || kv_heads != heads))
+            part[i] = amg_lower_transpose(l, part[i], 4, inner);
+        if (i) part[i] = share_heads(l, part[i], kv_heads, heads);
+    }
+    const bool turn = flat && kv_heads == heads;
+    part[1] = amg_lower_transpose(l, part[1], 4, turn ? turned : flipped);
+    const int by = amg_lower_float(l, (float)sqrt(scale));
+    int scores = amg_lower_binary(l, AMG_OP_MAT_MUL,
+                                  amg_lower_binary(l, AMG_OP_MUL, part[0], by),
+                                  amg_lower_binary(l, AMG_OP_MUL, part[1], by));
+    const int64_t L = q->dims[flat ? 1 : 2], S = k->dims[flat ? 1 : 2];
+    scores = cap(l, scores, amg_attr_float(l->node, "softcap", 0));
+    out[0] =
+        amg_lower_binary(l, AMG_OP_MAT_MUL, find_weights(l, scores, L, S), part[2]);
+    if (flat)
+        out[0] =
+            amg_lower_reshape(l, amg_lower_transpose(l, out[0], 4, inner), 3, y->dims);
+}
+
+const amg_lower_rule amg_lower_attention = {always, lower};

@@ -1,0 +1,87 @@
+/* See lower.h: normalisations that are a few reductions, and the statistics that a
+ * LayerNormalization may give. */
+#include <math.h>
+
+#include "graph/infer.h"
+#include "graph/lower.h"
+
+static bool always(const amg_graph *g, const amg_node *node)
+{
+    (void)g;
+    (void)node;
+    return true;
+}
+
+static int mean(amg_lower *l, int x, int count, const int64_t *axes)
+{
+    const amg_attr attr = amg_ints("axes", count, axes);
+    return amg_lower_node(l, AMG_OP_REDUCE_MEAN, 1, &x, 1, &attr);
+}
+
+static int square(amg_lower *l, int x) { return amg_lower_binary(l, AMG_OP_MUL, x, x); }
+
+/* ---- LpNormalization: x / |x| along the axis, 0 where that is 0 ---- */
+
+static void lower_lp(amg_lower *l, int *out)
+{
+    const int64_t axis = amg_attr_int(l->node, "axis", -1);
+    const bool one = amg_attr_int(l->node, "p", 2) == 1;
+    const amg_attr axes = amg_ints("axes", 1, &axis);
+    const int x = amg_lower_value(l, 0);
+    int norm =
+        amg_lower_node(l, one ? AMG_OP_REDUCE_L1 : AMG_OP_REDUCE_L2, 1, &x, 1, &axes);
+    int none = amg_lower_binary(l, AMG_OP_EQUAL, norm, amg_lower_float(l, 0));
+    int in[3] = {none, amg_lower_float(l, 1), norm};
+    out[0] = amg_lower_binary(l, AMG_OP_DIV, x,
+                              amg_lower_node(l, AMG_OP_WHERE, 3, in, 0, NULL));
+}
+
+const amg_lower_rule amg_lower_lp_norm = {always, lower_lp};
+
+/* ---- MeanVarianceNormalization: (x - mean) / (deviation + 1e-9) ---- */
+
+static void lower_mean_variance(amg_lower *l, int *out)
+{
+    static const int64_t usual[3] = {0, 2, 3};
+    const amg_attr *given = amg_attr_find(l->node, "axes");
+    const int64_t *axes = given ? given->ints : usual;
+    const int count = given ? given->count : 3;
+    const int x = amg_lower_value(l, 0);
+    int centred = amg_lower_binary(l, AMG_OP_SUB, x, mean(l, x, count, axes));
+    int deviation =
+        amg_lower_unary(l, AMG_OP_SQRT, mean(l, square(l, centred), count, axes));
+    deviation = amg_lower_binary(l, AMG_OP_ADD, deviation, amg_lower_float(l, 1e-9f));
+    out[0] = amg_lower_binary(l, AMG_OP_DIV, centred, deviation);
+}
+
+const amg_lower_rule amg_lower_mean_variance = {always, lower_mean_variance};
+
+/* ---- LayerNormalization: mean and 1 / deviation as outputs 1 and 2 ---- */
+
+static bool gives_statistics(const amg_graph *g, const amg_node *node)
+{
+    (void)g;
+    return node->num_outputs > 1;
+}
+
+static void lower_layer_norm(amg_lower *l, int *out)
+{
+    const amg_value *v = amg_lower_in(l->r->g, l->node, 0);
+    int64_t axes[AMG_MAX_RANK];
+    int count = 0,
+        in[3] = {amg_lower_value(l, 0), amg_lower_value(l, 1), amg_lower_value(l, 2)};
+    for (int d = amg_axis_find(amg_attr_int(l->node, "axis", -1), v->rank); d < v->rank;
+         d++)
+        axes[count++] = d;
+    out[0] = amg_lower_node(l, AMG_OP_LAYER_NORM, in[2] == AMG_NO_VALUE ? 2 : 3, in,
+                            l->node->num_attrs, l->node->attrs);
+    out[1] = mean(l, in[0], count, axes);
+    int centred = amg_lower_binary(l, AMG_OP_SUB, in[0], out[1]);
+    int variance = mean(l, square(l, centred), count, axes);
+    const float epsilon = amg_attr_float(l->node, "epsilon", 1e-5f);
+    variance = amg_lower_binary(l, AMG_OP_ADD, variance, amg_lower_float(l, epsilon));
+    out[2] = amg_lower_unary(l, AMG_OP_RECIPROCAL,
+                             amg_lower_unary(l, AMG_OP_SQRT, variance));
+}
+
+const amg_lower_rule amg_lower_layer_norm = {gives_statistics, lower_layer_norm};
