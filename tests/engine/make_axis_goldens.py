@@ -117,4 +117,40 @@ case("einsum_trace", (2, 3, 3), {}, lambda v, p: torch.einsum("bii->b", v))
 case("einsum_three", (2, 3, 4), {"u": (4, 5), "w": (5, 6)},
      lambda v, p: torch.einsum("bsd,de,ef->bsf", v, p["u"], p["w"]))
 
+# ---- norms and attention
+case("rms_norm", (2, 7, 19), {"scale": (19,)}, lambda v, p: F.rms_norm(v, (19,), p["scale"], 1e-5))
+case("rms_norm_wide", (3, 4, 5), {"scale": (4, 5)},
+     lambda v, p: F.rms_norm(v, (4, 5), p["scale"], 1e-3))
+case("lp_norm", (2, 3, 4), {}, lambda v, p: v / torch.linalg.vector_norm(v, 2, 1, True))
+case("lp_norm_1", torch.cat([torch.randn(3, 4), torch.zeros(1, 4)]), {},
+     lambda v, p: torch.cat([v[:3] / v[:3].abs().sum(1, True), v[3:]]))
+case("mean_variance", (3, 4, 5, 2), {}, lambda v, p: F.batch_norm(
+    v, None, None, training=True, eps=1e-30))
+case("layer_norm_statistics", (2, 3, 9), {"scale": (9,)}, lambda v, p: (
+    F.layer_norm(v, (9,), p["scale"]) * v.mean(-1, keepdim=True)
+    / (v.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()))
+
+
+def heads(v, count):
+    return v.unflatten(-1, (count, -1)).transpose(1, 2)
+
+
+def flat(y):
+    return y.transpose(1, 2).flatten(2)
+
+
+case("attention", (2, 5, 12), {}, lambda v, p: flat(F.scaled_dot_product_attention(
+    heads(v, 3), heads(torch.tanh(v), 3), heads(v.square(), 3))))
+case("attention_causal", (2, 5, 12), {}, lambda v, p: flat(F.scaled_dot_product_attention(
+    heads(v, 3), heads(torch.tanh(v), 3), heads(v.square(), 3), is_causal=True, scale=0.3)))
+case("attention_mask", (2, 3, 5, 4), {"mask": (3, 5, 5)},
+     lambda v, p: F.scaled_dot_product_attention(v, torch.tanh(v), v.square(), p["mask"]))
+case("attention_shared", (2, 4, 5, 6), {}, lambda v, p: F.scaled_dot_product_attention(
+    v, torch.tanh(v[:, :2]).repeat_interleave(2, 1), v[:, 2:].repeat_interleave(2, 1)))
+# The third query sees nothing: zeros.
+seen = (torch.arange(5) != 2).unsqueeze(1) & (torch.arange(5) > 0)
+case("attention_bools", (2, 3, 5, 4), {}, lambda v, p: F.scaled_dot_product_attention(
+    v, torch.tanh(v), v.square(), seen | (torch.arange(5) == 2).unsqueeze(1))
+    * (torch.arange(5) != 2).unsqueeze(1))
+
 save_file({k: v.contiguous() for k, v in OUT.items()}, "tests/engine/data/axis.safetensors")

@@ -204,6 +204,74 @@ static int einsum_three(const golden *g, int x)
     return einsum(g, "bsd,de,ef->bsf", 3, (int[]){x, PARAM("u"), PARAM("w")});
 }
 
+static int rms_norm(const golden *g, int x)
+{
+    return PLAIN(AMG_OP_RMS_NORM, x, PARAM("scale"));
+}
+static int rms_norm_wide(const golden *g, int x)
+{
+    amg_attr attrs[] = {amg_int("axis", 1), amg_flt("epsilon", 1e-3f)};
+    return amg_builder_node(g->b, AMG_OP_RMS_NORM, "norm", (int[]){x, PARAM("scale")},
+                            2, attrs, 2, NULL);
+}
+static int lp_norm(const golden *g, int x)
+{
+    return WITH(AMG_OP_LP_NORM, amg_int("axis", 1), x);
+}
+static int lp_norm_1(const golden *g, int x)
+{
+    return WITH(AMG_OP_LP_NORM, amg_int("p", 1), x);
+}
+static int mean_variance(const golden *g, int x)
+{
+    return PLAIN(AMG_OP_MEAN_VARIANCE_NORM, x);
+}
+static int layer_norm_statistics(const golden *g, int x)
+{
+    int in[2] = {x, PARAM("scale")}, out[3];
+    amg_builder_node_multi(g->b, AMG_OP_LAYER_NORM, "norm", in, 2, NULL, 0, NULL, 3,
+                           out);
+    return PLAIN(AMG_OP_MUL, PLAIN(AMG_OP_MUL, out[0], out[1]), out[2]);
+}
+
+static int attend(const golden *g, int x, int mask, int num_attrs,
+                  const amg_attr *attrs)
+{
+    int in[4] = {x, PLAIN(AMG_OP_TANH, x), PLAIN(AMG_OP_MUL, x, x), mask};
+    return amg_builder_node(g->b, AMG_OP_ATTENTION, "attention", in,
+                            mask == AMG_NO_VALUE ? 3 : 4, attrs, num_attrs, NULL);
+}
+static int attention(const golden *g, int x)
+{
+    amg_attr attrs[] = {amg_int("q_num_heads", 3), amg_int("kv_num_heads", 3)};
+    return attend(g, x, AMG_NO_VALUE, 2, attrs);
+}
+static int attention_causal(const golden *g, int x)
+{
+    amg_attr attrs[] = {amg_int("q_num_heads", 3), amg_int("kv_num_heads", 3),
+                        amg_int("is_causal", 1), amg_flt("scale", 0.3f)};
+    return attend(g, x, AMG_NO_VALUE, 4, attrs);
+}
+static int attention_mask(const golden *g, int x)
+{
+    return attend(g, x, PARAM("mask"), 0, NULL);
+}
+static int attention_shared(const golden *g, int x)
+{
+    int half[2];
+    amg_attr axis = amg_int("axis", 1);
+    amg_builder_node_multi(g->b, AMG_OP_SPLIT, "split", &x, 1, &axis, 1, NULL, 2, half);
+    return PLAIN(AMG_OP_ATTENTION, x, PLAIN(AMG_OP_TANH, half[0]), half[1]);
+}
+static int attention_bools(const golden *g, int x)
+{
+    uint8_t seen[25];
+    amg_tensor t;
+    for (int i = 0; i < 25; i++) seen[i] = i / 5 != 2 && i % 5 > 0;
+    assert_ok(amg_tensor_view(AMG_BOOL, 2, (int64_t[]){5, 5}, seen, &t, err));
+    return attend(g, x, amg_builder_param(g->b, "seen", &t), 0, NULL);
+}
+
 #define OF_REDUCTION(name)                                                             \
     {#name "_last", name##_last}, {#name "_middle", name##_middle},                    \
         {#name "_outer", name##_outer}, {#name "_wide", name##_wide},                  \
@@ -241,6 +309,8 @@ static const golden_case cases[] = {
     {"pad_edge", pad_edge},
     {"pad_wrap", pad_wrap},
     {"pad_reflect_rows", pad_reflect_rows},
+    {"rms_norm", rms_norm},
+    {"rms_norm_wide", rms_norm_wide},
 };
 #define NUM_CASES (sizeof cases / sizeof *cases)
 
@@ -265,6 +335,15 @@ static const golden_case lowered[] = {
     {"einsum_diagonal", einsum_diagonal},
     {"einsum_trace", einsum_trace},
     {"einsum_three", einsum_three},
+    {"lp_norm", lp_norm},
+    {"lp_norm_1", lp_norm_1},
+    {"mean_variance", mean_variance},
+    {"layer_norm_statistics", layer_norm_statistics},
+    {"attention", attention},
+    {"attention_causal", attention_causal},
+    {"attention_mask", attention_mask},
+    {"attention_shared", attention_shared},
+    {"attention_bools", attention_bools},
 };
 #define NUM_LOWERED (sizeof lowered / sizeof *lowered)
 
@@ -302,7 +381,8 @@ static void gradients_match_finite_differences(void **state)
                                          {"sum_square_all", sum_square_all},
                                          {"log_sum_exp_outer", log_sum_exp_outer},
                                          {"cum_sum_both", cum_sum_both},
-                                         {"pad_reflect", pad_reflect}};
+                                         {"pad_reflect", pad_reflect},
+                                         {"rms_norm", rms_norm}};
     amg_safetensors *st = open_goldens("axis.safetensors");
     for (size_t i = 0; i < sizeof smooth / sizeof *smooth; i++) {
         golden g = {st, smooth[i].name, NULL};
