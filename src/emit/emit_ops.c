@@ -72,6 +72,10 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(HARD_SWISH, amg_emit_function)                                                   \
     X(PRELU, amg_emit_prelu)                                                           \
     X(GATHER, amg_emit_gather)                                                         \
+    X(GATHER_ELEMENTS, amg_emit_gather_elements)                                       \
+    X(GATHER_ND, amg_emit_gather_nd)                                                   \
+    X(SCATTER_ELEMENTS, amg_emit_scatter)                                              \
+    X(SCATTER_ND, amg_emit_scatter)                                                    \
     X(ONE_HOT, emit_folded)                                                            \
     X(CAST, amg_emit_cast)                                                             \
     X(SHAPE, emit_folded)                                                              \
@@ -88,7 +92,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(IS_NAN, amg_emit_function)                                                       \
     X(IS_INF, amg_emit_is_inf)                                                         \
     X(MOD, amg_emit_mod)                                                               \
-    X(TRILU, emit_folded)                                                              \
+    X(TRILU, amg_emit_trilu)                                                           \
     X(EXPAND, amg_emit_expand)                                                         \
     X(LAYER_NORM, amg_emit_layer_norm)                                                 \
     X(RMS_NORM, amg_emit_rms_norm)                                                     \

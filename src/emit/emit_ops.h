@@ -102,6 +102,11 @@ amg_status amg_emit_activation(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_shrink(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_prelu(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_softmax(amg_emit *e, const amg_emit_step *s);
+/* emit_index.c */
+amg_status amg_emit_gather_elements(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_gather_nd(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_scatter(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_trilu(amg_emit *e, const amg_emit_step *s);
 /* emit_reduce.c */
 amg_status amg_emit_reduce(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_arg(amg_emit *e, const amg_emit_step *s);

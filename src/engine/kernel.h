@@ -255,6 +255,9 @@ AMG_KERNEL(repeat)
 AMG_KERNEL(reduce)
 AMG_KERNEL(extreme)
 AMG_KERNEL(cum_sum)
+AMG_KERNEL(gather_index)
+AMG_KERNEL(scatter)
+AMG_KERNEL(trilu)
 /* The axes that a Reduce… runs over, a bit each; none given: all. (kernel_reduce.c) */
 unsigned amg_reduce_axes(amg_plan *p, int node, int rank);
 void amg_arg_forward(amg_plan *p, int node);

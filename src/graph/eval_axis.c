@@ -1,5 +1,10 @@
-/* See eval.h: what runs along axes. Reductions, CumSum, ArgMax and ArgMin. */
+/* See eval.h: what runs along axes or takes elements by index. Reductions, CumSum,
+ * ArgMax, ArgMin, GatherElements and GatherND. */
+#include <string.h>
+
+#include "base/alloc.h"
 #include "graph/eval_private.h"
+#include "graph/index_offsets.h"
 #include "graph/infer.h"
 
 /* Where element i of x goes, with a stride for each of its dims. */
@@ -128,4 +133,21 @@ bool amg_eval_arg(const amg_eval *e)
         ((int64_t *)e->out->data)[r] = best;
     }
     return true;
+}
+
+bool amg_eval_gather_index(const amg_eval *e)
+{
+    const amg_tensor *x = &e->values[e->node->inputs[0]].data;
+    const amg_tensor *index = &e->values[e->node->inputs[1]].data;
+    amg_index where;
+    amg_index_init(&where, e->node, x->rank, x->dims, index->rank, index->dims);
+    int64_t *at = amg_calloc((size_t)where.count + 1, sizeof *at), wrong;
+    const bool ok =
+        at && amg_index_offsets(&where, index->data, index->dtype, at, &wrong);
+    const size_t size = amg_dtype_size(x->dtype), bytes = size * (size_t)where.inner;
+    for (int64_t i = 0; ok && i < where.count; i++)
+        memcpy((char *)e->out->data + (size_t)i * bytes,
+               (const char *)x->data + (size_t)at[i] * size, bytes);
+    amg_free(at);
+    return ok;
 }

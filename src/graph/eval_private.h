@@ -20,5 +20,6 @@ void amg_eval_strides(const amg_tensor *t, int64_t *strides);
 bool amg_eval_reduce(const amg_eval *e);
 bool amg_eval_cum_sum(const amg_eval *e);
 bool amg_eval_arg(const amg_eval *e);
+bool amg_eval_gather_index(const amg_eval *e);
 
 #endif

@@ -104,6 +104,9 @@ amg_status amg_infer_split(const amg_infer *c);
 amg_status amg_infer_tile(const amg_infer *c);
 amg_status amg_infer_depth_to_space(const amg_infer *c); /* infer_index.c */
 amg_status amg_infer_one_hot(const amg_infer *c);
+amg_status amg_infer_gather_elements(const amg_infer *c); /* index_offsets.c */
+amg_status amg_infer_gather_nd(const amg_infer *c);
+amg_status amg_infer_scatter(const amg_infer *c);
 amg_status amg_infer_einsum(const amg_infer *c);     /* einsum.c */
 amg_status amg_infer_layer_norm(const amg_infer *c); /* infer_rows.c */
 amg_status amg_infer_softmax(const amg_infer *c);

@@ -66,6 +66,11 @@
     X(PRELU, "PRelu", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "")                             \
     X(GATHER, "Gather", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F,                               \
       "constant index; rows of a parameter by any index")                              \
+    X(GATHER_ELEMENTS, "GatherElements", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "")          \
+    X(GATHER_ND, "GatherND", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F,                          \
+      "in PyTorch one batch dim at most")                                              \
+    X(SCATTER_ELEMENTS, "ScatterElements", 3, 3, 1, 1, AMG_OP_D, "replaces or adds")   \
+    X(SCATTER_ND, "ScatterND", 3, 3, 1, 1, AMG_OP_D, "replaces or adds")               \
     X(ONE_HOT, "OneHot", 3, 3, 1, 1, AMG_OP_F, "of data; constant depth")              \
     X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F,                                              \
       "of data: between float32, int64, int32, uint8, bool")                           \
@@ -83,7 +88,7 @@
     X(IS_NAN, "IsNaN", 1, 1, 1, 1, AMG_OP_F, "")                                       \
     X(IS_INF, "IsInf", 1, 1, 1, 1, AMG_OP_F, "")                                       \
     X(MOD, "Mod", 2, 2, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
-    X(TRILU, "Trilu", 1, 2, 1, 1, AMG_OP_F, "folded")                                  \
+    X(TRILU, "Trilu", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant diagonal")            \
     X(EXPAND, "Expand", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant shape")             \
     X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 3, AMG_OP_D, "")                      \
     X(RMS_NORM, "RMSNormalization", 2, 2, 1, 1, AMG_OP_D, "")                          \

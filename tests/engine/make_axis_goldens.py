@@ -117,6 +117,26 @@ case("einsum_trace", (2, 3, 3), {}, lambda v, p: torch.einsum("bii->b", v))
 case("einsum_three", (2, 3, 4), {"u": (4, 5), "w": (5, 6)},
      lambda v, p: torch.einsum("bsd,de,ef->bsf", v, p["u"], p["w"]))
 
+# ---- by index, constant and computed; entries that count from the end, and twice
+at = torch.tensor([[[0, 2], [1, 1]], [[2, 0], [-1, 1]]])
+case("gather_elements", (2, 2, 3), {}, lambda v, p: torch.gather(v, 2, at.remainder(3)))
+case("gather_elements_middle", (2, 3, 2), {},
+     lambda v, p: torch.gather(v, 1, v.argmax(1, keepdim=True)))
+pairs = torch.tensor([[1, 2], [0, -1], [1, 2]])
+case("gather_nd", (2, 3, 4), {}, lambda v, p: v[pairs.unbind(-1)])
+case("gather_nd_batch", (2, 3, 4), {},
+     lambda v, p: v[torch.arange(2).unsqueeze(1), torch.tensor([[1, 0], [2, 2]])])
+case("scatter_elements", (2, 3), {"u": (2, 2)},
+     lambda v, p: v.scatter(1, torch.tensor([[2, 0], [1, 2]]), p["u"]))
+case("scatter_elements_add", (2, 3), {"u": (2, 2)},
+     lambda v, p: v.square().scatter_add(1, torch.tensor([[2, 2], [1, 2]]), p["u"]))
+case("scatter_nd", (4, 3), {"u": (2, 3)},
+     lambda v, p: v.square().index_put((torch.tensor([3, 1]),), p["u"]))
+case("scatter_nd_add", (4, 3), {"u": (3, 3)}, lambda v, p: v.index_put(
+    (torch.tensor([3, 1, 3]),), p["u"], accumulate=True))
+case("triu", (2, 3, 4), {}, lambda v, p: v.triu(1))
+case("tril", (2, 4, 3), {}, lambda v, p: v.tril(-1))
+
 # ---- norms and attention
 case("rms_norm", (2, 7, 19), {"scale": (19,)}, lambda v, p: F.rms_norm(v, (19,), p["scale"], 1e-5))
 case("rms_norm_wide", (3, 4, 5), {"scale": (4, 5)},

@@ -272,6 +272,68 @@ static int attention_bools(const golden *g, int x)
     return attend(g, x, amg_builder_param(g->b, "seen", &t), 0, NULL);
 }
 
+static int index_of(const golden *g, int rank, const int64_t *dims, const int64_t *v)
+{
+    amg_tensor t;
+    assert_ok(amg_tensor_view(AMG_I64, rank, dims, v, &t, err));
+    return amg_builder_param(g->b, "index", &t);
+}
+static int gather_elements(const golden *g, int x)
+{
+    int at = index_of(g, 3, (int64_t[]){2, 2, 2}, (int64_t[]){0, 2, 1, 1, 2, 0, -1, 1});
+    return WITH(AMG_OP_GATHER_ELEMENTS, amg_int("axis", -1), x, at);
+}
+static int gather_elements_middle(const golden *g, int x)
+{
+    int at = WITH(AMG_OP_ARG_MAX, amg_int("axis", 1), x);
+    return WITH(AMG_OP_GATHER_ELEMENTS, amg_int("axis", 1), x, at);
+}
+static int gather_nd(const golden *g, int x)
+{
+    int at = index_of(g, 2, (int64_t[]){3, 2}, (int64_t[]){1, 2, 0, -1, 1, 2});
+    return PLAIN(AMG_OP_GATHER_ND, x, at);
+}
+static int gather_nd_batch(const golden *g, int x)
+{
+    int at = index_of(g, 3, (int64_t[]){2, 2, 1}, (int64_t[]){1, 0, 2, 2});
+    return WITH(AMG_OP_GATHER_ND, amg_int("batch_dims", 1), x, at);
+}
+static int scattered(const golden *g, amg_op op, int x, int at, const char *how)
+{
+    amg_attr attrs[] = {{.name = "reduction", .kind = AMG_ATTR_STRING, .s = how},
+                        amg_int("axis", 1)};
+    return amg_builder_node(g->b, op, "scatter", (int[]){x, at, PARAM("u")}, 3, attrs,
+                            op == AMG_OP_SCATTER_ELEMENTS ? 2 : 1, NULL);
+}
+static int scatter_elements(const golden *g, int x)
+{
+    int at = index_of(g, 2, (int64_t[]){2, 2}, (int64_t[]){2, 0, 1, -1});
+    return scattered(g, AMG_OP_SCATTER_ELEMENTS, x, at, "none");
+}
+static int scatter_elements_add(const golden *g, int x)
+{
+    int at = index_of(g, 2, (int64_t[]){2, 2}, (int64_t[]){2, 2, 1, 2});
+    return scattered(g, AMG_OP_SCATTER_ELEMENTS, PLAIN(AMG_OP_MUL, x, x), at, "add");
+}
+static int scatter_nd(const golden *g, int x)
+{
+    int at = index_of(g, 2, (int64_t[]){2, 1}, (int64_t[]){3, 1});
+    return scattered(g, AMG_OP_SCATTER_ND, PLAIN(AMG_OP_MUL, x, x), at, "none");
+}
+static int scatter_nd_add(const golden *g, int x)
+{
+    int at = index_of(g, 2, (int64_t[]){3, 1}, (int64_t[]){3, 1, 3});
+    return scattered(g, AMG_OP_SCATTER_ND, x, at, "add");
+}
+static int triu(const golden *g, int x)
+{
+    return PLAIN(AMG_OP_TRILU, x, index_scalar(g, "k", 1));
+}
+static int tril(const golden *g, int x)
+{
+    return WITH(AMG_OP_TRILU, amg_int("upper", 0), x, index_scalar(g, "k", -1));
+}
+
 #define OF_REDUCTION(name)                                                             \
     {#name "_last", name##_last}, {#name "_middle", name##_middle},                    \
         {#name "_outer", name##_outer}, {#name "_wide", name##_wide},                  \
@@ -311,6 +373,16 @@ static const golden_case cases[] = {
     {"pad_reflect_rows", pad_reflect_rows},
     {"rms_norm", rms_norm},
     {"rms_norm_wide", rms_norm_wide},
+    {"gather_elements", gather_elements},
+    {"gather_elements_middle", gather_elements_middle},
+    {"gather_nd", gather_nd},
+    {"gather_nd_batch", gather_nd_batch},
+    {"scatter_elements", scatter_elements},
+    {"scatter_elements_add", scatter_elements_add},
+    {"scatter_nd", scatter_nd},
+    {"scatter_nd_add", scatter_nd_add},
+    {"triu", triu},
+    {"tril", tril},
 };
 #define NUM_CASES (sizeof cases / sizeof *cases)
 
