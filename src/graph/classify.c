@@ -107,6 +107,7 @@ static bool is_weight(const amg_graph *g, const amg_node *node, int i,
     case AMG_OP_CONV:
     case AMG_OP_CONV_TRANSPOSE:
     case AMG_OP_GEMM:
+    case AMG_OP_EINSUM:
     case AMG_OP_MAT_MUL: return true;
     case AMG_OP_BATCH_NORM: return i < 3;
     case AMG_OP_LAYER_NORM:
@@ -116,12 +117,16 @@ static bool is_weight(const amg_graph *g, const amg_node *node, int i,
     case AMG_OP_PRELU: return i == 1;
     case AMG_OP_LSTM:
     case AMG_OP_GRU: return i >= 1 && i <= 3;
+    case AMG_OP_GATHER_ELEMENTS:
+    case AMG_OP_GATHER_ND:
     case AMG_OP_GATHER: return i == 0;
     case AMG_OP_ATTENTION: /* the mask is added to the scores */
         return i == 3 && is_downstream && is_tensor_of_weights(param);
     case AMG_OP_ADD:
     case AMG_OP_MUL:
     case AMG_OP_CONCAT:
+    case AMG_OP_SCATTER_ELEMENTS:
+    case AMG_OP_SCATTER_ND:
     case AMG_OP_WHERE: return is_downstream && is_tensor_of_weights(param);
     default: return false;
     }

@@ -111,7 +111,7 @@ AMG_MUST_CHECK amg_status amg_graph_infer(amg_graph *g, amg_error *err);
 
 /* Sets roles. An F32 initializer is
  *   TRAINABLE  where an output is reached from it through differentiable operators and
- *              it is an operand of Conv, Gemm or MatMul, scale or bias of
+ *              it is an operand of Conv, Gemm, MatMul or Einsum, scale or bias of
  *              BatchNormalization or LayerNormalization, the table of a Gather
  *              (embeddings), or an operand of Add, Mul, Concat or Where with more
  *              than one element, none infinite, and another trainable upstream

@@ -150,6 +150,33 @@ static void an_equation_of_a_layer_is_one(void **state)
     expect_output(folded(b, B, "Transpose MatMul"), DIMS(B, 3, 3));
 }
 
+static int role_of(amg_builder *b, const char *name)
+{
+    amg_graph *g = must_finish(b);
+    const int role = (int)named(g, name)->role;
+    amg_graph_free(g);
+    return role;
+}
+
+static void weights_are_weights_as_read(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = input(b, DIMS(B, 3, 4)), w = weight(b, "w", 0, DIMS(4, 5));
+    einsum(b, "bsd,dh->bsh", IDS(x, w));
+    assert_int_equal(role_of(b, "w"), AMG_ROLE_TRAINABLE);
+
+    b = amg_builder_new(); /* a learned row, put behind a layer */
+    x = input(b, DIMS(3, 4));
+    int y = amg_builder_node(b, AMG_OP_MAT_MUL, "m",
+                             IDS(x, weight(b, "w", 0, DIMS(4, 5))), NO_ATTRS, NULL);
+    int at = ints(b, "i", 1, (int64_t[]){2});
+    at = amg_builder_node(b, AMG_OP_UNSQUEEZE, "u", IDS(at, INTS(b, "a", 1)), NO_ATTRS,
+                          NULL);
+    output(b, AMG_OP_SCATTER_ND, IDS(y, at, weight(b, "row", 0, DIMS(1, 5))), NO_ATTRS);
+    assert_int_equal(role_of(b, "row"), AMG_ROLE_TRAINABLE);
+}
+
 static void wrong_equations_are_refused(void **state)
 {
     (void)state;
@@ -184,6 +211,7 @@ int main(void)
         cmocka_unit_test(only_what_pytorch_cannot_pad_is_taken_apart),
         cmocka_unit_test(a_linear_layer_stays_one),
         cmocka_unit_test(an_equation_of_a_layer_is_one),
+        cmocka_unit_test(weights_are_weights_as_read),
         cmocka_unit_test(wrong_equations_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
