@@ -19,6 +19,7 @@
 #include "graph/infer.h"
 #include "graph/linear.h"
 #include "graph/lower.h"
+#include "graph/same.h"
 
 /* Constants above this size are not made: a small file must not fill the memory. */
 #define MAX_FOLDED_BYTES ((size_t)256 << 20)
@@ -34,6 +35,8 @@ typedef struct {
     int *same_as;    /* per value: the value it is a plain copy of, else itself */
     int *map;        /* per value: the id in the result */
     bool *live;      /* per value: an output needs it */
+    int *moved;      /* nodes whose floats were computed, in their order */
+    int num_moved;
 } pass;
 
 static amg_status no_memory(amg_error *err)
@@ -50,7 +53,8 @@ static amg_status begin(pass *p, amg_error *err)
     p->same_as = amg_arena_array(&p->arena, most, sizeof *p->same_as);
     p->map = amg_arena_array(&p->arena, most, sizeof *p->map);
     p->live = amg_arena_array(&p->arena, most, sizeof *p->live);
-    if (!p->values || !p->nodes || !p->same_as || !p->map || !p->live)
+    p->moved = amg_arena_array(&p->arena, (size_t)g->num_nodes, sizeof *p->moved);
+    if (!p->values || !p->nodes || !p->same_as || !p->map || !p->live || !p->moved)
         return no_memory(err);
     p->num_values = g->num_values;
     for (int v = 0; v < g->num_values; v++) {
@@ -179,6 +183,27 @@ static amg_status try_evaluate(pass *p, const amg_node *node, amg_error *err)
     }
     for (int i = 0; !s && i < node->num_outputs; i++) s = evaluate(p, node, i, err);
     return s;
+}
+
+/* A block that is run several times moves its weights each time, and each would train
+ * alone: what node n computed gives way to what an equal node did before. */
+static void skip_repeated(pass *p, int n)
+{
+    const amg_node *node = &p->nodes[n];
+    for (int i = 0; i < node->num_outputs; i++) {
+        const amg_value *v = &p->values[node->outputs[i]];
+        if (v->kind != AMG_VALUE_PARAM || v->dtype != AMG_F32 ||
+            is_output(p->g, node->outputs[i]))
+            return;
+    }
+    for (int m = 0; m < p->num_moved; m++) {
+        const amg_node *first = &p->nodes[p->moved[m]];
+        if (!amg_same_node(p->values, first, node)) continue;
+        for (int i = 0; i < node->num_outputs; i++)
+            p->same_as[node->outputs[i]] = first->outputs[i];
+        return;
+    }
+    p->moved[p->num_moved++] = n;
 }
 
 /* A node that passes its input on unchanged: its readers read the input instead. An
@@ -417,8 +442,10 @@ static amg_status visit(pass *p, int n, amg_error *err)
     if (!s && node->op == AMG_OP_RESHAPE) s = resolve_baked_target(p, n, err);
     if (s) return s;
     skip_copy(p, node);
-    return p->same_as[node->outputs[0]] == node->outputs[0] ? try_evaluate(p, node, err)
-                                                            : AMG_OK;
+    if (p->same_as[node->outputs[0]] != node->outputs[0]) return AMG_OK;
+    s = try_evaluate(p, node, err);
+    if (!s) skip_repeated(p, n);
+    return s;
 }
 
 static bool node_is_live(const pass *p, const amg_node *node)

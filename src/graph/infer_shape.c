@@ -216,7 +216,10 @@ amg_status amg_infer_expand(const amg_infer *c)
         return AMG_OK;
     amg_status s = make_dims(c, target, rank, &known);
     if (s || !known) return s;
+    bool batch = false; /* where x may have the number that an exporter baked in */
+    for (int i = 0; i < rank; i++) batch |= target[i] < 0;
     if (!amg_dims_broadcast(target, &rank, x->dims, x->rank)) {
+        if (batch) return AMG_OK;
         char text[AMG_SHAPE_TEXT];
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
                              "%s does not expand to the given shape",

@@ -42,6 +42,12 @@ static amg_status count_nodes(const Onnx__GraphProto *g, amg_arena *names,
     return AMG_OK;
 }
 
+static bool is_read(const char *op)
+{
+    return amg_import_find_op(op) != AMG_OP_COUNT || !strcmp(op, "SplitToSequence") ||
+           !strcmp(op, "SequenceAt");
+}
+
 amg_status amg_onnx_census(const char *path, amg_census_fn each, void *context,
                            amg_error *err)
 {
@@ -61,7 +67,7 @@ amg_status amg_onnx_census(const char *path, amg_census_fn each, void *context,
         char name[NAME_TEXT];
         if (!counts[i]) continue;
         full_name(g->node[i], name);
-        each(context, name, counts[i], amg_import_find_op(name) != AMG_OP_COUNT);
+        each(context, name, counts[i], is_read(name));
     }
     amg_name_map_clear(&first);
     amg_arena_clear(&names);

@@ -15,10 +15,12 @@ typedef enum { AMG_NAME_INITIALIZER, AMG_NAME_INPUT, AMG_NAME_NODE } amg_name_ki
 typedef struct {
     const char *name; /* borrowed from the file's protobuf */
     amg_name_kind kind;
-    size_t index; /* of the initializer, graph input or node */
-    bool needed;  /* some graph output depends on it */
-    bool made;    /* value is set; false for outputs that we drop */
-    int value;    /* the builder's */
+    size_t index;     /* of the initializer, graph input or node */
+    bool needed;      /* some graph output depends on it */
+    bool made;        /* value is set; false for outputs that we drop */
+    int value;        /* the builder's */
+    const int *parts; /* of a sequence (never made): its values */
+    int num_parts;
 } amg_name;
 
 typedef struct {
@@ -76,6 +78,13 @@ AMG_MUST_CHECK amg_status amg_import_parts(amg_import_work *w);
  * if it is a Constant. onnx_node.c */
 AMG_MUST_CHECK amg_status amg_import_node(amg_import *im, const Onnx__NodeProto *proto,
                                           amg_error *err);
+
+/* The same of a node that makes or reads a sequence; *done false: it is another one.
+ * onnx_sequence.c */
+AMG_MUST_CHECK amg_status amg_import_sequence(amg_import *im,
+                                              const Onnx__NodeProto *proto,
+                                              const char *where, bool *done,
+                                              amg_error *err);
 
 /* Reads a node's attributes into the arena, with room for one more; *num counts those
  * read so far, also after an error. Tensors may be owned: amg_tensor_clear. Subgraphs

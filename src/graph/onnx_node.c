@@ -494,22 +494,26 @@ static amg_status check_inputs(node *n)
 
 /* ---- the node ---- */
 
-static amg_status check_op(node *n)
+static amg_status check_domain(const node *n)
 {
     const Onnx__NodeProto *p = n->proto;
     const char *domain = p->domain ? p->domain : "";
-    amg_status st;
-    if (domain[0] && strcmp(domain, "ai.onnx")) {
-        st = fail(n, AMG_UNSUPPORTED, "operator %.60s of domain \"%.100s\"",
-                  p->op_type ? p->op_type : "", domain);
-        amg_hint(n->err, "only ONNX's own operators are read: see docs/onnx.md");
-        return st;
-    }
-    n->op = amg_import_find_op(p->op_type ? p->op_type : "");
+    if (!domain[0] || !strcmp(domain, "ai.onnx")) return AMG_OK;
+    amg_status st = fail(n, AMG_UNSUPPORTED, "operator %.60s of domain \"%.100s\"",
+                         p->op_type ? p->op_type : "", domain);
+    amg_hint(n->err, "only ONNX's own operators are read: see docs/onnx.md");
+    return st;
+}
+
+static amg_status check_op(node *n)
+{
+    const char *op = n->proto->op_type ? n->proto->op_type : "";
+    n->op = amg_import_find_op(op);
     if (n->op != AMG_OP_COUNT) return AMG_OK;
-    st = fail(n, AMG_UNSUPPORTED, "operator %.60s is not supported",
-              p->op_type ? p->op_type : "");
-    amg_hint(n->err, "docs/onnx.md lists the operators that are read");
+    amg_status st =
+        fail(n, AMG_UNSUPPORTED, "operator %.60s of opset %" PRId64 " is not supported",
+             op, n->im->opset);
+    amg_hint(n->err, "docs/operators.md lists the operators that are read");
     return st;
 }
 
@@ -625,7 +629,11 @@ static amg_status add_constant_node(node *n, amg_name *output)
 static amg_status translate(node *n)
 {
     const Onnx__NodeProto *p = n->proto;
-    amg_status st = check_op(n);
+    bool done = false;
+    amg_status st = check_domain(n);
+    if (!st) st = amg_import_sequence(n->im, p, n->where, &done, n->err);
+    if (done) return st;
+    if (!st) st = check_op(n);
     if (!st)
         st = amg_import_attrs(n->im, p, n->where, &n->attrs, &n->num_attrs, n->err);
     if (st) return st;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "graph/same.h"
 #include "obfuscate/arch_edit.h"
 
 /* Values that every path passes: after their node, nothing else is still needed. cut:
@@ -55,50 +56,13 @@ static int find_stretch(const amg_graph *g, const int *cut, int num_cuts, int a)
     return 0;
 }
 
-static bool same_bytes(const void *a, const void *b, size_t size)
-{
-    return !size || !memcmp(a, b, size);
-}
-
-static bool same_attrs(const amg_node *a, const amg_node *b)
-{
-    if (a->num_attrs != b->num_attrs) return false;
-    for (int i = 0; i < a->num_attrs; i++) {
-        const amg_attr *x = &a->attrs[i], *y = &b->attrs[i];
-        if (strcmp(x->name, y->name) || x->kind != y->kind || x->count != y->count)
-            return false;
-        size_t n = (size_t)x->count;
-        switch (x->kind) {
-        case AMG_ATTR_INT:
-            if (x->i != y->i) return false;
-            break;
-        case AMG_ATTR_FLOAT:
-            if (x->f != y->f) return false;
-            break;
-        case AMG_ATTR_STRING:
-            if (strcmp(x->s, y->s)) return false;
-            break;
-        case AMG_ATTR_INTS:
-            if (!same_bytes(x->ints, y->ints, n * sizeof *x->ints)) return false;
-            break;
-        case AMG_ATTR_FLOATS:
-            if (!same_bytes(x->floats, y->floats, n * sizeof *x->floats)) return false;
-            break;
-        case AMG_ATTR_TENSOR: return false;
-        }
-    }
-    return true;
-}
-
 /* Two parameters that a decoy without weights cannot tell apart. */
 static bool same_param(const amg_value *a, const amg_value *b)
 {
     if (a->role != b->role || a->dtype != b->dtype || a->rank != b->rank ||
-        !same_bytes(a->dims, b->dims, (size_t)a->rank * sizeof a->dims[0]))
+        (a->rank && memcmp(a->dims, b->dims, (size_t)a->rank * sizeof a->dims[0])))
         return false;
-    return a->role != AMG_ROLE_CONSTANT ||
-           (a->data.size_bytes == b->data.size_bytes &&
-            same_bytes(a->data.data, b->data.data, a->data.size_bytes));
+    return a->role != AMG_ROLE_CONSTANT || amg_same_data(a, b);
 }
 
 /* Whether stretch b, which begins where a ends, does the same as a. image (per value,
@@ -114,7 +78,7 @@ static bool same_stretch(const amg_graph *g, const amg_region *a, const amg_regi
         const amg_node *x = &g->nodes[i],
                        *y = &g->nodes[i - a->first_node + b->first_node];
         if (x->op != y->op || x->num_inputs != y->num_inputs ||
-            x->num_outputs != y->num_outputs || !same_attrs(x, y))
+            x->num_outputs != y->num_outputs || !amg_same_attrs(x, y))
             return false;
         for (int j = 0; j < x->num_inputs; j++) {
             int p = x->inputs[j], q = y->inputs[j];

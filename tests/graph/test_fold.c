@@ -525,6 +525,36 @@ static void zeros_as_a_first_state_are_left_out(void **state)
     amg_graph_free(g);
 }
 
+/* Zeros of the exporter's own batch, spread over the batch that the data have: nothing
+ * that another batch would contradict. */
+static void zeros_of_a_baked_batch_are_left_out(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 5, 3));
+    int s = amg_builder_node(b, AMG_OP_SHAPE, "s", IDS(x), NO_ATTRS, NULL);
+    int n = op2(b, AMG_OP_GATHER, s, INTS(b, "place", 0));
+    int t = amg_builder_node(b, AMG_OP_CONCAT, "t",
+                             IDS(INTS(b, "one", 1), n, INTS(b, "four", 4)),
+                             ATTRS(amg_int("axis", 0)), NULL);
+    int turned =
+        amg_builder_node(b, AMG_OP_TRANSPOSE, "turn", IDS(x),
+                         ATTRS(amg_ints("perm", 3, (int64_t[]){1, 0, 2})), NULL);
+    amg_tensor zeros = {.dtype = AMG_F32, .rank = 3, .dims = {1, 8, 4}};
+    int h = op2(b, AMG_OP_EXPAND, amg_builder_param(b, "zeros", &zeros), t);
+    int w = weight(b, "w", 0, DIMS(1, 16, 3)), r = weight(b, "r", 1, DIMS(1, 16, 4));
+    int y[3];
+    amg_builder_node_multi(b, AMG_OP_LSTM, "lstm",
+                           IDS(turned, w, r, AMG_NO_VALUE, AMG_NO_VALUE, h, h),
+                           ATTRS(amg_int("hidden_size", 4)), NULL, 3, y);
+    amg_builder_output(b, y[1]);
+    amg_graph *g = must_finish(b), *p = plan(g, 2);
+    assert_int_equal(p->num_nodes, 2);
+    assert_int_equal(p->nodes[1].num_inputs, 3);
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
 static void zeros_as_a_bias_are_left_out(void **state)
 {
     (void)state;
@@ -603,6 +633,34 @@ static void a_transposed_weight_trains_once_folded(void **state)
     amg_graph *p = plan(g, 4);
     assert_int_equal(named(p, "wt")->role, AMG_ROLE_TRAINABLE);
     assert_true(((const float *)named(p, "wt")->data.data)[1] == 2);
+    amg_graph_free(p);
+    amg_graph_free(g);
+}
+
+/* A block that runs twice moves its weight twice: one weight trains. Another one, equal
+ * to the bit, stays one of its own, and so does the same one moved elsewhere. */
+static void a_weight_moved_alike_is_one_weight(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"u0", "u1", "u2", "u3"};
+    amg_builder *b = amg_builder_new();
+    int y = amg_builder_input(b, "x", AMG_F32, DIMS(B, 2, 2, 2));
+    int w = weight(b, "w", 0, DIMS(2)), v = weight(b, "v", 0, DIMS(2));
+    int inner[] = {INTS(b, "a0", 1, 2), INTS(b, "a1", 1, 2), INTS(b, "a2", 1, 2),
+                   INTS(b, "a3", 0, 1)};
+    y = op2(b, AMG_OP_CONV, y, weight(b, "conv", 0, DIMS(2, 2, 1, 1)));
+    for (int i = 0; i < 4; i++) {
+        int moved = amg_builder_node(b, AMG_OP_UNSQUEEZE, "u",
+                                     IDS(i == 2 ? v : w, inner[i]), NO_ATTRS, names[i]);
+        y = op2(b, AMG_OP_MUL, y, moved);
+    }
+    amg_builder_output(b, y);
+    amg_graph *g = must_finish(b), *p = plan(g, 4);
+    assert_int_equal(p->num_nodes, 5);
+    assert_int_equal(amg_graph_num_trainable(p), 4 + 3 * 2);
+    assert_int_equal(p->nodes[1].inputs[1], p->nodes[2].inputs[1]);
+    assert_int_not_equal(p->nodes[1].inputs[1], p->nodes[3].inputs[1]);
+    assert_int_not_equal(p->nodes[1].inputs[1], p->nodes[4].inputs[1]);
     amg_graph_free(p);
     amg_graph_free(g);
 }
@@ -729,10 +787,12 @@ int main(void)
         cmocka_unit_test(shapes_with_the_batch_in_them_are_known),
         cmocka_unit_test(arithmetic_that_the_batch_decides_waits_for_it),
         cmocka_unit_test(zeros_as_a_first_state_are_left_out),
+        cmocka_unit_test(zeros_of_a_baked_batch_are_left_out),
         cmocka_unit_test(zeros_as_a_bias_are_left_out),
         cmocka_unit_test(copies_disappear_and_dropout_stays),
         cmocka_unit_test(an_output_that_copies_the_input_keeps_its_node),
         cmocka_unit_test(a_transposed_weight_trains_once_folded),
+        cmocka_unit_test(a_weight_moved_alike_is_one_weight),
         cmocka_unit_test(absent_weights_stay_absent),
         cmocka_unit_test(an_absent_constant_is_refused),
         cmocka_unit_test(a_shape_that_depends_on_data_is_refused),

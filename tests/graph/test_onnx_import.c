@@ -522,6 +522,75 @@ static void made_up_names_avoid_names_of_the_file(void **state)
     amg_graph_free(g);
 }
 
+/* ---- sequences ---- */
+
+/* x is split along its three channels; parts: a number or sizes. */
+static void start_sequence(model *m, size_t num_parts, const int64_t *parts, int64_t at)
+{
+    start(m, 18);
+    int64_t dims[] = {(int64_t)num_parts};
+    const size_t count = num_parts ? num_parts : 1;
+    memcpy(
+        init(m, "parts", 7, num_parts > 0, dims, count * sizeof *parts)->raw_data.data,
+        parts, count * sizeof *parts);
+    memcpy(init(m, "at", 7, 0, NULL, sizeof at)->raw_data.data, &at, sizeof at);
+    node(m, "SplitToSequence", "x parts", "s");
+    attr_int(m, "axis", 1);
+    node(m, "SequenceAt", "s at", "y");
+}
+
+static void a_part_of_a_sequence_is_an_output_of_split(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t num_parts;
+        int64_t parts[3], at;
+        const char *shape;
+    } cases[] = {{0, {2}, 0, "F32[N,2,8,8]"},
+                 {0, {2}, 1, "F32[N,1,8,8]"},
+                 {0, {1}, -3, "F32[N,1,8,8]"},
+                 {2, {1, 2}, -1, "F32[N,2,8,8]"}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        model m;
+        start_sequence(&m, cases[i].num_parts, cases[i].parts, cases[i].at);
+        amg_graph *g = must_import(&m);
+        char ops[1024];
+        op_names(g, ops);
+        assert_string_equal(ops, "Split Identity");
+        expect_shape(g, "y", cases[i].shape);
+        const int part =
+            (int)((cases[i].at + g->nodes[0].num_outputs) % g->nodes[0].num_outputs);
+        assert_int_equal(g->nodes[1].inputs[0], g->nodes[0].outputs[part]);
+        amg_graph_free(g);
+    }
+}
+
+static void sequences_that_nothing_is_known_of_are_refused(void **state)
+{
+    (void)state;
+    model m;
+    start_sequence(&m, 0, (int64_t[]){2}, 2);
+    expect_failure(&m, AMG_MALFORMED, "node \"n1\" (SequenceAt)",
+                   "position 2 of a sequence of 2");
+    start_sequence(&m, 0, (int64_t[]){0}, 0);
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n0\" (SplitToSequence)",
+                   "splits 3 into parts of 0");
+    start_sequence(&m, 2, (int64_t[]){2, 2}, 0);
+    expect_failure(&m, AMG_MISMATCH, "node \"n0\" (Split)", "");
+    start_sequence(&m, 0, (int64_t[]){2}, 0);
+    m.nodes[1]->input[0] = keep(&m, "x");
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n1\" (SequenceAt)",
+                   "input 0 is not what a SplitToSequence made");
+    start_sequence(&m, 0, (int64_t[]){2}, 0);
+    m.nodes[1]->op_type = keep(&m, "ConcatFromSequence");
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n1\" (ConcatFromSequence)",
+                   "ConcatFromSequence of opset 18 is not supported");
+    start_sequence(&m, 0, (int64_t[]){2}, 0);
+    m.nodes[0]->attribute[0]->i = 0; /* the batch */
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n0\" (SplitToSequence)",
+                   "splits axis 0, expected one whose size is known");
+}
+
 /* ---- files that lie, or ask for more than there is ---- */
 
 static void unknown_operators_are_named(void **state)
@@ -531,7 +600,7 @@ static void unknown_operators_are_named(void **state)
     start(&m, 13);
     node(&m, "NonMaxSuppression", "x", "y");
     expect_failure(&m, AMG_UNSUPPORTED, "node \"n0\" (NonMaxSuppression)",
-                   "operator NonMaxSuppression is not supported");
+                   "operator NonMaxSuppression of opset 13 is not supported");
     start(&m, 13);
     node(&m, "Relu", "x", "y");
     m.last->domain = keep(&m, "com.microsoft");
@@ -549,7 +618,7 @@ static void unknown_operators_are_named(void **state)
     amg_error err = {0};
     amg_graph *g;
     assert_int_equal(import(&m, &g, &err), AMG_UNSUPPORTED);
-    assert_non_null(strstr(err.hint, "docs/onnx.md"));
+    assert_non_null(strstr(err.hint, "docs/operators.md"));
 
     start(&m, 13); /* ONNX's own domain by its long name is fine */
     node(&m, "Relu", "x", "y");
@@ -846,6 +915,8 @@ int main(void)
         cmocka_unit_test(absent_outputs_of_an_lstm_get_names_of_their_own),
         cmocka_unit_test(unsorted_nodes_are_sorted_and_unneeded_ones_left_out),
         cmocka_unit_test(made_up_names_avoid_names_of_the_file),
+        cmocka_unit_test(a_part_of_a_sequence_is_an_output_of_split),
+        cmocka_unit_test(sequences_that_nothing_is_known_of_are_refused),
         cmocka_unit_test(unknown_operators_are_named),
         cmocka_unit_test(attributes_of_kinds_that_are_not_read_are_named),
         cmocka_unit_test(attributes_that_onnx_does_not_give_an_operator_are_refused),

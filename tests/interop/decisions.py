@@ -6,6 +6,8 @@
         …                                # those steps in PyTorch
 """
 
+import functools
+
 import numpy as np
 import onnx
 import torch
@@ -40,7 +42,8 @@ class Imposed:
     upper one; of a pooling its input in the engine) and keeps count of those that PyTorch
     would have taken otherwise."""
 
-    PLACES = ((torch, "relu"), (F, "relu"), (F, "hardtanh"), (F, "max_pool2d"))
+    PLACES = ((torch, "relu"), (F, "relu"), (F, "hardtanh"), (F, "max_pool1d"),
+              (F, "max_pool2d"))
 
     def __init__(self, decisions):
         self.decisions = iter(decisions)
@@ -68,20 +71,21 @@ class Imposed:
             raise RuntimeError("only the decisions of ReLU6 are known")
         return self.relu(x, high)
 
-    def max_pool(self, x, *how, **more):
+    def max_pool(self, own, x, *how, **more):
         engine = torch.from_numpy(next(self.decisions)).view(x.shape)
-        taken = self.own_pool(engine, *how, **{**more, "return_indices": True})[1]
+        taken = own(engine, *how, **{**more, "return_indices": True})[1]
         y = x.flatten(2).gather(2, taken.flatten(2)).view(taken.shape)
         with torch.no_grad():
-            best = self.own_pool(x, *how, **more)
+            best = own(x, *how, **more)
             self.count(x, (best - y)[best != y], y.numel())
         return y
 
     def __enter__(self):
         self.own = [getattr(module, name) for module, name in self.PLACES]
-        self.own_pool = F.max_pool2d
         torch.relu = F.relu = lambda x, inplace=False: self.relu(x)
-        F.hardtanh, F.max_pool2d = self.hardtanh, self.max_pool
+        F.hardtanh = self.hardtanh
+        F.max_pool1d = functools.partial(self.max_pool, F.max_pool1d)
+        F.max_pool2d = functools.partial(self.max_pool, F.max_pool2d)
         return self
 
     def __exit__(self, *error):
