@@ -362,6 +362,28 @@ static void reads_a_range_of_the_file(void **state)
     }
 }
 
+/* A file of 3 GiB, nearly all of it a hole, as models above protobuf's limit have. */
+static void reads_behind_two_gib(void **state)
+{
+    const world *w = *state;
+    char path[512], file[512];
+    path_in(w, "model/large.bin", path);
+    model_path(w, file);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fseeko(f, (off_t)3 << 30, SEEK_SET), 0);
+    assert_int_equal(fwrite("behind it", 1, 9, f), 9);
+    assert_int_equal(fclose(f), 0);
+    amg_onnx *onnx;
+    amg_tensor t;
+    const char *const pairs[] = {"location", "large.bin", "offset", "3221225472", NULL};
+    assert_int_equal(read_external(file, 2, 9, pairs, &onnx, &t, NULL), AMG_OK);
+    assert_memory_equal(t.data, "behind it", 9);
+    amg_tensor_clear(&t);
+    amg_onnx_close(onnx);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void refuses_ranges_and_entries_that_lie(void **state)
 {
     const world *w = *state;
@@ -499,6 +521,7 @@ int main(void)
         cmocka_unit_test(the_folder_itself_may_be_reached_through_a_link),
         cmocka_unit_test(the_walk_by_hand_takes_over_where_openat2_is_missing),
         cmocka_unit_test(reads_a_range_of_the_file),
+        cmocka_unit_test(reads_behind_two_gib),
         cmocka_unit_test(refuses_ranges_and_entries_that_lie),
         cmocka_unit_test(a_model_named_without_a_folder_reads_beside_itself),
         cmocka_unit_test(a_model_in_memory_has_no_external_data),

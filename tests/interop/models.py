@@ -678,7 +678,7 @@ KINDS = {
     "resnet34": images(lambda: ResNet((3, 4, 6, 3))),
     "resnet50": images(lambda: ResNet((3, 4, 6, 3), True)),
     "resnet50_small": images(lambda: ResNet((1, 2, 1), True, 16)),
-    "vgg16_bn": images(VGG),
+    "vgg16_bn": images(lambda: VGG(side=2)),
     "vgg16_bn_small": images(lambda: VGG(16, 128, 2)),
     "densenet121": images(lambda: DenseNet((6, 12, 24, 16))),
     "densenet_small": images(lambda: DenseNet((2, 2, 2), 12)),
