@@ -52,7 +52,7 @@ int main(void)
     for (int i = 0; (composed = amg_op_composed_at(i)); i++) print_row(&composed->info);
     printf("\n## Not covered\n\n"
            "A model with any of these is refused with the node's name:\n\n"
-           "- operators without a row above, among them Einsum, Attention, RNN,\n"
+           "- operators without a row above, among them Einsum, Attention,\n"
            "  ReduceMax, TopK, CumSum, ScatterND, GatherElements and quantised "
            "operators;\n"
            "- control flow (If, Loop, Scan), sequences, and domains of other makers\n"

@@ -58,6 +58,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(RESIZE, amg_emit_resize)                                                         \
     X(LSTM, amg_emit_lstm)                                                             \
     X(GRU, amg_emit_gru)                                                               \
+    X(RNN, amg_emit_rnn)                                                               \
     X(INSTANCE_NORM, amg_emit_instance_norm)                                           \
     X(GROUP_NORM, amg_emit_group_norm)                                                 \
     X(ELU, amg_emit_activation)                                                        \

@@ -1,4 +1,4 @@
-/* Forms of LSTM and GRU: PyTorch's own kernels, called by two short functions that a
+/* Forms of LSTM, GRU and RNN: PyTorch's own kernels, called by short functions that a
  * model with such layers begins with. ONNX stacks the directions and orders the gates
  * its own way; the functions only move numbers, so they change no bit.
  *
@@ -9,9 +9,15 @@
 #include "emit/emit_ops.h"
 
 static const char helpers[] =
-    "def recurrent(run, gates, x, w, r, b, states, training):\n"
+    "def recurrent(run, gates, x, w, r, b, states, training, reverse=False,\n"
+    "              batch_first=False):\n"
     "    \"\"\"One recurrent layer; gates: where PyTorch's gates stand in w and "
     "r.\"\"\"\n"
+    "    if batch_first:\n"
+    "        x = x.transpose(0, 1)\n"
+    "        states = [s if s is None else s.transpose(0, 1) for s in states]\n"
+    "    if reverse:\n"
+    "        x = x.flip(0)\n"
     "    weights = []\n"
     "    for d in range(w.shape[0]):\n"
     "        parts = [w[d], r[d]] + ([] if b is None else list(b[d].chunk(2)))\n"
@@ -23,22 +29,33 @@ static const char helpers[] =
     "    y, *last = run(x, states if len(states) > 1 else states[0], weights,\n"
     "                   b is not None, 1, 0.0, training, w.shape[0] == 2, False)\n"
     "    y = y.reshape(y.shape[0], y.shape[1], w.shape[0], -1).permute(0, 2, 1, 3)\n"
+    "    if reverse:\n"
+    "        y = y.flip(0)\n"
+    "    if batch_first:\n"
+    "        return (y.permute(2, 0, 1, 3), *(s.transpose(0, 1) for s in last))\n"
     "    return (y, *last)\n"
     "\n"
     "\n"
-    "def lstm(x, w, r, b, h, c, training):\n"
-    "    return recurrent(torch._VF.lstm, (0, 2, 3, 1), x, w, r, b, (h, c), training)\n"
+    "def lstm(x, w, r, b, h, c, training, **how):\n"
+    "    return recurrent(torch._VF.lstm, (0, 2, 3, 1), x, w, r, b, (h, c), training,\n"
+    "                     **how)\n"
     "\n"
     "\n"
-    "def gru(x, w, r, b, h, training):\n"
-    "    return recurrent(torch._VF.gru, (1, 0, 2), x, w, r, b, (h,), training)\n"
+    "def gru(x, w, r, b, h, training, **how):\n"
+    "    return recurrent(torch._VF.gru, (1, 0, 2), x, w, r, b, (h,), training, "
+    "**how)\n"
+    "\n"
+    "\n"
+    "def rnn(run, x, w, r, b, h, training, **how):\n"
+    "    return recurrent(run, (0,), x, w, r, b, (h,), training, **how)\n"
     "\n"
     "\n";
 
 const char *amg_emit_recurrent_helpers(const amg_graph *g)
 {
     for (int i = 0; i < g->num_nodes; i++)
-        if (g->nodes[i].op == AMG_OP_LSTM || g->nodes[i].op == AMG_OP_GRU)
+        if (g->nodes[i].op == AMG_OP_LSTM || g->nodes[i].op == AMG_OP_GRU ||
+            g->nodes[i].op == AMG_OP_RNN)
             return helpers;
     return "";
 }
@@ -46,23 +63,23 @@ const char *amg_emit_recurrent_helpers(const amg_graph *g)
 static amg_status check_form(amg_emit *e, const amg_emit_step *s)
 {
     const amg_node *n = s->node;
-    const char *direction = amg_attr_string(n, "direction", "forward");
     if (amg_emit_in(e, s, 4) || amg_emit_in(e, s, 7))
         return amg_emit_fail(e, s, "has sequence lengths or peepholes, expected none");
-    if (strcmp(direction, "forward") != 0 && strcmp(direction, "bidirectional") != 0)
-        return amg_emit_fail(e, s, "direction is \"%.40s\"", direction);
-    if (amg_attr_int(n, "layout", 0) != 0)
-        return amg_emit_fail(e, s, "layout is 1, expected 0 (steps first)");
     if (n->op == AMG_OP_GRU && amg_attr_int(n, "linear_before_reset", 0) == 0)
         return amg_emit_fail(e, s, "linear_before_reset is 0, expected 1");
-    if (amg_attr_find(n, "activations") || amg_attr_find(n, "clip"))
-        return amg_emit_fail(e, s, "has activations or clip, expected PyTorch's own");
+    if (amg_attr_find(n, "clip"))
+        return amg_emit_fail(e, s, "has clip, expected PyTorch's own form");
     return AMG_OK;
 }
 
-/* Fewer results than the function gives: the ones that the graph names. */
+/* How the layer walks; fewer results than the function gives: the ones that the graph
+ * names. */
 static void add_results(amg_emit *e, const amg_emit_step *s, int all)
 {
+    const bool reverse =
+        strcmp(amg_attr_string(s->node, "direction", "forward"), "reverse") == 0;
+    amg_text_add(&e->out, "%s%s)", reverse ? ", reverse=True" : "",
+                 amg_attr_int(s->node, "layout", 0) ? ", batch_first=True" : "");
     if (s->node->num_outputs == 1)
         amg_text_add(&e->out, "[0]");
     else if (s->node->num_outputs < all)
@@ -73,7 +90,7 @@ amg_status amg_emit_lstm(amg_emit *e, const amg_emit_step *s)
 {
     amg_status st = check_form(e, s);
     if (st) return st;
-    amg_emit_format(e, s, "lstm(%0, %1, %2, %3, %5, %6, self.training)");
+    amg_emit_format(e, s, "lstm(%0, %1, %2, %3, %5, %6, self.training");
     add_results(e, s, 3);
     return AMG_OK;
 }
@@ -82,7 +99,18 @@ amg_status amg_emit_gru(amg_emit *e, const amg_emit_step *s)
 {
     amg_status st = check_form(e, s);
     if (st) return st;
-    amg_emit_format(e, s, "gru(%0, %1, %2, %3, %5, self.training)");
+    amg_emit_format(e, s, "gru(%0, %1, %2, %3, %5, self.training");
+    add_results(e, s, 2);
+    return AMG_OK;
+}
+
+amg_status amg_emit_rnn(amg_emit *e, const amg_emit_step *s)
+{
+    amg_status st = check_form(e, s);
+    if (st) return st;
+    const bool relu = amg_attr_find(s->node, "activations") != NULL;
+    amg_text_add(&e->out, "rnn(torch._VF.rnn_%s, ", relu ? "relu" : "tanh");
+    amg_emit_format(e, s, "%0, %1, %2, %3, %5, self.training");
     add_results(e, s, 2);
     return AMG_OK;
 }

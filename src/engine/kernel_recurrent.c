@@ -1,6 +1,6 @@
-/* LSTM and GRU over whole sequences, forward and back through time, one direction or
- * both, in row-major order. The products with W are one for all steps, those with R one
- * a step; the cells between them are recurrent_cell.c's.
+/* LSTM, GRU and RNN over whole sequences, forward and back through time, one direction
+ * or both, in row-major order. The products with W are one for all steps, those with R
+ * one a step; the cells between them are recurrent_cell.c's.
  *
  * Kept from forward to backward: the gates of every step, over which backward writes
  * their gradients, the cells (LSTM) or the hidden gates (GRU), and Y.
@@ -14,8 +14,9 @@
 typedef struct {
     amg_recurrent shape;
     bool has_bias, has_h, has_c; /* B; Y_h and Y_c, or their gradients */
+    bool begins_h, begins_c;     /* initial_h, initial_c */
     bool has_y, needs_x;         /* backward: the gradient of Y, that of X */
-    int gates, states;           /* buffers; states: cells or hidden gates */
+    int gates, states; /* buffers; states: cells or hidden gates, of an RNN gates */
 } recurrent_state;
 
 /* One pass at work: the buffers of one direction d. */
@@ -23,8 +24,11 @@ typedef struct {
     const amg_recurrent *s;
     int64_t d;
     float *gates, *hidden_gates, *cells, *y;
-    const float *bias; /* [2][G * H] of this direction, NULL: none */
+    const float *bias;              /* [2][G * H] of this direction, NULL: none */
+    const float *first_h, *first_c; /* initial states, NULL: zeros */
 } pass;
+
+static bool is_gru(const amg_recurrent *s) { return s->cell == AMG_CELL_GRU; }
 
 static int64_t rows_of(const amg_recurrent *s) { return s->steps * s->n; }
 static int64_t width_of(const amg_recurrent *s) { return s->gates * s->hidden; }
@@ -32,7 +36,7 @@ static int64_t width_of(const amg_recurrent *s) { return s->gates * s->hidden; }
 /* Step number i of the direction happens at this time. */
 static int64_t time_of(const pass *p, int64_t i)
 {
-    return p->d ? p->s->steps - 1 - i : i;
+    return p->d || p->s->reverse ? p->s->steps - 1 - i : i;
 }
 
 /* First row of a step among all rows; a sample's rows are row_step apart. */
@@ -54,7 +58,8 @@ static int64_t y_stride(const amg_recurrent *s)
     return s->layout ? s->steps * s->directions * s->hidden : s->hidden;
 }
 
-/* Where the direction's part of Y_h or Y_c begins, and how far samples are apart. */
+/* Where the direction's part of a state (Y_h, initial_c …) begins, and how far samples
+ * are apart. */
 static int64_t last_offset(const pass *p)
 {
     return (p->s->layout ? p->d : p->d * p->s->n) * p->s->hidden;
@@ -65,16 +70,19 @@ static int64_t last_stride(const amg_recurrent *s)
 }
 
 static pass begin_pass(const recurrent_state *self, int64_t d, float *gates,
-                       float *states, float *y, const float *bias)
+                       float *states, float *y, const float *bias, const float *first_h,
+                       const float *first_c)
 {
     const amg_recurrent *s = &self->shape;
     const int64_t width = width_of(s), rows = rows_of(s);
     pass p = {.s = s, .d = d, .gates = gates + d * rows * width, .y = y};
-    if (s->gru)
+    if (is_gru(s))
         p.hidden_gates = states + d * rows * width;
-    else
+    else if (s->cell == AMG_CELL_LSTM)
         p.cells = states + d * rows * s->hidden;
     if (self->has_bias) p.bias = bias + d * 2 * width;
+    if (self->begins_h) p.first_h = first_h + last_offset(&p);
+    if (self->begins_c) p.first_c = first_c + last_offset(&p);
     return p;
 }
 
@@ -88,14 +96,17 @@ static amg_recurrent_step step_of(const pass *p, int64_t i)
                              .out_stride = y_stride(s),
                              .gates = p->gates + first * width,
                              .out = p->y + y_offset(p, t)};
-    if (i > 0) st.last_out = p->y + y_offset(p, time_of(p, i - 1));
-    if (s->gru) {
+    st.last_out = i > 0 ? p->y + y_offset(p, time_of(p, i - 1)) : p->first_h;
+    st.last_stride = i > 0 ? st.out_stride : last_stride(s);
+    if (is_gru(s)) {
         st.hidden_gates = p->hidden_gates + first * width;
         st.hidden_bias = p->bias ? p->bias + width : NULL;
-        return st;
     }
+    if (s->cell != AMG_CELL_LSTM) return st;
     st.cells = p->cells + first * s->hidden;
-    if (i > 0) st.last_cells = p->cells + first_row(s, time_of(p, i - 1)) * s->hidden;
+    st.last_cells =
+        i > 0 ? p->cells + first_row(s, time_of(p, i - 1)) * s->hidden : p->first_c;
+    st.last_state_stride = i > 0 ? st.state_stride : last_stride(s);
     return st;
 }
 
@@ -109,7 +120,7 @@ static void input_gates(const pass *p, const float *x, const float *w)
     const int64_t width = width_of(s);
     for (int64_t r = 0; p->bias && r < rows_of(s); r++)
         for (int64_t k = 0; k < width; k++)
-            p->gates[r * width + k] = p->bias[k] + (s->gru ? 0 : p->bias[width + k]);
+            p->gates[r * width + k] = p->bias[k] + (is_gru(s) ? 0 : p->bias[width + k]);
     amg_dnnl_gemm(false, true, rows_of(s), width, s->inputs, x, s->inputs, w, s->inputs,
                   p->bias ? 1 : 0, p->gates, width);
 }
@@ -120,10 +131,10 @@ static void hidden_gates(const amg_recurrent_step *st, const float *r)
     const amg_recurrent *s = st->shape;
     const int64_t width = width_of(s);
     if (st->last_out)
-        amg_dnnl_gemm(false, true, s->n, width, s->hidden, st->last_out, st->out_stride,
-                      r, s->hidden, s->gru ? 0 : 1,
-                      s->gru ? st->hidden_gates : st->gates, st->gate_stride);
-    for (int64_t i = 0; s->gru && !st->last_out && i < s->n; i++)
+        amg_dnnl_gemm(false, true, s->n, width, s->hidden, st->last_out,
+                      st->last_stride, r, s->hidden, is_gru(s) ? 0 : 1,
+                      is_gru(s) ? st->hidden_gates : st->gates, st->gate_stride);
+    for (int64_t i = 0; is_gru(s) && !st->last_out && i < s->n; i++)
         memset(st->hidden_gates + i * st->gate_stride, 0,
                sizeof(float) * (size_t)width);
 }
@@ -137,7 +148,8 @@ static void copy_rows(const amg_recurrent *s, float *to, int64_t to_stride,
                sizeof(float) * (size_t)s->hidden);
 }
 
-/* ptr: Y, X, W, R, gates, states, B, Y_h, Y_c; those that are absent are Y again. */
+/* ptr: Y, X, W, R, gates, states, B, Y_h, Y_c, initial_h, initial_c; those that are
+ * absent are Y again. */
 static void run_forward(const amg_call *call)
 {
     const recurrent_state *self = call->self;
@@ -145,8 +157,8 @@ static void run_forward(const amg_call *call)
     const float *w = call->ptr[2], *r = call->ptr[3];
     float *y_h = call->ptr[7], *y_c = call->ptr[8];
     for (int64_t d = 0; d < s->directions; d++) {
-        pass p =
-            begin_pass(self, d, call->ptr[4], call->ptr[5], call->ptr[0], call->ptr[6]);
+        pass p = begin_pass(self, d, call->ptr[4], call->ptr[5], call->ptr[0],
+                            call->ptr[6], call->ptr[9], call->ptr[10]);
         input_gates(&p, call->ptr[1], w + d * width_of(s) * s->inputs);
         for (int64_t i = 0; i < s->steps; i++) {
             amg_recurrent_step st = step_of(&p, i);
@@ -191,8 +203,10 @@ typedef struct {
     const float *dy, *dy_h, *dy_c;
     float *dh, *dc, *last; /* last: h of the step before, by row of the gates */
     double *sums;
+    const float *first_h, *first_c; /* initial states */
+    float *dfirst_h, *dfirst_c;
 } gradients;
-#define NUM_GRADIENTS 17
+#define NUM_GRADIENTS 21
 
 /* Through time: turns the direction's gates into gradients. */
 static void through_time(const recurrent_state *self, const pass *p, const gradients *b,
@@ -216,11 +230,15 @@ static void through_time(const recurrent_state *self, const pass *p, const gradi
                 memset(last + n * stride, 0, sizeof(float) * (size_t)s->hidden);
             continue;
         }
-        copy_rows(s, last, stride, st.last_out, st.out_stride);
+        copy_rows(s, last, stride, st.last_out, st.last_stride);
         amg_dnnl_gemm(false, false, s->n, s->hidden, width_of(s),
-                      s->gru ? st.hidden_gates : st.gates, st.gate_stride, r, s->hidden,
-                      1, b->dh, s->hidden);
+                      is_gru(s) ? st.hidden_gates : st.gates, st.gate_stride, r,
+                      s->hidden, 1, b->dh, s->hidden);
     }
+    if (self->begins_h)
+        copy_rows(s, b->dfirst_h + last_offset(p), last_stride(s), b->dh, s->hidden);
+    if (self->begins_c)
+        copy_rows(s, b->dfirst_c + last_offset(p), last_stride(s), b->dc, s->hidden);
 }
 
 static void weight_gradients(const recurrent_state *self, const pass *p,
@@ -228,7 +246,7 @@ static void weight_gradients(const recurrent_state *self, const pass *p,
 {
     const amg_recurrent *s = p->s;
     const int64_t width = width_of(s), rows = rows_of(s), d = p->d;
-    const float *hidden = s->gru ? p->hidden_gates : p->gates;
+    const float *hidden = is_gru(s) ? p->hidden_gates : p->gates;
     amg_dnnl_gemm(true, false, width, s->inputs, rows, p->gates, width, b->x, s->inputs,
                   0, b->dw + d * width * s->inputs, s->inputs);
     amg_dnnl_gemm(true, false, width, s->hidden, rows, hidden, width, b->last,
@@ -247,7 +265,8 @@ static void run_backward(const amg_call *call)
     memcpy(&b, call->ptr, sizeof b);
     const int64_t width = width_of(s);
     for (int64_t d = 0; d < s->directions; d++) {
-        pass p = begin_pass(self, d, b.gates, b.states, b.y, NULL);
+        pass p =
+            begin_pass(self, d, b.gates, b.states, b.y, NULL, b.first_h, b.first_c);
         through_time(self, &p, &b, b.r + d * width * s->hidden);
         weight_gradients(self, &p, &b);
         if (self->needs_x)
@@ -260,36 +279,36 @@ static void run_backward(const amg_call *call)
 /* ---- emitting ---------------------------------------------------------------------
  */
 
-static bool is_zero(const amg_tensor *t)
-{
-    if (!t || t->dtype != AMG_F32) return false;
-    for (int64_t i = 0; i < amg_tensor_count(t); i++)
-        if (((const float *)t->data)[i] != 0) return false;
-    return true;
-}
-
-static bool read_shape(amg_plan *p, int node, amg_recurrent *s)
+static void read_shape(amg_plan *p, int node, amg_recurrent *s)
 {
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
     const amg_value *r = amg_plan_value(p, n->inputs[2]);
-    for (int i = 5; i < 7; i++) {
-        int initial = amg_plan_input_value(p, node, i);
-        if (initial == AMG_NO_VALUE || is_zero(amg_plan_constant(p, initial))) continue;
-        amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "the initial state (input %d) is not constant zeros", i);
-        return false;
-    }
-    s->gru = n->op == AMG_OP_GRU;
+    s->cell = n->op == AMG_OP_GRU   ? AMG_CELL_GRU
+              : n->op == AMG_OP_RNN ? AMG_CELL_RNN
+                                    : AMG_CELL_LSTM;
+    s->relu = strncmp(amg_attr_string(n, "activations", ""), "Relu", 4) == 0;
+    s->reverse = strcmp(amg_attr_string(n, "direction", "forward"), "reverse") == 0;
     s->layout = amg_attr_int(n, "layout", 0) != 0;
     s->steps = x->dims[s->layout ? 1 : 0];
     s->n = x->dims[s->layout ? 0 : 1];
     s->inputs = x->dims[2];
     s->directions = r->dims[0];
     s->hidden = r->dims[2];
-    s->gates = s->gru ? 3 : 4;
-    return true;
+    s->gates = s->cell == AMG_CELL_GRU ? 3 : s->cell == AMG_CELL_RNN ? 1 : 4;
 }
+
+/* Buffer of an initial state, otherwise if it does not exist. */
+static int read_first(amg_plan *p, int node, int i, int otherwise)
+{
+    int value = amg_plan_input_value(p, node, i);
+    if (value == AMG_NO_VALUE) return otherwise;
+    return amg_plan_read(p, node, value, amg_plan_plain(p, value));
+}
+
+static const char *const names[] = {"lstm", "gru", "rnn"};
+static const char *const names_backward[] = {"lstm backward", "gru backward",
+                                             "rnn backward"};
 
 /* Buffer of output i, otherwise if it does not exist. */
 static int define_output(amg_plan *p, int node, int i, int otherwise)
@@ -302,7 +321,8 @@ static int define_output(amg_plan *p, int node, int i, int otherwise)
 void amg_recurrent_forward(amg_plan *p, int node)
 {
     recurrent_state *self = amg_plan_alloc(p, 1, sizeof *self);
-    if (!self || !read_shape(p, node, &self->shape)) return;
+    if (!self) return;
+    read_shape(p, node, &self->shape);
     p->nodes[node].self = self;
     const amg_node *n = amg_plan_node(p, node);
     const amg_recurrent *s = &self->shape;
@@ -310,7 +330,10 @@ void amg_recurrent_forward(amg_plan *p, int node)
     const size_t rows = (size_t)(s->directions * rows_of(s)) * sizeof(float);
     const size_t width = (size_t)width_of(s);
     self->gates = amg_plan_temp(p, rows * width);
-    self->states = amg_plan_temp(p, rows * (s->gru ? width : (size_t)s->hidden));
+    self->states =
+        s->cell == AMG_CELL_RNN
+            ? self->gates
+            : amg_plan_temp(p, rows * (is_gru(s) ? width : (size_t)s->hidden));
     self->has_bias = b != AMG_NO_VALUE;
     int x = amg_plan_read(p, node, n->inputs[0], amg_plan_plain(p, n->inputs[0]));
     int w = amg_plan_read(p, node, n->inputs[1], NULL);
@@ -320,8 +343,12 @@ void amg_recurrent_forward(amg_plan *p, int node)
     int y_h = define_output(p, node, 1, y), y_c = define_output(p, node, 2, y);
     self->has_h = y_h != y;
     self->has_c = y_c != y;
-    amg_emit_kernel(p, node, s->gru ? "gru" : "lstm", run_forward, self, 9,
-                    (int[]){y, x, w, r, self->gates, self->states, bias, y_h, y_c});
+    int first_h = read_first(p, node, 5, y), first_c = read_first(p, node, 6, y);
+    self->begins_h = first_h != y;
+    self->begins_c = first_c != y;
+    amg_emit_kernel(p, node, names[s->cell], run_forward, self, 11,
+                    (int[]){y, x, w, r, self->gates, self->states, bias, y_h, y_c,
+                            first_h, first_c});
 }
 
 /* Buffer of the gradient of output i, otherwise if there is none. */
@@ -354,6 +381,11 @@ void amg_recurrent_backward(amg_plan *p, int node)
     self->has_y = dy != y;
     self->has_h = dy_h != y;
     self->has_c = dy_c != y;
+    int dfirst[2] = {y, y};
+    for (int i = 0; i < 2; i++)
+        if (i ? self->begins_c : self->begins_h)
+            dfirst[i] = amg_plan_grad_target(p, n->inputs[5 + i],
+                                             amg_plan_plain(p, n->inputs[5 + i]));
     int read_x = amg_plan_read(p, node, x, amg_plan_plain(p, x));
     int buffers[NUM_GRADIENTS] = {
         dx,
@@ -372,11 +404,19 @@ void amg_recurrent_backward(amg_plan *p, int node)
         amg_plan_temp(p, state),
         amg_plan_temp(p, state),
         amg_plan_temp(p, (size_t)s->steps * state),
-        amg_plan_temp(p, (size_t)width_of(s) * sizeof(double))};
-    amg_emit_kernel(p, node, s->gru ? "gru backward" : "lstm backward", run_backward,
-                    self, NUM_GRADIENTS, buffers);
+        amg_plan_temp(p, (size_t)width_of(s) * sizeof(double)),
+        read_first(p, node, 5, y),
+        read_first(p, node, 6, y),
+        dfirst[0],
+        dfirst[1]};
+    amg_emit_kernel(p, node, names_backward[s->cell], run_backward, self, NUM_GRADIENTS,
+                    buffers);
     amg_plan_give_grad(p, node, x, dx, amg_plan_plain(p, x));
     amg_plan_give_grad(p, node, w, dw, NULL);
     amg_plan_give_grad(p, node, r, dr, NULL);
     if (self->has_bias) amg_plan_give_grad(p, node, b, db, NULL);
+    for (int i = 0; i < 2; i++)
+        if (dfirst[i] != y)
+            amg_plan_give_grad(p, node, n->inputs[5 + i], dfirst[i],
+                               amg_plan_plain(p, n->inputs[5 + i]));
 }

@@ -38,6 +38,7 @@ static const amg_kernel_row table[] = {
     [AMG_OP_RESIZE] = {NULL, amg_resize_forward, amg_resize_backward},
     [AMG_OP_LSTM] = {NULL, amg_recurrent_forward, amg_recurrent_backward},
     [AMG_OP_GRU] = {NULL, amg_recurrent_forward, amg_recurrent_backward},
+    [AMG_OP_RNN] = {NULL, amg_recurrent_forward, amg_recurrent_backward},
     [AMG_OP_INSTANCE_NORM] = {NULL, amg_group_norm_forward, amg_group_norm_backward},
     [AMG_OP_GROUP_NORM] = {NULL, amg_group_norm_forward, amg_group_norm_backward},
     [AMG_OP_ELU] = {NULL, amg_unit_forward, amg_unit_backward},

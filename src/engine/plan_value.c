@@ -293,7 +293,8 @@ static bool backward_reads_result(const amg_plan *p, int node)
     case AMG_OP_REDUCE_L2:
     case AMG_OP_REDUCE_LOG_SUM_EXP:
     case AMG_OP_LSTM:
-    case AMG_OP_GRU: return true;
+    case AMG_OP_GRU:
+    case AMG_OP_RNN: return true;
     default: return false;
     }
 }

@@ -2,16 +2,20 @@
  * and the two cells. Private to kernel_recurrent.c and recurrent_cell.c.
  *
  * Legend: S steps, N batch, I inputs, H hidden values, D directions, G gates (4 of an
- * LSTM: i o f c; 3 of a GRU: z r h). One row is one sample at one step. */
+ * LSTM: i o f c; 3 of a GRU: z r h; 1 of an RNN). One row is one sample at one step. */
 #ifndef AMG_ENGINE_RECURRENT_H
 #define AMG_ENGINE_RECURRENT_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+typedef enum { AMG_CELL_LSTM, AMG_CELL_GRU, AMG_CELL_RNN } amg_cell;
+
 typedef struct {
-    bool gru,
-        layout; /* layout: X is [N,S,I] and Y [N,S,D,H], else [S,N,I], [S,D,N,H] */
+    amg_cell cell;
+    bool relu;    /* of an RNN, else tanh */
+    bool reverse; /* one direction, from the last step to the first */
+    bool layout;  /* X is [N,S,I] and Y [N,S,D,H], else [S,N,I] and [S,D,N,H] */
     int64_t steps, n, inputs, hidden, directions, gates;
 } amg_recurrent;
 
@@ -20,13 +24,14 @@ typedef struct {
 typedef struct {
     const amg_recurrent *shape;
     int64_t gate_stride, state_stride, out_stride;
-    float *gates;        /* x W' + bias (+ h R' of an LSTM); then the gates' values */
+    int64_t last_stride, last_state_stride; /* of last_out and last_cells */
+    float *gates;        /* x W' + bias (+ h R' unless a GRU); then the gates' values */
     float *hidden_gates; /* GRU: h R'; then the gradient of that */
     const float *hidden_bias; /* GRU: [G * H], NULL: none */
     float *cells;             /* LSTM: c of this step */
-    const float *last_cells;  /* of the step before, NULL at the first */
+    const float *last_cells;  /* of the step before, NULL at the first: zeros */
     float *out;               /* h of this step */
-    const float *last_out;    /* of the step before, NULL at the first */
+    const float *last_out;    /* of the step before, NULL at the first: zeros */
     float *dh, *dc;           /* backward: [N,H] gradients, in place */
 } amg_recurrent_step;
 

@@ -1,8 +1,9 @@
-/* The cells of LSTM and GRU, and their gradients: what one step does to one sample once
- * its products with the weights are there. Pure loops, split by samples.
+/* The cells of LSTM, GRU and RNN, and their gradients: what one step does to one sample
+ * once its products with the weights are there. Pure loops, split by samples.
  *
  *   LSTM   c = f c' + i g,  h = o tanh(c)          i, o, f sigmoid, g tanh
  *   GRU    h = (1 - z) n + z h'                    z, r sigmoid, n = tanh(xn + r hn)
+ *   RNN    h = tanh or relu of its only gate
  */
 #include <math.h>
 #include <stddef.h>
@@ -19,7 +20,8 @@ static void lstm_range(void *arg, int64_t begin, int64_t end)
     for (int64_t r = begin; r < end; r++) {
         float *gate = s->gates + r * s->gate_stride;
         float *c = s->cells + r * s->state_stride, *out = s->out + r * s->out_stride;
-        const float *last = s->last_cells ? s->last_cells + r * s->state_stride : NULL;
+        const float *last =
+            s->last_cells ? s->last_cells + r * s->last_state_stride : NULL;
         for (int64_t k = 0; k < h; k++) {
             float in = sigmoid(gate[k]), o = sigmoid(gate[h + k]);
             float f = sigmoid(gate[2 * h + k]), g = tanhf(gate[3 * h + k]);
@@ -40,7 +42,8 @@ static void lstm_gradient_range(void *arg, int64_t begin, int64_t end)
     for (int64_t r = begin; r < end; r++) {
         float *gate = s->gates + r * s->gate_stride;
         const float *c = s->cells + r * s->state_stride;
-        const float *last = s->last_cells ? s->last_cells + r * s->state_stride : NULL;
+        const float *last =
+            s->last_cells ? s->last_cells + r * s->last_state_stride : NULL;
         float *dh = s->dh + r * h, *dc = s->dc + r * h;
         for (int64_t k = 0; k < h; k++) {
             float in = gate[k], o = gate[h + k], f = gate[2 * h + k];
@@ -64,7 +67,7 @@ static void gru_range(void *arg, int64_t begin, int64_t end)
         float *gate = s->gates + r * s->gate_stride;
         float *hid = s->hidden_gates + r * s->gate_stride;
         float *out = s->out + r * s->out_stride;
-        const float *last = s->last_out ? s->last_out + r * s->out_stride : NULL;
+        const float *last = s->last_out ? s->last_out + r * s->last_stride : NULL;
         if (s->hidden_bias)
             for (int64_t k = 0; k < 3 * h; k++) hid[k] += s->hidden_bias[k];
         for (int64_t k = 0; k < h; k++) {
@@ -86,7 +89,7 @@ static void gru_gradient_range(void *arg, int64_t begin, int64_t end)
     for (int64_t r = begin; r < end; r++) {
         float *gate = s->gates + r * s->gate_stride;
         float *hid = s->hidden_gates + r * s->gate_stride, *dh = s->dh + r * h;
-        const float *last = s->last_out ? s->last_out + r * s->out_stride : NULL;
+        const float *last = s->last_out ? s->last_out + r * s->last_stride : NULL;
         for (int64_t k = 0; k < h; k++) {
             float z = gate[k], reset = gate[h + k], n = gate[2 * h + k];
             float dn = dh[k] * (1 - z) * (1 - n * n);
@@ -101,6 +104,33 @@ static void gru_gradient_range(void *arg, int64_t begin, int64_t end)
     }
 }
 
+static void rnn_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    for (int64_t r = begin; r < end; r++) {
+        const float *gate = s->gates + r * s->gate_stride;
+        float *out = s->out + r * s->out_stride;
+        for (int64_t k = 0; k < h; k++)
+            out[k] = !s->shape->relu ? tanhf(gate[k]) : gate[k] < 0 ? 0 : gate[k];
+    }
+}
+
+static void rnn_gradient_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    for (int64_t r = begin; r < end; r++) {
+        const float *out = s->out + r * s->out_stride;
+        float *gate = s->gates + r * s->gate_stride, *dh = s->dh + r * h;
+        for (int64_t k = 0; k < h; k++) {
+            gate[k] = s->shape->relu ? (out[k] > 0 ? dh[k] : 0)
+                                     : dh[k] * (1 - out[k] * out[k]);
+            dh[k] = 0;
+        }
+    }
+}
+
 #define GRAIN_VALUES 4096
 
 static void each_row(const amg_recurrent_step *s, amg_range_fn fn)
@@ -111,10 +141,16 @@ static void each_row(const amg_recurrent_step *s, amg_range_fn fn)
 
 void amg_recurrent_cell(const amg_recurrent_step *s)
 {
-    each_row(s, s->shape->gru ? gru_range : lstm_range);
+    static const amg_range_fn ranges[] = {[AMG_CELL_LSTM] = lstm_range,
+                                          [AMG_CELL_GRU] = gru_range,
+                                          [AMG_CELL_RNN] = rnn_range};
+    each_row(s, ranges[s->shape->cell]);
 }
 
 void amg_recurrent_cell_gradient(const amg_recurrent_step *s)
 {
-    each_row(s, s->shape->gru ? gru_gradient_range : lstm_gradient_range);
+    static const amg_range_fn ranges[] = {[AMG_CELL_LSTM] = lstm_gradient_range,
+                                          [AMG_CELL_GRU] = gru_gradient_range,
+                                          [AMG_CELL_RNN] = rnn_gradient_range};
+    each_row(s, ranges[s->shape->cell]);
 }

@@ -99,6 +99,13 @@ static bool is_instance_weight(const amg_graph *g, const amg_node *node, int i)
     return i > 0 && !(reshaped && is_all(scale, 1) && is_all(bias, 0));
 }
 
+/* Whether a recurrent layer's input i is an initial state that trains: one of zeros is
+ * what an exporter spells out. */
+static bool is_initial_state(int i, const amg_value *param)
+{
+    return (i == 5 || i == 6) && is_tensor_of_weights(param) && !is_all(param, 0);
+}
+
 /* Whether input i of node, a float parameter, is a weight. */
 static bool is_weight(const amg_graph *g, const amg_node *node, int i,
                       const amg_value *param, bool is_downstream)
@@ -116,7 +123,8 @@ static bool is_weight(const amg_graph *g, const amg_node *node, int i,
     case AMG_OP_INSTANCE_NORM: return is_instance_weight(g, node, i);
     case AMG_OP_PRELU: return i == 1;
     case AMG_OP_LSTM:
-    case AMG_OP_GRU: return i >= 1 && i <= 3;
+    case AMG_OP_GRU:
+    case AMG_OP_RNN: return (i >= 1 && i <= 3) || is_initial_state(i, param);
     case AMG_OP_GATHER_ELEMENTS:
     case AMG_OP_GATHER_ND:
     case AMG_OP_GATHER: return i == 0;

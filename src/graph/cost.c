@@ -24,7 +24,7 @@ static double depth(const amg_graph *g, const amg_node *node)
     return n;
 }
 
-/* Multiply-adds of an LSTM or GRU on one sample: its steps times W and R. */
+/* Multiply-adds of an LSTM, GRU or RNN on one sample: its steps times W and R. */
 static double recurrent(const amg_graph *g, const amg_node *node)
 {
     const amg_value *x = &g->values[node->inputs[0]], *w = &g->values[node->inputs[1]];
@@ -50,7 +50,8 @@ double amg_graph_flops(const amg_graph *g)
             flops += 2 * depth(g, node) * sample_count(&g->values[node->inputs[0]]);
             break;
         case AMG_OP_LSTM:
-        case AMG_OP_GRU: flops += 2 * recurrent(g, node); break;
+        case AMG_OP_GRU:
+        case AMG_OP_RNN: flops += 2 * recurrent(g, node); break;
         default: break;
         }
     }

@@ -264,7 +264,10 @@ static void drop_zero_states(pass *p, int n)
 {
     amg_node *node = &p->nodes[n];
     int *inputs = inputs_of(p, n);
-    if (node->op != AMG_OP_LSTM && node->op != AMG_OP_GRU) return;
+    if (node->op != AMG_OP_LSTM && node->op != AMG_OP_GRU && node->op != AMG_OP_RNN)
+        return;
+    if (node->num_inputs > 4)
+        inputs[4] = AMG_NO_VALUE; /* all steps: infer has seen to it */
     for (int i = 5; i < node->num_inputs && i < 7; i++)
         if (inputs[i] != AMG_NO_VALUE && is_zero(p, inputs[i]))
             inputs[i] = AMG_NO_VALUE;

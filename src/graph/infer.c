@@ -287,6 +287,7 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_RESIZE] = amg_infer_resize,
     [AMG_OP_LSTM] = amg_infer_recurrent,
     [AMG_OP_GRU] = amg_infer_recurrent,
+    [AMG_OP_RNN] = amg_infer_recurrent,
     [AMG_OP_INSTANCE_NORM] = amg_infer_channel_norm,
     [AMG_OP_GROUP_NORM] = amg_infer_channel_norm,
     [AMG_OP_ELU] = infer_same,

@@ -1,8 +1,9 @@
-/* Shape rules of the recurrent layers LSTM and GRU, and what of them is read at all:
- * PyTorch's forms, which have no peepholes, no clipping and no sequence lengths.
+/* Shape rules of the recurrent layers LSTM, GRU and RNN, and what of them is read at
+ * all: PyTorch's forms, which have no peepholes, no clipping and no sequence lengths.
  *
  * Legend: S steps, N batch, I inputs, H hidden values, D directions (2: both ways),
- * G gates (4 of an LSTM, 3 of a GRU). layout 0 is [S,N,I], layout 1 [N,S,I]. */
+ * G gates (4 of an LSTM, 3 of a GRU, 1 of an RNN). layout 0 is [S,N,I], layout 1
+ * [N,S,I]. */
 #include <string.h>
 
 #include "base/checked.h"
@@ -28,7 +29,8 @@ static amg_status expect_dims(const amg_infer *c, const char *what, const amg_va
 static int64_t num_directions(const amg_node *node)
 {
     const char *direction = amg_attr_string(node, "direction", "forward");
-    if (strcmp(direction, "forward") == 0) return 1;
+    if (strcmp(direction, "forward") == 0 || strcmp(direction, "reverse") == 0)
+        return 1;
     return strcmp(direction, "bidirectional") == 0 ? 2 : 0;
 }
 
@@ -36,12 +38,8 @@ static amg_status check_form(const amg_infer *c)
 {
     const amg_node *n = c->node;
     if (num_directions(n) == 0)
-        return amg_node_fail(n, AMG_UNSUPPORTED, c->err,
-                             "direction is %.40s, expected forward or bidirectional",
+        return amg_node_fail(n, AMG_UNSUPPORTED, c->err, "direction is \"%.40s\"",
                              amg_attr_string(n, "direction", ""));
-    if (amg_infer_find_in(c, 4))
-        return amg_node_fail(n, AMG_UNSUPPORTED, c->err,
-                             "has sequence lengths (input 4), expected none");
     if (n->op == AMG_OP_LSTM && amg_infer_find_in(c, 7))
         return amg_node_fail(n, AMG_UNSUPPORTED, c->err,
                              "has peepholes (input 7), expected none");
@@ -53,6 +51,22 @@ static amg_status check_form(const amg_infer *c)
             n, AMG_UNSUPPORTED, c->err,
             "linear_before_reset is 0, expected 1 (as PyTorch has it)");
     return AMG_OK;
+}
+
+/* Lengths of sequences say nothing if all are full. */
+static amg_status check_lengths(const amg_infer *c, int64_t steps)
+{
+    const amg_value *v = amg_infer_find_in(c, 4);
+    if (!v) return AMG_OK;
+    bool full = v->data.data && (v->dtype == AMG_I32 || v->dtype == AMG_I64);
+    for (int64_t i = 0; full && i < amg_tensor_count(&v->data); i++)
+        full = (v->dtype == AMG_I32 ? ((const int32_t *)v->data.data)[i]
+                                    : ((const int64_t *)v->data.data)[i]) == steps;
+    if (full) return AMG_OK;
+    return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                         "has sequence lengths (input 4), expected none or %lld for "
+                         "every sample",
+                         (long long)steps);
 }
 
 /* Shapes of the operands against X, W and R, which are known. */
@@ -74,9 +88,11 @@ static amg_status check_operands(const amg_infer *c, int64_t gates)
             amg_shape_text(r->dtype, r->rank, r->dims, text), (long long)d,
             (long long)gates);
     rows /= 2;
+    amg_status s = check_lengths(c, x->dims[layout ? 1 : 0]);
+    if (s) return s;
     int64_t batch = x->dims[layout ? 0 : 1];
     int64_t state[3] = {layout ? batch : d, layout ? d : batch, hidden};
-    amg_status s = expect_dims(c, "R", r, 3, (int64_t[]){d, rows, hidden});
+    s = expect_dims(c, "R", r, 3, (int64_t[]){d, rows, hidden});
     if (!s)
         s = expect_dims(c, "W", amg_infer_in(c, 1), 3,
                         (int64_t[]){d, rows, x->dims[2]});
@@ -102,7 +118,9 @@ amg_status amg_infer_recurrent(const amg_infer *c)
                              amg_dtype_name(x->dtype), amg_dtype_name(w->dtype),
                              amg_dtype_name(r->dtype));
     if (x->rank < 0 || w->rank < 0 || r->rank < 0) return AMG_OK;
-    s = check_operands(c, c->node->op == AMG_OP_LSTM ? 4 : 3);
+    s = check_operands(c, c->node->op == AMG_OP_LSTM  ? 4
+                          : c->node->op == AMG_OP_GRU ? 3
+                                                      : 1);
     if (s) return s;
 
     bool layout = amg_attr_int(c->node, "layout", 0) != 0;

@@ -77,6 +77,10 @@ static const struct {
     {AMG_OP_GRU, "hidden_size", AMG_ATTR_INT},
     {AMG_OP_GRU, "layout", AMG_ATTR_INT},
     {AMG_OP_GRU, "linear_before_reset", AMG_ATTR_INT},
+    {AMG_OP_RNN, "activations", AMG_ATTR_STRING},
+    {AMG_OP_RNN, "direction", AMG_ATTR_STRING},
+    {AMG_OP_RNN, "hidden_size", AMG_ATTR_INT},
+    {AMG_OP_RNN, "layout", AMG_ATTR_INT},
     {AMG_OP_INSTANCE_NORM, "epsilon", AMG_ATTR_FLOAT},
     {AMG_OP_GROUP_NORM, "epsilon", AMG_ATTR_FLOAT},
     {AMG_OP_GROUP_NORM, "num_groups", AMG_ATTR_INT},
@@ -163,6 +167,28 @@ static amg_status read_string(reader *r, const ProtobufCBinaryData *s, amg_attr 
                            "no memory for the node");
 }
 
+/* The strings of a list, joined by commas. */
+static amg_status read_strings(reader *r, const Onnx__AttributeProto *p, amg_attr *a)
+{
+    size_t size = 1;
+    for (size_t i = 0; i < p->n_strings; i++) size += p->strings[i].len + 1;
+    char *text = amg_arena_alloc(&r->im->arena, size);
+    if (!text)
+        return amg_fail(r->err, AMG_NO_MEMORY, -1, r->where, "no memory for the node");
+    a->s = text;
+    for (size_t i = 0; i < p->n_strings; i++) {
+        const ProtobufCBinaryData *s = &p->strings[i];
+        if (s->len && memchr(s->data, 0, s->len))
+            return amg_fail(r->err, AMG_MALFORMED, -1, r->where,
+                            "attribute %s holds a 0 byte", a->name);
+        if (i) *text++ = ',';
+        if (s->len) memcpy(text, s->data, s->len);
+        text += s->len;
+    }
+    *text = 0;
+    return AMG_OK;
+}
+
 static amg_status read_attr(reader *r, const Onnx__AttributeProto *p, amg_attr *a)
 {
     amg_status st;
@@ -188,6 +214,10 @@ static amg_status read_attr(reader *r, const Onnx__AttributeProto *p, amg_attr *
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING:
         a->kind = AMG_ATTR_STRING;
         return read_string(r, &p->s, a);
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS:
+        if (strcmp(p->name, "activations") != 0) break;
+        a->kind = AMG_ATTR_STRING;
+        return read_strings(r, p, a);
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
         a->kind = AMG_ATTR_TENSOR;
         if (!p->t) break;

@@ -240,6 +240,26 @@ static amg_status fill_attr(exporter *ex, const amg_attr *a, Onnx__AttributeProt
     return AMG_OK;
 }
 
+/* An RNN's activation, once for each direction. */
+static amg_status fill_activations(exporter *ex, const amg_node *n, const amg_attr *a,
+                                   Onnx__AttributeProto *p)
+{
+    const bool both =
+        strcmp(amg_attr_string(n, "direction", "forward"), "bidirectional") == 0;
+    onnx__attribute_proto__init(p);
+    p->name = text(a->name);
+    p->has_type = 1;
+    p->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS;
+    p->n_strings = both ? 2 : 1;
+    p->strings = amg_arena_array(&ex->arena, p->n_strings, sizeof *p->strings);
+    if (!p->strings) return fail_memory(ex);
+    for (size_t i = 0; i < p->n_strings; i++) {
+        p->strings[i].len = strlen(a->s);
+        p->strings[i].data = (uint8_t *)text(a->s);
+    }
+    return AMG_OK;
+}
+
 static amg_status fill_attrs(exporter *ex, const amg_node *n, Onnx__NodeProto *p)
 {
     p->attribute = amg_arena_array(&ex->arena, (size_t)n->num_attrs, sizeof(void *));
@@ -256,7 +276,9 @@ static amg_status fill_attrs(exporter *ex, const amg_node *n, Onnx__NodeProto *p
         Onnx__AttributeProto *a = amg_arena_alloc(&ex->arena, sizeof *a);
         if (!a) return fail_memory(ex);
         p->attribute[p->n_attribute++] = a;
-        amg_status st = fill_attr(ex, &n->attrs[i], a);
+        const bool strings = !strcmp(n->attrs[i].name, "activations");
+        amg_status st = strings ? fill_activations(ex, n, &n->attrs[i], a)
+                                : fill_attr(ex, &n->attrs[i], a);
         if (st) return st;
     }
     return AMG_OK;

@@ -17,6 +17,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "graph/infer.h"
 #include "graph/onnx_import.h"
@@ -306,6 +307,41 @@ static amg_status window(node *n)
     return amg_import_window(n->im, &made, n->attrs, &n->num_attrs, n->err);
 }
 
+/* Whether text, names joined by commas, is `parts` once for each direction. Exporters
+ * write them in small letters, too. */
+static bool repeats(const char *text, const char *parts)
+{
+    const size_t size = strlen(parts);
+    while (strncasecmp(text, parts, size) == 0) {
+        text += size;
+        if (!*text) return true;
+        if (*text++ != ',') return false;
+    }
+    return false;
+}
+
+/* Activations of a recurrent layer: PyTorch's are left out, but for an RNN's Relu. */
+static amg_status activations(node *n)
+{
+    static const char *const presets[] = {"Sigmoid,Tanh,Tanh", "Sigmoid,Tanh", "Tanh"};
+    const char *preset = presets[n->op == AMG_OP_LSTM  ? 0
+                                 : n->op == AMG_OP_GRU ? 1
+                                                       : 2];
+    amg_attr *a;
+    amg_status st = get_attr(n, "activations", AMG_ATTR_STRING, &a);
+    if (st || !a) return st;
+    if (repeats(a->s, preset)) {
+        drop_attr(n, "activations");
+        return AMG_OK;
+    }
+    if (n->op == AMG_OP_RNN && repeats(a->s, "Relu")) {
+        a->s = "Relu";
+        return AMG_OK;
+    }
+    return fail(n, AMG_UNSUPPORTED,
+                "activations are %.100s, expected %s for each direction", a->s, preset);
+}
+
 /* A node of our own in front of n's, its output named after n's. */
 static int add_part(node *n, amg_op op, int num_inputs, const int *inputs,
                     const amg_attr *attr, const char *suffix)
@@ -451,6 +487,9 @@ static amg_status normalise(node *n)
     case AMG_OP_RMS_NORM:
     case AMG_OP_GROUP_NORM: drop_attr(n, "stash_type"); return AMG_OK;
     case AMG_OP_RESIZE: return resize(n);
+    case AMG_OP_LSTM:
+    case AMG_OP_GRU:
+    case AMG_OP_RNN: return activations(n);
     case AMG_OP_CONV:
     case AMG_OP_CONV_TRANSPOSE:
     case AMG_OP_AVERAGE_POOL: return window(n);
@@ -549,7 +588,7 @@ static int num_needed(const node *n)
     return count;
 }
 
-/* How many outputs of the node are read: all of Split, LSTM and GRU, those of a
+/* How many outputs of the node are read: all of Split, LSTM, GRU and RNN, those of a
  * LayerNormalization that are needed, the first of any other operator. */
 static int num_outputs(const node *n)
 {
@@ -565,6 +604,7 @@ static int num_outputs(const node *n)
 static bool has_absent_outputs(amg_op op)
 {
     return op == AMG_OP_LSTM || op == AMG_OP_GRU || op == AMG_OP_LAYER_NORM;
+    < < < BOTH return op == AMG_OP_LSTM || op == AMG_OP_GRU || op == AMG_OP_RNN;
 }
 
 static amg_status add_node(node *n)

@@ -371,7 +371,8 @@ bool amg_is_layer(const amg_node *n)
     case AMG_OP_GEMM:
     case AMG_OP_MAT_MUL:
     case AMG_OP_LSTM:
-    case AMG_OP_GRU: return true;
+    case AMG_OP_GRU:
+    case AMG_OP_RNN: return true;
     default: return false;
     }
 }

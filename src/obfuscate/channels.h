@@ -46,7 +46,7 @@ int amg_channels_root(const amg_channels *c, int group);
 int64_t amg_channels_size(const amg_channels *c, const amg_feature_list *list,
                           const int64_t *width);
 
-/* Whether n is a layer of weights: Conv, ConvTranspose, Gemm, MatMul, LSTM or GRU. */
+/* Whether n is a layer of weights: a convolution, Gemm, MatMul, LSTM, GRU or RNN. */
 bool amg_is_layer(const amg_node *n);
 
 #endif

@@ -66,14 +66,15 @@ static const amg_node *layer_of(const amg_graph *g, int v)
 }
 
 /* Fans of a weight as PyTorch counts them; of a bias, those of its layer's weight. All
- * of an LSTM or GRU go by its hidden values. */
+ * of a recurrent layer go by its hidden values. */
 static fans fans_of(const amg_graph *g, int v)
 {
     const amg_node *layer = layer_of(g, v);
     if (!layer) return (fans){1, 1};
     const amg_value *w = &g->values[layer->inputs[1]];
     if (w->rank < 2) return (fans){1, 1};
-    if (layer->op == AMG_OP_LSTM || layer->op == AMG_OP_GRU) {
+    if (layer->op == AMG_OP_LSTM || layer->op == AMG_OP_GRU ||
+        layer->op == AMG_OP_RNN) {
         const amg_value *r = &g->values[layer->inputs[2]];
         double hidden = (double)r->dims[r->rank - 1];
         return (fans){hidden, hidden};

@@ -187,6 +187,18 @@ static inline void attr_text(model *m, const char *name, const char *v)
     a->s.data = (uint8_t *)keep(m, v);
 }
 
+static inline void attr_texts(model *m, const char *name, size_t n,
+                              const char *const *v)
+{
+    Onnx__AttributeProto *a = attr(m, name, 8);
+    a->n_strings = n;
+    a->strings = amg_arena_array(&m->arena, n, sizeof *a->strings);
+    for (size_t i = 0; i < n; i++) {
+        a->strings[i].len = strlen(v[i]);
+        a->strings[i].data = (uint8_t *)keep(m, v[i]);
+    }
+}
+
 static inline void attr_ints(model *m, const char *name, size_t n, const int64_t *v)
 {
     Onnx__AttributeProto *a = attr(m, name, 7);

@@ -118,6 +118,28 @@ static void recurrent_layers_have_both_layouts(void **state)
     amg_builder_free(b);
 }
 
+/* Full sequences have no lengths, and a state of zeros is none; another one trains. */
+static void recurrent_layers_begin_where_they_are_told(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int in[6] = {
+        input(b, DIMS(B, 5, 4)),          weight(b, "w", 0, DIMS(1, 6, 4)),
+        weight(b, "r", 0, DIMS(1, 6, 6)), AMG_NO_VALUE,
+        ints(b, "lengths", DIMS(5, 5)),   weight(b, "first", 1, DIMS(2, 1, 6))};
+    int y = node(b, AMG_OP_RNN, in, 6,
+                 ATTRS(amg_int("layout", 1), text("direction", "reverse")));
+    assert_dims(amg_builder_value(b, y), DIMS(B, 5, 1, 6));
+    amg_builder_output(b, y);
+    amg_graph *g = must_finish(b), *planned = NULL;
+    assert_int_equal(named(g, "first")->role, AMG_ROLE_TRAINABLE);
+    assert_int_equal(amg_graph_plan_batch(g, 2, &planned, NULL), AMG_OK);
+    assert_int_equal(planned->nodes[0].inputs[4], AMG_NO_VALUE);
+    assert_true(planned->nodes[0].inputs[5] != AMG_NO_VALUE);
+    amg_graph_free(planned);
+    amg_graph_free(g);
+}
+
 static void recurrent_layers_refuse_other_forms(void **state)
 {
     (void)state;
@@ -131,8 +153,17 @@ static void recurrent_layers_refuse_other_forms(void **state)
     in[0] = input(b, DIMS(5, 3, 4));
     in[1] = weight(b, "w", 0, DIMS(1, 24, 4));
     in[2] = weight(b, "r", 0, DIMS(1, 24, 6));
-    node(b, AMG_OP_LSTM, in, 3, ATTRS(text("direction", "reverse")));
-    must_refuse(b, AMG_UNSUPPORTED, "(LSTM)", "direction is reverse");
+    node(b, AMG_OP_LSTM, in, 3, ATTRS(text("direction", "sideways")));
+    must_refuse(b, AMG_UNSUPPORTED, "(LSTM)", "direction is \"sideways\"");
+
+    b = amg_builder_new();
+    in[0] = input(b, DIMS(5, 3, 4));
+    in[1] = weight(b, "w", 0, DIMS(1, 6, 4));
+    in[2] = weight(b, "r", 0, DIMS(1, 6, 6));
+    in[3] = AMG_NO_VALUE;
+    in[4] = ints(b, "lengths", DIMS(5, 5, 4));
+    node(b, AMG_OP_RNN, in, 5, NO_ATTRS);
+    must_refuse(b, AMG_UNSUPPORTED, "(RNN)", "expected none or 5 for every sample");
 
     b = amg_builder_new();
     in[0] = input(b, DIMS(5, 3, 4));
@@ -240,6 +271,7 @@ int main(void)
         cmocka_unit_test(conv_transpose_follows_its_output_shape),
         cmocka_unit_test(conv_transpose_refuses_what_does_not_fit),
         cmocka_unit_test(recurrent_layers_have_both_layouts),
+        cmocka_unit_test(recurrent_layers_begin_where_they_are_told),
         cmocka_unit_test(recurrent_layers_refuse_other_forms),
         cmocka_unit_test(normalisations_by_group_train_scale_and_bias),
         cmocka_unit_test(resize_rounds_scales_down),

@@ -389,6 +389,49 @@ static void automatic_padding_is_written_out(void **state)
     amg_graph_free(g);
 }
 
+/* An RNN both ways over [N,S,I]. */
+static void start_rnn(model *m, const char *one, const char *other)
+{
+    start(m, 14);
+    init(m, "w", 1, INTS(2, 6, 8), sizeof(float) * 2 * 6 * 8);
+    init(m, "r", 1, INTS(2, 6, 6), sizeof(float) * 2 * 6 * 6);
+    node(m, "Squeeze", "x axis", "t");
+    init_ints(m, "axis", INTS(1));
+    m->inputs[0] = info(m, "x", "N,1,8,8");
+    node(m, "RNN", "t w r", "y");
+    attr_int(m, "hidden_size", 6);
+    attr_int(m, "layout", 1);
+    attr_text(m, "direction", "bidirectional");
+    attr_texts(m, "activations", 2, (const char *[]){one, other});
+}
+
+static void activations_of_recurrent_layers_are_pytorchs(void **state)
+{
+    (void)state;
+    model m;
+    start_rnn(&m, "Tanh", "tanh"); /* PyTorch's exporter writes small letters */
+    amg_graph *g = must_import(&m);
+    assert_null(amg_attr_find(node_of(g, AMG_OP_RNN), "activations"));
+    amg_graph_free(g);
+
+    start_rnn(&m, "Relu", "Relu");
+    g = must_import(&m);
+    uint8_t *data;
+    size_t size;
+    amg_graph *again = NULL;
+    assert_int_equal(amg_graph_pack_onnx(g, true, &data, &size, NULL), AMG_OK);
+    assert_int_equal(amg_graph_parse_onnx(data, size, "again", &again, NULL), AMG_OK);
+    amg_free(data);
+    assert_string_equal(
+        amg_attr_string(node_of(again, AMG_OP_RNN), "activations", "none"), "Relu");
+    amg_graph_free(again);
+    amg_graph_free(g);
+
+    start_rnn(&m, "Relu", "Tanh");
+    expect_failure(&m, AMG_UNSUPPORTED, "node \"n1\" (RNN)",
+                   "activations are Relu,Tanh");
+}
+
 static void constants_become_initializers(void **state)
 {
     (void)state;
@@ -908,6 +951,7 @@ int main(void)
         cmocka_unit_test(batch_norm_keeps_one_output_and_no_training_mode),
         cmocka_unit_test(attributes_newer_than_what_we_write_go),
         cmocka_unit_test(automatic_padding_is_written_out),
+        cmocka_unit_test(activations_of_recurrent_layers_are_pytorchs),
         cmocka_unit_test(constants_become_initializers),
         cmocka_unit_test(an_output_behind_shape_arithmetic_is_written_with_its_shape),
         cmocka_unit_test(inputs_that_are_initializers_are_initializers),

@@ -13,12 +13,13 @@ OPSET = 17
 
 class Case:
     """One graph: x -> nodes -> y. weights: {name: shape or array}; a shape is filled at
-    random. nodes: (op, inputs, outputs, attributes)."""
+    random. nodes: (op, inputs, outputs, attributes). reference: nodes that give the same y in
+    onnxruntime, where it has not these."""
 
     def __init__(self, name, nodes, x, weights=None, form="", opset=OPSET, positive=False,
-                 integers=None):
+                 integers=None, reference=None):
         self.name, self.nodes, self.shape, self.form, self.opset = name, nodes, x, form, opset
-        self.positive, self.integers = positive, integers
+        self.positive, self.integers, self.reference = positive, integers, reference
         rng = np.random.default_rng(3)
         self.weights = {
             n: w if isinstance(w, np.ndarray)
@@ -34,9 +35,9 @@ class Case:
             0, 2, self.shape)
         return values.astype(np.float32)
 
-    def model(self):
+    def model(self, nodes=None):
         nodes = [helper.make_node(op, ins.split(",") if ins else [], outs.split(","), **attrs)
-                 for op, ins, outs, attrs in self.nodes]
+                 for op, ins, outs, attrs in nodes or self.nodes]
         kind = TensorProto.INT64 if self.integers else TensorProto.FLOAT
         graph = helper.make_graph(
             nodes, "case",

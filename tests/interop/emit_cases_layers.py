@@ -61,4 +61,55 @@ NORMS = [
     layer("InstanceNormalization", "3-d", "F.instance_norm(", VOLUME, PER_CHANNEL),
 ]
 
-CASES = WINDOWS + NORMS
+
+
+def recurrent(op, name, form, gates, first="", directions=1, **attributes):
+    """first: the initial states that are given, "hc" of an LSTM's."""
+    weights = {"w": (directions, gates * 5, 3), "r": (directions, gates * 5, 5),
+               "b": (directions, 2 * gates * 5), **{f"first_{s}": (directions, 2, 5) for s in first}}
+    if directions == 2:
+        attributes["direction"] = "bidirectional"
+    if op == "GRU":
+        attributes["linear_before_reset"] = 1
+    inputs = ",".join(["t", "w", "r", "b", "", *(f"first_{s}" if s in first else "" for s in "hc")])
+    return Case(f"{op} {name}", [
+        ("Transpose", "x", "t", {"perm": [1, 0, 2]}),
+        (op, inputs.rstrip(","), "y_all", {"hidden_size": 5, **attributes}),
+        ("Transpose", "y_all", "y", {"perm": [2, 0, 1, 3]})], (2, 7, 3), weights, form)
+
+
+RECURRENT = [
+    recurrent("LSTM", "with initial states", "self.b, self.first_h, self.first_c, self.training)", 4, "hc", 2),
+    recurrent("LSTM", "reverse", "reverse=True)", 4, "c", direction="reverse"),
+    recurrent("GRU", "with an initial state", "self.b, self.first_h, self.training)", 3, "h"),
+    recurrent("GRU", "reverse", "reverse=True)", 3, "h", direction="reverse"),
+    recurrent("RNN", "tanh", "rnn(torch._VF.rnn_tanh, ", 1, "h", 2),
+    recurrent("RNN", "relu", "rnn(torch._VF.rnn_relu, ", 1, directions=2,
+              activations=["Relu", "Relu"]),
+    recurrent("RNN", "reverse", "reverse=True)", 1, direction="reverse", activations=["Tanh"]),
+]
+
+
+
+def batch_first(op, gates, states, output):
+    """layout 1, which onnxruntime has not: its reference is layout 0 between Transposes."""
+    weights = {"w": (1, gates * 5, 3), "r": (1, gates * 5, 5), "b": (1, 2 * gates * 5),
+               "h0": (2, 1, 5)}
+    attributes = {"hidden_size": 5, **({"linear_before_reset": 1} if op == "GRU" else {})}
+    results = ["a", "last", "cell"][:1 + states]
+    node = ",".join(results)
+    back = [2, 0, 1, 3] if output == 0 else [1, 0, 2]
+    reference = [("Transpose", "x", "t", {"perm": [1, 0, 2]}),
+                 ("Transpose", "h0", "s", {"perm": [1, 0, 2]}),
+                 (op, "t,w,r,b,,s", node, attributes),
+                 ("Transpose", results[output], "y", {"perm": back})]
+    return Case(f"{op} batch first, output {output}", [
+        (op, "x,w,r,b,,h0", node, {**attributes, "layout": 1}), ("Neg", results[output], "n", {}),
+        ("Neg", "n", "y", {})], (2, 7, 3), weights, "batch_first=True)", reference=reference)
+
+
+RECURRENT += [batch_first(op, gates, states, output)
+              for op, gates, states in (("LSTM", 4, 2), ("GRU", 3, 1), ("RNN", 1, 1))
+              for output in range(1 + states)]
+
+CASES = WINDOWS + NORMS + RECURRENT

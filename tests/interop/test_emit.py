@@ -70,6 +70,8 @@ def make_case(h, case):
     folder = h.path(".case")
     folder.mkdir()
     onnx.save(case.model(), folder / "model.onnx")
+    if case.reference:
+        onnx.save(case.model(case.reference), folder / "reference.onnx")
     h.program("emit_dump", folder / "model.onnx", folder)
     return folder, case.x()
 
@@ -94,7 +96,8 @@ def check_all(h, made):
     expected = {}
     for title, folder, x, form in made:
         safetensors.numpy.save_file({"x": np.ascontiguousarray(x)}, folder / "in.safetensors")
-        expected[folder] = run_onnx(folder / "model.onnx", x)
+        reference = folder / "reference.onnx"
+        expected[folder] = run_onnx(reference if reference.exists() else folder / "model.onnx", x)
         text = (folder / "model.py").read_text()
         if form and form not in text:
             h.expect(f"{title}: form", False, f"no {form!r} in:\n{text}")

@@ -1,0 +1,86 @@
+"""Writes tests/engine/data/recurrent.safetensors: LSTM, GRU and RNN as PyTorch computes them, for
+test_kernels_recurrent.c. Run it from the repository's root with PyTorch 2.13 and onnx:
+
+    python tests/engine/make_recurrent_goldens.py
+"""
+import torch
+
+from goldens import Goldens
+
+G = Goldens(20261125)
+# PyTorch's kernel, and where its gates stand in ONNX's order.
+KINDS = {"LSTM": (torch._VF.lstm, (0, 2, 3, 1)), "GRU": (torch._VF.gru, (1, 0, 2)),
+         "RNN": (torch._VF.rnn_tanh, (0,)), "Relu": (torch._VF.rnn_relu, (0,))}
+
+
+def recurrent(name, kind, steps=5, n=3, inputs=4, hidden=6, *, direction="forward", layout=0,
+              bias=True, first=(), outputs=("Y",), last=None, **attrs):
+    """first: which initial states are given ("h", "c"); outputs: those that the node has, all of
+    which are summed unless last says which is the result."""
+    run, gates = KINDS[kind]
+    ways, rows = 1 + (direction == "bidirectional"), len(gates) * hidden
+    state = (n, ways, hidden) if layout else (ways, n, hidden)
+    params = {"w": torch.randn(ways, rows, inputs) / 2, "r": torch.randn(ways, rows, hidden) / 2}
+    if bias:
+        params["b"] = torch.randn(ways, 2 * rows) / 2
+    params.update({s: torch.randn(state) for s in first})
+    names = ["v", "w", "r", "b" if bias else "", "", *(s if s in first else "" for s in "hc")]
+    results = dict(zip(outputs, ["o0", "o1", "o2"]))
+    attrs.update(direction=direction, hidden_size=hidden)
+    if layout:
+        attrs["layout"] = 1
+    if kind == "GRU":
+        attrs["linear_before_reset"] = 1
+    op = "RNN" if kind == "Relu" else kind
+    if kind == "Relu":
+        attrs["activations"] = ["Relu"] * ways
+    nodes = [(op, ",".join(names).rstrip(","), ",".join(results.values()), attrs)]
+    picked = [last] if last else list(outputs)
+    total = results[picked[0]]
+    for i, output in enumerate(picked[1:]):
+        nodes.append(("Add", f"{total},{results[output]}", f"s{i}", {}))
+        total = f"s{i}"
+    nodes.append(("Neg", total, "y", {}))
+
+    def fn(v, p):
+        def put(s):
+            s = p[s] if s in first else torch.zeros(state, dtype=torch.float64)
+            return s.transpose(0, 1) if layout else s
+        v = v.transpose(0, 1) if layout else v
+        v = v.flip(0) if direction == "reverse" else v
+        weights = []
+        for d in range(ways):
+            parts = [p["w"][d], p["r"][d], *(p["b"][d].chunk(2) if bias else ())]
+            weights += [torch.cat([part.chunk(len(gates))[i] for i in gates]) for part in parts]
+        states = (put("h"), put("c")) if kind == "LSTM" else put("h")
+        y, *ends = run(v.contiguous(), states, weights, bias, 1, 0.0, True, ways == 2, False)
+        y = y.unflatten(-1, (ways, -1)).movedim(2, 1)
+        y = y.flip(0) if direction == "reverse" else y
+        if layout:
+            y, ends = y.permute(2, 0, 1, 3), [e.transpose(0, 1) for e in ends]
+        values = dict(zip(("Y", "Y_h", "Y_c"), (y, *ends)))
+        return -sum(values[output] for output in picked)
+    x = (n, steps, inputs) if layout else (steps, n, inputs)
+    G.case(name, x, params, nodes, fn, smooth=kind != "Relu")
+
+
+BOTH, BACK = {"direction": "bidirectional"}, {"direction": "reverse"}
+recurrent("lstm_first", "LSTM", first="hc")
+recurrent("lstm_first_both", "LSTM", first="hc", outputs=("Y", "Y_h", "Y_c"), **BOTH)
+recurrent("lstm_first_h", "LSTM", first="h", bias=False)
+recurrent("lstm_first_layout", "LSTM", first="hc", layout=1, outputs=("Y", "Y_h", "Y_c"),
+          last="Y_c", **BOTH)
+recurrent("lstm_reverse", "LSTM", first="hc", **BACK)
+recurrent("lstm_one_step", "LSTM", steps=1, first="hc")
+recurrent("gru_first", "GRU", first="h")
+recurrent("gru_first_both", "GRU", first="h", outputs=("Y", "Y_h"), **BOTH)
+recurrent("gru_first_layout", "GRU", first="h", layout=1, outputs=("Y", "Y_h"), last="Y_h", **BOTH)
+recurrent("gru_reverse", "GRU", **BACK)
+recurrent("rnn", "RNN")
+recurrent("rnn_bare", "RNN", bias=False)
+recurrent("rnn_first_both", "RNN", first="h", outputs=("Y", "Y_h"), **BOTH)
+recurrent("rnn_layout", "RNN", first="h", layout=1, **BOTH)
+recurrent("rnn_reverse", "RNN", outputs=("Y", "Y_h"), last="Y_h", **BACK)
+recurrent("rnn_relu", "Relu", first="h", **BOTH)
+
+G.save("tests/engine/data/recurrent.safetensors")
