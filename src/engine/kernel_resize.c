@@ -1,24 +1,28 @@
-/* Resize over H and W, nearest or linear, in any channel blocking. Each output row and
- * column is a weighted sum of at most two of the input; the weights are tables made
- * while compiling, so all coordinate modes run the same loops. */
+/* Resize over one to three spatial dims, nearest, linear or cubic, in any channel
+ * blocking. Along each dim an output position is a weighted sum of up to four input
+ * positions; the weights are tables made while compiling, so all modes run the same
+ * loops. Fewer than three spatial dims are three of which the first are 1. */
 #include <math.h>
 #include <string.h>
 
 #include "base/parallel.h"
+#include "base/vector.h"
 #include "engine/kernel.h"
 
-/* What one output index reads: in[low] * (1 - part) + in[high] * part. */
+enum { MAX_TAPS = 4 };
+
+/* What one output index reads: the sum of in[at[i]] * part[i]. */
 typedef struct {
-    int64_t low, high;
-    float part;
-} tap;
+    int64_t at[MAX_TAPS];
+    float part[MAX_TAPS];
+} taps;
 
 typedef struct {
     amg_geometry g; /* of the input */
     const amg_layout *layout;
-    int64_t in[2], out[2]; /* H and W */
-    tap *taps[2];
-    bool linear;
+    int64_t in[AMG_MAX_DIMS], out[AMG_MAX_DIMS];
+    int num_taps[AMG_MAX_DIMS];
+    taps *of[AMG_MAX_DIMS];
 } resize_state;
 
 typedef struct {
@@ -30,59 +34,79 @@ typedef struct {
 /* ---- loops ------------------------------------------------------------------------
  */
 
+/* One channel block of one sample, or one output position of it. */
+typedef struct {
+    float *to;
+    const float *from;
+    int64_t block;
+} cell;
+
+/* What happens between input position `at` and the output position at work. */
+typedef void (*tap_fn)(const cell *c, int64_t at, float part);
+
+AMG_INLINE void gather(const cell *c, int64_t at, float part)
+{
+    const float *in = c->from + at * c->block;
+#pragma omp simd
+    for (int64_t k = 0; k < c->block; k++) c->to[k] += in[k] * part;
+}
+
+AMG_INLINE void spread(const cell *c, int64_t at, float part)
+{
+    float *in = c->to + at * c->block;
+#pragma omp simd
+    for (int64_t k = 0; k < c->block; k++) in[k] += c->from[k] * part;
+}
+
+/* Calls tap for what output position o of a channel block reads. */
+AMG_INLINE void each_tap(const resize_state *s, int64_t o, tap_fn tap, const cell *at)
+{
+    const taps *a = &s->of[0][o / (s->out[1] * s->out[2])];
+    const taps *b = &s->of[1][o / s->out[2] % s->out[1]];
+    const taps *c = &s->of[2][o % s->out[2]];
+    for (int i = 0; i < s->num_taps[0]; i++)
+        for (int j = 0; j < s->num_taps[1]; j++) {
+            const int64_t row = (a->at[i] * s->in[1] + b->at[j]) * s->in[2];
+            const float part = a->part[i] * b->part[j];
+            for (int k = 0; k < s->num_taps[2]; k++)
+                tap(at, row + c->at[k], part * c->part[k]);
+        }
+}
+
+static int64_t outputs_of(const resize_state *s)
+{
+    return s->out[0] * s->out[1] * s->out[2];
+}
+
 /* One unit is one channel block of one sample. */
-static void forward_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void forward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const resize_state *s = c->s;
-    const int64_t block = s->g.block, in_w = s->in[1], out_w = s->out[1];
-    for (int64_t i = begin * s->out[0]; i < end * s->out[0]; i++) {
-        const tap h = s->taps[0][i % s->out[0]];
-        const float *image = c->src + i / s->out[0] * s->in[0] * in_w * block;
-        const float *top = image + h.low * in_w * block;
-        const float *bottom = image + h.high * in_w * block;
-        float *row = c->dst + i * out_w * block;
-        for (int64_t x = 0; x < out_w; x++) {
-            const tap w = s->taps[1][x];
-            const int64_t l = w.low * block, r = w.high * block;
-            for (int64_t k = 0; k < block; k++)
-                row[x * block + k] = s->linear
-                                         ? (1 - h.part) * ((1 - w.part) * top[l + k] +
-                                                           w.part * top[r + k]) +
-                                               h.part * ((1 - w.part) * bottom[l + k] +
-                                                         w.part * bottom[r + k])
-                                         : top[l + k];
+    const int64_t block = s->g.block, outputs = outputs_of(s);
+    for (int64_t u = begin; u < end; u++)
+        for (int64_t o = 0; o < outputs; o++) {
+            const cell at = {c->dst + (u * outputs + o) * block,
+                             c->src + u * s->g.spatial * block, block};
+            for (int64_t k = 0; k < block; k++) at.to[k] = 0;
+            each_tap(s, o, gather, &at);
         }
-    }
 }
 
 /* Spreads each output's gradient over what it read, in the order of the outputs. */
-static void backward_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void backward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
     const resize_state *s = c->s;
-    const int64_t block = s->g.block, in_w = s->in[1], out_w = s->out[1];
-    const int64_t size = s->in[0] * in_w * block;
+    const int64_t block = s->g.block, outputs = outputs_of(s);
+    const int64_t size = s->g.spatial * block;
     memset(c->dst + begin * size, 0, sizeof(float) * (size_t)((end - begin) * size));
-    for (int64_t i = begin * s->out[0]; i < end * s->out[0]; i++) {
-        const tap h = s->taps[0][i % s->out[0]];
-        float *image = c->dst + i / s->out[0] * size;
-        float *top = image + h.low * in_w * block;
-        float *bottom = image + h.high * in_w * block;
-        const float *row = c->src + i * out_w * block;
-        for (int64_t x = 0; x < out_w; x++) {
-            const tap w = s->taps[1][x];
-            for (int64_t k = 0; k < block; k++) {
-                const float dy = row[x * block + k];
-                const int64_t l = w.low * block + k, r = w.high * block + k;
-                top[l] += (1 - h.part) * (1 - w.part) * dy;
-                if (!s->linear) continue;
-                top[r] += (1 - h.part) * w.part * dy;
-                bottom[l] += h.part * (1 - w.part) * dy;
-                bottom[r] += h.part * w.part * dy;
-            }
+    for (int64_t u = begin; u < end; u++)
+        for (int64_t o = 0; o < outputs; o++) {
+            const cell at = {c->dst + u * size, c->src + (u * outputs + o) * block,
+                             block};
+            each_tap(s, o, spread, &at);
         }
-    }
 }
 
 static void run_forward(const amg_call *call)
@@ -102,8 +126,28 @@ static void run_backward(const amg_call *call)
 /* ---- coordinates ------------------------------------------------------------------
  */
 
-typedef enum { HALF_PIXEL, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC } coordinates;
-typedef enum { FLOOR, CEIL, PREFER_FLOOR, PREFER_CEIL } rounding;
+typedef enum {
+    HALF_PIXEL,
+    PYTORCH_HALF_PIXEL,
+    ALIGN_CORNERS,
+    ASYMMETRIC,
+    HALF_PIXEL_SYMMETRIC,
+    TF_HALF_PIXEL,
+    NUM_COORDINATES
+} coordinates;
+typedef enum { FLOOR, CEIL, PREFER_FLOOR, PREFER_CEIL, NUM_ROUNDINGS } rounding;
+typedef enum { NEAREST, LINEAR, CUBIC, NUM_KINDS } interpolation;
+
+/* How one dim is resized. step: input positions per output position. */
+typedef struct {
+    interpolation kind;
+    coordinates mode;
+    rounding how;
+    float cubic;
+    bool exclude_outside;
+    int64_t in, out;
+    float step;
+} axis;
 
 /* Index of text among count names, -1 if it is none. */
 static int index_of(const char *text, int count, const char *const *names)
@@ -114,19 +158,22 @@ static int index_of(const char *text, int count, const char *const *names)
 }
 
 /* Where output index i lies in the input; f32 as PyTorch has it, so that both choose
- * the same pixel. step: input positions per output position. */
-static float source_of(coordinates mode, int64_t i, float step, int64_t in, int64_t out)
+ * the same pixel. */
+static float source_of(const axis *x, int64_t i)
 {
-    switch (mode) {
-    case ASYMMETRIC: return (float)i * step;
-    case ALIGN_CORNERS:
-        return out > 1 ? (float)i * ((float)(in - 1) / (float)(out - 1)) : 0;
+    const float in = (float)x->in, out = (float)x->out;
+    float middle = 0;
+    switch (x->mode) {
+    case ASYMMETRIC: return (float)i * x->step;
+    case ALIGN_CORNERS: return out > 1 ? (float)i * ((in - 1) / (out - 1)) : 0;
+    case TF_HALF_PIXEL: return ((float)i + 0.5f) * x->step;
     case PYTORCH_HALF_PIXEL:
-        if (out == 1) return 0;
+        if (x->out == 1) return 0;
         break;
-    case HALF_PIXEL: break;
+    case HALF_PIXEL_SYMMETRIC: middle = in / 2 * (1 - out * x->step / in); break;
+    default: break;
     }
-    return ((float)i + 0.5f) * step - 0.5f;
+    return middle + ((float)i + 0.5f) * x->step - 0.5f;
 }
 
 static int64_t round_to(rounding how, float x)
@@ -135,9 +182,8 @@ static int64_t round_to(rounding how, float x)
     case FLOOR: return (int64_t)floorf(x);
     case CEIL: return (int64_t)ceilf(x);
     case PREFER_FLOOR: return (int64_t)ceilf(x - 0.5f);
-    case PREFER_CEIL: break;
+    default: return (int64_t)floorf(x + 0.5f);
     }
-    return (int64_t)floorf(x + 0.5f);
 }
 
 static int64_t clamp(int64_t i, int64_t count)
@@ -145,77 +191,123 @@ static int64_t clamp(int64_t i, int64_t count)
     return i < 0 ? 0 : i >= count ? count - 1 : i;
 }
 
-static void fill_taps(tap *taps, bool linear, coordinates mode, rounding how,
-                      float step, int64_t in, int64_t out)
+static void linear_taps(const axis *x, float at, taps *t)
 {
-    for (int64_t i = 0; i < out; i++) {
-        float x = source_of(mode, i, step, in, out);
-        if (!linear) {
-            taps[i].low = taps[i].high = clamp(round_to(how, x), in);
-            continue;
-        }
-        if (x < 0) x = 0; /* beyond the edge stands the edge's value */
-        taps[i].low = clamp((int64_t)floorf(x), in);
-        taps[i].high = clamp(taps[i].low + 1, in);
-        taps[i].part = x - (float)taps[i].low;
-        if (taps[i].low == taps[i].high) taps[i].part = 0;
+    if (at < 0) at = 0; /* beyond the edge stands the edge's value */
+    t->at[0] = clamp((int64_t)floorf(at), x->in);
+    t->at[1] = clamp(t->at[0] + 1, x->in);
+    const float part = t->at[0] == t->at[1] ? 0 : at - (float)t->at[0];
+    t->part[0] = 1 - part;
+    t->part[1] = part;
+}
+
+/* Keys' kernel at distances 1 + t, t, 1 - t and 2 - t. */
+static void cubic_taps(const axis *x, float at, taps *t)
+{
+    const int64_t first = (int64_t)floorf(at);
+    const float a = x->cubic, u = at - (float)first, v = 1 - u;
+    float sum = 0;
+    t->part[0] = ((a * (u + 1) - 5 * a) * (u + 1) + 8 * a) * (u + 1) - 4 * a;
+    t->part[1] = ((a + 2) * u - (a + 3)) * u * u + 1;
+    t->part[2] = ((a + 2) * v - (a + 3)) * v * v + 1;
+    t->part[3] = ((a * (v + 1) - 5 * a) * (v + 1) + 8 * a) * (v + 1) - 4 * a;
+    for (int i = 0; i < MAX_TAPS; i++) {
+        t->at[i] = clamp(first - 1 + i, x->in);
+        if (x->exclude_outside && t->at[i] != first - 1 + i) t->part[i] = 0;
+        sum += t->part[i];
     }
+    for (int i = 0; x->exclude_outside && i < MAX_TAPS; i++) t->part[i] /= sum;
+}
+
+/* Returns how many taps each has. */
+static int fill_taps(const axis *x, taps *t)
+{
+    static const int counts[] = {[NEAREST] = 1, [LINEAR] = 2, [CUBIC] = MAX_TAPS};
+    for (int64_t i = 0; i < x->out; i++) {
+        const float at = source_of(x, i);
+        if (x->kind == CUBIC)
+            cubic_taps(x, at, &t[i]);
+        else if (x->kind == LINEAR)
+            linear_taps(x, at, &t[i]);
+        else
+            t[i] = (taps){.at = {clamp(round_to(x->how, at), x->in)}, .part = {1}};
+    }
+    return counts[x->kind];
 }
 
 /* ---- emitting ---------------------------------------------------------------------
  */
 
-/* The scale of H or W if the node has scales and no sizes, else 0. */
-static float scale_of(amg_plan *p, int node, int axis)
+/* The scale of spatial dim i if the node has scales and no sizes, else 0. */
+static float scale_of(amg_plan *p, int node, int i)
 {
+    const int rank = amg_plan_value(p, amg_plan_input_value(p, node, 0))->rank;
     const amg_tensor *sizes = amg_plan_constant(p, amg_plan_input_value(p, node, 3));
     const amg_tensor *t = amg_plan_constant(p, amg_plan_input_value(p, node, 2));
     if (sizes && amg_tensor_count(sizes) > 0) return 0;
-    return t && t->dtype == AMG_F32 && amg_tensor_count(t) == 4
-               ? ((const float *)t->data)[2 + axis]
+    return t && t->dtype == AMG_F32 && amg_tensor_count(t) == rank
+               ? ((const float *)t->data)[2 + i]
                : 0;
 }
 
-static bool read_modes(amg_plan *p, int node, bool *linear, coordinates *mode,
-                       rounding *how)
+static bool read_modes(amg_plan *p, int node, axis *x)
 {
-    static const char *const modes[] = {"half_pixel", "pytorch_half_pixel",
-                                        "align_corners", "asymmetric"};
-    static const char *const hows[] = {"floor", "ceil", "round_prefer_floor",
-                                       "round_prefer_ceil"};
+    static const char *const modes[NUM_COORDINATES] = {
+        "half_pixel", "pytorch_half_pixel",   "align_corners",
+        "asymmetric", "half_pixel_symmetric", "tf_half_pixel_for_nn"};
+    static const char *const hows[NUM_ROUNDINGS] = {
+        "floor", "ceil", "round_prefer_floor", "round_prefer_ceil"};
+    static const char *const kinds[NUM_KINDS] = {"nearest", "linear", "cubic"};
     const amg_node *n = amg_plan_node(p, node);
-    const char *kind = amg_attr_string(n, "mode", "nearest");
-    int m = index_of(
-        amg_attr_string(n, "coordinate_transformation_mode", modes[HALF_PIXEL]), 4,
-        modes);
-    int h = index_of(amg_attr_string(n, "nearest_mode", hows[PREFER_FLOOR]), 4, hows);
-    *linear = strcmp(kind, "linear") == 0;
-    if (m < 0 || h < 0 || (!*linear && strcmp(kind, "nearest") != 0) ||
-        amg_attr_int(n, "antialias", 0) != 0 || amg_attr_int(n, "exclude_outside", 0)) {
+    const char *mode = amg_attr_string(n, "coordinate_transformation_mode", modes[0]);
+    const char *how = amg_attr_string(n, "nearest_mode", hows[PREFER_FLOOR]);
+    const char *kind = amg_attr_string(n, "mode", kinds[0]);
+    const int m = index_of(mode, NUM_COORDINATES, modes);
+    const int h = index_of(how, NUM_ROUNDINGS, hows);
+    const int k = index_of(kind, NUM_KINDS, kinds);
+    if (m < 0 || h < 0 || k < 0 || amg_attr_int(n, "antialias", 0) != 0) {
         amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "mode %.20s, %.40s, %.40s; expected nearest or linear without "
-                      "antialiasing",
-                      kind, amg_attr_string(n, "coordinate_transformation_mode", ""),
-                      amg_attr_string(n, "nearest_mode", ""));
+                      "mode %.20s, %.40s, %.40s; expected nearest, linear or cubic "
+                      "without cropping or antialiasing",
+                      kind, mode, how);
         return false;
     }
-    *mode = (coordinates)m;
-    *how = (rounding)h;
+    *x = (axis){.kind = (interpolation)k,
+                .mode = (coordinates)m,
+                .how = (rounding)h,
+                .cubic = amg_attr_float(n, "cubic_coeff_a", -0.75f),
+                .exclude_outside = amg_attr_int(n, "exclude_outside", 0) != 0};
     return true;
+}
+
+/* The tables of dim d of three, the i-th spatial one (below 0: it is 1). */
+static void fill_axis(amg_plan *p, int node, resize_state *s, int d, int i, axis x)
+{
+    const amg_node *n = amg_plan_node(p, node);
+    s->in[d] = x.in = i < 0 ? 1 : amg_plan_value(p, n->inputs[0])->dims[2 + i];
+    s->out[d] = x.out = i < 0 ? 1 : amg_plan_value(p, n->outputs[0])->dims[2 + i];
+    s->of[d] = amg_plan_alloc(p, (size_t)x.out, sizeof *s->of[d]);
+    if (p->status) return;
+    if (i < 0) x.kind = NEAREST;
+    /* A scale that makes a whole number stands for a size. */
+    float scale = i < 0 ? 0 : scale_of(p, node, i);
+    float whole = (float)x.out / (float)x.in;
+    bool sized = scale == 0 || fabsf(scale - whole) < 1e-6f * whole;
+    x.step = sized ? (float)x.in / (float)x.out : 1 / scale;
+    s->num_taps[d] = fill_taps(&x, s->of[d]);
 }
 
 void amg_resize_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
-    const amg_value *y = amg_plan_value(p, n->outputs[0]);
+    const int num_dims = x->rank - 2;
     resize_state *s = amg_plan_alloc(p, 1, sizeof *s);
-    coordinates mode;
-    rounding how;
-    if (!s || !read_modes(p, node, &s->linear, &mode, &how)) return;
-    if (x->rank != 4 || x->dtype != AMG_F32) {
+    axis how;
+    if (!s || !read_modes(p, node, &how)) return;
+    if (num_dims < 1 || num_dims > AMG_MAX_DIMS || x->dtype != AMG_F32) {
         amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "input is %s of %d dims, expected F32 of 4",
+                      "its input is %s of %d dims, expected F32 of 3 to 5",
                       amg_dtype_name(x->dtype), x->rank);
         return;
     }
@@ -225,17 +317,9 @@ void amg_resize_forward(amg_plan *p, int node)
         s->layout = amg_plan_plain(p, n->inputs[0]);
         if (s->layout) (void)amg_layout_geometry(s->layout, &s->g);
     }
-    for (int i = 0; i < 2; i++) {
-        s->in[i] = x->dims[2 + i];
-        s->out[i] = y->dims[2 + i];
-        s->taps[i] = amg_plan_alloc(p, (size_t)s->out[i], sizeof *s->taps[i]);
-        if (p->status) return;
-        /* A scale that makes a whole number stands for a size. */
-        float scale = scale_of(p, node, i), whole = (float)s->out[i] / (float)s->in[i];
-        bool sized = scale == 0 || fabsf(scale - whole) < 1e-6f * whole;
-        float step = sized ? (float)s->in[i] / (float)s->out[i] : 1 / scale;
-        fill_taps(s->taps[i], s->linear, mode, how, step, s->in[i], s->out[i]);
-    }
+    for (int d = 0; d < AMG_MAX_DIMS && !p->status; d++)
+        fill_axis(p, node, s, d, d - (AMG_MAX_DIMS - num_dims), how);
+    if (p->status) return;
     int in = amg_plan_read(p, node, n->inputs[0], s->layout);
     int out = amg_plan_define(p, n->outputs[0],
                               amg_plan_blocked_like(p, s->layout, n->outputs[0]));

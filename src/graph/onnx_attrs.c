@@ -66,6 +66,7 @@ static const struct {
     {AMG_OP_CONV_TRANSPOSE, "strides", AMG_ATTR_INTS},
     {AMG_OP_RESIZE, "antialias", AMG_ATTR_INT},
     {AMG_OP_RESIZE, "coordinate_transformation_mode", AMG_ATTR_STRING},
+    {AMG_OP_RESIZE, "cubic_coeff_a", AMG_ATTR_FLOAT},
     {AMG_OP_RESIZE, "exclude_outside", AMG_ATTR_INT},
     {AMG_OP_RESIZE, "mode", AMG_ATTR_STRING},
     {AMG_OP_RESIZE, "nearest_mode", AMG_ATTR_STRING},

@@ -8,7 +8,8 @@
  *   became an input,    Reduce… axes (18): an attribute again
  *   taken back          Pad axes (18): written out into pads; Split num_outputs (18)
  *   changed its meaning Softmax, LogSoftmax (13): the axis is written out
- *   another form        CastLike: a Cast; others: onnx_parts.c
+ *   another form        CastLike: a Cast; Upsample and old Resizes (11): a Resize;
+ *                       others: onnx_parts.c
  *   dropped             what does not change training here: training_mode, seed,
  *                       storage_order, saturate, round_mode, stash_type, what
  *                     Resize has for other modes, and the
@@ -417,16 +418,89 @@ static amg_status new_split(node *n)
     return add_constant(n, 1, "sizes", AMG_I64, 1, &parts, sizes);
 }
 
-/* Attributes that say nothing for the modes that are read. */
+/* Whether the node is an Upsample, a Resize before there was one (10). */
+static bool is_upsample(const node *n)
+{
+    return n->proto->op_type && !strcmp(n->proto->op_type, "Upsample");
+}
+
+/* Until 10 the scales were input 1 and pixels were points. */
+static amg_status old_resize(node *n)
+{
+    amg_attr *attrs =
+        amg_arena_array(&n->im->arena, (size_t)n->num_attrs + 3, sizeof *attrs);
+    if (!attrs) return fail_memory(n);
+    if (n->num_inputs != 2)
+        return fail(n, AMG_MALFORMED, "%d input%s, expected 2", n->num_inputs,
+                    amg_plural(n->num_inputs));
+    memcpy(attrs, n->attrs, (size_t)n->num_attrs * sizeof *attrs);
+    n->attrs = attrs;
+    attrs[n->num_attrs++] = (amg_attr){.name = "coordinate_transformation_mode",
+                                       .kind = AMG_ATTR_STRING,
+                                       .s = "asymmetric"};
+    attrs[n->num_attrs++] =
+        (amg_attr){.name = "nearest_mode", .kind = AMG_ATTR_STRING, .s = "floor"};
+    set_input(n, 2, n->inputs[1]);
+    n->inputs[1] = AMG_NO_VALUE;
+    return AMG_OK;
+}
+
+/* Input i of a Resize, one number for each of the axes, which may be some since 18 →
+ * one for each dim: scales as they are, sizes of an input of known spatial dims. */
+static amg_status spread_axes(node *n, int i, const amg_value *x, const amg_attr *axes)
+{
+    if (i >= n->num_inputs || n->inputs[i] == AMG_NO_VALUE) return AMG_OK;
+    const amg_value *v = amg_builder_value(n->im->builder, n->inputs[i]);
+    if (!v || (v->rank == 1 && v->dims[0] == 0)) return AMG_OK;
+    if (v->rank != 1 || v->dims[0] != axes->count || !v->data.data || x->rank < 0 ||
+        v->dtype != (i == 2 ? AMG_F32 : AMG_I64))
+        return fail(
+            n, AMG_UNSUPPORTED,
+            "axes need %d constant numbers as input %d and an input of known rank",
+            axes->count, i);
+    float scales[AMG_MAX_RANK];
+    int64_t sizes[AMG_MAX_RANK], rank = x->rank;
+    for (int d = 0; d < rank; d++) {
+        scales[d] = 1;
+        sizes[d] = x->dims[d] < 0 ? 1 : x->dims[d];
+    }
+    for (int k = 0; k < axes->count; k++) {
+        const int64_t d = axes->ints[k] < 0 ? axes->ints[k] + rank : axes->ints[k];
+        if (d < 0 || d >= rank)
+            return fail(n, AMG_MALFORMED, "axes[%d] is out of range", k);
+        if (i == 2)
+            scales[d] = ((const float *)v->data.data)[k];
+        else
+            sizes[d] = ((const int64_t *)v->data.data)[k];
+    }
+    return i == 2 ? add_constant(n, i, "scales", AMG_F32, 1, &rank, scales)
+                  : add_constant(n, i, "sizes", AMG_I64, 1, &rank, sizes);
+}
+
+/* The region of interest and the rest of what says nothing for the modes that are read.
+ */
 static amg_status resize(node *n)
 {
-    if (n->im->opset < 11)
-        return fail(n, AMG_UNSUPPORTED, "is of opset %" PRId64 ", expected 11 or newer",
-                    n->im->opset);
-    drop_attr(n, "cubic_coeff_a");
+    amg_attr *a;
+    if (n->im->opset < 11) return old_resize(n);
+    if (n->num_inputs > 1) n->inputs[1] = AMG_NO_VALUE;
     drop_attr(n, "extrapolation_value");
+    amg_status st = get_attr(n, "keep_aspect_ratio_policy", AMG_ATTR_STRING, &a);
+    if (st) return st;
+    if (a && strcmp(a->s, "stretch") != 0)
+        return fail(n, AMG_UNSUPPORTED,
+                    "keep_aspect_ratio_policy is \"%.40s\", expected stretch", a->s);
     drop_attr(n, "keep_aspect_ratio_policy");
-    return AMG_OK;
+    st = get_attr(n, "axes", AMG_ATTR_INTS, &a);
+    if (st || !a) return st;
+    const amg_value *x = n->num_inputs > 0 && n->inputs[0] >= 0
+                             ? amg_builder_value(n->im->builder, n->inputs[0])
+                             : NULL;
+    if (!x) return AMG_OK; /* the builder has failed; finish says how */
+    const amg_attr axes = *a;
+    drop_attr(n, "axes");
+    st = spread_axes(n, 2, x, &axes);
+    return st ? st : spread_axes(n, 3, x, &axes);
 }
 
 /* The order that there was before 28 is said by nothing. */
@@ -548,6 +622,7 @@ static amg_status check_op(node *n)
 {
     const char *op = n->proto->op_type ? n->proto->op_type : "";
     n->op = amg_import_find_op(op);
+    if (is_upsample(n)) n->op = AMG_OP_RESIZE;
     if (n->op != AMG_OP_COUNT) return AMG_OK;
     amg_status st =
         fail(n, AMG_UNSUPPORTED, "operator %.60s of opset %" PRId64 " is not supported",
@@ -595,7 +670,8 @@ static int num_outputs(const node *n)
     switch (n->op) {
     case AMG_OP_SPLIT:
     case AMG_OP_LSTM:
-    case AMG_OP_GRU: return (int)n->proto->n_output;
+    case AMG_OP_GRU:
+    case AMG_OP_RNN: return (int)n->proto->n_output;
     case AMG_OP_LAYER_NORM: return num_needed(n);
     default: return 1;
     }
@@ -603,8 +679,8 @@ static int num_outputs(const node *n)
 
 static bool has_absent_outputs(amg_op op)
 {
-    return op == AMG_OP_LSTM || op == AMG_OP_GRU || op == AMG_OP_LAYER_NORM;
-    < < < BOTH return op == AMG_OP_LSTM || op == AMG_OP_GRU || op == AMG_OP_RNN;
+    return op == AMG_OP_LSTM || op == AMG_OP_GRU || op == AMG_OP_RNN ||
+           op == AMG_OP_LAYER_NORM;
 }
 
 static amg_status add_node(node *n)

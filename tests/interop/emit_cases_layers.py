@@ -1,4 +1,6 @@
 """More graphs for test_emit.py, as in emit_cases.py: layers over sequences, images and volumes."""
+import numpy as np
+
 from emit_cases import Case
 
 SIGNAL, IMAGE, VOLUME = (2, 4, 11), (2, 4, 9, 7), (2, 4, 5, 6, 7)
@@ -49,6 +51,30 @@ WINDOWS = [
     layer("GlobalMaxPool", "1-d", "F.adaptive_max_pool1d(x, 1)", SIGNAL),
     layer("GlobalMaxPool", "2-d", "F.adaptive_max_pool2d(x, 1)", IMAGE),
     layer("GlobalMaxPool", "3-d", "F.adaptive_max_pool3d(x, 1)", VOLUME),
+]
+
+
+
+def resize(name, form, x, inputs, values, **attributes):
+    return Case(f"Resize {name}", [("Resize", inputs, "y", attributes)], x, values, form, opset=18)
+
+
+def scales(*values):
+    return {"s": np.array(values, np.float32)}
+
+
+HALF = {"coordinate_transformation_mode": "half_pixel"}
+RESIZED = [
+    resize("linear 1-d", 'F.interpolate(x, size=(22,), mode="linear")', SIGNAL, "x,,s",
+           scales(1, 1, 2), mode="linear", **HALF),
+    resize("linear 3-d", 'mode="trilinear"', VOLUME, "x,,s", scales(1, 1, 2, 1.5, 1),
+           mode="linear", **HALF),
+    resize("nearest 3-d", 'mode="nearest")', VOLUME, "x,,s", scales(1, 1, 2, 2, 2),
+           coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+    resize("axes", 'size=(18, 14)', IMAGE, "x,,s", scales(2, 2), axes=[2, 3], mode="linear",
+           **HALF),
+    Case("Upsample", [("Upsample", "x,s", "y", {"mode": "nearest"})], IMAGE, scales(1, 1, 2, 2),
+         'mode="nearest")', opset=9),
 ]
 
 PER_CHANNEL = {"w": (4,), "b": (4,)}
@@ -112,4 +138,4 @@ RECURRENT += [batch_first(op, gates, states, output)
               for op, gates, states in (("LSTM", 4, 2), ("GRU", 3, 1), ("RNN", 1, 1))
               for output in range(1 + states)]
 
-CASES = WINDOWS + NORMS + RECURRENT
+CASES = WINDOWS + RESIZED + NORMS + RECURRENT

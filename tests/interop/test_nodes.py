@@ -35,7 +35,9 @@ FORMS = ("data", "weights", "folded")
 # What a dropout drops in training is anybody's choice; the reference cannot be asked.
 RANDOM = {"Dropout"}
 # Where PyTorch and ONNX differ, training follows PyTorch.
-PYTORCHS = {"test_batchnorm_example_training_mode": "the running variance is PyTorch's, unbiased",
+PYTORCHS = {"test_resize_downsample_scales_linear_align_corners": "corners are the result's",
+            "test_resize_downsample_scales_cubic_align_corners": "corners are the result's",
+            "test_batchnorm_example_training_mode": "the running variance is PyTorch's, unbiased",
             "test_batchnorm_epsilon_training_mode": "the running variance is PyTorch's, unbiased"}
 # Tests of which the values count alone: ONNX's evaluator has no slope there, or another one.
 VALUES = {"test_l1normalization_axis_last": "its L1 norm has no absolute values",
