@@ -271,7 +271,7 @@ def _explain(model: Any, seen: Observation, name: str, e: Exception) -> ExportEr
         path = _submodule(model, m.group(1)) if m else None
         where = f'submodule "{path}", {e.where}' if path else e.where
         return ExportError(e.what, code=e.code, where=where, offset=e.offset,
-                           hint=e.hint or "docs/operators.md lists what is covered")
+                           hint=e.hint or "docs/ops.md lists what is covered")
     operator = re.search(r"aten::\w+|prim::\w+", str(e))
     path = seen.first.get(operator.group(0)) if operator else None
     return ExportError(f"{name} exporter: {_first_line(e)}", code="UNSUPPORTED",

@@ -1,6 +1,7 @@
 """The operators against ONNX's own node tests (onnx.backend.test), by the engine.
 
     python test_nodes.py BUILD [operator or test ...]
+    python test_nodes.py BUILD page        writes docs/ops.md, which else is only compared
 
 Every test of an operator that the table knows is run by node_dump in the first of these forms
 that the engine takes:
@@ -29,6 +30,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
 import harness
+import op_pages
 
 GRADIENT, STEP, ELEMENTS = 2e-3, 1e-5, 24
 FORMS = ("data", "weights", "folded")
@@ -286,6 +288,9 @@ class Result:
         self.test, self.form, self.why, self.wrong = test, form, why, wrong
         self.gradients = gradients
 
+    def passed(self):
+        return bool(self.form) and not self.wrong
+
 
 def run_test(h, path, test, differentiable):
     if not test.is_dense():
@@ -324,9 +329,16 @@ def run_test(h, path, test, differentiable):
 
 
 def read_table(h):
-    """{operator: whether it has a gradient}, from docs/operators.md's own source."""
-    rows = re.findall(r"^\| (\w+) \|[^|]*\|[^|]*\| (\S+)", h.program("op_page"), re.M)
-    return {name: trains.startswith("yes") for name, trains in rows if name != "operator"}
+    """{operator: (trains, folds, what is covered)}, as the table has them."""
+    rows = (line.split("\t") for line in h.program("op_page").splitlines())
+    return {name: rest for name, *rest in rows}
+
+
+def check_page(h, page):
+    path = harness.ROOT / "docs" / "ops.md"
+    if "page" in h.only:
+        path.write_text(page)
+    h.expect("docs/ops.md is what the tests say", path.read_text() == page)
 
 
 def check_controls(h, tests):
@@ -343,16 +355,17 @@ def check_controls(h, tests):
 def main(h):
     table, tests = read_table(h), load_tests()
     chosen = [t for name in sorted(table) for t in tests[name]
-              if not h.only or name in h.only or t.name in h.only]
+              if h.only in ([], ["page"]) or name in h.only or t.name in h.only]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         results = list(pool.map(
-            lambda job: run_test(h, h.folder / f"n{job[0]}", job[1], table[job[1].operator]),
+            lambda job: run_test(h, h.folder / f"n{job[0]}", job[1],
+                                 table[job[1].operator][0] != "no"),
             enumerate(chosen)))
     if h.wants("control"):
         check_controls(h, tests)
     for name in sorted({t.operator for t in chosen}):
         mine = [r for r in results if r.test.operator == name]
-        passed = [r for r in mine if r.form and not r.wrong]
+        passed = [r for r in mine if r.passed()]
         for r in mine:
             if r.wrong:
                 h.expect(f"{r.test.name}: {r.wrong}", False)
@@ -364,8 +377,11 @@ def main(h):
             folded = sum(r.form == "folded" for r in passed)
             h.expect(f"{name}: {len(passed)} of {len(mine)} node tests, {folded} folded, "
                      f"{sum(r.gradients for r in passed)} gradients", True)
-    print(f"{sum(bool(r.form) and not r.wrong for r in results)} of {len(results)} node tests of "
-          "the table's operators pass")
+    print(f"{sum(r.passed() for r in results)} of {len(results)} node tests of the table's "
+          "operators pass")
+    if h.only in ([], ["page"]):
+        found = {name: [r for r in results if r.test.operator == name] for name in table}
+        check_page(h, op_pages.render(table, found, tests))
 
 
 if __name__ == "__main__":
