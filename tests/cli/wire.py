@@ -191,6 +191,20 @@ def tiny_model(side=6, hidden=8, classes=3, seed=5, activation="Relu", extra=())
                  [value("diagnosis_logits", (classes,))], "my-exporter 9.8.7")
 
 
+def two_inputs(side=6, row=4, hidden=8, classes=3, seed=8):
+    """An image 1 x side x side and a row of numbers, flattened side by side; then Gemm, Relu, Gemm."""
+    r, n = random.Random(seed), side * side + row
+    nodes = [node("Flatten", ["scan"], ["pixels"], attributes=[("axis", 1)]),
+             node("Concat", ["pixels", "row"], ["all"], attributes=[("axis", 1)]),
+             node("Gemm", ["all", "first"], ["before"], attributes=[("transB", 1)]),
+             node("Relu", ["before"], ["after"]),
+             node("Gemm", ["after", "second"], ["y"], attributes=[("transB", 1)])]
+    tensors = [tensor("first", (hidden, n), uniform(r, hidden * n, n)),
+               tensor("second", (classes, hidden), uniform(r, classes * hidden, hidden))]
+    return model(nodes, tensors, [value("scan", (1, side, side)), value("row", (row,))],
+                 [value("y", (classes,))])
+
+
 def tiny_vit(side=6, patch=3, width=8, classes=3, seed=6, flat=False):
     """Patches of 1 x side x side, positions, one attention, the mean; or, flat, a layer over all patches."""
     r, n = random.Random(seed), (side // patch) ** 2
