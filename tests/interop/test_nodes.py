@@ -62,6 +62,11 @@ def constant_inputs(case, operator):
             if kinds and kinds[min(i, len(kinds) - 1)] == fixed}
 
 
+def as_array(value):
+    """Some tests give their tensors as protos."""
+    return numpy_helper.to_array(value) if isinstance(value, TensorProto) else value
+
+
 class Test:
     """One node test: name, operator, model, inputs {name: array}, outputs {name: array}.
     fixed: names of the inputs that are constants in every form."""
@@ -72,8 +77,8 @@ class Test:
         self.rtol, self.atol = case.rtol, case.atol
         given, expected = case.data_sets[0]
         graph = case.model.graph
-        self.inputs = {i.name: v for i, v in zip(graph.input, given)}
-        self.outputs = {o.name: v for o, v in zip(graph.output, expected) if o.name}
+        self.inputs = {i.name: as_array(v) for i, v in zip(graph.input, given)}
+        self.outputs = {o.name: as_array(v) for o, v in zip(graph.output, expected) if o.name}
 
     def is_dense(self):
         return all(isinstance(v, (np.ndarray, np.generic)) and not (
