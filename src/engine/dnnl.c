@@ -53,6 +53,13 @@ struct amg_dnnl {
     amg_primitive **primitives;
 };
 
+/* For primitives that multiply in bf16. */
+static void hint_bf16(amg_error *err, amg_status status)
+{
+    if (status == AMG_UNSUPPORTED)
+        amg_hint(err, "bf16 needs a processor with AVX-512; f32 runs everywhere");
+}
+
 static amg_status fail_backend(amg_error *err, dnnl_status_t status, const char *what)
 {
     if (status == dnnl_unimplemented)
@@ -684,8 +691,10 @@ amg_status amg_dnnl_conv(amg_dnnl *d, amg_pass pass, const amg_conv_shape *shape
     if (s->winograd) status = conv_desc(d, &r, &pd);
     r.alg = dnnl_convolution_direct;
     if (status) status = conv_desc(d, &r, &pd);
-    if (status) return fail_backend(err, status, "Conv");
-    return wrap(d, pd, NULL, false, "Conv", out, err);
+    amg_status st = status ? fail_backend(err, status, "Conv")
+                           : wrap(d, pd, NULL, false, "Conv", out, err);
+    if (s->bf16) hint_bf16(err, st);
+    return st;
 }
 
 amg_status amg_dnnl_inner(amg_dnnl *d, amg_pass pass, bool bias, const amg_layout *src,

@@ -12,7 +12,9 @@
 
 void amg_plan_fail_with(amg_plan *p, int node, amg_status code, const amg_error *cause)
 {
+    const bool first = !p->status;
     amg_plan_fail(p, node, code, "%s", cause->what);
+    if (first && cause->hint[0]) amg_hint(p->err, "%s", cause->hint);
 }
 
 void amg_plan_fail(amg_plan *p, int node, amg_status code, const char *fmt, ...)

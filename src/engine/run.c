@@ -161,8 +161,6 @@ static amg_status init_head(amg_run *run, int h, amg_error *err)
                                       .augment = run->options.augment,
                                       .parts = run->options.accumulate};
     if (!status) status = amg_plan_new(run->planned, h, &options, &run->plans[h], err);
-    if (status == AMG_UNSUPPORTED && options.bf16)
-        amg_hint(err, "bf16 needs a processor with AVX-512; f32 runs everywhere");
     if (status) return status;
     if (run->frozen && amg_plan_num_slots(run->plans[h]) == 0)
         return amg_fail(err, AMG_INVALID, -1, c->name,
