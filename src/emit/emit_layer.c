@@ -272,7 +272,8 @@ static const char *resize_mode(const amg_node *n, int num_dims, bool *aligned)
     const char *place =
         amg_attr_string(n, "coordinate_transformation_mode", "half_pixel");
     const char *nearest = amg_attr_string(n, "nearest_mode", "round_prefer_floor");
-    bool half = strstr(place, "half_pixel") != NULL;
+    bool half =
+        strcmp(place, "half_pixel") == 0 || strcmp(place, "pytorch_half_pixel") == 0;
     *aligned = strcmp(place, "align_corners") == 0;
     if (strcmp(mode, "linear") == 0 && (half || *aligned))
         return num_dims == 1 ? "linear" : num_dims == 2 ? "bilinear" : "trilinear";

@@ -627,7 +627,7 @@ static amg_status check_op(node *n)
     amg_status st =
         fail(n, AMG_UNSUPPORTED, "operator %.60s of opset %" PRId64 " is not supported",
              op, n->im->opset);
-    amg_hint(n->err, "docs/operators.md lists the operators that are read");
+    amg_hint(n->err, "docs/ops.md lists the operators that are read");
     return st;
 }
 

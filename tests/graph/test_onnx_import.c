@@ -661,7 +661,7 @@ static void unknown_operators_are_named(void **state)
     amg_error err = {0};
     amg_graph *g;
     assert_int_equal(import(&m, &g, &err), AMG_UNSUPPORTED);
-    assert_non_null(strstr(err.hint, "docs/operators.md"));
+    assert_non_null(strstr(err.hint, "docs/ops.md"));
 
     start(&m, 13); /* ONNX's own domain by its long name is fine */
     node(&m, "Relu", "x", "y");
