@@ -1,5 +1,6 @@
-/* Prints the operator table, a line an operator: name, whether it trains, whether it folds,
- * what is covered; tabs between. tests/interop/test_nodes.py makes docs/ops.md of it. */
+/* Prints the operator table, a line an operator: name, whether it trains, whether it
+ * folds, what is covered; tabs between. tests/interop/test_nodes.py makes docs/ops.md
+ * of it. */
 #include <stdio.h>
 
 #include "graph/op.h"
