@@ -9,11 +9,6 @@
 #include "engine/augment.h"
 #include "engine/job.h"
 
-static const char *const optimizers[] = {"sgd",     "adam", "adamw", "rmsprop",
-                                         "adagrad", "lion", NULL};
-static const char *const schedules[] = {"constant",  "step",    "cosine", "linear",
-                                        "one-cycle", "plateau", NULL};
-
 static const char *const precisions[] = {"f32", "bf16", NULL};
 /* What each is: the bits of engine/augment.h. */
 static const char *const augmentations[] = {"none",        "crop4",       "hflip",
@@ -42,7 +37,7 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
         {"epochs", API_INT, &o.epochs, 1, 1e6},
         {"max_steps", API_INT, &o.max_steps, 1, 9e15},
         {"seed", API_INT, &seed, 0, 9e15},
-        {"optimizer", API_CHOICE, &optimizer, .choices = optimizers},
+        {"optimizer", API_CHOICE, &optimizer, .choices = amg_optimizer_names},
         {"lr", API_REAL, &p->lr, 0, 1e6},
         {"momentum", API_REAL, &p->momentum, 0, 1},
         {"nesterov", API_BOOL, &p->nesterov},
@@ -57,7 +52,7 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
         {"clip", API_REAL, &p->clip_norm, 0, 1e9},
         {"augment", API_CHOICE, &augment, .choices = augmentations},
         {"label_smoothing", API_REAL, &smoothing, 0, 1},
-        {"schedule", API_CHOICE, &schedule, .choices = schedules},
+        {"schedule", API_CHOICE, &schedule, .choices = amg_schedule_names},
         {"warmup", API_INT, &p->warmup_steps, 0, 1e9},
         {"step_epochs", API_INT, &p->step_epochs, 1, 1e6},
         {"step_gamma", API_REAL, &p->step_gamma, 1e-9, 1e3},

@@ -8,11 +8,6 @@
 #include "cli/ui.h"
 #include "engine/augment.h"
 
-static const char *const optimizers[] = {"sgd",     "adam", "adamw", "rmsprop",
-                                         "adagrad", "lion", NULL};
-static const char *const schedules[] = {"constant",  "step",    "cosine", "linear",
-                                        "one-cycle", "plateau", NULL};
-
 static const char *const precisions[] = {"f32", "bf16", NULL};
 static const char *const augmentations[] = {"none",        "crop4",       "hflip",
                                             "crop4,hflip", "hflip,crop4", NULL};
@@ -35,7 +30,8 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
          "gradients; batch norm then sees the parts (1)",
          1, 1 << 20},
         {"optimizer", CLI_CHOICE, &a->optimizer, "NAME",
-         "sgd | adam | adamw | rmsprop | adagrad | lion (sgd)", 0, 0, optimizers},
+         "sgd | adam | adamw | rmsprop | adagrad | lion (sgd)", 0, 0,
+         amg_optimizer_names},
         {"lr", CLI_REAL, &a->lr, "X", "learning rate (0.01)", 0, 1e6},
         {"momentum", CLI_REAL, &a->momentum, "X", "of sgd and rmsprop (0)", 0, 1},
         {"nesterov", CLI_FLAG, &a->nesterov, NULL, "Nesterov's form of momentum"},
@@ -71,7 +67,7 @@ void cli_train_options(cli_train_args *a, int num_rows, cli_option *table)
          "linear fall to 0 at the end; one-cycle is\nPyTorch's OneCycleLR up to --lr, "
          "momentum left alone; plateau\nits ReduceLROnPlateau, for each sub-network by "
          "its own\nvalidation loss (training loss without validation data)",
-         0, 0, schedules},
+         0, 0, amg_schedule_names},
         {"warmup", CLI_INT, &a->warmup, "STEPS", "linear warm-up (0)", 0, 1e9},
         {"step-epochs", CLI_INT, &a->step_epochs, "N",
          "schedule step: every N epochs (30) ...", 1, 1e6},

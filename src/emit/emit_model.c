@@ -10,6 +10,7 @@
 #include "emit/emit_ops.h"
 #include "formats/safetensors.h"
 #include "graph/class_rows.h"
+#include "graph/select.h"
 
 enum { BODY = 8, SHORT_CONSTANT = 8 };
 
@@ -118,26 +119,12 @@ static amg_status check_names(const amg_graph *g, amg_error *err)
 
 /* ---- forward() ---- */
 
-/* The node that takes a network's positions out of the sample: Gather along the flat
- * sample by a constant vector. */
-static bool is_select(const amg_graph *g, const amg_node *n)
-{
-    if (n->op != AMG_OP_GATHER || amg_attr_int(n, "axis", 0) != 1) return false;
-    const amg_value *data = &g->values[n->inputs[0]], *index = &g->values[n->inputs[1]];
-    if (data->kind != AMG_VALUE_ACTIVATION || index->kind != AMG_VALUE_PARAM ||
-        index->rank != 1)
-        return false;
-    const amg_node *flat = &g->nodes[data->producer];
-    return (flat->op == AMG_OP_RESHAPE || flat->op == AMG_OP_FLATTEN) &&
-           g->values[flat->inputs[0]].kind == AMG_VALUE_INPUT;
-}
-
 /* The step whose result is the stream: the Reshape behind the select, or the select.
  * -1: this graph has none. */
 static int find_stream(const amg_graph *g, const amg_emit_step *steps, int count)
 {
     for (int i = 0; i < count; i++) {
-        if (!is_select(g, steps[i].node)) continue;
+        if (!amg_graph_is_select(g, steps[i].node)) continue;
         bool shaped = i + 1 < count && steps[i + 1].node->op == AMG_OP_RESHAPE &&
                       steps[i + 1].inputs[0] == steps[i].node->outputs[0];
         return shaped ? i + 1 : i;
@@ -199,7 +186,7 @@ static amg_status add_step(writer *w, int i, bool is_stream)
     if (st) return st;
     amg_text_add(&w->line, "%s", amg_text_get(&w->e.out));
     list_last_uses(w, i);
-    if (is_select(w->e.g, s->node))
+    if (amg_graph_is_select(w->e.g, s->node))
         amg_text_statement(&w->body, BODY,
                            "# the positions of this network in the sample");
     add_line(w);

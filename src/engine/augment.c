@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "graph/select.h"
 
 enum { PAD = 4 };
 
@@ -54,25 +55,12 @@ void amg_image_draw_apply(const amg_image_draw *draw, const void *image,
         }
 }
 
-/* A Gather of fixed positions of the flattened input. */
-static bool is_select(const amg_graph *g, const amg_node *n)
-{
-    if (n->op != AMG_OP_GATHER || amg_attr_int(n, "axis", 0) != 1) return false;
-    const amg_value *data = &g->values[n->inputs[0]], *index = &g->values[n->inputs[1]];
-    if (data->kind != AMG_VALUE_ACTIVATION || index->kind != AMG_VALUE_PARAM ||
-        index->rank != 1)
-        return false;
-    const amg_node *flat = &g->nodes[data->producer];
-    return (flat->op == AMG_OP_RESHAPE || flat->op == AMG_OP_FLATTEN) &&
-           g->values[flat->inputs[0]].kind == AMG_VALUE_INPUT;
-}
-
 int amg_image_find(const amg_graph *g, const int *order, int num_nodes)
 {
     int selected = AMG_NO_VALUE;
     for (int i = 0; i < num_nodes; i++) {
         const amg_node *n = &g->nodes[order[i]];
-        if (selected == AMG_NO_VALUE && is_select(g, n))
+        if (selected == AMG_NO_VALUE && amg_graph_is_select(g, n))
             selected = n->outputs[0];
         else if (n->op == AMG_OP_RESHAPE && n->inputs[0] == selected)
             return n->outputs[0];

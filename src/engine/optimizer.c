@@ -11,6 +11,9 @@
 #include "base/parallel.h"
 #include "engine/vector.h"
 
+const char *const amg_optimizer_names[] = {"sgd",     "adam", "adamw", "rmsprop",
+                                           "adagrad", "lion", NULL};
+
 #define GRAIN 16384
 
 typedef struct {

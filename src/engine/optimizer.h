@@ -22,6 +22,9 @@ typedef enum {
     AMG_SCHEDULE_ONE_CYCLE,
     AMG_SCHEDULE_PLATEAU
 } amg_schedule_kind;
+/* What users call them, NULL behind the last. */
+extern const char *const amg_optimizer_names[];
+extern const char *const amg_schedule_names[];
 
 typedef struct {
     amg_optimizer_kind kind;

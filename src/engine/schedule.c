@@ -17,6 +17,9 @@
 
 #include "engine/optimizer.h"
 
+const char *const amg_schedule_names[] = {"constant",  "step",    "cosine", "linear",
+                                          "one-cycle", "plateau", NULL};
+
 #define PI 3.14159265358979323846
 
 static double cosine_shape(int64_t step, int64_t total_steps)

@@ -25,8 +25,7 @@ static bool is_input(const amg_graph *g, int v)
     return v == g->inputs[0];
 }
 
-/* Whether a node gathers fixed positions of flat samples [N, num_positions]. */
-static bool is_select(const amg_graph *g, const amg_node *n)
+bool amg_graph_is_select(const amg_graph *g, const amg_node *n)
 {
     if (n->op != AMG_OP_GATHER) return false;
     const amg_value *data = &g->values[n->inputs[0]];
@@ -46,7 +45,7 @@ static void count_heads(const amg_graph *g, int *order, int *heads)
     for (int h = 0; h < g->num_outputs; h++) {
         const int count = amg_graph_canonical_order(g, h, order);
         for (int i = 0; i < count; i++)
-            heads[order[i]] += is_select(g, &g->nodes[order[i]]);
+            heads[order[i]] += amg_graph_is_select(g, &g->nodes[order[i]]);
     }
 }
 

@@ -5,6 +5,8 @@
 
 #include "graph/graph.h"
 
+/* Whether a node gathers fixed positions of flat samples [N, values]. */
+bool amg_graph_is_select(const amg_graph *g, const amg_node *n);
 /* nodes [num_outputs]: of each head the node that gathers fixed positions of the
  * flattened input, of those on the way to it the one that leads to the fewest heads
  * (where sub-networks are joined, the others' lead to it, too). -1: there is none. */
