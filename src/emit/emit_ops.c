@@ -98,6 +98,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(LAYER_NORM, amg_emit_layer_norm)                                                 \
     X(RMS_NORM, amg_emit_rms_norm)                                                     \
     X(LP_NORM, emit_folded)                                                            \
+    X(LRN, emit_folded)                                                                \
     X(MEAN_VARIANCE_NORM, emit_folded)                                                 \
     X(ATTENTION, emit_folded)                                                          \
     X(SOFTMAX, amg_emit_softmax)                                                       \

@@ -78,6 +78,7 @@ static const amg_kernel_row table[] = {
     [AMG_OP_LAYER_NORM] = {NULL, amg_layer_norm_forward, amg_layer_norm_backward},
     [AMG_OP_RMS_NORM] = {NULL, amg_layer_norm_forward, amg_layer_norm_backward},
     [AMG_OP_LP_NORM] = {NULL, NULL, NULL},
+    [AMG_OP_LRN] = {NULL, NULL, NULL},
     [AMG_OP_MEAN_VARIANCE_NORM] = {NULL, NULL, NULL},
     [AMG_OP_ATTENTION] = {NULL, NULL, NULL},
     [AMG_OP_SOFTMAX] = {NULL, amg_softmax_forward, amg_softmax_backward},

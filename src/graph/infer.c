@@ -327,6 +327,7 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_LAYER_NORM] = amg_infer_layer_norm,
     [AMG_OP_RMS_NORM] = amg_infer_layer_norm,
     [AMG_OP_LP_NORM] = amg_infer_softmax,
+    [AMG_OP_LRN] = infer_same,
     [AMG_OP_MEAN_VARIANCE_NORM] = amg_infer_mean_variance,
     [AMG_OP_ATTENTION] = amg_infer_attention,
     [AMG_OP_SOFTMAX] = amg_infer_softmax,

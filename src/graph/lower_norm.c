@@ -38,6 +38,41 @@ static void lower_lp(amg_lower *l, int *out)
 
 const amg_lower_rule amg_lower_lp_norm = {always, lower_lp};
 
+/* ---- LRN: x / (bias + alpha * mean of the squares of size channels)^beta ---- */
+
+/* Whether it has channels and a window; else it stays, and the engine refuses it. */
+static bool has_window(const amg_graph *g, const amg_node *node)
+{
+    return amg_lower_in(g, node, 0)->rank >= 3 && amg_attr_int(node, "size", 0) > 0;
+}
+
+/* The mean is a pooling over the channels as an image of one column a position. */
+static void lower_lrn(amg_lower *l, int *out)
+{
+    const amg_value *v = amg_lower_in(l->r->g, l->node, 0);
+    const int64_t size = amg_attr_int(l->node, "size", 0);
+    int64_t rows[4] = {v->dims[0], 1, v->dims[1], 1};
+    for (int d = 2; d < v->rank; d++) rows[3] *= v->dims[d];
+    const int x = amg_lower_value(l, 0);
+    const int image = amg_lower_reshape(l, square(l, x), 4, rows);
+    const amg_attr pooling[] = {
+        amg_ints("kernel_shape", 2, (int64_t[]){size, 1}),
+        amg_ints("pads", 4, (int64_t[]){(size - 1) / 2, 0, size / 2, 0}),
+        amg_int("count_include_pad", 1)};
+    int base = amg_lower_node(l, AMG_OP_AVERAGE_POOL, 1, &image, 3, pooling);
+    base = amg_lower_reshape(l, base, v->rank, v->dims);
+    base =
+        amg_lower_binary(l, AMG_OP_MUL, base,
+                         amg_lower_float(l, amg_attr_float(l->node, "alpha", 1e-4f)));
+    base = amg_lower_binary(l, AMG_OP_ADD, base,
+                            amg_lower_float(l, amg_attr_float(l->node, "bias", 1)));
+    base = amg_lower_binary(l, AMG_OP_POW, base,
+                            amg_lower_float(l, amg_attr_float(l->node, "beta", 0.75f)));
+    out[0] = amg_lower_binary(l, AMG_OP_DIV, x, base);
+}
+
+const amg_lower_rule amg_lower_lrn = {has_window, lower_lrn};
+
 /* ---- MeanVarianceNormalization: (x - mean) / (deviation + 1e-9) ---- */
 
 static void lower_mean_variance(amg_lower *l, int *out)

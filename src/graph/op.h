@@ -94,6 +94,7 @@
     X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 3, AMG_OP_D, "")                      \
     X(RMS_NORM, "RMSNormalization", 2, 2, 1, 1, AMG_OP_D, "")                          \
     X(LP_NORM, "LpNormalization", 1, 1, 1, 1, AMG_OP_D, "")                            \
+    X(LRN, "LRN", 1, 1, 1, 1, AMG_OP_D, "")                                            \
     X(MEAN_VARIANCE_NORM, "MeanVarianceNormalization", 1, 1, 1, 1, AMG_OP_D, "")       \
     X(ATTENTION, "Attention", 3, 7, 1, 1, AMG_OP_D, "no keys and values from before")  \
     X(SOFTMAX, "Softmax", 1, 1, 1, 1, AMG_OP_D, "")                                    \

@@ -382,6 +382,7 @@ CASES = [
           ("bools", "x,x,x,m", {}, (2, 3, 4, 8),
            {"m": np.tri(4, dtype=bool)}, "torch.where("))),
     Case("LpNormalization", [("LpNormalization", "x", "y", {"axis": 1})], (2, 3, 5)),
+    Case("LRN", [("LRN", "x", "y", {"size": 3, "alpha": 0.2, "beta": 0.6, "bias": 1.5})], IMAGE),
     Case("MeanVarianceNormalization", [("MeanVarianceNormalization", "x", "y", {})], IMAGE),
     Case("Softmax of opset 11", [("Softmax", "x", "y", {"axis": 1})], (2, 3, 5), None,
          "torch.softmax(", opset=11),
