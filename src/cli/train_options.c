@@ -164,7 +164,7 @@ static const struct {
 } columns[] = {{"train loss", 6, ""},  {"train ppl", 2, ""}, {"train acc", 2, " %"},
                {"val loss", 6, ""},    {"val ppl", 2, ""},   {"val top-1", 2, " %"},
                {"val top-5", 2, " %"}, {"steps", 0, ""}};
-enum { NUM_COLUMNS = sizeof columns / sizeof *columns };
+enum { TOP1 = 5, TOP5 = 6, NUM_COLUMNS = sizeof columns / sizeof *columns };
 
 /* Steps behind the head's weights, where they are not the same for all. */
 static double own_steps(const amg_train_result *r, int head)
@@ -193,9 +193,7 @@ static void fill_row(const amg_train_result *r, int head, double row[NUM_COLUMNS
 /* Where several labels apply, nothing is first or among five: all are counted. */
 static const char *title_of(int column, const double row[NUM_COLUMNS])
 {
-    return column == NUM_COLUMNS - 2 && isnan(row[NUM_COLUMNS - 1])
-               ? "val acc"
-               : columns[column].title;
+    return column == TOP1 && isnan(row[TOP5]) ? "val acc" : columns[column].title;
 }
 
 void cli_train_print(const amg_train_result *r)

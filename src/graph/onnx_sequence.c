@@ -146,7 +146,8 @@ static amg_status split_to_sequence(const sequence_node *n)
                         axis);
     const int64_t dim = x->dims[d];
     const bool given = n->proto->n_input > 1 && n->proto->input[1][0];
-    const bool listed = given && input_value(n, 1) && input_value(n, 1)->rank == 1;
+    const amg_value *parts = given ? input_value(n, 1) : NULL;
+    const bool listed = parts && parts->rank == 1;
     if (!given && !keepdims)
         return amg_fail(n->err, AMG_UNSUPPORTED, -1, n->where,
                         "keepdims is 0, expected parts that keep their dims");

@@ -13,12 +13,15 @@ typedef struct {
     char name[64];
 } onnx_case;
 
-static inline amg_graph *onnx_case_graph(const golden *g)
+/* Both are the caller's; the planned graph shares the weights of the one that was read.
+ */
+static inline amg_graph *onnx_case_graph(const golden *g, amg_graph **out)
 {
     const amg_tensor *model = golden_get(g, "", "model"), *x = golden_get(g, "", "x");
     amg_graph *read = NULL, *planned = NULL;
     assert_ok(
         amg_graph_parse_onnx(model->data, model->size_bytes, g->name, &read, err));
+    *out = read;
     for (int i = 0; i < read->num_values; i++)
         if (read->values[i].kind == AMG_VALUE_PARAM &&
             golden_find(g, "d_", read->values[i].name))
@@ -28,7 +31,6 @@ static inline amg_graph *onnx_case_graph(const golden *g)
         if (planned->values[i].kind == AMG_VALUE_PARAM &&
             golden_find(g, "d_", planned->values[i].name))
             planned->values[i].role = AMG_ROLE_TRAINABLE;
-    /* The planned graph shares the weights of the one that was read. */
     return planned;
 }
 
@@ -37,10 +39,11 @@ static inline void onnx_case_matches_pytorch(void **state)
     const onnx_case *c = *state;
     amg_safetensors *st = open_goldens(c->file);
     golden g = {st, c->name, NULL};
-    amg_graph *graph = onnx_case_graph(&g);
+    amg_graph *read, *graph = onnx_case_graph(&g, &read);
     check_golden(&g, graph, (amg_plan_options){.training = true});
     if (golden_find(&g, "", "smooth")) check_finite_differences(&g, graph, 1);
     amg_graph_free(graph);
+    amg_graph_free(read);
     amg_safetensors_close(st);
 }
 
