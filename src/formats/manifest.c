@@ -296,7 +296,7 @@ static amg_status check_members(const amg_json_node *node, amg_task task,
     if (head->has_ignore) more = "ignore_index";
     if (task == AMG_TASK_CLASSIFICATION && amg_json_member(node, "class_weights").value)
         more = "class_weights";
-    if (loss.value && json_is_string(loss.value) &&
+    if (json_is_string(loss.value) &&
         amg_loss_find_name(json_string_value(loss.value), &kind) &&
         amg_task_takes_loss(task, kind) && amg_loss_has_delta(kind))
         more = "delta";
