@@ -11,12 +11,16 @@ static const char *training(const amg_op_info *op)
     return op->flags & AMG_OP_T ? "yes, differs from inference" : "yes";
 }
 
+static void print_row(const amg_op_info *op)
+{
+    printf("%s\t%s\t%s\t%s\n", op->name, training(op),
+           op->flags & AMG_OP_F ? "yes" : "no", op->note);
+}
+
 int main(void)
 {
-    for (int i = 0; i < AMG_OP_COUNT; i++) {
-        const amg_op_info *op = amg_op_get((amg_op)i);
-        printf("%s\t%s\t%s\t%s\n", op->name, training(op),
-               op->flags & AMG_OP_F ? "yes" : "no", op->note);
-    }
+    const amg_op_composed *composed;
+    for (int i = 0; i < AMG_OP_COUNT; i++) print_row(amg_op_get((amg_op)i));
+    for (int i = 0; (composed = amg_op_composed_at(i)); i++) print_row(&composed->info);
     return 0;
 }
