@@ -63,10 +63,20 @@ typedef struct {
     char where[AMG_NODE_TEXT];
     amg_op op;
     int num_inputs, num_attrs;
-    int *inputs;     /* arena, room for two at least; AMG_NO_VALUE: absent */
+    int *inputs;     /* arena, room for five at least; AMG_NO_VALUE: absent */
     amg_attr *attrs; /* arena, room for one more; tensors may be owned */
     amg_error *err;
 } amg_import_work;
+
+/* A failure of the node at hand, and the one of no memory for it. onnx_node.c */
+amg_status amg_import_fail(const amg_import_work *w, amg_status code, const char *fmt,
+                           ...) AMG_PRINTF(3, 4);
+amg_status amg_import_no_memory(const amg_import_work *w);
+
+/* Brings inputs and attributes, as the node's opset has them, into the graph's one
+ * form. And whether the node is an Upsample, which becomes a Resize. onnx_opset.c */
+AMG_MUST_CHECK amg_status amg_import_normalise(amg_import_work *w);
+bool amg_import_is_upsample(const amg_import_work *w);
 
 /* The operator that a node of this name ends up as; AMG_OP_COUNT if the name is
  * unknown. And what makes it that: adds the parts in which the graph has some

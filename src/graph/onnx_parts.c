@@ -30,17 +30,12 @@ static const char *part_name(const work *w, const char *word)
     return name;
 }
 
-static amg_status no_memory(const work *w)
-{
-    return amg_fail(w->err, AMG_NO_MEMORY, -1, w->where, "no memory for the node");
-}
-
 /* *out = op(a, b), or op(a) where b is AMG_NO_VALUE. */
 static amg_status add_part(work *w, amg_op op, const char *word, int a, int b,
                            const amg_attr *attr, int *out)
 {
     const char *name = part_name(w, word);
-    if (!name) return no_memory(w);
+    if (!name) return amg_import_no_memory(w);
     *out = amg_builder_node(w->im->builder, op, w->proto->name ? w->proto->name : "",
                             (int[]){a, b}, b == AMG_NO_VALUE ? 1 : 2, attr,
                             attr ? 1 : 0, name);
@@ -51,7 +46,7 @@ static amg_status add_number(work *w, const char *word, float number, int *out)
 {
     amg_tensor t;
     const char *name = part_name(w, word);
-    if (!name) return no_memory(w);
+    if (!name) return amg_import_no_memory(w);
     amg_status st = amg_tensor_view(AMG_F32, 0, NULL, &number, &t, w->err);
     if (!st) *out = amg_builder_param(w->im->builder, name, &t);
     return st;
