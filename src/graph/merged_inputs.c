@@ -9,6 +9,7 @@
 
 /* Nobody's input has this name but ours. */
 #define MERGED "amalgam.inputs"
+#define FLOATS "amalgam.floats." /* of an input before its Cast */
 #define NAME_TEXT 512
 
 /* ---- one out of several ---- */
@@ -48,7 +49,7 @@ static void add_part(amg_builder *b, int part, amg_merged_input *in)
     for (int d = 1; d < in->rank; d++) target[d] = in->dims[d];
     if (in->rank > 1) target[0] = 0; /* as the part has it */
     char floats[NAME_TEXT];
-    snprintf(floats, sizeof floats, "amalgam.floats.%.400s", in->name);
+    snprintf(floats, sizeof floats, FLOATS "%.400s", in->name);
     const bool casts = in->dtype != AMG_F32;
     const int shaped[] = {part, add_ints(b, "shape", in->name, in->rank, target)};
     in->value = amg_builder_node(b, AMG_OP_RESHAPE, "", shaped, 2, NULL, 0,
@@ -110,7 +111,7 @@ static int find_own(const amg_graph *g, int part, bool *gone)
     if (node < 0 || g->nodes[node].op != AMG_OP_RESHAPE) return -1;
     gone[node] = true;
     const int value = g->nodes[node].outputs[0];
-    if (strncmp(g->values[value].name, "amalgam.floats.", 15) != 0) return value;
+    if (strncmp(g->values[value].name, FLOATS, strlen(FLOATS)) != 0) return value;
     node = only_reader(g, value);
     if (node < 0 || g->nodes[node].op != AMG_OP_CAST) return -1;
     gone[node] = true;
