@@ -1,17 +1,9 @@
 /* The promise for every task: a perceptron that learns numbers, a small autoencoder and
  * a classifier of pixels, obfuscated, trained as a job and extracted, have the same
  * bits as trained alone. On made-up data, so that it runs everywhere. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "cycle_fixture.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/rng.h"
@@ -23,33 +15,8 @@
 #include "graph/onnx_graph.h"
 #include "obfuscate/obfuscate.h"
 
-enum { PATH = 256, ROWS = 48, SIDE = 8, FEATURES = 12, NUMBERS = 3, CLASSES = 4 };
+enum { ROWS = 48, SIDE = 8, FEATURES = 12, NUMBERS = 3, CLASSES = 4 };
 enum { WIDTH = 8, IMAGE = SIDE * SIDE, DECOYS = 2, MOST_ROWS = DECOYS * ROWS };
-
-typedef struct {
-    char dir[128];
-    char model[PATH], key[PATH], job[PATH], weights[PATH], mine[PATH], alone[PATH];
-    char train[2 * PATH], covers[2 * PATH];
-} places;
-
-static void must(amg_status st, const amg_error *err)
-{
-    if (st) fail_msg("%s: %s: %s", amg_status_name(st), err->where, err->what);
-}
-
-static void open_places(places *p)
-{
-    const char *tmp = getenv("TMPDIR");
-    memset(p, 0, sizeof *p);
-    snprintf(p->dir, sizeof p->dir, "%.100s/amg-tasks-XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(p->dir));
-    snprintf(p->model, PATH, "%s/model.onnx", p->dir);
-    snprintf(p->key, PATH, "%s/job.key", p->dir);
-    snprintf(p->job, PATH, "%s/job", p->dir);
-    snprintf(p->weights, PATH, "%s/job/out/weights.safetensors", p->dir);
-    snprintf(p->mine, PATH, "%s/extracted.onnx", p->dir);
-    snprintf(p->alone, PATH, "%s/alone.onnx", p->dir);
-}
 
 /* ---- models ---- */
 
