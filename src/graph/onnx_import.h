@@ -71,7 +71,11 @@ typedef struct {
 /* A failure of the node at hand, and the one of no memory for it. onnx_node.c */
 amg_status amg_import_fail(const amg_import_work *w, amg_status code, const char *fmt,
                            ...) AMG_PRINTF(3, 4);
-amg_status amg_import_no_memory(const amg_import_work *w);
+static inline amg_status amg_import_no_memory(const amg_import_work *w)
+{
+    (void)amg_import_fail(w, AMG_NO_MEMORY, "no memory for the node");
+    return AMG_NO_MEMORY;
+}
 
 /* Brings inputs and attributes, as the node's opset has them, into the graph's one
  * form. And whether the node is an Upsample, which becomes a Resize. onnx_opset.c */

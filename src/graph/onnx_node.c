@@ -27,11 +27,6 @@ amg_status amg_import_fail(const node *n, amg_status code, const char *fmt, ...)
     return amg_fail(n->err, code, -1, n->where, "%s", text);
 }
 
-amg_status amg_import_no_memory(const node *n)
-{
-    return amg_import_fail(n, AMG_NO_MEMORY, "no memory for the node");
-}
-
 /* ---- inputs ---- */
 
 static amg_status read_inputs(node *n)
