@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
-from . import _export
+from . import _export, _inputs
 from . import _library as lib
 from ._data import NUMPY, Rows, check_disjoint, open_data, open_tokens
 from ._errors import AmalgamError, ExportError
@@ -88,7 +88,8 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     model: an nn.Module, which stays as it is, or the path of an .onnx file.
     train, val, decoys_from, val_decoys_from: a torch Dataset, TensorDataset or Subset, (x, y) of arrays or
         tensors, x alone (reconstruction), a Hugging Face dataset with `columns`, or a DATA spec. uint8 data are
-        scaled to 0..1; decoys_from fills the decoys' streams, best a random part of the same source.
+        scaled to 0..1; decoys_from fills the decoys' streams, best a random part of the same source. x is a tuple,
+        or a dict by the names of forward's arguments, where the module takes several inputs.
     pair_classes: each cover is of the class of the sample it stands beside, for a pool with other shares of the
         classes than your data.
     task: "classification", "regression", "reconstruction", "multi_label" (targets of 0 or 1, several of which may be 1;
@@ -287,10 +288,15 @@ def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any]
         if shape.get("kind") != "onnx model":
             raise AmalgamError(f"is a {shape.get('kind')}, expected an ONNX model", where=path)
         output = tuple(shape["graph"]["outputs"][0]["shape"][1:])
+        _inputs.arrange(_rows_of(sets), [i["name"] for i in shape["graph"]["inputs"]])
+        _fit(shape["graph"]["inputs"], sets, normalisation)
     elif hasattr(model, "state_dict") and callable(model):
+        names = _inputs.name_arguments(model, train) if isinstance(train, Rows) else ["input"]
+        _inputs.arrange(_rows_of(sets), names)
         first, second = (_batch(train, normalisation, text, i) for i in (0, 1))
-        exported = _export.export(model, first, second, folder, text.predicts, kept_stats)
+        exported = _export.export(model, first, second, folder, names, text.predicts, kept_stats)
         path, note, output, frozen = exported.path, exported.note, exported.output_shape, exported.frozen
+        _fit(exported.inputs, sets, normalisation)
     else:
         raise ExportError(f"is a {type(model).__name__}, expected an nn.Module or the path of an .onnx file",
                           where="model")
@@ -306,6 +312,18 @@ def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any]
                 known = len(getattr(rows.base, "classes", ())) if "covers" in name else 0
                 rows.num_classes = max(output[0], known)
     return path, note, frozen
+
+
+def _rows_of(sets: Dict[str, Any]) -> Dict[str, Rows]:
+    return {name: rows for name, rows in sets.items() if isinstance(rows, Rows)}
+
+
+def _fit(graph: List[Dict[str, Any]], sets: Dict[str, Any], normalisation: Any) -> None:
+    """That the data sets' samples are what the graph's inputs take."""
+    _inputs.check_against_graph(graph, _rows_of(sets))
+    if len(graph) > 1 and normalisation[0] is not None:
+        raise AmalgamError(f"is for samples of one input, the model has {len(graph)}", where="preprocess",
+                           hint="normalise in the data set, or at the beginning of forward")
 
 
 def _weights(given: Union[str, Sequence[float], None]) -> Optional[str]:
@@ -324,12 +342,15 @@ def _patterns(given: Union[str, Sequence[str]], names: List[str]) -> Optional[st
     return ",".join(patterns) or None
 
 
-def _batch(train: Any, normalisation: Any, text: _Text, which: int) -> Any:
-    """Two samples as the module takes them, numpy: the first rows, or others (which 1)."""
+def _batch(train: Any, normalisation: Any, text: _Text, which: int) -> List[Any]:
+    """Two samples as the module takes them, a numpy array for each input: the first rows, or others (which 1)."""
     import numpy as np
     if isinstance(train, Rows):
         last = train.num - 1
-        x, dtype = train.samples([0, min(1, last)] if which == 0 else [last, last // 2]), train.dtype
+        xs = train.samples([0, min(1, last)] if which == 0 else [last, last // 2])
+        if train.merged:
+            return [_inputs.for_module(x, i.dtype) for x, i in zip(xs, train.inputs)]
+        x, dtype = xs[0], train.dtype
     else:
         info = lib.call("amalgam_data_info", lib.encode(train))
         shape, dtype = (2, *info["shape"]), info["dtype"]
@@ -338,15 +359,11 @@ def _batch(train: Any, normalisation: Any, text: _Text, which: int) -> Any:
             if not text.seq:
                 raise AmalgamError("is not given, and a module does not say how many tokens it takes",
                                    where="seq", hint="seq=…")
-            return random.integers(0, info["vocab_size"], (2, text.seq))
+            return [random.integers(0, info["vocab_size"], (2, text.seq))]
         # Tokens must stay inside a vocabulary that is not known here.
         x = (random.integers(0, 256, shape) if dtype == "U8" else random.standard_normal(shape)
              if dtype == "F32" else np.full(shape, which)).astype(NUMPY[dtype])
-    if dtype == "I32":
-        return np.ascontiguousarray(x[:, :-1] if text.predicts else x, dtype=np.int64)
-    x = x.astype(np.float32)
-    if dtype == "U8":
-        x *= np.float32(1 / 255)
+    x = _inputs.for_module(x[:, :-1] if text.predicts else x, dtype)
     mean, std = normalisation
     if mean is not None:
         if x.ndim < 2 or len(mean) != x.shape[1] or len(std) != len(mean):
@@ -354,7 +371,7 @@ def _batch(train: Any, normalisation: Any, text: _Text, which: int) -> Any:
                                where="preprocess", hint="one of each for every channel, the first dim")
         side = (1, -1) + (1,) * (x.ndim - 2)
         x = (x - np.float32(mean).reshape(side)) / np.float32(std).reshape(side)
-    return np.ascontiguousarray(x)
+    return [np.ascontiguousarray(x)]
 
 
 def _make_job(options: Dict[str, Any], sets: Dict[str, Any], passphrase: Optional[str], progress: bool) -> Job:

@@ -9,6 +9,8 @@ Knows torch, PIL and `datasets` by what their objects can do, and imports none o
     anything with [i], len   items (x, y), [x, y] or x; PIL images become uint8 [C,H,W]
     Hugging Face datasets    with columns=("image", "label")
     x of whole numbers       with tokens=True: windows [L+1]; or one long row of them, cut into such
+
+Where a module takes several inputs, x is a tuple of them or a dict by their names, and (x1, x2, y) stands for ((x1, x2), y).
 """
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ import os
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from . import _library as lib
+from ._arrays import find_sides, is_array, leaves, row_of, unwrap
 from ._errors import DataError
+from ._inputs import Input, Several, for_module, merge, split_item
 from ._watch import Watch
 
 NAMES = {"u": "U8", "f": "F32", "i": "I32"}
@@ -71,21 +75,24 @@ class Windows:
 
 
 class Rows:
-    """A data set whose shape and types are those of its first row. items(indices) -> [(x, y or None), …]
+    """A data set whose shapes and types are those of its first row. inputs: what a sample consists of; names: what it
+    calls them, or (); dtype, shape: what the library reads, where inputs are several one vector of all.
     tokens: samples are tokens, whatever integer type they come in."""
 
     def __init__(self, name: str, data: Any, columns: Optional[Sequence[str]], tokens: bool = False) -> None:
         self.name, self.tokens = name, tokens
         self.vocab, self.pad = 0, -1
-        self.base, self.indices = _unwrap(data)
+        self.base, self.indices = unwrap(data)
         self.columns = tuple(columns) if columns else None
-        self.arrays = _arrays(self.base)
+        self.arrays = find_sides(self.base)
         self.num = len(self.indices) if self.indices is not None else self._length()
         if self.num < 1:
             raise DataError("has no samples", where=name)
         self.num_classes = 0
-        x, y = self._arrays_of(0, self._items([0])[0])
-        self.dtype, self.shape = self._type(x, 0), x.shape
+        self.names: Tuple[str, ...] = ()
+        self.inputs: List[Input] = []
+        xs, y = self._arrays_of(0, self._items([0])[0])
+        self._describe(xs)
         self.target_dtype: Optional[str] = None
         self.target_shape: Tuple[int, ...] = ()
         if y is not None:
@@ -93,12 +100,30 @@ class Rows:
             self.target_dtype = "F32" if kind == "F32" and y.dtype.kind == "f" else "I32"
             self.target_shape = y.shape
 
+    def _describe(self, xs: List[Any]) -> None:
+        """Of the first row: what a sample consists of, and what the library gets of it."""
+        labels = [f'input "{n}"' for n in self.names] or [f"input {i + 1}" for i in range(len(xs))]
+        self.merged = len(xs) > 1
+        self.inputs = [Input(label if self.merged else "sample", self._type(x, 0), x.shape)
+                       for label, x in zip(labels, xs)]
+        self.dtype, self.shape = self.inputs[0].dtype, self.inputs[0].shape
+        if self.merged:
+            self.dtype, self.shape = "F32", (sum(x.size for x in xs),)
+
+    def arrange(self, names: Sequence[str]) -> None:
+        """Named inputs in that order from now on."""
+        self.inputs = [self.inputs[self.names.index(n)] for n in names]
+        self.names = tuple(names)
+
     def _length(self) -> int:
         if self.arrays is not None:
-            lengths = {len(a) for a in self.arrays}
+            lengths = {len(a) for side in self.arrays for a in leaves(side)}
             if len(lengths) != 1:
                 raise DataError(f"samples and targets differ in number: {sorted(lengths)}", where=self.name)
             return lengths.pop()
+        if hasattr(self.base, "dataset") and hasattr(self.base, "batch_size"):
+            raise DataError(f"{type(self.base).__name__} gives batches, expected samples", where=self.name,
+                            hint="its data set, loader.dataset: batches and their order are the training's options")
         try:
             return len(self.base)
         except TypeError:
@@ -111,6 +136,8 @@ class Rows:
     def _type(self, array: Any, row: int) -> str:
         try:
             kind = _storage(array.dtype)
+            if self.merged and array.dtype.kind == "b":
+                return "BOOL"
             return "I32" if self.tokens and kind == "U8" else kind
         except TypeError as e:
             raise self._fail(row, f"{e} cannot be used, expected numbers", "UNSUPPORTED",
@@ -120,7 +147,7 @@ class Rows:
         """The items as the data set gives them, all at once where it can."""
         at = [int(self.indices[r]) for r in rows] if self.indices is not None else [int(r) for r in rows]
         if self.arrays is not None:
-            return [tuple(a[i] for a in self.arrays) for i in at]
+            return [tuple(row_of(side, i) for side in self.arrays) for i in at]
         if self.columns and hasattr(self.base, "column_names"):
             for column in self.columns:
                 if column not in self.base.column_names:
@@ -139,45 +166,56 @@ class Rows:
         except Exception as e:
             raise self._fail(row, f"the data set raised {type(e).__name__}: {e}", "IO") from e
 
-    def _arrays_of(self, row: int, item: Any) -> Tuple[Any, Any]:
-        """(x, y or None) of one item."""
+    def _arrays_of(self, row: int, item: Any) -> Tuple[List[Any], Any]:
+        """([x, …], y or None) of one item."""
         if isinstance(item, dict) and self.columns:
             item = tuple(item[c] for c in self.columns)
         if isinstance(item, dict):
             raise self._fail(row, f"is a dict of {', '.join(map(str, item))}", "UNSUPPORTED",
-                             "columns=(x, y) chooses two of them")
-        if isinstance(item, (tuple, list)):
-            if len(item) not in (1, 2):
-                raise self._fail(row, f"has {len(item)} parts, expected (x, y) or x", "UNSUPPORTED")
-            x, y = item[0], (item[1] if len(item) == 2 else None)
-        else:
-            x, y = item, None
+                             "columns=(x, y) or (x1, x2, y) chooses some of them; a module's inputs by name are "
+                             "({name: x, …}, y)")
+        parts = split_item(item)
+        if parts is None:
+            raise self._fail(row, "has 0 parts, expected (x, y) or x", "UNSUPPORTED")
+        x, y = parts
         try:
-            return to_array(x), None if y is None else to_array(y)
+            return ([to_array(v) for v in self._in_order(row, x)], None if y is None else to_array(y))
         except (TypeError, ValueError) as e:
             raise self._fail(row, str(e), "UNSUPPORTED") from e
 
-    def check_sample(self, row: int, x: Any) -> Any:
-        """x in the stored type, or DataError."""
-        import numpy as np
-        if x.shape != self.shape:
-            raise self._fail(row, f"sample is {list(x.shape)}, the first one {list(self.shape)}",
-                             hint="all samples must have one shape: resize, crop or pad them first")
-        if self._type(x, row) != self.dtype:
-            raise self._fail(row, f"sample is {x.dtype}, the first one was stored as {self.dtype}")
-        if self.dtype == "F32":
-            x = x.astype(np.float32, copy=False)
-            if not np.isfinite(x).all():
-                raise self._fail(row, "sample holds NaN or infinity", "NOT_FINITE")
-        elif self.dtype == "I32":
-            if x.size and (x.min() < -2 ** 31 or x.max() >= 2 ** 31):
-                raise self._fail(row, "a value does not fit 32 bits", "OVERFLOW")
-            if self.vocab and x.size and (x.min() < 0 or x.max() >= self.vocab):
-                worst = int(x.min()) if x.min() < 0 else int(x.max())
-                raise self._fail(row, f"token {worst}, expected 0 to {self.vocab - 1}", "INVALID",
-                                 "the model gives a logit for each token of its vocabulary")
-            x = x.astype(np.int32, copy=False)
-        return x
+    def _in_order(self, row: int, x: Any) -> List[Any]:
+        """A sample's inputs, named ones in the order of the names."""
+        given = x if isinstance(x, Several) else Several((x,))
+        if not self.inputs:
+            self.names = given.names
+        elif set(given.names) != set(self.names) or len(given.arrays) != len(self.inputs):
+            found, first = (", ".join(names) or count for names, count in
+                            ((given.names, len(given.arrays)), (self.names, len(self.inputs))))
+            raise self._fail(row, f"sample has inputs {found}, the first one {first}")
+        if not given.names:
+            return list(given.arrays)
+        return [given.arrays[given.names.index(n)] for n in self.names]
+
+    def check_inputs(self, row: int, xs: List[Any]) -> List[Any]:
+        """xs in their stored types, or DataError."""
+        def fail(what: str, code: str = "MISMATCH", hint: str = "") -> DataError:
+            return self._fail(row, what, code, hint)
+        checked = [i.check(x, self._type(x, row), fail) for i, x in zip(self.inputs, xs)]
+        if self.merged:
+            return [i.check_exact(x, fail) for i, x in zip(self.inputs, checked)]
+        x = checked[0]
+        if self.vocab and self.dtype == "I32" and x.size and (x.min() < 0 or x.max() >= self.vocab):
+            worst = int(x.min()) if x.min() < 0 else int(x.max())
+            raise fail(f"token {worst}, expected 0 to {self.vocab - 1}", "INVALID",
+                       "the model gives a logit for each token of its vocabulary")
+        return checked
+
+    def check_sample(self, row: int, xs: List[Any]) -> Any:
+        """What the library reads of a row, or DataError."""
+        checked = self.check_inputs(row, xs)
+        if not self.merged:
+            return checked[0]
+        return merge([for_module(x[None], i.dtype) for i, x in zip(self.inputs, checked)])[0]
 
     def check_target(self, row: int, y: Any) -> Any:
         """y in the stored type, or DataError."""
@@ -200,11 +238,11 @@ class Rows:
                              "the model's last layer needs one output for each class")
         return y.astype(np.int32, copy=False)
 
-    def samples(self, rows: Sequence[int]) -> Any:
-        """Samples as one checked numpy array."""
+    def samples(self, rows: Sequence[int]) -> List[Any]:
+        """Samples, checked: of each input a numpy array of its stored type."""
         import numpy as np
-        items = self._items(rows)
-        return np.stack([self.check_sample(r, self._arrays_of(r, i)[0]) for r, i in zip(rows, items)])
+        checked = [self.check_inputs(r, self._arrays_of(r, i)[0]) for r, i in zip(rows, self._items(rows))]
+        return [np.stack(column) for column in zip(*checked)]
 
     def write(self, rows: Sequence[int], x: Optional[int], y: Optional[int]) -> int:
         """Rows into the library's buffers, given by address."""
@@ -254,29 +292,6 @@ def _view(address: int, dtype: Optional[str], shape: Tuple[int, ...]) -> Any:
     return np.frombuffer(raw, dtype=NUMPY[dtype or "F32"]).reshape(shape)
 
 
-def _unwrap(data: Any) -> Tuple[Any, Any]:
-    """Subsets of subsets as (the data set beneath, its row numbers or None)."""
-    import numpy as np
-    indices = None
-    while hasattr(data, "dataset") and hasattr(data, "indices"):
-        own = np.asarray(data.indices, dtype=np.int64)
-        indices = own if indices is None else own[indices]
-        data = data.dataset
-    return data, indices
-
-
-def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__")
-
-
-def _arrays(data: Any) -> Optional[Tuple[Any, ...]]:
-    """The arrays of an (x, y) tuple, a TensorDataset or a single array; None for anything else."""
-    found = getattr(data, "tensors", None) if not _is_array(data) else (data,)
-    if found is None and isinstance(data, (tuple, list)) and 1 <= len(data) <= 2 and all(map(_is_array, data)):
-        found = tuple(data)
-    return tuple(found) if found else None
-
-
 def open_data(data: Any, name: str, columns: Optional[Sequence[str]]) -> Union[None, str, Rows]:
     """None, a DATA spec, or Rows."""
     if data is None:
@@ -291,8 +306,8 @@ def open_tokens(data: Any, name: str, columns: Optional[Sequence[str]], seq: Opt
     """The same for a language model: Rows are windows of seq + 1 tokens without targets."""
     if data is None or isinstance(data, (str, os.PathLike)):
         return open_data(data, name, columns)
-    arrays = _arrays(data)
-    if arrays and len(arrays) == 1 and len(arrays[0].shape) == 1:
+    arrays = find_sides(data)
+    if arrays and len(arrays) == 1 and is_array(arrays[0]) and len(arrays[0].shape) == 1:
         if not seq:
             raise DataError("is one row of tokens, and it is not said how many the model takes", where=name,
                             hint="seq=…, or windows of that many tokens and the next")
@@ -300,6 +315,9 @@ def open_tokens(data: Any, name: str, columns: Optional[Sequence[str]], seq: Opt
     rows = Rows(name, data, columns, tokens=True)
     if rows.target_dtype is not None:
         raise DataError("has targets; a language model learns the next token of samples alone", where=name)
+    if rows.merged:
+        raise DataError(f"samples have {len(rows.inputs)} inputs; a language model reads tokens alone", where=name,
+                        code="UNSUPPORTED")
     if rows.dtype != "I32" or len(rows.shape) != 1 or rows.shape[0] < 3:
         raise DataError(f"samples are {rows.dtype}{list(rows.shape)}, expected windows of whole numbers, the "
                         "model's tokens and the one after them", where=name, code="MISMATCH")

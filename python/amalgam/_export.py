@@ -26,6 +26,7 @@ from unittest import mock
 from . import _library as lib
 from ._errors import AmalgamError, ExportError
 from ._fixed import subtract_constants
+from ._inputs import merge
 from ._observe import Observation, buffers_kept_while_traced, observe, unchanged
 
 MAX_OPSET = 20
@@ -38,38 +39,57 @@ class Exported:
     note: str
     output_shape: Tuple[int, ...]
     frozen: List[str]  # the graph's names of parameters with requires_grad=False
+    inputs: List[Dict[str, Any]]  # the graph's, as amalgam_inspect has them
 
 
-def export(model: Any, first: Any, second: Any, folder: str, by_token: bool = False,
-           kept_stats: Optional[Sequence[str]] = None) -> Exported:
-    """Writes FOLDER/<class>.onnx. first, second: batches (numpy) as the module takes them. by_token: it may give
-    a row for each token of the batch. kept_stats: frozen batch norms keep their statistics, and these patterns
-    freeze beside requires_grad=False; None: statistics go on."""
+def export(model: Any, first: Sequence[Any], second: Sequence[Any], folder: str, arguments: Sequence[str],
+           by_token: bool = False, kept_stats: Optional[Sequence[str]] = None) -> Exported:
+    """Writes FOLDER/<class>.onnx. first, second: batches, numpy arrays as the module takes them for these arguments of
+    its forward. by_token: it may give a row for each token of the batch. kept_stats: frozen batch norms keep their
+    statistics, and these patterns freeze beside requires_grad=False; None: statistics go on."""
     import torch
     _check_parameters(model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    batches = [torch.from_numpy(b).to(device) for b in (first, second)]
+    batches = [[torch.from_numpy(x).to(device) for x in batch] for batch in (first, second)]
     seen = observe(model, batches[0], by_token)
+    names = _input_names(model, arguments, seen)
     if kept_stats is not None:
         _stop_counters(model, seen, kept_stats)
     failures: List[Tuple[str, Exception]] = []
     for name, exporter in (("TorchScript", _export_torchscript), ("dynamo", _export_dynamo)):
         path = os.path.join(folder, f"{type(model).__name__}-{name}.onnx")
         try:
-            return _export_by(exporter, model, batches, seen, path)
+            return _export_by(exporter, model, batches, names, seen, path)
         except Exception as e:  # exporters raise whatever they like
             failures.append((name, e))
     raise _both_failed(model, seen, failures)
 
 
-def _export_by(exporter: Any, model: Any, batches: List[Any], seen: Observation, path: str) -> Exported:
+def _export_by(exporter: Any, model: Any, batches: List[List[Any]], names: List[str], seen: Observation,
+               path: str) -> Exported:
     """One exporter's file, believed only after all checks."""
     with unchanged(model), _quiet():
-        exporter(model, batches[0], path)
+        exporter(model, tuple(batches[0]), names, path)
     subtract_constants(path, _parameter_names(model))
-    _check_outputs(model, batches, path)
-    _check_graph(model, seen, path)
-    return Exported(path, make_note(model, seen, path), seen.output_shape, _frozen_names(model, path))
+    graph = lib.call("amalgam_inspect", lib.encode(path)).get("graph")
+    if graph:
+        _check_inputs(model, names, graph["inputs"])
+    _check_outputs(model, batches, path)  # fails where there is no graph
+    _check_graph(model, seen, graph)
+    return Exported(path, make_note(model, seen, graph), seen.output_shape, _frozen_names(model, graph),
+                    graph["inputs"])
+
+
+def _input_names(model: Any, arguments: Sequence[str], seen: Observation) -> List[str]:
+    """The graph's inputs: of a module of several called as its arguments, unless a parameter is."""
+    if len(arguments) == 1:
+        return ["input"]
+    for place, name in enumerate(arguments):
+        if place not in seen.read:  # one exporter keeps it, the other does not
+            raise ExportError(f"forward does not read {name}", code="UNSUPPORTED", where=type(model).__name__,
+                              hint="leave it out of the samples")
+    taken = {"output", *model.state_dict()}
+    return [f"{name}.input" if name in taken else name for name in arguments]
 
 
 def _check_parameters(model: Any) -> None:
@@ -108,23 +128,25 @@ def _highest_opset() -> int:
     return 17
 
 
-def _export_torchscript(model: Any, x: Any, path: str) -> None:
+def _export_torchscript(model: Any, inputs: Tuple[Any, ...], names: List[str], path: str) -> None:
     import torch
     choice = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with buffers_kept_while_traced(model):
-        torch.onnx.export(model, (x,), path, training=torch.onnx.TrainingMode.TRAINING,
-                          do_constant_folding=False, opset_version=_highest_opset(), input_names=["input"],
-                          output_names=["output"], dynamic_axes={"input": {0: "N"}, "output": {0: "N"}}, **choice)
+        torch.onnx.export(model, inputs, path, training=torch.onnx.TrainingMode.TRAINING,
+                          do_constant_folding=False, opset_version=_highest_opset(), input_names=names,
+                          output_names=["output"], dynamic_axes={name: {0: "N"} for name in [*names, "output"]},
+                          **choice)
 
 
-def _export_dynamo(model: Any, x: Any, path: str) -> None:
+def _export_dynamo(model: Any, inputs: Tuple[Any, ...], names: List[str], path: str) -> None:
     import torch
     if "dynamo" not in inspect.signature(torch.onnx.export).parameters:
         raise ExportError(f"torch {torch.__version__} does not have it", code="UNSUPPORTED")
     if importlib.util.find_spec("onnxscript") is None:
         raise ExportError("not tried: it needs onnxscript", code="NOT_FOUND", hint="pip install onnxscript")
-    program = torch.onnx.export(model.train(), (x,), dynamo=True, input_names=["input"],
-                                output_names=["output"], dynamic_shapes=({0: torch.export.Dim("N")},),
+    batch = {0: torch.export.Dim("N")}
+    program = torch.onnx.export(model.train(), inputs, dynamo=True, input_names=names,
+                                output_names=["output"], dynamic_shapes=tuple(batch for _ in inputs),
                                 optimize=False, verbose=False)
     program.save(path)
 
@@ -144,17 +166,24 @@ def _stop_counters(model: Any, seen: Observation, patterns: Sequence[str]) -> No
             seen.counters.pop(f"{name}.num_batches_tracked", None)
 
 
-def _frozen_names(model: Any, path: str) -> List[str]:
+def _frozen_names(model: Any, graph: Dict[str, Any]) -> List[str]:
     """Of parameters that are not to train, as far as the graph uses them."""
-    trained = lib.call("amalgam_inspect", lib.encode(path))["graph"]["parameters"]
+    trained = graph["parameters"]
     frozen = {id(p) for p in model.parameters() if not p.requires_grad}
     names = [n for n, t in model.state_dict(keep_vars=True).items() if id(t) in frozen and n in trained]
     return [n for n in names if trained[n]["role"] == "trainable"]
 
 
-def _check_graph(model: Any, seen: Observation, path: str) -> None:
+def _check_inputs(model: Any, names: List[str], inputs: List[Dict[str, Any]]) -> None:
+    """The graph has all that the module takes, in that order: exporters leave out what nothing depends on."""
+    found = [i["name"] for i in inputs]
+    if found != names:
+        raise ExportError(f"the exported graph takes {', '.join(found)}, the module {', '.join(names)}",
+                          code="MISMATCH", where=type(model).__name__)
+
+
+def _check_graph(model: Any, seen: Observation, graph: Dict[str, Any]) -> None:
     """Every parameter that matters stands in the graph under its name, and nothing else would be trained."""
-    graph = lib.call("amalgam_inspect", lib.encode(path))["graph"]
     tensors = model.state_dict(keep_vars=True)
     names: Dict[int, List[str]] = {}
     for name, t in tensors.items():
@@ -183,8 +212,9 @@ def _check_outputs(model: Any, batches: List[Any], path: str) -> None:
     import torch
     for batch in batches:
         with unchanged(model), torch.no_grad():
-            expected = model.eval()(batch).cpu().numpy()
-        array = batch.cpu().numpy()
+            expected = model.eval()(*batch).cpu().numpy()
+        arrays = [x.cpu().numpy() for x in batch]
+        array = arrays[0] if len(arrays) == 1 else merge(arrays)
         found = lib.run(path, "I64" if array.dtype.kind == "i" else "F32", array)
         if found.shape != expected.shape:
             raise ExportError(f"the exported graph gives {list(found.shape)}, the module {list(expected.shape)}",
@@ -199,7 +229,7 @@ def _check_outputs(model: Any, batches: List[Any], path: str) -> None:
 
 # ---- the note: how extracted tensors become a state_dict ----
 
-def make_note(model: Any, seen: Observation, path: str) -> str:
+def make_note(model: Any, seen: Observation, graph: Dict[str, Any]) -> str:
     """JSON: one [name, kind, …] for each entry of the state_dict, in its order.
 
     [name, "tensor", its name in the graph]       trained weights, running statistics
@@ -207,7 +237,7 @@ def make_note(model: Any, seen: Observation, path: str) -> str:
     [name, "value", dtype, shape, zlib in base64]   what training leaves alone
     """
     import torch
-    params = lib.call("amalgam_inspect", lib.encode(path))["graph"]["parameters"]
+    params = graph["parameters"]
     tensors = model.state_dict(keep_vars=True)
     aliases: Dict[int, List[str]] = {}
     for name, t in tensors.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 from ._errors import ExportError
 
@@ -22,8 +22,10 @@ _DECIDING = {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal", "at
 @dataclass
 class Observation:
     """used: names of parameters that the output depends on; counters: integer buffers and what one step adds
-    to them (num_batches_tracked); first: operation -> the submodule that ran it first."""
+    to them (num_batches_tracked); first: operation -> the submodule that ran it first; read: places of the inputs that
+    some operation takes."""
     output_shape: Tuple[int, ...] = ()
+    read: Set[int] = field(default_factory=set)
     used: Set[str] = field(default_factory=set)
     counters: Dict[str, int] = field(default_factory=dict)
     first: Dict[str, str] = field(default_factory=dict)
@@ -92,21 +94,24 @@ def _has_mask(args: Any) -> bool:
     return any(t.dtype in (torch.bool, torch.uint8) for t in _tensors(list(args[1])))
 
 
-def _make_mode(x: Any, path: List[str], seen: Observation) -> Any:
+def _make_mode(inputs: Sequence[Any], path: List[str], seen: Observation) -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Follow(TorchDispatchMode):
-        """Keeps every tensor that depends on x alive, so that its id stays its own."""
+        """Keeps every tensor that depends on the inputs alive, so that its id stays its own."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.dependent: Dict[int, Any] = {id(x): x}
+            self.dependent: Dict[int, Any] = {id(x): x for x in inputs}
+            self.place = {id(x): i for i, x in enumerate(inputs)}
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
             name = func._schema.name
             seen.first.setdefault(name, path[-1])
-            depends = any(id(t) in self.dependent for t in _tensors([*args, *kwargs.values()]))
+            taken = {id(t) for t in _tensors([*args, *kwargs.values()])}
+            seen.read |= {self.place[t] for t in taken if t in self.place}
+            depends = not taken.isdisjoint(self.dependent)
             if depends and (name in _DECIDING or name == "aten::index" and _has_mask(args)):
                 raise ExportError(f"the data decide what is computed ({name}) at {_source_line()}",
                                   code="UNSUPPORTED", where=_name(path[-1]),
@@ -149,9 +154,9 @@ def _gradients_for_all(model: Any) -> Any:
             p.requires_grad_(False)
 
 
-def observe(model: Any, x: Any, by_token: bool = False) -> Observation:
-    """Runs the module once in training form on x. ExportError where data decide what is computed, where it
-    fails, and where its output is not one tensor with x's batch (by_token: or with a row for each token)."""
+def observe(model: Any, inputs: Sequence[Any], by_token: bool = False) -> Observation:
+    """Runs the module once in training form on inputs. ExportError where data decide what is computed, where it
+    fails, and where its output is not one tensor with their batch (by_token: or with a row for each token)."""
     import torch
     seen, path = Observation(), [""]
     with unchanged(model), _gradients_for_all(model):
@@ -160,17 +165,18 @@ def observe(model: Any, x: Any, by_token: bool = False) -> Observation:
         before = {n: int(b) for n, b in integers.items()}
         handles = _watch_submodules(model, path)
         try:
-            with _make_mode(x, path, seen), torch.enable_grad():
-                output = model(x)
+            with _make_mode(inputs, path, seen), torch.enable_grad():
+                output = model(*inputs)
         except ExportError:
             raise
         except Exception as e:
-            raise ExportError(f"fails on a batch of {list(x.shape)}: {type(e).__name__}: {e}",
+            shapes = " and ".join(str(list(x.shape)) for x in inputs)
+            raise ExportError(f"fails on a batch of {shapes}: {type(e).__name__}: {e}",
                               where=_name(path[-1])) from e
         finally:
             for handle in handles:
                 handle.remove()
-        _check_output(output, x, by_token)
+        _check_output(output, inputs[0], by_token)
         seen.output_shape = tuple(output.shape[1:])
         seen.counters = {n: int(b) - before[n] for n, b in integers.items() if int(b) > before[n]}
         named = dict(model.named_parameters())

@@ -20,10 +20,11 @@ static amg_status measure(const amg_merged_input *in, int64_t *count, amg_error 
     for (int d = 1; d < in->rank; d++)
         if (!amg_mul_i64(*count, in->dims[d], count))
             return amg_fail(err, AMG_OVERFLOW, -1, in->name, "its dims overflow");
-    if (in->dtype == AMG_F32 || in->dtype == AMG_I64 || in->dtype == AMG_I32)
+    if (in->dtype == AMG_F32 || in->dtype == AMG_I64 || in->dtype == AMG_I32 ||
+        in->dtype == AMG_BOOL)
         return AMG_OK;
     return amg_fail(err, AMG_UNSUPPORTED, -1, in->name,
-                    "one of several inputs is %s, expected F32, I32 or I64",
+                    "one of several inputs is %s, expected F32, I32, I64 or BOOL",
                     amg_dtype_name(in->dtype));
 }
 

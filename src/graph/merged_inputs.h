@@ -16,7 +16,7 @@
 
 typedef struct {
     const char *name;
-    amg_dtype dtype; /* F32, or I32 or I64 up to 2^24, which F32 holds exactly */
+    amg_dtype dtype; /* F32; I32 or I64 up to 2^24, which F32 holds exactly; BOOL */
     int rank;
     int64_t dims[AMG_MAX_RANK]; /* dims[0]: AMG_DIM_BATCH */
     int value;                  /* out: the builder's */

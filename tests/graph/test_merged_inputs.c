@@ -92,8 +92,8 @@ static void inputs_that_a_float_does_not_hold_are_refused(void **state)
     (void)state;
     model m;
     two_inputs(&m, false);
-    m.inputs[1]->type->tensor_type->elem_type = 9;
-    expect_failure(&m, AMG_UNSUPPORTED, "row", "one of several inputs is BOOL");
+    m.inputs[1]->type->tensor_type->elem_type = 11;
+    expect_failure(&m, AMG_UNSUPPORTED, "row", "one of several inputs is F64");
     two_inputs(&m, false);
     m.inputs[1] = info(&m, "row", "N,width");
     expect_failure(&m, AMG_UNSUPPORTED, "input \"row\"", "dim 1 is symbolic");

@@ -121,9 +121,9 @@ class Model:
 def by_package(model, exporter, path):
     """As amalgam.obfuscate makes its file, by one of the exporters."""
     export = importlib.import_module("amalgam._export")
-    module, x = model.module(), model.xs[0]
-    seen = export.observe(module, x)
-    export._export_by(getattr(export, f"_export_{exporter}"), module, [x, model.xs[1]], seen,
+    module, batches = model.module(), [[x] for x in model.xs[:2]]
+    seen = export.observe(module, batches[0])
+    export._export_by(getattr(export, f"_export_{exporter}"), module, batches, ["input"], seen,
                       str(path))
     return path
 

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import os
 import struct
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -72,3 +73,21 @@ def require(name):
         return importlib.import_module(name)
     except ImportError:
         raise unittest.SkipTest(f"{name} is not installed") from None
+
+
+def load_script(folder, name):
+    """A Python file of a job as a module."""
+    import importlib.util
+    spec = importlib.util.spec_from_file_location(name.removesuffix(".py"), os.path.join(folder, name))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_program(name, *arguments):
+    """A program of the build folder that the library is in; fails unless it succeeds."""
+    library = os.environ.get("AMALGAM_LIBRARY", "")
+    path = os.path.join(os.path.dirname(library), "..", "cli", name)
+    if not os.path.exists(path):
+        raise unittest.SkipTest(f"no {name} beside {library or 'an installed library'}")
+    subprocess.run([path, *map(str, arguments)], check=True)

@@ -160,7 +160,7 @@ class Refusals(support.Case):
                 ((X, Y[:3]), r"differ in number: \[3, 5\]", "INVALID", None),
                 ((X[:0], Y[:0]), "has no samples", "INVALID", None),
                 (iter([]), "list_iterator has no length", "INVALID", None),
-                (Items([(X[0], 1, 2)]), "row 0: has 3 parts", "UNSUPPORTED", None),
+                (Items([()]), "row 0: has 0 parts", "UNSUPPORTED", None),
                 (Items([{"a": 1}]), "row 0: is a dict of a", "UNSUPPORTED", None),
                 (Items([("text", 1)]), "row 0: element type", "UNSUPPORTED", None),
                 (Items([(Image("F", [[1]]), 1)]), "row 0: image of mode F", "UNSUPPORTED", None),
