@@ -4,14 +4,9 @@
 #include "api/owner.h"
 
 /* amg_task_find_name knows them all. */
-static const char *const tasks[] = {"classification",
-                                    "regression",
-                                    "reconstruction",
-                                    "language_model",
-                                    "multi_label",
-                                    "classify",
-                                    "lm",
-                                    NULL};
+static const char *const tasks[] = {"classification", "regression",  "reconstruction",
+                                    "language_model", "multi_label", "multi_task",
+                                    "classify",       "lm",          NULL};
 
 void api_owner_options(api_owner *w, api_option table[API_NUM_OWNER_OPTIONS])
 {

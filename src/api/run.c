@@ -44,7 +44,7 @@ static amg_status prepare(const char *model, const amalgam_tensor *input, pass *
                           amg_error *err)
 {
     const amg_plan_options inference = {.training = false};
-    amg_status st = amg_graph_read_onnx(model, &p->file, err);
+    amg_status st = amg_graph_read_model(model, &p->file, err);
     if (!st) st = check_input(p->file, model, input, err);
     if (!st) st = amg_graph_plan_batch(p->file, input->dims[0], &p->planned, err);
     if (!st) st = amg_params_new(p->planned, 0, &p->params, err);

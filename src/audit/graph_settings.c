@@ -111,6 +111,12 @@ static uint64_t loss_of(const amg_graph_parts *p, int subnet)
     uint64_t print = amg_print_mix((uint64_t)h->loss, h->has_ignore);
     print = amg_print_mix(print, float_bits(h->delta));
     print = amg_print_mix(print, h->class_weights != NULL);
+    for (int i = 0; i < h->num_parts; i++) {
+        print = amg_print_mix(print, (uint64_t)h->parts[i].loss);
+        print = amg_print_mix(print, float_bits(h->parts[i].delta));
+        print = amg_print_mix(print, float_bits(h->parts[i].weight));
+        print = amg_print_mix(print, (uint64_t)amg_loss_part_outputs(&h->parts[i]));
+    }
     return amg_print_mix(print, h->has_ignore ? (uint64_t)h->ignore_index : 0);
 }
 

@@ -4,15 +4,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-const char *const cli_tasks[] = {"data",
-                                 "lm",
-                                 "classify",
-                                 "regression",
-                                 "reconstruction",
-                                 "language_model",
-                                 "classification",
-                                 "multi_label",
-                                 NULL};
+const char *const cli_tasks[] = {"data",           "lm",
+                                 "classify",       "regression",
+                                 "reconstruction", "language_model",
+                                 "classification", "multi_label",
+                                 "multi_task",     NULL};
 
 bool cli_task_find(int choice, amg_task *task)
 {

@@ -14,7 +14,8 @@
     "\n"                                                                               \
     "shape; y integer classes or float32 numbers), x.npy alone (no targets), or a "    \
     "token\n"                                                                          \
-    "set that amalgam tokenize made. PART is [A:B], rows A to B-1, or "                \
+    "set that amalgam tokenize made; a.npy+b.npy,y.npy+z.npy for several inputs and\n" \
+    "outputs. PART is [A:B], rows A to B-1, or "                                       \
     "[P%:seed=S],\n"                                                                   \
     "[P%-Q%:seed=S], a random part."
 
@@ -28,6 +29,7 @@ extern const char *const cli_tasks[];
     "lm (each token's next one), classify, regression,\n"                              \
     "reconstruction (an autoencoder, compared with its own input),\n"                  \
     "multi_label (numbers 0 or 1, several labels of a sample may be 1),\n"             \
+    "multi_task (a model of several outputs: it alone, and always),\n"                 \
     "or data (the default): classify where targets are class labels,\n"                \
     "regression where they are numbers, lm on a token set without\n"                   \
     "labels"
@@ -43,7 +45,9 @@ bool cli_task_find(int choice, amg_task *task);
 
 #define CLI_LOSS_HELP                                                                  \
     "of numbers: mse, l1, huber[:DELTA] or smooth_l1[:BETA] (mse; 1);\n"               \
-    "labels have cross_entropy, of multi_label bce"
+    "labels have cross_entropy, of multi_label bce. Of several outputs\n"              \
+    "a term each, in the model's order, WEIGHT*LOSS joined by +:\n"                    \
+    "cross_entropy+0.5*huber:0.5"
 #define CLI_CLASS_WEIGHTS_HELP                                                         \
     "how much each class counts: numbers between commas, one a class,\n"               \
     "or balanced: classes count alike however rare"

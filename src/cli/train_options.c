@@ -196,6 +196,26 @@ static const char *title_of(int column, const double row[NUM_COLUMNS])
     return column == TOP1 && isnan(row[TOP5]) ? "val acc" : columns[column].title;
 }
 
+void cli_parts_print(const char *before, const amg_head_result *r)
+{
+    for (int i = 0; i < (int)r->num_parts; i++) {
+        printf("%soutput %d: loss %.6f", before, i, r->parts[i].val_loss);
+        if (!isnan(r->parts[i].val_accuracy))
+            printf(", %.2f %% right", 100 * r->parts[i].val_accuracy);
+        printf("\n");
+    }
+}
+
+/* Of several outputs, each one's own. */
+static void print_parts(const amg_train_result *r)
+{
+    for (int i = 0; i < r->num_heads; i++) {
+        char before[48];
+        snprintf(before, sizeof before, "head %d, validation, ", i);
+        cli_parts_print(before, &r->heads[i]);
+    }
+}
+
 void cli_train_print(const amg_train_result *r)
 {
     double first[NUM_COLUMNS], row[NUM_COLUMNS];
@@ -217,6 +237,7 @@ void cli_train_print(const amg_train_result *r)
                        columns[c].decimals, row[c], columns[c].unit);
         printf("\n");
     }
+    print_parts(r);
     printf("%lld step%s, %.1f s\n", (long long)r->steps, amg_plural(r->steps),
            r->seconds);
 }

@@ -27,6 +27,8 @@ amg_train_options cli_train_make(const cli_train_args *args);
 /* One row for each head, steps and seconds, on stdout. Accuracies are left out where
  * nothing is classified. */
 void cli_train_print(const amg_train_result *result);
+/* A line for each of several outputs, on stdout; nothing where there is one. */
+void cli_parts_print(const char *before, const amg_head_result *result);
 
 /* Trains a job folder and prints the result: amalgam-train, and amalgam train JOB.
  * Returns the exit code. */

@@ -33,7 +33,7 @@ static amg_status evaluate(measure *m, const amg_progress *progress,
     amg_source source = {0};
     amg_params params = {0};
     amg_objective objective = {0};
-    amg_status st = amg_graph_read_onnx(m->model, &file, err);
+    amg_status st = amg_graph_read_model(m->model, &file, err);
     if (!st) st = amg_graph_plan_batch(file, AMG_DIM_BATCH, &own, err);
     if (!st)
         st = amg_plain_open(own, m->data, &m->window, m->task_by_data, &m->task,
@@ -64,6 +64,18 @@ static bool counts_tokens(const measure *m)
     return m->task == AMG_TASK_LANGUAGE_MODEL;
 }
 
+static json_t *parts_json(const amg_head_result *r)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < (int)r->num_parts; i++) {
+        const double accuracy = r->parts[i].val_accuracy;
+        json_array_append_new(
+            list, json_pack("{s:f, s:o*}", "loss", r->parts[i].val_loss, "accuracy",
+                            isnan(accuracy) ? NULL : json_real(accuracy)));
+    }
+    return list;
+}
+
 static void print_json(const measure *m, const amg_head_result *r, int64_t num_samples)
 {
     json_t *o = json_pack("{s:I, s:f}", "samples", (json_int_t)num_samples, "loss",
@@ -79,6 +91,7 @@ static void print_json(const measure *m, const amg_head_result *r, int64_t num_s
         json_object_set_new(o, labels ? "accuracy" : "top1", json_real(r->val_top1));
         if (!labels) json_object_set_new(o, "top5", json_real(r->val_top5));
     }
+    if (r->num_parts > 0) json_object_set_new(o, "outputs", parts_json(r));
     json_dumpf(o, stdout, JSON_INDENT(2));
     json_decref(o);
     printf("\n");
@@ -101,6 +114,7 @@ static void print_text(const measure *m, const amg_head_result *r, int64_t num_s
     else if (!isnan(r->val_top1))
         printf(", top-1 %.2f %%, top-5 %.2f %%", 100 * r->val_top1, 100 * r->val_top5);
     printf("\n");
+    cli_parts_print("", r);
 }
 
 int verb_eval(int argc, char **argv)
@@ -126,12 +140,15 @@ int verb_eval(int argc, char **argv)
     const cli_command command = {
         .name = "amalgam eval",
         .synopsis = "--model ONNX --data DATA [--json]",
-        .about = "Measures a model: mean cross entropy, top-1 and top-5 accuracy of a "
-                 "classifier;\n"
-                 "perplexity, exp(loss), and how often a language model's most likely "
-                 "token is the\n"
-                 "next one; mean squared error where the targets are "
-                 "numbers.\n\n" CLI_DATA_HELP,
+        .about =
+            "Measures a model: mean cross entropy, top-1 and top-5 accuracy of a "
+            "classifier;\n"
+            "perplexity, exp(loss), and how often a language model's most likely "
+            "token is the\n"
+            "next one; mean squared error where the targets are numbers; of several "
+            "outputs\n"
+            "each one's loss, and accuracy where there are classes or "
+            "labels.\n\n" CLI_DATA_HELP,
         .examples =
             "  amalgam eval --model trained.onnx --data mnist/@test\n"
             "  amalgam eval --model lm-trained.onnx --task lm --data text:wiki.valid",

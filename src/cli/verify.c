@@ -337,11 +337,10 @@ static amg_status open_all(bench *b, const char *key, const amg_passphrase *pass
 static amg_objective own_objective(const bench *b, const amg_graph *graph)
 {
     const amg_objective *head = &b->job.objectives[b->head];
-    amg_objective own = {.loss = head->loss,
-                         .delta = head->delta,
-                         .class_weights = b->class_weights,
-                         .has_ignore = head->has_ignore,
-                         .ignore = head->ignore};
+    amg_objective own = *head;
+    own.class_weights = b->class_weights;
+    own.column = 0;
+    own.target = NULL;
     if (b->payload.preprocess.windows)
         own.target = graph->values[amg_graph_next_tokens(graph)].name;
     else if (head->target)

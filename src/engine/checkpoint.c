@@ -10,7 +10,7 @@
 
 enum { META_VERSION, META_STEP, META_EPOCHS, META_HEADS, META_IDENTITY };
 #define META_COUNT (META_IDENTITY + AMG_ID_COUNT)
-#define PROGRESS_COUNT 24
+#define PROGRESS_COUNT (24 + 2 * (1 + 2 * AMG_MAX_PARTS))
 _Static_assert(sizeof(amg_head_progress) == PROGRESS_COUNT * sizeof(double),
                "the progress row is doubles only");
 

@@ -16,7 +16,7 @@
 
 #include "engine/identity.h"
 
-#define AMG_CHECKPOINT_VERSION 3
+#define AMG_CHECKPOINT_VERSION 4
 #define AMG_CHECKPOINT_FILE "checkpoint.safetensors"
 
 /* Losses (each times what it is the mean over), hits, and what they were counted over.

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "engine/sum_loss.h"
 
 static amg_status bad_output(const amg_value *y, const char *expected, amg_error *err)
 {
@@ -103,6 +104,24 @@ static amg_status check_column(const amg_value *y, const amg_source *source,
                          y->rank - skipped, y->dims + skipped, err);
 }
 
+/* Parts that make up the output's row, and the targets'. */
+static amg_status check_parts(const amg_value *y, const amg_source *source,
+                              amg_criterion *c, amg_error *err)
+{
+    const amg_objective *o = &c->objective;
+    int64_t outputs;
+    amg_status status =
+        amg_loss_parts_measure(o->parts, o->num_parts, &outputs, &c->targets, err);
+    if (status) return status;
+    if (y->rank == 2 && y->dims[1] == outputs)
+        return check_targets(y, o, source, AMG_F32, 1, &c->targets, err);
+    char found[AMG_SHAPE_TEXT];
+    return amg_fail(err, AMG_MISMATCH, -1, y->name,
+                    "output is %s, the parts of its loss are %lld numbers a sample",
+                    amg_shape_text(y->dtype, y->rank, y->dims, found),
+                    (long long)outputs);
+}
+
 amg_status amg_criterion_init(const amg_graph *planned, int output_index,
                               const amg_objective *objective, const amg_source *source,
                               amg_criterion *out, amg_error *err)
@@ -118,7 +137,9 @@ amg_status amg_criterion_init(const amg_graph *planned, int output_index,
         if (y->dims[i] < 1 || !amg_mul_i64(c.count, y->dims[i], &c.count))
             return bad_output(y, "a shape that fits", err);
     amg_status status;
-    if (!objective->target)
+    if (objective->loss == AMG_LOSS_SUM)
+        status = check_parts(y, source, &c, err);
+    else if (!objective->target)
         status = check_column(y, source, &c, err);
     else if (classes)
         status = check_next_tokens(planned, y, &c, err);
@@ -131,6 +152,7 @@ amg_status amg_criterion_init(const amg_graph *planned, int output_index,
 /* Elements of one sample's target that are gathered. */
 static int64_t gathered_count(const amg_criterion *c)
 {
+    if (c->objective.loss == AMG_LOSS_SUM) return c->count + c->targets;
     if (c->objective.loss == AMG_LOSS_CROSS_ENTROPY) return c->positions;
     return c->objective.target ? 0 : c->count;
 }
@@ -222,6 +244,9 @@ amg_status amg_criterion_loss(const amg_criterion *c, const amg_batch *batch,
                               amg_loss_result *out, amg_error *err)
 {
     const bool next = c->objective.target != NULL;
+    if (c->objective.loss == AMG_LOSS_SUM)
+        return amg_sum_loss(c, batch, samples, output, label_smoothing, gathered,
+                            doutput, out, err);
     if (c->objective.loss != AMG_LOSS_CROSS_ENTROPY) {
         if (!next) gather(c, batch, samples, gathered);
         const float *target = next ? amg_plan_kept(plan) : gathered;
@@ -254,7 +279,11 @@ amg_status amg_criterion_loss(const amg_criterion *c, const amg_batch *batch,
 
 double amg_criterion_accuracy(const amg_criterion *c, double hits, double counted)
 {
-    const amg_loss_kind loss = c->objective.loss;
+    return amg_loss_accuracy(c->objective.loss, hits, counted);
+}
+
+double amg_loss_accuracy(amg_loss_kind loss, double hits, double counted)
+{
     return loss == AMG_LOSS_CROSS_ENTROPY || loss == AMG_LOSS_BCE ? hits / counted
                                                                   : NAN;
 }

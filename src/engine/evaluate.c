@@ -68,7 +68,16 @@ static void report(const amg_criterion *c, amg_meter *meter, int64_t done,
     amg_meter_report(meter, &event);
 }
 
-/* One batch; adds to the totals, loss as a sum over what was counted. */
+static void add(amg_loss_result *total, const amg_loss_result *r)
+{
+    total->loss += r->loss * (double)r->counted;
+    total->top1 += r->top1;
+    total->top5 += r->top5;
+    total->counted += r->counted;
+}
+
+/* One batch; adds to the totals (AMG_MAX_LOSSES), losses as sums over what was counted.
+ */
 static amg_status run_batch(const amg_eval_task *t, evaluation *e, int64_t first,
                             int64_t count, amg_loss_result *total, amg_error *err)
 {
@@ -79,43 +88,50 @@ static amg_status run_batch(const amg_eval_task *t, evaluation *e, int64_t first
     memcpy(amg_plan_input(e->plan), e->batch.x, e->batch.x_bytes);
     status = amg_plan_forward(e->plan, 0, &output, &output_count, err);
     if (status) return status;
-    amg_loss_result r;
+    amg_loss_result r[AMG_MAX_LOSSES];
     status = amg_criterion_loss(&e->criterion, &e->batch, count, e->plan, output,
-                                t->order, 0, e->targets, NULL, &r, err);
+                                t->order, 0, e->targets, NULL, r, err);
     if (status) return status;
-    total->loss += r.loss * (double)r.counted;
-    total->top1 += r.top1;
-    total->top5 += r.top5;
-    total->counted += r.counted;
+    for (int i = 0; i <= t->objective->num_parts; i++) add(&total[i], &r[i]);
     return AMG_OK;
+}
+
+static void fill_result(const amg_eval_task *t, const amg_criterion *c,
+                        const amg_loss_result *total, amg_head_result *out)
+{
+    const double counted = (double)total->counted;
+    out->val_loss = total->loss / counted;
+    out->val_counted = counted;
+    out->val_top1 = amg_criterion_accuracy(c, (double)total->top1, counted);
+    out->val_top5 = t->objective->loss == AMG_LOSS_BCE
+                        ? NAN
+                        : amg_criterion_accuracy(c, (double)total->top5, counted);
+    out->num_parts = t->objective->num_parts;
+    for (int i = 0; i < t->objective->num_parts; i++) {
+        const amg_loss_result *part = &total[1 + i];
+        const double of = (double)part->counted;
+        out->parts[i].val_loss = part->loss / of;
+        out->parts[i].val_accuracy =
+            amg_loss_accuracy(t->objective->parts[i].loss, (double)part->top1, of);
+    }
 }
 
 amg_status amg_evaluate_planned(const amg_eval_task *t, amg_meter *meter,
                                 amg_head_result *result, amg_error *err)
 {
     const int64_t n = t->source->num_samples, begin_ns = amg_now_ns();
-    amg_loss_result total = {0};
+    amg_loss_result total[AMG_MAX_LOSSES] = {0};
     evaluation e = {0};
     amg_status status = prepare(t, &e, err);
     for (int64_t first = 0; first < n && !status; first += t->batch) {
         const int64_t count = n - first < t->batch ? n - first : t->batch;
-        status = run_batch(t, &e, first, count, &total, err);
+        status = run_batch(t, &e, first, count, total, err);
         report(&e.criterion, meter, first + count, n, begin_ns);
         if (!status && meter->stop)
             status =
                 amg_fail(err, AMG_INTERRUPTED, -1, "evaluation", "stopped on request");
     }
-    if (!status) {
-        const double counted = (double)total.counted;
-        result->val_loss = total.loss / counted;
-        result->val_counted = counted;
-        result->val_top1 =
-            amg_criterion_accuracy(&e.criterion, (double)total.top1, counted);
-        result->val_top5 =
-            t->objective->loss == AMG_LOSS_BCE
-                ? NAN
-                : amg_criterion_accuracy(&e.criterion, (double)total.top5, counted);
-    }
+    if (!status) fill_result(t, &e.criterion, total, result);
     amg_plan_free(e.plan);
     amg_free_aligned(e.own_workspace);
     amg_free(e.targets);

@@ -83,6 +83,7 @@ static amg_status hash_objectives(const amg_train_task *task, int64_t *out,
         mix(&d, fields, sizeof fields);
         if (o->target) mix(&d, o->target, strlen(o->target));
         if (amg_loss_has_delta(o->loss)) mix(&d, &o->delta, sizeof o->delta);
+        mix(&d, o->parts, (size_t)o->num_parts * sizeof *o->parts);
         if (o->class_weights)
             mix(&d, o->class_weights,
                 sizeof(float) * (size_t)count_classes(task->graph, h));

@@ -78,6 +78,20 @@ static amg_status check_input(const amg_graph *g, const amg_manifest *m, amg_err
                     amg_shape_text(m->input_dtype, m->input_rank, m->input_dims, want));
 }
 
+static amg_objective objective_of(const amg_head *head)
+{
+    amg_objective o = {.loss = head->loss,
+                       .delta = head->delta,
+                       .class_weights = head->class_weights,
+                       .column = head->label_column,
+                       .target = head->target,
+                       .has_ignore = head->has_ignore,
+                       .ignore = head->ignore_index,
+                       .num_parts = head->num_parts};
+    for (int i = 0; i < head->num_parts; i++) o.parts[i] = head->parts[i];
+    return o;
+}
+
 /* The graph, and each of its outputs' head. */
 static amg_status read_model(const char *path, amg_job *job, amg_error *err)
 {
@@ -99,14 +113,7 @@ static amg_status read_model(const char *path, amg_job *job, amg_error *err)
         const amg_value *output = &g->values[g->outputs[h]];
         const amg_head *head = find_head(m, output->name);
         status = check_head(output, head, err);
-        if (!status)
-            job->objectives[h] = (amg_objective){.loss = head->loss,
-                                                 .delta = head->delta,
-                                                 .class_weights = head->class_weights,
-                                                 .column = head->label_column,
-                                                 .target = head->target,
-                                                 .has_ignore = head->has_ignore,
-                                                 .ignore = head->ignore_index};
+        if (!status) job->objectives[h] = objective_of(head);
     }
     return status;
 }

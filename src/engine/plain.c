@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "engine/job.h"
 #include "graph/freeze.h"
+#include "graph/merged_outputs.h"
 #include "graph/onnx_graph.h"
 #include "graph/origin.h"
 #include "graph/token_rows.h"
@@ -122,7 +123,8 @@ amg_status amg_plain_open(const amg_graph *model, const char *data,
     amg_task found = *task;
     int64_t classes;
     amg_dataset *ds;
-    amg_status status = amg_dataset_open_window(data, &w, &ds, err);
+    amg_status status = amg_merged_outputs_task(model, &task_by_data, &found, err);
+    if (!status) status = amg_dataset_open_window(data, &w, &ds, err);
     if (status) return status;
     if (task_by_data) status = find_task(ds, &found, err);
     if (!status) status = count_classes(model, found, &classes, err);
@@ -144,12 +146,16 @@ amg_status amg_plain_objective(const amg_graph *fed, const amg_graph *model,
                                amg_error *err)
 {
     amg_objective o = {0};
-    const amg_status status = amg_loss_resolve(loss, task, &o.loss, &o.delta, err);
+    amg_status status = amg_loss_resolve(loss, task, &o.loss, &o.delta, err);
+    if (!status && task == AMG_TASK_MULTI_TASK)
+        status =
+            amg_merged_outputs_parts(model, loss->loss, o.parts, &o.num_parts, err);
     if (status) return status;
     switch (task) {
     case AMG_TASK_CLASSIFICATION:
     case AMG_TASK_REGRESSION:
     case AMG_TASK_MULTI_LABEL:
+    case AMG_TASK_MULTI_TASK:
         if (source->target_dtype == AMG_DTYPE_NONE) return no_targets("data", err);
         break;
     case AMG_TASK_RECONSTRUCTION:
@@ -250,7 +256,7 @@ amg_status amg_plain_train(const amg_plain_task *t, const amg_train_options *opt
     amg_objective objective = {0};
     amg_task kind = t->task;
     amg_preprocess feed = t->pre ? *t->pre : (amg_preprocess){0};
-    amg_status status = amg_graph_read_onnx(t->model, &p.file, err);
+    amg_status status = amg_graph_read_model(t->model, &p.file, err);
     if (!status) status = amg_origin_new(p.file, &p.origin, err);
     if (!status)
         status = amg_frozen_find(p.origin, t->freeze, t->num_freeze,

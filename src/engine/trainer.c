@@ -75,29 +75,29 @@ static amg_status step_head(amg_run *run, int h, int64_t i, amg_error *err)
     amg_status status =
         amg_plan_forward(plan, run->step * o->accumulate + i, &output, &count, err);
     if (status) return status;
-    amg_loss_result r;
+    amg_loss_result r[AMG_MAX_LOSSES];
     int64_t clock = amg_profile_clock(&run->profile);
     status = amg_criterion_loss(&run->criteria[h], &run->batch, run->part, plan, output,
                                 &run->orders[h], o->label_smoothing, run->targets,
-                                amg_plan_doutput(plan), &r, err);
+                                amg_plan_doutput(plan), r, err);
     if (status) return status;
     amg_profile_add(&run->profile, AMG_PROFILE_LOSS, clock);
-    if (!isfinite(r.loss)) {
+    if (!isfinite(r->loss)) {
         char where[32];
         snprintf(where, sizeof where, "head %d", h);
         status = amg_fail(err, AMG_NOT_FINITE, -1, where, "the loss is %g at step %lld",
-                          r.loss, (long long)run->step);
+                          r->loss, (long long)run->step);
         amg_hint(err, "a smaller learning rate, a warm-up or clipping may help");
         return status;
     }
     status = amg_plan_backward(plan, amg_plan_doutput(plan), err);
     if (status) return status;
     clock = amg_profile_clock(&run->profile);
-    if (o->accumulate > 1) accumulate(run, h, i, &r);
+    if (o->accumulate > 1) accumulate(run, h, i, r);
     if (i + 1 == o->accumulate) update_head(run, h);
     amg_profile_add(&run->profile, AMG_PROFILE_OPTIMIZER, clock);
-    add_result(&run->progress[h].epoch, &r);
-    add_result(&run->progress[h].window, &r);
+    add_result(&run->progress[h].epoch, r);
+    add_result(&run->progress[h].window, r);
     return AMG_OK;
 }
 

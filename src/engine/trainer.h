@@ -65,6 +65,9 @@ typedef struct {
                            positions, classes] or [batch * positions, classes] */
     bool has_ignore;    /* next tokens equal to ignore are padding: they do not count */
     int64_t ignore;
+    int num_parts; /* of AMG_LOSS_SUM: they make up the output f32 [batch, sum], and in
+                      the same way a column of targets */
+    amg_loss_part parts[AMG_MAX_PARTS];
 } amg_objective;
 
 /* One trained head, in the graph's output order. Train: means of the last epoch, or of
@@ -78,6 +81,10 @@ typedef struct {
     double train_loss, train_accuracy;
     double val_loss, val_top1, val_top5;
     double val_counted; /* positions or elements that val_loss is over; else 0 */
+    double num_parts;   /* of AMG_LOSS_SUM, once validated; else 0 */
+    struct {
+        double val_loss, val_accuracy; /* of the part, not weighted; NaN as above */
+    } parts[AMG_MAX_PARTS];
 } amg_head_result;
 
 typedef struct {

@@ -4,6 +4,7 @@
  * a failure pays for it. */
 #include "formats/json.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -239,6 +240,17 @@ amg_status amg_json_int(const amg_json_node *node, int64_t min, int64_t max,
                              (long long)min, (long long)max);
     *out = v;
     return AMG_OK;
+}
+
+amg_status amg_json_real(const amg_json_node *node, float least, float *out,
+                         amg_error *err)
+{
+    if (!json_is_number(node->value)) return wrong_kind(node, "a number", err);
+    const double v = json_number_value(node->value);
+    *out = (float)v;
+    if (isfinite(*out) && *out >= least) return AMG_OK;
+    return amg_json_fail(node, err, AMG_MALFORMED, "found %g, expected %g or more", v,
+                         (double)least);
 }
 
 amg_status amg_json_string(const amg_json_node *node, const char **out, amg_error *err)

@@ -62,6 +62,9 @@ AMG_MUST_CHECK amg_status amg_json_array(const amg_json_node *node, size_t min,
 /* The value is an integer in [min, max]. */
 AMG_MUST_CHECK amg_status amg_json_int(const amg_json_node *node, int64_t min,
                                        int64_t max, int64_t *out, amg_error *err);
+/* The value is a finite number from least on, as a float. */
+AMG_MUST_CHECK amg_status amg_json_real(const amg_json_node *node, float least,
+                                        float *out, amg_error *err);
 /* The value is a string (borrowed from the document; it holds no NUL). */
 AMG_MUST_CHECK amg_status amg_json_string(const amg_json_node *node, const char **out,
                                           amg_error *err);

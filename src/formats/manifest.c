@@ -6,7 +6,6 @@
 
 #include <float.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +13,7 @@
 #include "base/file.h"
 #include "base/parallel.h"
 #include "formats/json.h"
+#include "formats/loss_parts.h"
 
 #define MAX_HEADS 64
 #define MAX_SHARDS 100000
@@ -110,7 +110,8 @@ static amg_status read_task(const amg_json_node *node, amg_manifest *m, amg_erro
         return AMG_OK;
     return amg_json_fail(node, err, AMG_UNSUPPORTED,
                          "found \"%s\", expected classification, regression, "
-                         "reconstruction, language_model or multi_label",
+                         "reconstruction, language_model, multi_label or "
+                         "multi_task",
                          name);
 }
 
@@ -180,19 +181,6 @@ static amg_status read_loss(const amg_json_node *node, const amg_manifest *m,
         amg_task_name(m->task));
 }
 
-/* A finite number from least on. */
-static amg_status read_real(const amg_json_node *node, float least, float *out,
-                            amg_error *err)
-{
-    if (!json_is_number(node->value))
-        return amg_json_fail(node, err, AMG_MALFORMED, "expected a number");
-    const double v = json_number_value(node->value);
-    *out = (float)v;
-    if (isfinite(*out) && *out >= least) return AMG_OK;
-    return amg_json_fail(node, err, AMG_MALFORMED, "found %g, expected %g or more", v,
-                         (double)least);
-}
-
 static amg_status read_class_weights(const amg_json_node *node, amg_manifest *m,
                                      amg_head *head, amg_error *err)
 {
@@ -209,11 +197,28 @@ static amg_status read_class_weights(const amg_json_node *node, amg_manifest *m,
     if (!weights) return no_memory(node, err);
     for (size_t i = 0; i < count; i++) {
         const amg_json_node weight = amg_json_element(node, i);
-        if ((st = read_real(&weight, 0, &weights[i], err))) return st;
+        if ((st = amg_json_real(&weight, 0, &weights[i], err))) return st;
         any = any || weights[i] > 0;
     }
     head->class_weights = weights;
     return any ? AMG_OK : amg_json_fail(node, err, AMG_MALFORMED, "all weights are 0");
+}
+
+/* The terms of a sum, which share the row of targets among them. */
+static amg_status read_parts(const amg_json_node *node, amg_manifest *m, amg_head *head,
+                             amg_error *err)
+{
+    const amg_json_node parts = amg_json_member(node, "parts");
+    int64_t outputs, targets;
+    amg_status st = amg_loss_parts_read(&parts, &m->arena, head, err);
+    if (st) return st;
+    if (amg_loss_parts_measure(head->parts, head->num_parts, &outputs, &targets, NULL))
+        return amg_json_fail(&parts, err, AMG_OVERFLOW,
+                             "the product of their dims does not fit 63 bits");
+    if (m->target_rank == 1 && m->target_dims[0] == targets) return AMG_OK;
+    return amg_json_fail(
+        &parts, err, AMG_MALFORMED,
+        "their targets are %" PRId64 " numbers, the job's have other dims", targets);
 }
 
 /* What a loss has beside its name. */
@@ -222,8 +227,9 @@ static amg_status read_loss_numbers(const amg_json_node *node, amg_manifest *m,
 {
     const amg_json_node delta = amg_json_member(node, "delta");
     const amg_json_node weights = amg_json_member(node, "class_weights");
+    if (head->loss == AMG_LOSS_SUM) return read_parts(node, m, head, err);
     if (amg_loss_has_delta(head->loss))
-        return read_real(&delta, FLT_MIN, &head->delta, err);
+        return amg_json_real(&delta, FLT_MIN, &head->delta, err);
     return weights.value ? read_class_weights(&weights, m, head, err) : AMG_OK;
 }
 
@@ -285,7 +291,8 @@ static amg_status check_members(const amg_json_node *node, amg_task task,
         [AMG_TASK_REGRESSION] = {{"output", "loss", "label_column"}, 3},
         [AMG_TASK_RECONSTRUCTION] = {{"output", "loss", "target"}, 3},
         [AMG_TASK_LANGUAGE_MODEL] = {{"output", "loss", "target", "num_classes"}, 4},
-        [AMG_TASK_MULTI_LABEL] = {{"output", "loss", "label_column"}, 3}};
+        [AMG_TASK_MULTI_LABEL] = {{"output", "loss", "label_column"}, 3},
+        [AMG_TASK_MULTI_TASK] = {{"output", "loss", "label_column", "parts"}, 4}};
     const amg_json_node loss = amg_json_member(node, "loss");
     const char *keys[6], *more = NULL;
     size_t count = members[task].count;

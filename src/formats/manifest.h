@@ -9,27 +9,59 @@
 #define AMG_MANIFEST_VERSION 1
 
 /* What the sub-networks learn: classes (i32 targets), numbers (f32 targets), their own
- * input, the next token of it (no targets), or which of several labels apply (f32
- * targets from 0 to 1). */
+ * input, the next token of it (no targets), which of several labels apply (f32 targets
+ * from 0 to 1), or several of these at once (f32 targets, a row for all). */
 typedef enum {
     AMG_TASK_CLASSIFICATION,
     AMG_TASK_REGRESSION,
     AMG_TASK_RECONSTRUCTION,
     AMG_TASK_LANGUAGE_MODEL,
-    AMG_TASK_MULTI_LABEL
+    AMG_TASK_MULTI_LABEL,
+    AMG_TASK_MULTI_TASK
 } amg_task;
-#define AMG_NUM_TASKS 5
+#define AMG_NUM_TASKS 6
 
-/* BCE: binary cross entropy of logits. */
+/* BCE: binary cross entropy of logits. SUM: of the others, each of a part of the
+ * output. */
 typedef enum {
     AMG_LOSS_CROSS_ENTROPY,
     AMG_LOSS_MSE,
     AMG_LOSS_L1,
     AMG_LOSS_HUBER,
     AMG_LOSS_SMOOTH_L1,
-    AMG_LOSS_BCE
+    AMG_LOSS_BCE,
+    AMG_LOSS_SUM
 } amg_loss_kind;
-#define AMG_NUM_LOSSES 6
+#define AMG_NUM_LOSSES 7
+
+/* One term of AMG_LOSS_SUM: what one of a model's own outputs is trained for. A
+ * sample's outputs stand in one row, flattened one behind the other, and so do its
+ * targets. */
+typedef struct {
+    amg_loss_kind loss;         /* any but SUM */
+    float delta;                /* of losses that have one, above 0; else 0 */
+    float weight;               /* above 0 */
+    int rank;                   /* 0: one number */
+    int64_t dims[AMG_MAX_RANK]; /* of the output of one sample; cross entropy: the
+                                   classes first */
+} amg_loss_part;
+#define AMG_MAX_PARTS 16
+
+/* Elements of a part in a row of outputs, and in one of targets: where classes compete,
+ * a label, as a whole number, for each position. */
+int64_t amg_loss_part_outputs(const amg_loss_part *part);
+int64_t amg_loss_part_targets(const amg_loss_part *part);
+/* Whether target can be one of the part's: a class, or what lies in 0 to 1 for BCE. */
+bool amg_loss_part_takes(const amg_loss_part *part, float target);
+/* Elements of both rows. AMG_INVALID: dims that do not fit the loss, or anything. */
+AMG_MUST_CHECK amg_status amg_loss_parts_measure(const amg_loss_part *parts, int count,
+                                                 int64_t *outputs, int64_t *targets,
+                                                 amg_error *err);
+/* Terms as people write them, "cross_entropy+0.5*huber:0.5": everything of the parts
+ * but their dims. AMG_INVALID says what a term looks like. */
+AMG_MUST_CHECK amg_status amg_loss_terms_parse(const char *text,
+                                               amg_loss_part parts[AMG_MAX_PARTS],
+                                               int *count, amg_error *err);
 
 /* "classification", …; "cross_entropy", …: the words of job.json. */
 const char *amg_task_name(amg_task task);
@@ -43,12 +75,14 @@ AMG_MUST_CHECK amg_status amg_loss_parse(const char *text, amg_loss_kind *loss,
                                          float *delta, amg_error *err);
 /* How a loss is asked for. Zeroed: the task's own, all classes alike. */
 typedef struct {
-    const char *loss;          /* as amg_loss_parse takes it; NULL: the task's own */
+    const char *loss;          /* as amg_loss_parse takes it, of several outputs as
+                                  amg_loss_terms_parse does; NULL: the task's own */
     const char *class_weights; /* cross entropy of classes: "balanced", or a number for
                                   each class, between commas; NULL: all 1 */
 } amg_loss_options;
 
-/* What the options mean for a task: loss and delta. AMG_INVALID: not of this task. */
+/* What the options mean for a task: loss and delta; AMG_LOSS_SUM's terms are left to
+ * amg_loss_terms_parse. AMG_INVALID: not of this task. */
 AMG_MUST_CHECK amg_status amg_loss_resolve(const amg_loss_options *o, amg_task task,
                                            amg_loss_kind *loss, float *delta,
                                            amg_error *err);
@@ -62,14 +96,14 @@ AMG_MUST_CHECK amg_status amg_class_weights_parse(const char *text, int64_t clas
 void amg_class_weights_balance(const int64_t *counts, int64_t classes, float *out);
 
 /* The task's loss where nothing is said: cross entropy for classes and tokens, BCE for
- * labels, else the mean squared error. */
+ * labels, the sum for several outputs, else the mean squared error. */
 amg_loss_kind amg_task_loss(amg_task task);
 /* Numbers may be trained for by other losses than the mean squared error. */
 bool amg_task_takes_loss(amg_task task, amg_loss_kind loss);
 /* Whether the loss has a threshold: Huber's delta, smooth L1's beta. */
 bool amg_loss_has_delta(amg_loss_kind loss);
-/* Whether samples come with targets: classification, regression, multi-label. Else each
- * head names a value of the graph. */
+/* Whether samples come with targets: classification, regression, multi-label,
+ * multi-task. Else each head names a value of the graph. */
 bool amg_task_has_targets(amg_task task);
 
 /* One shard of a split: x is [rows, sample dims…], y is [rows, num_heads, target dims…]
@@ -95,6 +129,8 @@ typedef struct {
     float delta;                /* of losses that have one, above 0; else 0 */
     const float *class_weights; /* [num_classes], 0 or more, some above 0; NULL: all
                                    count alike */
+    int num_parts;              /* of AMG_LOSS_SUM; else 0 */
+    const amg_loss_part *parts;
     const char *target; /* reconstruction: the value to reconstruct; language model: the
                            tokens to predict, i64 [batch, positions]; else NULL */
     bool has_ignore;    /* language model: targets equal to ignore_index are padding */

@@ -7,7 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
-#include "formats/manifest.h"
+#include "formats/loss_parts.h"
 
 /* Each maker gives a new reference, or NULL: out of memory or a string that is not
  * UTF-8. jansson's appenders and packers take NULL as failure, so only the last result
@@ -52,6 +52,8 @@ static json_t *with_loss(json_t *head, const amg_head *h)
         ok = !json_array_append_new(weights, json_real((double)h->class_weights[c]));
     if (ok && h->class_weights)
         ok = !json_object_set_new(head, "class_weights", weights);
+    if (ok && h->loss == AMG_LOSS_SUM)
+        ok = !json_object_set_new(head, "parts", amg_loss_parts_json(h));
     if (ok) return head;
     json_decref(head);
     return NULL;
@@ -141,7 +143,8 @@ static json_t *make_heads(const amg_manifest *m)
         [AMG_TASK_REGRESSION] = make_number_head,
         [AMG_TASK_RECONSTRUCTION] = make_input_head,
         [AMG_TASK_LANGUAGE_MODEL] = make_token_head,
-        [AMG_TASK_MULTI_LABEL] = make_number_head};
+        [AMG_TASK_MULTI_LABEL] = make_number_head,
+        [AMG_TASK_MULTI_TASK] = make_number_head};
     return make_list(m->heads, m->num_heads, sizeof *m->heads, make[m->task]);
 }
 

@@ -1,6 +1,7 @@
-/* Data sets of several arrays of samples, for a model of as many inputs: a sample is
- * the arrays' rows, flattened one behind the other, as floats; that is what such a
- * model reads once it is imported. The last array may have targets. Consumes what
+/* Data sets of several arrays of samples, for a model of as many inputs, or of targets,
+ * for one of as many outputs: a sample is the arrays' rows, flattened one behind the
+ * other, as floats; that is what such a model reads, and what its loss compares it
+ * with, once it is imported. One array of samples stays as it is. Consumes what
  * npy_pair.c makes of each array. */
 #include "formats/npy_join.h"
 
@@ -23,7 +24,10 @@ typedef struct {
 
 typedef struct {
     int num_arrays;
-    array arrays[MAX_ARRAYS];
+    array arrays[MAX_ARRAYS]; /* of samples; the last may have the targets */
+    int64_t count;            /* elements of all of a sample's */
+    int num_targets;
+    array targets[MAX_ARRAYS]; /* in place of those: beside samples that are not read */
 } joined;
 
 /* The '+' of "a.npy+b.npy", NULL: none. Names may hold one themselves. */
@@ -32,6 +36,14 @@ static const char *find_plus(const char *path)
     static const char seam[] = ".npy+";
     const char *at = strstr(path, seam);
     return at ? at + sizeof seam - 2 : NULL;
+}
+
+/* The comma before the targets, where these are several arrays; else NULL. */
+static char *find_targets(char *path)
+{
+    static const char seam[] = ".npy,";
+    char *at = strstr(path, seam);
+    return at && find_plus(at) ? at + sizeof seam - 2 : NULL;
 }
 
 static amg_status join_recognise(const char *path, bool *yes, amg_error *err)
@@ -46,6 +58,7 @@ static void join_close(void *opaque)
     joined *j = opaque;
     if (!j) return;
     for (int i = 0; i < j->num_arrays; i++) amg_dataset_npy.close(j->arrays[i].set);
+    for (int i = 0; i < j->num_targets; i++) amg_dataset_npy.close(j->targets[i].set);
     amg_free(j);
 }
 
@@ -68,30 +81,88 @@ static amg_status add_array(joined *j, const char *path, bool last,
         return amg_fail(err, AMG_MISMATCH, -1, path,
                         "has %lld samples, the arrays before it %lld",
                         (long long)info.num_samples, (long long)all->num_samples);
-    const int64_t before = all->dims[0];
     if (last) *all = info;
     all->num_samples = info.num_samples;
-    if (!amg_add_i64(before, a->count, &all->dims[0]))
+    if (!amg_add_i64(j->count, a->count, &j->count))
         return amg_fail(err, AMG_OVERFLOW, -1, path, "too many values a sample");
     return AMG_OK;
+}
+
+/* Cuts "a.npy+b.npy" at the first '+'; the rest, or NULL. */
+static char *cut(char *path)
+{
+    const char *plus = find_plus(path);
+    if (!plus) return NULL;
+    char *rest = path + (plus - path);
+    *rest = 0;
+    return rest + 1;
+}
+
+static amg_status open_samples(joined *j, char *path, amg_dataset_info *info,
+                               amg_error *err)
+{
+    amg_status st = AMG_OK;
+    for (char *at = path; at && !st;) {
+        char *next = cut(at);
+        st = add_array(j, at, !next, info, err);
+        at = next;
+    }
+    if (st || j->num_arrays == 1) return st;
+    info->dtype = AMG_F32;
+    info->rank = 1;
+    info->dims[0] = j->count;
+    info->sample_bytes = (size_t)j->count * sizeof(float);
+    return AMG_OK;
+}
+
+/* One array of targets: opened beside samples, of which it must have one each. */
+static amg_status add_target(joined *j, const char *samples, const char *path,
+                             amg_dataset_info *all, amg_error *err)
+{
+    amg_dataset_info info = {0};
+    amg_dataset_split none = AMG_SPLIT_NONE;
+    array *a = &j->targets[j->num_targets];
+    if (j->num_targets == MAX_ARRAYS)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, path, "more than %d arrays",
+                        MAX_ARRAYS);
+    const size_t size = strlen(samples) + strlen(path) + 2;
+    char *pair = amg_malloc(size);
+    if (!pair) return amg_fail(err, AMG_NO_MEMORY, -1, path, "no memory for a path");
+    snprintf(pair, size, "%s,%s", samples, path);
+    amg_status st = amg_dataset_npy.open(pair, &none, &a->set, &info, err);
+    amg_free(pair);
+    if (st) return st;
+    j->num_targets++;
+    a->dtype = info.target_dtype;
+    a->count = (int64_t)(info.target_bytes / amg_dtype_size(info.target_dtype));
+    if (!amg_add_i64(all->target_dims[0], a->count, &all->target_dims[0]))
+        return amg_fail(err, AMG_OVERFLOW, -1, path, "too many targets a sample");
+    return AMG_OK;
+}
+
+static amg_status open_targets(joined *j, const char *samples, char *path,
+                               amg_dataset_info *info, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    for (char *at = path; at && !st;) {
+        char *next = cut(at);
+        st = add_target(j, samples, at, info, err);
+        at = next;
+    }
+    info->target_dtype = AMG_F32;
+    info->target_rank = 1;
+    info->target_bytes = (size_t)info->target_dims[0] * sizeof(float);
+    return st;
 }
 
 static amg_status open_arrays(joined *j, char *path, amg_dataset_info *info,
                               amg_error *err)
 {
-    amg_status st = AMG_OK;
+    char *comma = find_targets(path);
     *info = (amg_dataset_info){0};
-    for (char *at = path; at && !st;) {
-        const char *plus = find_plus(at);
-        char *next = plus ? at + (plus - at) : NULL;
-        if (next) *next++ = 0;
-        st = add_array(j, at, !next, info, err);
-        at = next;
-    }
-    info->dtype = AMG_F32;
-    info->rank = 1;
-    info->sample_bytes = (size_t)info->dims[0] * sizeof(float);
-    return st;
+    if (comma) *comma = 0;
+    amg_status st = open_samples(j, path, info, err);
+    return st || !comma ? st : open_targets(j, path, comma + 1, info, err);
 }
 
 static amg_status join_open(const char *path, amg_dataset_split *split, void **out,
@@ -155,18 +226,40 @@ static amg_status read_array(const array *a, int64_t row, float *x, void *y,
     return a->dtype == AMG_I32 ? convert_integers(x, a->count, row, err) : AMG_OK;
 }
 
+static amg_status read_targets(const joined *j, int64_t row, float *y, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    for (int i = 0; i < j->num_targets && !st; i++) {
+        const array *a = &j->targets[i];
+        st = amg_dataset_npy.read(a->set, row, NULL, y, err);
+        if (!st && a->dtype == AMG_I32) st = convert_integers(y, a->count, row, err);
+        y += a->count;
+    }
+    return st;
+}
+
+/* Several arrays of samples: as floats, with the targets of the last. */
+static amg_status read_samples(const joined *j, int64_t row, float *x, void *y,
+                               amg_error *err)
+{
+    amg_status st = AMG_OK;
+    for (int i = 0; i < j->num_arrays && !st; i++) {
+        const bool last = i == j->num_arrays - 1;
+        if (x || last) st = read_array(&j->arrays[i], row, x, last ? y : NULL, err);
+        if (x) x += j->arrays[i].count;
+    }
+    return st;
+}
+
 static amg_status join_read(const void *opaque, int64_t row, void *x, void *y,
                             amg_error *err)
 {
     const joined *j = opaque;
-    float *to = x;
-    amg_status st = AMG_OK;
-    for (int i = 0; i < j->num_arrays && !st; i++) {
-        const bool last = i == j->num_arrays - 1;
-        if (to || last) st = read_array(&j->arrays[i], row, to, last ? y : NULL, err);
-        if (to) to += j->arrays[i].count;
-    }
-    return st;
+    void *with_samples = j->num_targets ? NULL : y;
+    amg_status st = j->num_arrays == 1 ? amg_dataset_npy.read(j->arrays[0].set, row, x,
+                                                              with_samples, err)
+                                       : read_samples(j, row, x, with_samples, err);
+    return st || !y ? st : read_targets(j, row, y, err);
 }
 
 /* Each array's own, joined by '+'. */
@@ -176,9 +269,7 @@ static amg_status join_real_path(const char *path, char **out, amg_error *err)
     amg_status st =
         copy ? AMG_OK : amg_fail(err, AMG_NO_MEMORY, -1, path, "no memory for a path");
     for (char *at = copy; at && !st;) {
-        const char *plus = find_plus(at);
-        char *next = plus ? at + (plus - at) : NULL, *real = NULL;
-        if (next) *next++ = 0;
+        char *next = cut(at), *real = NULL;
         st = amg_dataset_npy.real_path(at, &real, err);
         const size_t n = all ? strlen(all) : 0;
         char *more = st ? NULL : amg_realloc(all, n + strlen(real) + 2);

@@ -7,11 +7,12 @@
 #include "formats/manifest.h"
 
 static const char *const task_names[AMG_NUM_TASKS] = {
-    "classification", "regression", "reconstruction", "language_model", "multi_label"};
+    "classification", "regression",  "reconstruction",
+    "language_model", "multi_label", "multi_task"};
 static const char *const task_aliases[AMG_NUM_TASKS] = {
     [AMG_TASK_CLASSIFICATION] = "classify", [AMG_TASK_LANGUAGE_MODEL] = "lm"};
 static const char *const loss_names[AMG_NUM_LOSSES] = {
-    "cross_entropy", "mse", "l1", "huber", "smooth_l1", "bce"};
+    "cross_entropy", "mse", "l1", "huber", "smooth_l1", "bce", "sum"};
 
 const char *amg_task_name(amg_task task) { return task_names[task]; }
 
@@ -50,7 +51,7 @@ amg_status amg_loss_parse(const char *text, amg_loss_kind *loss, float *delta,
     const bool has_number = text[length] == ':';
     char *end = NULL;
     amg_loss_kind found;
-    if (!find_loss(text, length, &found))
+    if (!find_loss(text, length, &found) || found == AMG_LOSS_SUM)
         return amg_fail(err, AMG_INVALID, -1, "loss",
                         "found \"%.40s\", expected cross_entropy, mse, l1, huber, "
                         "smooth_l1 or bce",
@@ -75,6 +76,7 @@ amg_loss_kind amg_task_loss(amg_task task)
     case AMG_TASK_CLASSIFICATION:
     case AMG_TASK_LANGUAGE_MODEL: return AMG_LOSS_CROSS_ENTROPY;
     case AMG_TASK_MULTI_LABEL: return AMG_LOSS_BCE;
+    case AMG_TASK_MULTI_TASK: return AMG_LOSS_SUM;
     case AMG_TASK_REGRESSION:
     case AMG_TASK_RECONSTRUCTION: break;
     }
@@ -85,7 +87,8 @@ bool amg_task_takes_loss(amg_task task, amg_loss_kind loss)
 {
     const bool numbers = task == AMG_TASK_REGRESSION || task == AMG_TASK_RECONSTRUCTION;
     return loss == amg_task_loss(task) ||
-           (numbers && loss != AMG_LOSS_CROSS_ENTROPY && loss != AMG_LOSS_BCE);
+           (numbers && loss != AMG_LOSS_CROSS_ENTROPY && loss != AMG_LOSS_BCE &&
+            loss != AMG_LOSS_SUM);
 }
 
 bool amg_loss_has_delta(amg_loss_kind loss)
@@ -96,7 +99,7 @@ bool amg_loss_has_delta(amg_loss_kind loss)
 bool amg_task_has_targets(amg_task task)
 {
     return task == AMG_TASK_CLASSIFICATION || task == AMG_TASK_REGRESSION ||
-           task == AMG_TASK_MULTI_LABEL;
+           task == AMG_TASK_MULTI_LABEL || task == AMG_TASK_MULTI_TASK;
 }
 
 amg_status amg_loss_resolve(const amg_loss_options *o, amg_task task,
@@ -104,7 +107,7 @@ amg_status amg_loss_resolve(const amg_loss_options *o, amg_task task,
 {
     *loss = amg_task_loss(task);
     *delta = 0;
-    if (o->loss) {
+    if (o->loss && *loss != AMG_LOSS_SUM) {
         amg_status st = amg_loss_parse(o->loss, loss, delta, err);
         if (st) return st;
     }

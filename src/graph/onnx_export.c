@@ -10,7 +10,7 @@
 #include "formats/onnx.h"
 #include "graph/builder.h"
 #include "graph/infer.h"
-#include "graph/merged_inputs.h"
+#include "graph/merged_outputs.h"
 #include "graph/onnx_graph.h"
 #include "onnx.pb-c.h"
 
@@ -463,7 +463,7 @@ static amg_status fill_model(exporter *ex, whole *w)
 amg_status amg_graph_write_onnx(const char *path, const amg_graph *g, amg_error *err)
 {
     amg_graph *own = NULL;
-    amg_status st = amg_graph_with_own_inputs(g, &own, err);
+    amg_status st = amg_graph_as_given(g, &own, err);
     exporter ex = {.g = own ? own : g, .weights = true, .err = err};
     whole w;
     if (!st) st = fill_model(&ex, &w);

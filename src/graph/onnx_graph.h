@@ -14,15 +14,20 @@ AMG_MUST_CHECK amg_status amg_graph_parse_onnx(const void *data, size_t size_byt
                                                const char *name, amg_graph **out,
                                                amg_error *err);
 
+/* Reads an owner's model: as above, and several outputs become one (merged_outputs.h).
+ * A job's, one for each sub-network, stay several. */
+AMG_MUST_CHECK amg_status amg_graph_read_model(const char *path, amg_graph **out,
+                                               amg_error *err);
+
 /* Reads PATH with every dim as the file has it, the first ones too: any number of data
  * inputs, of any rank, and tensors of any type. For single operators, as ONNX's own
  * tests have them; a graph without a batch is no use for training. */
 AMG_MUST_CHECK amg_status amg_graph_read_onnx_as_is(const char *path, amg_graph **out,
                                                     amg_error *err);
 
-/* Writes g, several inputs as they were read, with canonical metadata: no producer,
- * version, doc string, date or path; nodes in g's order, initializers in value order.
- * Batch-norm and dropout in inference form (training_mode absent). */
+/* Writes g, several inputs and outputs as they were read, with canonical metadata: no
+ * producer, version, doc string, date or path; nodes in g's order, initializers in
+ * value order. Batch-norm and dropout in inference form (training_mode absent). */
 AMG_MUST_CHECK amg_status amg_graph_write_onnx(const char *path, const amg_graph *g,
                                                amg_error *err);
 /* Into an owned buffer (amg_free). weights false: trainables and buffers keep name,

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "graph/merged_inputs.h"
+#include "graph/merged_outputs.h"
 #include "graph/onnx_import.h"
 
 #define OLDEST_OPSET 9
@@ -219,7 +219,7 @@ static amg_status add_initializer(amg_import *im, size_t index, amg_error *err)
     return st;
 }
 
-static amg_status add_output(amg_import *im, size_t index, amg_error *err)
+static amg_status find_output(amg_import *im, size_t index, int *value, amg_error *err)
 {
     const char *name = im->graph->output[index]->name;
     const amg_name *e = amg_import_find(im, name);
@@ -228,8 +228,29 @@ static amg_status add_output(amg_import *im, size_t index, amg_error *err)
         return amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
                         "graph output \"%.200s\" is not the first output of a node",
                         name);
-    amg_builder_output(im->builder, e->value);
+    *value = e->value;
     return AMG_OK;
+}
+
+static amg_status add_outputs(amg_import *im, amg_error *err)
+{
+    const size_t count = im->graph->n_output;
+    int merged[AMG_MAX_MERGED], value;
+    amg_status st = AMG_OK;
+    const bool merges = im->merges && count > 1;
+    if (merges && count > AMG_MAX_MERGED)
+        return amg_fail(err, AMG_UNSUPPORTED, -1, im->file,
+                        "it has %zu outputs, at most %d", count, AMG_MAX_MERGED);
+    for (size_t i = 0; i < count && !st; i++) {
+        st = find_output(im, i, &value, err);
+        if (st) break;
+        if (merges)
+            merged[i] = value;
+        else
+            amg_builder_output(im->builder, value);
+    }
+    return !st && merges ? amg_merged_outputs_add(im->builder, merged, (int)count, err)
+                         : st;
 }
 
 /* Weights may be absent (key files), which is any F32 tensor here: some are weights
@@ -264,7 +285,7 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
         if (im->opsets) im->opset = im->opsets[n];
         if (im->node_needed[n]) st = amg_import_node(im, g->node[n], err);
     }
-    for (size_t i = 0; !st && i < g->n_output; i++) st = add_output(im, i, err);
+    if (!st) st = add_outputs(im, err);
     amg_graph *made;
     if (!st) st = amg_builder_finish(im->builder, &made, err);
     if (st == AMG_MISMATCH && im->fixed_batch)
@@ -280,12 +301,13 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
     return st;
 }
 
-/* Takes over onnx. */
-static amg_status import_onnx(amg_onnx *onnx, const char *file, bool as_is,
+/* im: how to read. Takes over onnx. */
+static amg_status import_onnx(amg_onnx *onnx, const char *file, amg_import im,
                               amg_graph **out, amg_error *err)
 {
-    amg_import im = {
-        .onnx = onnx, .file = file, .as_is = as_is, .builder = amg_builder_new()};
+    im.onnx = onnx;
+    im.file = file;
+    im.builder = amg_builder_new();
     amg_status st =
         im.builder ? import_graph(&im, out, err)
                    : amg_fail(err, AMG_NO_MEMORY, -1, file, "no memory for the graph");
@@ -295,18 +317,27 @@ static amg_status import_onnx(amg_onnx *onnx, const char *file, bool as_is,
     return st;
 }
 
-amg_status amg_graph_read_onnx(const char *path, amg_graph **out, amg_error *err)
+static amg_status read_onnx(const char *path, amg_import how, amg_graph **out,
+                            amg_error *err)
 {
     amg_onnx *onnx;
     amg_status st = amg_onnx_open(path, &onnx, err);
-    return st ? st : import_onnx(onnx, path, false, out, err);
+    return st ? st : import_onnx(onnx, path, how, out, err);
+}
+
+amg_status amg_graph_read_onnx(const char *path, amg_graph **out, amg_error *err)
+{
+    return read_onnx(path, (amg_import){0}, out, err);
+}
+
+amg_status amg_graph_read_model(const char *path, amg_graph **out, amg_error *err)
+{
+    return read_onnx(path, (amg_import){.merges = true}, out, err);
 }
 
 amg_status amg_graph_read_onnx_as_is(const char *path, amg_graph **out, amg_error *err)
 {
-    amg_onnx *onnx;
-    amg_status st = amg_onnx_open(path, &onnx, err);
-    return st ? st : import_onnx(onnx, path, true, out, err);
+    return read_onnx(path, (amg_import){.as_is = true}, out, err);
 }
 
 amg_status amg_graph_parse_onnx(const void *data, size_t size_bytes, const char *name,
@@ -314,5 +345,5 @@ amg_status amg_graph_parse_onnx(const void *data, size_t size_bytes, const char 
 {
     amg_onnx *onnx;
     amg_status st = amg_onnx_parse(data, size_bytes, name, NULL, &onnx, err);
-    return st ? st : import_onnx(onnx, name, false, out, err);
+    return st ? st : import_onnx(onnx, name, (amg_import){0}, out, err);
 }

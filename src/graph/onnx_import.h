@@ -31,6 +31,7 @@ typedef struct {
     const char *file;
     int64_t opset;    /* of the node at hand */
     bool as_is;       /* no dim is the batch: amg_graph_read_onnx_as_is */
+    bool merges;      /* several outputs become one: amg_graph_read_model */
     bool fixed_batch; /* the data input's first dim is a number */
     amg_builder *builder;
     amg_arena arena;

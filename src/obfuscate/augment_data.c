@@ -175,6 +175,30 @@ static amg_status copy_degrees(const augmenter *a, const amg_dataset *ds, int64_
     return AMG_OK;
 }
 
+/* A row of targets for several outputs: labels must be classes, degrees from 0 to 1. */
+static amg_status copy_parts(const augmenter *a, const amg_dataset *ds, int64_t row,
+                             const uint8_t *from, uint8_t *to, amg_error *err)
+{
+    const uint8_t *at = from;
+    for (int p = 0; p < a->o->num_parts; p++) {
+        const amg_loss_part *part = &a->o->parts[p];
+        const int64_t count = amg_loss_part_targets(part);
+        for (int64_t i = 0; i < count; i++, at += sizeof(float)) {
+            float value;
+            memcpy(&value, at, sizeof value);
+            if (!amg_loss_part_takes(part, value))
+                return amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(ds),
+                                "sample %" PRId64 " has the target %g for output %d, "
+                                "expected %s",
+                                row, (double)value, p,
+                                part->loss == AMG_LOSS_BCE ? "0 to 1"
+                                                           : "one of its classes");
+        }
+    }
+    memcpy(to, from, a->target_bytes);
+    return AMG_OK;
+}
+
 /* Puts the targets of samples begin .. end-1 into the slot's column. */
 static amg_status fill_column(const augmenter *a, int slot, const chunk *c,
                               int64_t begin, int64_t end, amg_error *err)
@@ -190,6 +214,8 @@ static amg_status fill_column(const augmenter *a, int slot, const chunk *c,
             st = map_labels(a, slot, ds, amg_samples_row(&s, i), from, to, err);
         else if (a->m->task == AMG_TASK_MULTI_LABEL)
             st = copy_degrees(a, ds, amg_samples_row(&s, i), from, to, err);
+        else if (a->m->task == AMG_TASK_MULTI_TASK)
+            st = copy_parts(a, ds, amg_samples_row(&s, i), from, to, err);
         else
             memcpy(to, from, bytes);
     }

@@ -30,6 +30,8 @@ typedef struct {
     const amg_dataset *const *sets;
     int64_t vocab; /* samples are tokens below this, also where they keep their numbers;
                       0: not checked (a slot's own vocab always is) */
+    int num_parts; /* of AMG_LOSS_SUM: what its targets must be; else 0 */
+    const amg_loss_part *parts;
     const char *split;  /* "train" or "val": file names data/SPLIT-x-00000.npy */
     size_t shard_bytes; /* 0: 32 MiB */
 } amg_augment_options;

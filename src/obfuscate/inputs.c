@@ -7,6 +7,7 @@
 
 #include "base/parallel.h"
 #include "formats/token_set.h"
+#include "graph/merged_outputs.h"
 #include "graph/token_rows.h"
 
 /* One data set, as its errors call it. */
@@ -116,6 +117,25 @@ static amg_status check_numbers(const amg_value *out, amg_task task, const char 
     return AMG_MISMATCH;
 }
 
+/* A row of targets for a model of several outputs. */
+static amg_status check_parts(const amg_inputs *in, const char *model, named_set set,
+                              amg_error *err)
+{
+    const amg_dataset_info *info = set.info;
+    char target[AMG_SHAPE_TEXT];
+    int64_t outputs, targets;
+    amg_status st =
+        amg_loss_parts_measure(in->parts, in->num_parts, &outputs, &targets, err);
+    if (st || (info->target_dtype == AMG_F32 &&
+               same_dims(1, &targets, info->target_rank, info->target_dims)))
+        return st;
+    amg_fail(err, AMG_MISMATCH, -1, set.name,
+             "targets are %s, the losses of %s's outputs expect F32[%lld]",
+             target_text(info, target), model, (long long)targets);
+    amg_hint(err, "an array of targets for each output: x.npy,y.npy+z.npy");
+    return AMG_MISMATCH;
+}
+
 /* The output is compared with the input as the network sees it. */
 static amg_status check_output(const amg_graph *g, const char *model, amg_error *err)
 {
@@ -185,9 +205,10 @@ static amg_status check_vocab(const amg_graph *g, const char *model, amg_task ta
 }
 
 /* One of the owner's own sets against model and task. */
-static amg_status check_data(const amg_graph *g, const char *model, amg_task task,
-                             named_set set, amg_error *err)
+static amg_status check_data(const amg_graph *g, const char *model,
+                             const amg_inputs *in, named_set set, amg_error *err)
 {
+    const amg_task task = in->task;
     const amg_value *out = &g->values[g->outputs[0]];
     if (task == AMG_TASK_LANGUAGE_MODEL) {
         amg_status st = check_windows(g, model, set, err);
@@ -200,6 +221,7 @@ static amg_status check_data(const amg_graph *g, const char *model, amg_task tas
     case AMG_TASK_CLASSIFICATION: return check_classes(out, model, set, err);
     case AMG_TASK_REGRESSION:
     case AMG_TASK_MULTI_LABEL: return check_numbers(out, task, model, set, err);
+    case AMG_TASK_MULTI_TASK: return check_parts(in, model, set, err);
     case AMG_TASK_RECONSTRUCTION:
     case AMG_TASK_LANGUAGE_MODEL: break;
     }
@@ -279,14 +301,25 @@ static amg_status check_feed(const amg_graph *g, const amg_obfuscate_options *o,
     return st;
 }
 
-static amg_task choose_task(const amg_obfuscate_options *o,
-                            const amg_dataset_info *train)
+static amg_task task_of_data(const amg_dataset_info *train)
 {
-    if (!o->task_by_data) return o->task;
     if (train->target_dtype == AMG_DTYPE_NONE && train->vocab_size > 0)
         return AMG_TASK_LANGUAGE_MODEL;
     return train->target_dtype == AMG_F32 ? AMG_TASK_REGRESSION
                                           : AMG_TASK_CLASSIFICATION;
+}
+
+/* The task, and what each of several outputs is trained for. */
+static amg_status choose_task(const amg_obfuscate_options *o, const amg_graph *g,
+                              amg_inputs *in, amg_error *err)
+{
+    bool by_data = o->task_by_data;
+    in->task = o->task;
+    amg_status st = amg_merged_outputs_task(g, &by_data, &in->task, err);
+    if (st) return st;
+    if (by_data) in->task = task_of_data(amg_dataset_get_info(in->train));
+    if (in->task != AMG_TASK_MULTI_TASK) return AMG_OK;
+    return amg_merged_outputs_parts(g, o->loss.loss, in->parts, &in->num_parts, err);
 }
 
 /* What is known of tokens, from the model or from the data. */
@@ -302,11 +335,11 @@ static amg_status check_all(const amg_obfuscate_options *o, const amg_graph *g,
                             const amg_inputs *in, amg_error *err)
 {
     const named_set train = name_set(o->train, in->train);
-    amg_status st = check_data(g, o->model, in->task, train, err);
+    amg_status st = check_data(g, o->model, in, train, err);
     if (!st && o->mode == AMG_MODE_PAPER) st = check_paper(train, in->vocab, err);
     if (!st) st = check_feed(g, o, in->task, train.info->dtype, err);
     if (!st && in->val)
-        st = check_data(g, o->model, in->task, name_set(o->val, in->val), err);
+        st = check_data(g, o->model, in, name_set(o->val, in->val), err);
     const named_set others[3] = {
         in->val ? name_set(o->val, in->val) : train,
         in->covers ? name_set(o->covers, in->covers) : train,
@@ -373,8 +406,8 @@ amg_status amg_inputs_open(const amg_obfuscate_options *o, const amg_graph *mode
         in.opened[i] = all[i].opened;
         if (all[i].opened) *sets[i] = all[i].opened;
     }
+    if (!st) st = choose_task(o, model, &in, err);
     if (!st) {
-        in.task = choose_task(o, amg_dataset_get_info(in.train));
         describe_tokens(model, &in);
         st = check_all(o, model, &in, err);
     }

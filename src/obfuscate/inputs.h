@@ -9,6 +9,8 @@ typedef struct {
     amg_dataset *train, *val, *covers, *val_covers; /* NULL: not given */
     amg_dataset *opened[4];                         /* those of them that are ours */
     amg_task task;
+    int num_parts; /* of AMG_LOSS_SUM; else 0 */
+    amg_loss_part parts[AMG_MAX_PARTS];
     int64_t
         vocab;   /* samples are tokens below it: rows of the model's tables, or what
                     the data say; 0: they are no tokens, or nothing is known of them */

@@ -42,6 +42,8 @@ static bool describe_head(const amg_graph *g, int i, const amg_job_objective *o,
     head->output = amg_arena_strdup(&m->arena, out->name);
     head->loss = o->loss;
     head->delta = o->delta;
+    head->num_parts = o->num_parts;
+    head->parts = o->parts;
     head->class_weights = o->class_weights ? o->class_weights[i] : NULL;
     if (m->task == AMG_TASK_CLASSIFICATION) head->num_classes = out->dims[1];
     if (amg_task_has_targets(m->task)) {

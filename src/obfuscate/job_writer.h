@@ -12,6 +12,8 @@ typedef struct {
     float delta;                     /* of losses that have one */
     const char *const *target_names; /* NULL: the task has targets */
     float *const *class_weights;     /* NULL: none */
+    int num_parts;                   /* of AMG_LOSS_SUM, the same for all heads */
+    const amg_loss_part *parts;
     const int64_t *pad; /* a language model's heads ignore it as a target; NULL: none */
 } amg_job_objective;
 

@@ -264,6 +264,8 @@ static amg_status write_data(work *w, const amg_progress *progress, amg_error *e
                              .cover_rows = w->cover_plan.rows[0],
                              .noise = w->o->mode == AMG_MODE_PAPER ? &w->noise : NULL,
                              .vocab = w->own.in.vocab,
+                             .num_parts = w->own.in.num_parts,
+                             .parts = w->own.in.parts,
                              .split = "train",
                              .shard_bytes = w->o->shard_bytes};
     amg_status st =
@@ -284,6 +286,8 @@ static amg_status write_job(work *w, amg_obfuscate_result *r, amg_error *err)
     const amg_job_objective objective = {
         .loss = own->loss,
         .delta = own->delta,
+        .num_parts = own->in.num_parts,
+        .parts = own->in.parts,
         .target_names = (const char *const *)w->target_names,
         .class_weights = weights,
         .pad = own->in.pad != AMG_NO_TOKEN ? &own->in.pad : NULL};

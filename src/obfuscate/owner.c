@@ -15,16 +15,13 @@
 static amg_status open_model(amg_owner *w, amg_error *err)
 {
     amg_origin *origin = NULL;
-    amg_status st = amg_graph_read_onnx(w->o->model, &w->file, err);
+    amg_status st = amg_graph_read_model(w->o->model, &w->file, err);
     if (!st) st = amg_origin_new(w->file, &origin, err);
     if (!st)
         st = amg_frozen_find(origin, w->o->freeze, w->o->num_freeze,
                              w->o->freeze_norm_stats, &w->frozen, err);
     amg_origin_free(origin);
     if (!st) st = amg_graph_plan_batch(w->file, AMG_DIM_BATCH, &w->model, err);
-    if (!st && w->model->num_outputs != 1)
-        st = amg_fail(err, AMG_UNSUPPORTED, -1, w->o->model,
-                      "has %d outputs, expected 1", w->model->num_outputs);
     return st;
 }
 

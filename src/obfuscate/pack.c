@@ -82,6 +82,11 @@ static amg_status check_alike(const amg_owner *first, const amg_owner *other,
                         "has one",
                         amg_loss_name(other->loss), (double)other->delta,
                         amg_loss_name(first->loss), (double)first->delta);
+    if (other->in.num_parts != first->in.num_parts ||
+        memcmp(other->in.parts, first->in.parts, sizeof first->in.parts) != 0)
+        return amg_fail(err, AMG_MISMATCH, -1, name,
+                        "its outputs or their losses are not the first owner's: a job "
+                        "has one loss");
     if (!other->in.val != !first->in.val)
         return amg_fail(err, AMG_MISMATCH, -1, name,
                         "%s validation data, the first owner %s: all have some or none",
@@ -172,6 +177,8 @@ static amg_status write_data(work *w, const amg_progress *progress, amg_error *e
                              .plan = &w->plan,
                              .data = w->owners[0].in.train,
                              .sets = train,
+                             .num_parts = w->owners[0].in.num_parts,
+                             .parts = w->owners[0].in.parts,
                              .split = "train",
                              .shard_bytes = w->o->shard_bytes};
     amg_status st =
@@ -191,6 +198,8 @@ static amg_status write_job(work *w, int64_t *job_bytes, amg_error *err)
     const amg_job_objective objective = {
         .loss = first->loss,
         .delta = first->delta,
+        .num_parts = first->in.num_parts,
+        .parts = first->in.parts,
         .target_names = (const char *const *)w->target_names,
         .class_weights = weights,
         .pad = first->in.pad != AMG_NO_TOKEN ? &first->in.pad : NULL};

@@ -456,9 +456,12 @@ static void plain_training_refuses_what_does_not_fit(void **state)
                            .train = p.train,
                            .task_by_data = true,
                            .out_onnx = p.out};
-    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err),
-                     AMG_UNSUPPORTED);
-    assert_non_null(strstr(err.what, "2 outputs"));
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_INVALID);
+    assert_non_null(strstr(err.what, "0 terms for the model's 2 outputs"));
+    task.task_by_data = false;
+    assert_int_equal(amg_plain_train(&task, &options, NULL, NULL, &err), AMG_INVALID);
+    assert_non_null(strstr(err.what, "it is classification, for a model of 2 outputs"));
+    task.task_by_data = true;
 
     int32_t y[ROWS] = {CLASSES};
     const int64_t dims[1] = {ROWS};

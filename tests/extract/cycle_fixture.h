@@ -22,6 +22,7 @@ typedef struct {
     char dir[128];
     char model[PATH], key[PATH], job[PATH], weights[PATH], mine[PATH], alone[PATH];
     char train[2 * PATH], covers[2 * PATH];
+    char val[2 * PATH], val_covers[2 * PATH]; /* where there are some */
 } places;
 
 static inline void must(amg_status st, const amg_error *err)

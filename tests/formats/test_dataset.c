@@ -278,6 +278,71 @@ static void joined_arrays_are_one_vector(void **state)
     assert_failed(amg_dataset_open(spec, &ds, &err), AMG_MISMATCH, -1);
 }
 
+/* Labels, degrees and a box as one row of targets; a single array of samples stays as
+ * it is. */
+static void joined_targets_are_one_row(void **state)
+{
+    static const float box[4] = {0.5f, -1, 2, 3};
+    static const uint8_t degrees[4] = {0, 1, 1, 0};
+    char spec[5 * 4200];
+    const char *dir = *state;
+    put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2}, two_labels);
+    put_npy(state, "b.npy", AMG_F32, 3, (const int64_t[]){2, 1, 2}, box);
+    put_npy(state, "d.npy", AMG_U8, 2, (const int64_t[]){2, 2}, degrees);
+    snprintf(spec, sizeof spec, "%s/x.npy,%s/y.npy+%s/b.npy+%s/d.npy", dir, dir, dir,
+             dir);
+    amg_dataset *ds = NULL;
+    float y[5];
+    uint8_t x[12];
+    assert_ok(amg_dataset_open(spec, &ds, &err));
+    const amg_dataset_info *info = amg_dataset_get_info(ds);
+    assert_int_equal(info->dtype, AMG_U8);
+    assert_int_equal(info->rank, 3);
+    assert_int_equal(info->target_dtype, AMG_F32);
+    assert_int_equal(info->target_rank, 1);
+    assert_int_equal(info->target_dims[0], 5);
+    assert_int_equal(info->num_classes, 0);
+    assert_ok(amg_dataset_read(ds, 0, x, y, &err));
+    assert_memory_equal(x, bytes, 12);
+    assert_true(y[0] == 4 && y[1] == 0.5f && y[2] == -1 && y[3] == 0 && y[4] == 1);
+    assert_ok(amg_dataset_read(ds, 1, NULL, y, &err));
+    assert_true(y[0] == 0 && y[1] == 2 && y[2] == 3 && y[3] == 1 && y[4] == 0);
+    amg_dataset_close(ds);
+    /* Several of both. */
+    snprintf(spec, sizeof spec, "%s/x.npy+%s/b.npy,%s/b.npy+%s/y.npy[1:2]", dir, dir,
+             dir, dir);
+    float both[14];
+    assert_ok(amg_dataset_open(spec, &ds, &err));
+    info = amg_dataset_get_info(ds);
+    assert_int_equal(info->dims[0], 14);
+    assert_int_equal(info->target_dims[0], 3);
+    assert_ok(amg_dataset_read(ds, 0, both, y, &err));
+    assert_true(both[0] == bytes[12] && both[12] == 2 && both[13] == 3);
+    assert_true(y[0] == 2 && y[1] == 3 && y[2] == 0);
+    amg_dataset_close(ds);
+}
+
+static void joined_targets_must_fit(void **state)
+{
+    static const float box[6] = {0.5f, -1, 2, 3};
+    char spec[5 * 4200];
+    const char *dir = *state;
+    amg_dataset *ds = NULL;
+    float y[5];
+    put_npy(state, "x.npy", AMG_U8, 4, shape, bytes);
+    put_npy(state, "y.npy", AMG_I64, 1, (const int64_t[]){2},
+            (const int64_t[]){1, (1 << 24) + 1});
+    put_npy(state, "b.npy", AMG_F32, 2, (const int64_t[]){2, 2}, box);
+    snprintf(spec, sizeof spec, "%s/x.npy,%s/b.npy+%s/y.npy", dir, dir, dir);
+    assert_ok(amg_dataset_open(spec, &ds, &err));
+    assert_ok(amg_dataset_read(ds, 0, NULL, y, &err));
+    assert_failed(amg_dataset_read(ds, 1, NULL, y, &err), AMG_UNSUPPORTED, -1);
+    amg_dataset_close(ds);
+    put_npy(state, "b.npy", AMG_F32, 2, (const int64_t[]){3, 2}, box);
+    assert_failed(amg_dataset_open(spec, &ds, &err), AMG_MISMATCH, -1);
+}
+
 /* Tokens and indices: [2 samples][3]. */
 static void integers_are_given_as_i32(void **state)
 {
@@ -825,6 +890,8 @@ int main(void)
         cmocka_unit_test(part_that_is_empty_or_leaves_the_set_is_refused),
         cmocka_unit_test(percentage_of_a_huge_set_does_not_overflow),
         WITH_DIR(joined_arrays_are_one_vector),
+        WITH_DIR(joined_targets_are_one_row),
+        WITH_DIR(joined_targets_must_fit),
         WITH_DIR(pair_of_each_rank_has_its_dims),
         WITH_DIR(integers_are_given_as_i32),
         WITH_DIR(an_integer_beyond_32_bits_is_refused_at_its_byte),

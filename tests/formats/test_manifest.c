@@ -409,6 +409,67 @@ static void several_labels_are_numbers_with_a_loss_of_their_own(void **state)
     free(task);
 }
 
+/* The regression's six numbers, shared among parts. */
+static void several_outputs_have_parts(void **state)
+{
+#define HEAD "\"loss\": \"sum\", \"parts\": "
+#define CLASSES "{\"dims\": [7, 4], \"loss\": \"cross_entropy\", \"weight\": 1}"
+#define BOX "{\"dims\": [2], \"loss\": \"huber\", \"delta\": 0.3, \"weight\": 0.5}"
+    (void)state;
+    int64_t offset = -1;
+    char *task = edited_of(regression, "regression", 0, "multi_task", &offset);
+    char *row = edited_of(task, "2,\n      3", 0, "6", &offset);
+    char *text =
+        edited_of(row, "\"loss\": \"mse\"", 0, HEAD "[" CLASSES ", " BOX "]", &offset);
+    amg_manifest m = must_parse(text), again = write_and_read(&m);
+    assert_int_equal(again.task, AMG_TASK_MULTI_TASK);
+    assert_int_equal(again.heads[0].loss, AMG_LOSS_SUM);
+    assert_int_equal(again.heads[0].num_parts, 2);
+    assert_memory_equal(again.heads[0].parts, m.heads[0].parts,
+                        2 * sizeof(amg_loss_part));
+    assert_int_equal(again.heads[0].parts[0].rank, 2);
+    assert_int_equal(again.heads[0].parts[0].dims[0], 7);
+    assert_true(again.heads[0].parts[1].delta == 0.3f);
+    assert_true(again.heads[0].parts[1].weight == 0.5f);
+    amg_manifest_clear(&again);
+    amg_manifest_clear(&m);
+    free(text);
+#define BIG "2147483647, 2147483647, 2147483647"
+    static const struct {
+        const char *head; /* '@': the expected offset */
+        amg_status code;
+    } bad[] = {
+        {HEAD "@[]", AMG_MALFORMED},
+        {HEAD "@[" CLASSES "]", AMG_MALFORMED}, /* four targets, not six */
+        {HEAD "[" CLASSES ", @7]", AMG_MALFORMED},
+        {HEAD "[@{\"dims\": [2], \"loss\": \"mse\"}]", AMG_MALFORMED},
+        {HEAD "[{\"dims\": [2], \"loss\": \"mse\", \"weight\": @0}]", AMG_MALFORMED},
+        {HEAD "[{\"dims\": [2], \"loss\": \"mse\", \"weight\": @\"1\"}]",
+         AMG_MALFORMED},
+        {HEAD "[{\"dims\": [2], \"loss\": \"mse\", \"weight\": 1, \"delta\": @1}]",
+         AMG_MALFORMED},
+        {HEAD "[{\"dims\": [2], \"loss\": \"huber\", \"weight\": 1, \"delta\": @0}]",
+         AMG_MALFORMED},
+        {HEAD "[{\"dims\": [2], \"loss\": @\"sum\", \"weight\": 1}]", AMG_UNSUPPORTED},
+        {HEAD "[{\"dims\": [@0], \"loss\": \"mse\", \"weight\": 1}]", AMG_MALFORMED},
+        {HEAD "[{\"dims\": @[], \"loss\": \"cross_entropy\", \"weight\": 1}]",
+         AMG_MALFORMED},
+        {HEAD "@[{\"dims\": [" BIG "], \"loss\": \"mse\", \"weight\": 1}]",
+         AMG_OVERFLOW},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        text = edited_of(row, "\"loss\": \"mse\"", 0, bad[i].head, &offset);
+        expect_refusal(text, strlen(text), bad[i].code, offset, bad[i].head);
+        free(text);
+    }
+    free(row);
+    free(task);
+#undef HEAD
+#undef CLASSES
+#undef BOX
+#undef BIG
+}
+
 /* What does not train stands behind the heads; ascending, so that it is found fast. */
 static void frozen_names_ascend(void **state)
 {
@@ -963,6 +1024,7 @@ int main(void)
         cmocka_unit_test(classes_may_have_weights),
         cmocka_unit_test(numbers_have_a_choice_of_losses),
         cmocka_unit_test(several_labels_are_numbers_with_a_loss_of_their_own),
+        cmocka_unit_test(several_outputs_have_parts),
         cmocka_unit_test(frozen_names_ascend),
         cmocka_unit_test(regression_has_numbers_as_targets),
         cmocka_unit_test(reconstruction_names_its_targets_in_the_graph),

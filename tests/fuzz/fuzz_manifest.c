@@ -25,6 +25,20 @@ static void check_split(const amg_manifest *m, const amg_split *s)
     if (sum != s->num_samples) abort();
 }
 
+/* The parts of a sum share the job's row of targets. */
+static void check_parts(const amg_manifest *m, const amg_head *head)
+{
+    int64_t outputs, targets;
+    if (!head->num_parts) return;
+    if (amg_loss_parts_measure(head->parts, head->num_parts, &outputs, &targets, NULL))
+        abort();
+    if (m->target_rank != 1 || m->target_dims[0] != targets) abort();
+    for (int i = 0; i < head->num_parts; i++) {
+        const amg_loss_part *p = &head->parts[i];
+        if (!(p->weight > 0) || amg_loss_has_delta(p->loss) != (p->delta > 0)) abort();
+    }
+}
+
 /* Each head has a target of its own: a column of y, or a value of the graph. */
 static void check_heads(const amg_manifest *m)
 {
@@ -37,7 +51,9 @@ static void check_heads(const amg_manifest *m)
         if (classes != (head->num_classes > 0)) abort();
         if (head->has_ignore && m->task != AMG_TASK_LANGUAGE_MODEL) abort();
         if (head->ignore_index < 0 || head->ignore_index > INT32_MAX) abort();
-        if (head->loss != amg_task_loss(m->task)) abort();
+        if (!amg_task_takes_loss(m->task, head->loss)) abort();
+        if ((head->loss == AMG_LOSS_SUM) != (head->num_parts > 0)) abort();
+        check_parts(m, head);
         if (head->label_column < 0 || head->label_column > 63) abort();
         columns |= (uint64_t)1 << head->label_column;
     }
@@ -47,8 +63,8 @@ static void check_heads(const amg_manifest *m)
 
 static void check_target(const amg_manifest *m)
 {
-    static const amg_dtype dtypes[] = {AMG_I32, AMG_F32, AMG_DTYPE_NONE,
-                                       AMG_DTYPE_NONE};
+    static const amg_dtype dtypes[AMG_NUM_TASKS] = {
+        AMG_I32, AMG_F32, AMG_DTYPE_NONE, AMG_DTYPE_NONE, AMG_F32, AMG_F32};
     if (m->target_dtype != dtypes[m->task]) abort();
     if (m->target_rank < 0 || m->target_rank > AMG_MAX_RANK - 2) abort();
 }

@@ -133,12 +133,24 @@ def manifest():
             head.update(num_classes=50257, loss="cross_entropy")
         m["heads"][1]["ignore_index"] = 0
 
+    def multi_task(m):
+        regression(m)
+        m.update(task="multi_task", target={"dtype": "F32", "dims": [5]})
+        for head in m["heads"]:
+            head["loss"] = "sum"
+            head["parts"] = [{"dims": [10], "loss": "cross_entropy", "weight": 1},
+                             {"dims": [2, 2], "loss": "huber", "weight": 0.5, "delta": 0.5}]
+
     put("manifest", "good", json.dumps(good, indent=2) + "\n")
     put("manifest", "compact", json.dumps(good, separators=(",", ":")))
     variant("class_map", lambda m: m.update(target={"dtype": "I32", "dims": [64, 64]}))
     variant("regression", regression)
     variant("reconstruction", reconstruction)
     variant("language_model", language_model)
+    variant("multi_task", multi_task)
+    variant("losses", lambda m: (regression(m), m["heads"][0].update(loss="l1")))
+    variant("bad_parts", lambda m: (multi_task(m), m.update(target={"dtype": "F32", "dims": [6]})))
+    variant("bad_part", lambda m: (multi_task(m), m["heads"][1]["parts"][0].update(loss="sum")))
     variant("bad_alias", lambda m: (language_model(m), m.update(task="lm")))
     variant("bad_ignore",
             lambda m: (language_model(m), m["heads"][0].update(ignore_index=-1)))
