@@ -25,7 +25,7 @@ from unittest import mock
 
 from . import _library as lib
 from ._errors import AmalgamError, ExportError
-from ._fixed import subtract_constants
+from ._fixed import say_what_trains
 from ._inputs import merge
 from ._observe import Observation, buffers_kept_while_traced, observe, unchanged
 
@@ -70,7 +70,7 @@ def _export_by(exporter: Any, model: Any, batches: List[List[Any]], names: List[
     """One exporter's file, believed only after all checks."""
     with unchanged(model), _quiet():
         exporter(model, tuple(batches[0]), names, path)
-    subtract_constants(path, _parameter_names(model))
+    say_what_trains(path, _parameter_names(model))
     graph = lib.call("amalgam_inspect", lib.encode(path)).get("graph")
     if graph:
         _check_inputs(model, names, graph["inputs"])
@@ -204,7 +204,7 @@ def _check_graph(model: Any, seen: Observation, graph: Dict[str, Any]) -> None:
     raise ExportError(f"the job would train {sum(trained.values())} values, the module trains {expected}"
                       + (f": {', '.join(others[:4])}" if others else ""), code="UNSUPPORTED",
                       where=type(model).__name__,
-                      hint="a buffer that is multiplied would be trained: make it an nn.Parameter")
+                      hint="does it use a parameter where there is no gradient?")
 
 
 def _check_outputs(model: Any, batches: List[Any], path: str) -> None:

@@ -70,7 +70,7 @@ static amg_status check_model(const amg_graph_parts *p, const char *path,
     uint8_t *packed = NULL;
     size_t size = 0;
     amg_map map;
-    amg_status st = amg_graph_pack_onnx(p->g, true, &packed, &size, err);
+    amg_status st = amg_graph_pack_onnx(p->g, AMG_PACK_WHOLE, &packed, &size, err);
     if (st == AMG_OVERFLOW) return AMG_OK;
     if (st) return st;
     st = amg_map_open(path, &map, err);

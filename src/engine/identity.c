@@ -48,7 +48,8 @@ static amg_status hash_model(const amg_graph *g, int64_t *out, amg_error *err)
     uint8_t *packed;
     size_t size_bytes;
     digest d = {.err = err};
-    amg_status status = amg_graph_pack_onnx(g, false, &packed, &size_bytes, err);
+    amg_status status =
+        amg_graph_pack_onnx(g, AMG_PACK_BARE, &packed, &size_bytes, err);
     if (status) return status;
     mix(&d, packed, size_bytes);
     amg_free(packed);

@@ -10,6 +10,7 @@
 
 struct Onnx__ModelProto;
 struct Onnx__TensorProto;
+struct Onnx__GraphProto;
 typedef struct amg_onnx amg_onnx;
 
 /* Unpacks PATH. External data are looked for beneath PATH's folder when a tensor asks
@@ -23,6 +24,11 @@ AMG_MUST_CHECK amg_status amg_onnx_parse(const void *data, size_t size_bytes,
                                          amg_onnx **out, amg_error *err);
 void amg_onnx_close(amg_onnx *onnx);
 const struct Onnx__ModelProto *amg_onnx_model(const amg_onnx *onnx);
+
+/* The text that a graph's metadata_props have under key: size bytes of the model, not
+ * terminated. false: there is none. */
+bool amg_onnx_graph_metadata(const struct Onnx__GraphProto *graph, const char *key,
+                             const char **text, size_t *size_bytes);
 
 /* A TensorProto of this model as a tensor: raw_data, typed fields or external data;
  * size checked against dims, bools against 0 and 1. The view lives until amg_onnx_close

@@ -213,6 +213,21 @@ int amg_builder_param_absent(amg_builder *b, const char *name, amg_dtype dtype,
     return b->g->num_values - 1;
 }
 
+int amg_builder_param_of(amg_builder *b, const char *name, const amg_value *param)
+{
+    const amg_value *v = param;
+    const int id = v->data.data
+                       ? amg_builder_param_view(b, name, &v->data)
+                       : amg_builder_param_absent(b, name, v->dtype, v->rank, v->dims);
+    amg_builder_say(b, id, v->said);
+    return id;
+}
+
+void amg_builder_say(amg_builder *b, int param, amg_param_said said)
+{
+    if (amg_builder_good(b) && is_value(b, param)) b->g->values[param].said = said;
+}
+
 amg_tensor *amg_builder_data(amg_builder *b, int param)
 {
     if (!amg_builder_good(b) || !is_value(b, param)) return NULL;

@@ -27,6 +27,10 @@ int amg_builder_param_view(amg_builder *b, const char *name, const amg_tensor *t
 /* A PARAM without data (has_weights becomes false). */
 int amg_builder_param_absent(amg_builder *b, const char *name, amg_dtype dtype,
                              int rank, const int64_t *dims);
+/* A PARAM of another graph with what its file said of it, data by view or absent. */
+int amg_builder_param_of(amg_builder *b, const char *name, const amg_value *param);
+/* Sets what is said of a param. */
+void amg_builder_say(amg_builder *b, int param, amg_param_said said);
 /* A param's data, to be written through ->data; NULL after an error. The pointer lives
  * until the next call that adds something. */
 amg_tensor *amg_builder_data(amg_builder *b, int param);

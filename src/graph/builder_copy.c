@@ -17,10 +17,10 @@ static const char *new_name(const copy_options *o, const char *name)
 static int copy_param(amg_builder *b, const amg_value *v, const copy_options *o)
 {
     const char *name = new_name(o, v->name);
-    if (!v->data.data)
-        return amg_builder_param_absent(b, name, v->dtype, v->rank, v->dims);
-    return o->view ? amg_builder_param_view(b, name, &v->data)
-                   : amg_builder_param(b, name, &v->data);
+    if (o->view || !v->data.data) return amg_builder_param_of(b, name, v);
+    const int id = amg_builder_param(b, name, &v->data);
+    amg_builder_say(b, id, v->said);
+    return id;
 }
 
 /* rename may reuse one buffer, so each name is copied before the next is asked for. */

@@ -106,10 +106,25 @@ static bool is_initial_state(int i, const amg_value *param)
     return (i == 5 || i == 6) && is_tensor_of_weights(param) && !is_all(param, 0);
 }
 
+/* Whether a gradient flows to input i of a differentiable node, a float. */
+static bool has_gradient(amg_op op, int i)
+{
+    switch (op) {
+    case AMG_OP_CLIP:
+    case AMG_OP_DROPOUT:
+    case AMG_OP_PAD:
+    case AMG_OP_RESIZE: return i == 0;
+    case AMG_OP_BATCH_NORM: return i < 3;
+    default: return true;
+    }
+}
+
 /* Whether input i of node, a float parameter, is a weight. */
 static bool is_weight(const amg_graph *g, const amg_node *node, int i,
                       const amg_value *param, bool is_downstream)
 {
+    if (param->said != AMG_SAID_NOTHING)
+        return param->said == AMG_SAID_WEIGHT && has_gradient(node->op, i);
     switch (node->op) {
     case AMG_OP_CONV:
     case AMG_OP_CONV_TRANSPOSE:

@@ -94,6 +94,21 @@ static bool is_output(const amg_graph *g, int value)
 
 /* ---- known values ---- */
 
+/* What follows for what the node makes: numbers made of constants, of whole numbers or
+ * of nothing are constants. */
+static amg_param_said said_of_result(const pass *p, const amg_node *node)
+{
+    amg_param_said said = AMG_SAID_CONSTANT;
+    for (int i = 0; i < node->num_inputs; i++) {
+        if (node->inputs[i] == AMG_NO_VALUE) continue;
+        const amg_value *v = &p->values[node->inputs[i]];
+        if (v->dtype != AMG_F32 || v->kind != AMG_VALUE_PARAM) continue;
+        if (v->said == AMG_SAID_WEIGHT) return AMG_SAID_WEIGHT;
+        if (v->said == AMG_SAID_NOTHING) said = AMG_SAID_NOTHING;
+    }
+    return said;
+}
+
 /* Output `which` of a node whose inputs are known; with the batch in it, it stays an
  * activation. */
 static amg_status evaluate(pass *p, const amg_node *node, int which, amg_error *err)
@@ -110,6 +125,7 @@ static amg_status evaluate(pass *p, const amg_node *node, int which, amg_error *
     if (amg_eval_has_batch(&t)) return AMG_OK;
     out->kind = AMG_VALUE_PARAM;
     out->producer = -1;
+    out->said = said_of_result(p, node);
     return AMG_OK;
 }
 
@@ -167,7 +183,8 @@ static bool stays_computed(const pass *p, const amg_node *node)
                           node->op == AMG_OP_RECIPROCAL;
     int64_t count = 1;
     for (int d = 0; d < out->rank; d++) count *= out->dims[d];
-    return unary && (amg_op_get(node->op)->flags & AMG_OP_D) && !of_masks && count > 1;
+    return unary && (amg_op_get(node->op)->flags & AMG_OP_D) && !of_masks &&
+           count > 1 && said_of_result(p, node) != AMG_SAID_CONSTANT;
 }
 
 /* The node's outputs become known if its inputs are. */
@@ -484,9 +501,10 @@ static int emit_param(const pass *p, amg_builder *b, int id)
 {
     const amg_value *v = &p->values[id];
     bool ours = id >= p->g->num_values || p->g->values[id].kind != AMG_VALUE_PARAM;
-    if (ours) return amg_builder_param(b, v->name, &v->data);
-    if (v->data.data) return amg_builder_param_view(b, v->name, &v->data);
-    return amg_builder_param_absent(b, v->name, v->dtype, v->rank, v->dims);
+    if (!ours) return amg_builder_param_of(b, v->name, v);
+    const int made = amg_builder_param(b, v->name, &v->data);
+    amg_builder_say(b, made, v->said);
+    return made;
 }
 
 static amg_status emit_node(pass *p, amg_builder *b, const amg_node *node,

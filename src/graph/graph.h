@@ -34,10 +34,19 @@ typedef enum {
     AMG_ROLE_BUFFER     /* batch-norm running mean and variance */
 } amg_param_role;
 
+/* What a model's file says of an initializer, whatever reads it; of one that folding
+ * made, what follows from those that it is made of. graph/onnx_said.c */
+typedef enum {
+    AMG_SAID_NOTHING,
+    AMG_SAID_WEIGHT,  /* a parameter of the module */
+    AMG_SAID_CONSTANT /* a buffer, or a number of its forward pass */
+} amg_param_said;
+
 typedef struct {
     const char *name;
     amg_value_kind kind;
     amg_param_role role; /* of a PARAM */
+    amg_param_said said; /* of a PARAM */
     amg_dtype dtype;
     int rank;                   /* -1: unknown until the batch is planned */
     int64_t dims[AMG_MAX_RANK]; /* inferred; one may be negative: -k times the batch */
@@ -109,20 +118,20 @@ const amg_attr *amg_attr_find(const amg_node *node,
  * operator. */
 AMG_MUST_CHECK amg_status amg_graph_infer(amg_graph *g, amg_error *err);
 
-/* Sets roles. An F32 initializer is
- *   TRAINABLE  where an output is reached from it through differentiable operators and
- *              it is an operand of Conv, Gemm, MatMul or Einsum, scale or bias of
- *              BatchNormalization or LayerNormalization, the table of a Gather
- *              (embeddings), or an operand of Add, Mul, Concat or Where with more
- *              than one element, none infinite, and another trainable upstream
- *              (biases, a position embedding, a class token);
- *   BUFFER     as running mean or variance of a BatchNormalization;
- *   CONSTANT   otherwise: normalisation of the data ahead of every trainable, scalars,
- *              bounds, ratios, operands of Sub, Div, Max, Min, Mod and Pow, attention
- *              masks with their -inf. All other types are CONSTANT.
- * Weights are seen through Identity and Expand, but not through other operators: a
- * weight that is reshaped or transposed first becomes TRAINABLE once
- * amg_graph_plan_batch has folded it (under the name of the folded value). */
+/* Sets roles. An F32 initializer of which the file says that it is a weight is
+ * TRAINABLE where an output is reached from it through differentiable operators; of
+ * which it says that it is a constant never, though it may be a BUFFER. Any other is
+ *   TRAINABLE  where an output is reached from it so and it is an operand of Conv,
+ * Gemm, MatMul or Einsum, scale or bias of BatchNormalization or LayerNormalization,
+ * the table of a Gather (embeddings), or an operand of Add, Mul, Concat or Where with
+ * more than one element, none infinite, and another trainable upstream (biases, a
+ * position embedding, a class token); BUFFER     as running mean or variance of a
+ * BatchNormalization; CONSTANT   otherwise: normalisation of the data ahead of every
+ * trainable, scalars, bounds, ratios, operands of Sub, Div, Max, Min, Mod and Pow,
+ * attention masks with their -inf. All other types are CONSTANT. Weights are seen
+ * through Identity and Expand, but not through other operators: a weight that is
+ * reshaped or transposed first becomes TRAINABLE once amg_graph_plan_batch has folded
+ * it (under the name of the folded value). */
 void amg_graph_classify(amg_graph *g);
 
 /* A new graph with the batch dimension set to batch (>= 1), everything constant folded,

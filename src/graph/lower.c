@@ -71,6 +71,7 @@ int amg_lower_constant(amg_lower *l, amg_dtype dtype, int rank, const int64_t *d
     int id = amg_builder_param(l->r->b, name, &t);
     amg_tensor *made = amg_builder_data(l->r->b, id);
     if (made) memcpy(made->data, data, made->size_bytes);
+    amg_builder_say(l->r->b, id, AMG_SAID_CONSTANT);
     return id;
 }
 

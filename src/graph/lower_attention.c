@@ -68,6 +68,7 @@ static int make_window(amg_lower *l, const window *w, amg_dtype dtype)
         else
             ((float *)made->data)[i] = seen ? 0 : -INFINITY;
     }
+    amg_builder_say(l->r->b, id, AMG_SAID_CONSTANT);
     return id;
 }
 

@@ -1,7 +1,7 @@
 /* Graph → ONNX: opset 17, IR 8 (opset 18 with a Mish, 20 with a Gelu,
  * 21 with a GroupNormalization),
  * canonical bytes. Consumes a graph, produces a model that says nothing but the
- * network: no producer, version, doc string, date or path; nodes in the graph's order,
+ * network: no producer, version, date or path; nodes in the graph's order,
  * initializers in value order, training switches left out. docs/onnx.md has the layout,
  * and the form without weights that key files hold. */
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include "graph/infer.h"
 #include "graph/merged_outputs.h"
 #include "graph/onnx_graph.h"
+#include "graph/onnx_said.h"
 #include "onnx.pb-c.h"
 
 #define OLDEST_WRITTEN_OPSET 17
@@ -20,7 +21,7 @@
 /* Everything built here lives in the arena; names and data are the graph's. */
 typedef struct {
     const amg_graph *g;
-    bool weights;
+    amg_pack_form form;
     int64_t opset;
     bool *used;               /* per value: a node reads it, or it is an output */
     Onnx__TensorProto **axes; /* of Reduce…s, from opset 18 on initializers */
@@ -177,6 +178,23 @@ static amg_status find_used(exporter *ex)
     return AMG_OK;
 }
 
+/* So that who reads the file trains what this graph trains. */
+static char *said_text(const amg_value *v)
+{
+    if (v->dtype != AMG_F32 || v->said == AMG_SAID_NOTHING) return NULL;
+    return text(v->said == AMG_SAID_WEIGHT ? AMG_TEXT_WEIGHT : AMG_TEXT_CONSTANT);
+}
+
+static bool has_data(const exporter *ex, const amg_value *v)
+{
+    switch (ex->form) {
+    case AMG_PACK_BARE: return v->role == AMG_ROLE_CONSTANT && v->data.data;
+    case AMG_PACK_STRIPPED: return v->data.data || !v->data.size_bytes;
+    case AMG_PACK_WHOLE: break;
+    }
+    return true;
+}
+
 /* Parameters that no node reads are left out: a reader would drop them, too. */
 static amg_status fill_initializers(exporter *ex, Onnx__GraphProto *graph)
 {
@@ -187,7 +205,7 @@ static amg_status fill_initializers(exporter *ex, Onnx__GraphProto *graph)
     for (int i = 0; i < g->num_values; i++) {
         const amg_value *v = &g->values[i];
         if (v->kind != AMG_VALUE_PARAM || !ex->used[i]) continue;
-        bool data = ex->weights || (v->role == AMG_ROLE_CONSTANT && v->data.data);
+        const bool data = has_data(ex, v);
         if (data && !v->data.data && v->data.size_bytes)
             return amg_fail(ex->err, AMG_INVALID, -1, v->name,
                             "its data are absent: the graph was stored without "
@@ -195,6 +213,7 @@ static amg_status fill_initializers(exporter *ex, Onnx__GraphProto *graph)
         amg_status st = fill_tensor(ex, v->name, &v->data, data,
                                     &graph->initializer[graph->n_initializer++]);
         if (st) return st;
+        graph->initializer[graph->n_initializer - 1]->doc_string = said_text(v);
     }
     for (size_t i = 0; i < ex->num_axes; i++)
         graph->initializer[graph->n_initializer++] = ex->axes[i];
@@ -464,7 +483,7 @@ amg_status amg_graph_write_onnx(const char *path, const amg_graph *g, amg_error 
 {
     amg_graph *own = NULL;
     amg_status st = amg_graph_as_given(g, &own, err);
-    exporter ex = {.g = own ? own : g, .weights = true, .err = err};
+    exporter ex = {.g = own ? own : g, .form = AMG_PACK_WHOLE, .err = err};
     whole w;
     if (!st) st = fill_model(&ex, &w);
     if (!st) st = amg_onnx_write(path, &w.model, err);
@@ -473,10 +492,10 @@ amg_status amg_graph_write_onnx(const char *path, const amg_graph *g, amg_error 
     return st;
 }
 
-amg_status amg_graph_pack_onnx(const amg_graph *g, bool weights, uint8_t **data,
+amg_status amg_graph_pack_onnx(const amg_graph *g, amg_pack_form form, uint8_t **data,
                                size_t *size_bytes, amg_error *err)
 {
-    exporter ex = {.g = g, .weights = weights, .err = err};
+    exporter ex = {.g = g, .form = form, .err = err};
     whole w;
     amg_status st = fill_model(&ex, &w);
     if (!st) st = amg_onnx_pack(&w.model, data, size_bytes, err);

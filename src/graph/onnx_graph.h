@@ -26,14 +26,20 @@ AMG_MUST_CHECK amg_status amg_graph_read_onnx_as_is(const char *path, amg_graph 
                                                     amg_error *err);
 
 /* Writes g, several inputs and outputs as they were read, with canonical metadata: no
- * producer, version, doc string, date or path; nodes in g's order, initializers in
+ * producer, version, date or path; nodes in g's order, initializers in
  * value order. Batch-norm and dropout in inference form (training_mode absent). */
 AMG_MUST_CHECK amg_status amg_graph_write_onnx(const char *path, const amg_graph *g,
                                                amg_error *err);
-/* Into an owned buffer (amg_free). weights false: trainables and buffers keep name,
- * dtype and dims but no data (a form of ours for the key file: data_location EXTERNAL
- * with no external_data). */
-AMG_MUST_CHECK amg_status amg_graph_pack_onnx(const amg_graph *g, bool weights,
+/* Whose data are written; a tensor without keeps name, dtype and dims (a form of ours
+ * for the key file: data_location EXTERNAL with no external_data). */
+typedef enum {
+    AMG_PACK_WHOLE,   /* all; none may be absent */
+    AMG_PACK_BARE,    /* constants' */
+    AMG_PACK_STRIPPED /* those that are there: of amg_origin_strip's graph */
+} amg_pack_form;
+
+/* Into an owned buffer (amg_free). */
+AMG_MUST_CHECK amg_status amg_graph_pack_onnx(const amg_graph *g, amg_pack_form form,
                                               uint8_t **data, size_t *size_bytes,
                                               amg_error *err);
 

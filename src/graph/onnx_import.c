@@ -176,7 +176,7 @@ static amg_status add_all_inputs(amg_import *im, amg_error *err)
 }
 
 amg_status amg_import_param(amg_import *im, const char *name, const amg_tensor *t,
-                            int *value, amg_error *err)
+                            amg_param_said said, int *value, amg_error *err)
 {
     /* One number is no weight: exporters write bounds as F64, and a Cast after them. */
     const bool is_number = t->dtype == AMG_F64 && amg_tensor_count(t) == 1;
@@ -194,6 +194,7 @@ amg_status amg_import_param(amg_import *im, const char *name, const amg_tensor *
         t->data || !t->size_bytes
             ? amg_builder_param(im->builder, name, t)
             : amg_builder_param_absent(im->builder, name, t->dtype, t->rank, t->dims);
+    if (t->dtype == AMG_F32) amg_builder_say(im->builder, *value, said);
     return AMG_OK;
 }
 
@@ -213,7 +214,9 @@ static amg_status add_initializer(amg_import *im, size_t index, amg_error *err)
     amg_tensor t = {0};
     amg_status st = is_absent(p) ? amg_onnx_tensor_shape(p, &t, err)
                                  : amg_onnx_tensor(im->onnx, p, &t, err);
-    if (!st) st = amg_import_param(im, p->name, &t, &e->value, err);
+    if (!st)
+        st = amg_import_param(im, p->name, &t, amg_said_of_initializer(&im->said, p),
+                              &e->value, err);
     amg_tensor_clear(&t);
     e->made = !st;
     return st;
@@ -275,6 +278,9 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
 {
     amg_status st = check_model(im, err);
     if (!st) st = amg_import_functions(im, err);
+    if (!st &&
+        !amg_said_init(&im->said, amg_onnx_model(im->onnx), im->graph, &im->arena))
+        st = amg_fail(err, AMG_NO_MEMORY, -1, im->file, "no memory for the graph");
     if (!st) st = amg_import_order(im, err);
     if (!st) st = im->as_is ? add_all_inputs(im, err) : add_data_inputs(im, err);
     const Onnx__GraphProto *g = im->graph;
@@ -294,6 +300,7 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
                  "with a dynamic batch dimension");
     if (st) return st;
     st = check_constants(made, err);
+    if (!st && !im->as_is) st = amg_said_finish(&im->said, made, err);
     if (st)
         amg_graph_free(made);
     else

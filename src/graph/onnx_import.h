@@ -6,6 +6,7 @@
 #include "formats/onnx.h"
 #include "graph/builder.h"
 #include "graph/onnx_graph.h"
+#include "graph/onnx_said.h"
 #include "onnx.pb-c.h"
 
 /* What makes a value of an ONNX graph. The order matters: of one name, an initializer
@@ -30,6 +31,7 @@ typedef struct {
     int64_t *opsets;               /* of its nodes; NULL: all the file's */
     const char *file;
     int64_t opset;    /* of the node at hand */
+    amg_said said;    /* what the file says of its tensors */
     bool as_is;       /* no dim is the batch: amg_graph_read_onnx_as_is */
     bool merges;      /* several outputs become one: amg_graph_read_model */
     bool fixed_batch; /* the data input's first dim is a number */
@@ -113,10 +115,11 @@ AMG_MUST_CHECK amg_status amg_import_check_attrs(amg_op op, const amg_attr *attr
                                                  int num, const char *where,
                                                  amg_error *err);
 
-/* Adds an initializer; refuses float types that do not train. onnx_import.c */
+/* Adds an initializer with what is said of it; refuses float types that do not train.
+ * onnx_import.c */
 AMG_MUST_CHECK amg_status amg_import_param(amg_import *im, const char *name,
-                                           const amg_tensor *t, int *value,
-                                           amg_error *err);
+                                           const amg_tensor *t, amg_param_said said,
+                                           int *value, amg_error *err);
 
 /* Writes the pads of a convolution or pool out (onnx_window.c): n is the node as read,
  * attrs its attributes, with room for one more. */

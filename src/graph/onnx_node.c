@@ -203,7 +203,9 @@ static amg_status add_constant_node(node *n, amg_name *output)
 {
     amg_tensor t = {0};
     amg_status st = constant_tensor(n, &t);
-    if (!st) st = amg_import_param(n->im, output->name, &t, &output->value, n->err);
+    if (!st)
+        st = amg_import_param(n->im, output->name, &t, amg_said_of_node(&n->im->said),
+                              &output->value, n->err);
     amg_tensor_clear(&t);
     output->made = !st;
     return st;

@@ -49,6 +49,7 @@ static amg_status add_number(work *w, const char *word, float number, int *out)
     if (!name) return amg_import_no_memory(w);
     amg_status st = amg_tensor_view(AMG_F32, 0, NULL, &number, &t, w->err);
     if (!st) *out = amg_builder_param(w->im->builder, name, &t);
+    if (!st) amg_builder_say(w->im->builder, *out, AMG_SAID_CONSTANT);
     return st;
 }
 

@@ -34,10 +34,8 @@ void amg_replace_values(const amg_replace *r)
     }
     for (int i = 0; i < g->num_values; i++) {
         const amg_value *v = &g->values[i];
-        if (v->kind != AMG_VALUE_PARAM) continue;
-        r->map[i] = v->data.data ? amg_builder_param_view(r->b, v->name, &v->data)
-                                 : amg_builder_param_absent(r->b, v->name, v->dtype,
-                                                            v->rank, v->dims);
+        if (v->kind == AMG_VALUE_PARAM)
+            r->map[i] = amg_builder_param_of(r->b, v->name, v);
     }
 }
 

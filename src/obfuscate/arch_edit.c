@@ -126,6 +126,7 @@ static int use_param(edit_state *s, int v, int kernel_delta)
         for (int i = 2; kernel_delta && i < val->rank; i++) dims[i] += 2 * kernel_delta;
         *made = amg_builder_param_absent(s->b, name, val->dtype, val->rank, dims);
     }
+    amg_builder_say(s->b, *made, val->said);
     return *made;
 }
 

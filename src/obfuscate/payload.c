@@ -176,7 +176,7 @@ amg_status amg_key_payload_pack(const amg_key_payload *p, uint8_t **data,
         st = amg_fail(err, AMG_INVALID, -1, where, "a name is not UTF-8 text");
         goto done;
     }
-    st = amg_graph_pack_onnx(stripped, false, &onnx, &onnx_bytes, err);
+    st = amg_graph_pack_onnx(stripped, AMG_PACK_STRIPPED, &onnx, &onnx_bytes, err);
     if (st != AMG_OK) goto done;
     const size_t head_bytes = strlen(head);
     all = head_bytes <= MAX_HEAD_BYTES ? amg_malloc(HEAD_AT + head_bytes + onnx_bytes)

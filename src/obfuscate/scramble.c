@@ -101,8 +101,9 @@ static void add_params(scrambler *s, amg_keystream *k)
     for (int i = 0; i < s->num_entries; i++) {
         entry *e = &s->entries[s->order[i]];
         number_name(s->names[e->value], "p", i, s->num_entries);
-        e->created =
-            amg_builder_param(s->b, s->names[e->value], &s->g->values[e->value].data);
+        const amg_value *val = &s->g->values[e->value];
+        e->created = amg_builder_param(s->b, s->names[e->value], &val->data);
+        amg_builder_say(s->b, e->created, val->said);
     }
 }
 

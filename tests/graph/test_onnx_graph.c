@@ -138,10 +138,12 @@ static void write_read_write_gives_the_same_bytes(void **state)
         amg_graph *g = read_golden(goldens[i]), *again;
         uint8_t *a, *b;
         size_t a_size, b_size;
-        assert_int_equal(amg_graph_pack_onnx(g, true, &a, &a_size, NULL), AMG_OK);
+        assert_int_equal(amg_graph_pack_onnx(g, AMG_PACK_WHOLE, &a, &a_size, NULL),
+                         AMG_OK);
         assert_int_equal(amg_graph_parse_onnx(a, a_size, "again", &again, NULL),
                          AMG_OK);
-        assert_int_equal(amg_graph_pack_onnx(again, true, &b, &b_size, NULL), AMG_OK);
+        assert_int_equal(amg_graph_pack_onnx(again, AMG_PACK_WHOLE, &b, &b_size, NULL),
+                         AMG_OK);
         assert_int_equal(a_size, b_size);
         assert_memory_equal(a, b, a_size);
         assert_int_equal(g->num_nodes, again->num_nodes);
@@ -159,7 +161,8 @@ static void written_metadata_are_canonical(void **state)
     amg_graph *g = read_golden("cnn_ts17.onnx");
     uint8_t *data;
     size_t size;
-    assert_int_equal(amg_graph_pack_onnx(g, true, &data, &size, NULL), AMG_OK);
+    assert_int_equal(amg_graph_pack_onnx(g, AMG_PACK_WHOLE, &data, &size, NULL),
+                     AMG_OK);
     amg_onnx *onnx;
     assert_int_equal(amg_onnx_parse(data, size, "m", NULL, &onnx, NULL), AMG_OK);
     const Onnx__ModelProto *m = amg_onnx_model(onnx);
@@ -198,7 +201,8 @@ static void weightless_form_keeps_shapes_and_constants(void **state)
         amg_graph *g = read_golden(goldens[i]), *bare;
         uint8_t *a, *b;
         size_t a_size, b_size;
-        assert_int_equal(amg_graph_pack_onnx(g, false, &a, &a_size, NULL), AMG_OK);
+        assert_int_equal(amg_graph_pack_onnx(g, AMG_PACK_BARE, &a, &a_size, NULL),
+                         AMG_OK);
         assert_int_equal(amg_graph_parse_onnx(a, a_size, "bare", &bare, NULL), AMG_OK);
         assert_false(bare->has_weights);
         expect_shape(bare, "fc.weight", "F32[5,64]");
@@ -208,14 +212,16 @@ static void weightless_form_keeps_shapes_and_constants(void **state)
             if (bare->values[v].kind == AMG_VALUE_PARAM)
                 assert_int_equal(bare->values[v].role == AMG_ROLE_CONSTANT,
                                  bare->values[v].data.data != NULL);
-        assert_int_equal(amg_graph_pack_onnx(bare, false, &b, &b_size, NULL), AMG_OK);
+        assert_int_equal(amg_graph_pack_onnx(bare, AMG_PACK_BARE, &b, &b_size, NULL),
+                         AMG_OK);
         assert_int_equal(a_size, b_size);
         assert_memory_equal(a, b, a_size);
 
         uint8_t *none = NULL;
         amg_error err = {0};
-        assert_int_equal(amg_graph_pack_onnx(bare, true, &none, &b_size, &err),
-                         AMG_INVALID);
+        assert_int_equal(
+            amg_graph_pack_onnx(bare, AMG_PACK_WHOLE, &none, &b_size, &err),
+            AMG_INVALID);
         assert_string_equal(err.where, "conv.weight");
         assert_null(none);
         amg_free(a);
@@ -258,7 +264,7 @@ static void any_failed_allocation_is_reported(void **state)
         size_t size;
         amg_alloc_fail_after(&countdown);
         amg_status st = amg_graph_read_onnx(path, &g, NULL);
-        if (!st) st = amg_graph_pack_onnx(g, true, &data, &size, NULL);
+        if (!st) st = amg_graph_pack_onnx(g, AMG_PACK_WHOLE, &data, &size, NULL);
         amg_alloc_fail_after(NULL);
         done = st == AMG_OK;
         if (!done) assert_int_equal(st, AMG_NO_MEMORY);

@@ -419,7 +419,8 @@ static void activations_of_recurrent_layers_are_pytorchs(void **state)
     uint8_t *data;
     size_t size;
     amg_graph *again = NULL;
-    assert_int_equal(amg_graph_pack_onnx(g, true, &data, &size, NULL), AMG_OK);
+    assert_int_equal(amg_graph_pack_onnx(g, AMG_PACK_WHOLE, &data, &size, NULL),
+                     AMG_OK);
     assert_int_equal(amg_graph_parse_onnx(data, size, "again", &again, NULL), AMG_OK);
     amg_free(data);
     assert_string_equal(
@@ -470,7 +471,8 @@ static void an_output_behind_shape_arithmetic_is_written_with_its_shape(void **s
     uint8_t *data;
     size_t size;
     amg_onnx *onnx;
-    assert_int_equal(amg_graph_pack_onnx(g, true, &data, &size, NULL), AMG_OK);
+    assert_int_equal(amg_graph_pack_onnx(g, AMG_PACK_WHOLE, &data, &size, NULL),
+                     AMG_OK);
     assert_int_equal(amg_onnx_parse(data, size, "m", NULL, &onnx, NULL), AMG_OK);
     const Onnx__ValueInfoProto *y = amg_onnx_model(onnx)->graph->output[0];
     const Onnx__TensorShapeProto *shape = y->type->tensor_type->shape;

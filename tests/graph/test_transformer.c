@@ -182,8 +182,8 @@ static void younger_operators_are_written_and_read_back(void **state)
     close(file);
     if (amg_graph_write_onnx(path, g, &err) ||
         amg_graph_read_onnx(path, &again, &err) ||
-        amg_graph_pack_onnx(g, true, &data[0], &size[0], &err) ||
-        amg_graph_pack_onnx(again, true, &data[1], &size[1], &err))
+        amg_graph_pack_onnx(g, AMG_PACK_WHOLE, &data[0], &size[0], &err) ||
+        amg_graph_pack_onnx(again, AMG_PACK_WHOLE, &data[1], &size[1], &err))
         fail_msg("%s: %s", err.where, err.what);
     unlink(path);
     assert_int_equal(size[0], size[1]);

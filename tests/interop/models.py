@@ -651,6 +651,34 @@ class Shared(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Numbers(nn.Module):
+    """What looks like a constant and trains (single numbers, what is subtracted, divided by, an exponent, a bound), and
+    what looks like a weight and does not (buffers that are added or multiplied, a fixed filter, a norm without weights)."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.register_buffer("middle", torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor([0.2, 0.3, 0.25]).view(3, 1, 1), persistent=False)
+        self.stem, self.norm = nn.Conv2d(3, width, 3, padding=1), nn.InstanceNorm2d(width)
+        self.shift = nn.Parameter(torch.linspace(-0.2, 0.2, width).view(width, 1, 1))
+        self.power = nn.Parameter(torch.tensor([1.25]))
+        self.floor = nn.Parameter(torch.full((width, 1, 1), 0.05))
+        self.register_buffer("table", torch.sin(torch.arange(64.0)).view(1, 1, 8, 8), persistent=False)
+        self.register_buffer("gains", torch.linspace(0.5, 1.5, width).view(width, 1, 1), persistent=False)
+        self.register_buffer("blur", torch.tensor([0.25, 0.5, 0.25]).repeat(width, 1, 1, 1), persistent=False)
+        self.gate, self.residual = nn.Parameter(torch.tensor([0.3])), nn.Parameter(torch.tensor(0.1))
+        self.mix, self.head = nn.Conv2d(width, width, 3, padding=1), nn.Linear(width, CLASSES)
+        self.scale, self.temperature = nn.Parameter(torch.tensor(0.7)), nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x):
+        x = self.norm(self.stem((x - self.middle) / self.deviation))
+        x = torch.maximum(torch.sigmoid(x - self.shift).pow(self.power), self.floor)
+        x = F.conv2d(F.avg_pool2d(x, 2), self.blur, padding=(0, 1), groups=x.shape[1])
+        x = (x + self.table) * self.gains
+        x = x + self.residual * self.mix(x) * F.softplus(self.gate)
+        return self.head(x.mean((2, 3))) * self.scale.exp() / self.temperature
+
+
 def signals(count, g):
     return torch.randn(count, 3, 48, generator=g).cumsum(2) / 4
 
@@ -705,6 +733,7 @@ KINDS = {
     "tabular": Kind(lambda dropout: TabularMLP(), numbers, labels(3)),
     "autoencoder": Kind(lambda dropout: Autoencoder(), pictures(16), None),
     "shared": images(Shared, 16),
+    "numbers": images(Numbers, 16),
 }
 
 

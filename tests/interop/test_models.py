@@ -23,7 +23,7 @@ bits      the package's file, obfuscated with one decoy, trained by amalgam-trai
 decoys    of three decoys by a walk, how many architectures there are among the four
           sub-networks: more than one, but for the models of SAME, which the walk finds nothing
           to change in
-train.py  of three models: the job, trained by train.py --deterministic and extracted, is the
+train.py  of four models: the job, trained by train.py --deterministic and extracted, is the
           module that a plain loop trained, bit for bit (as in test_exact.py)
 
 Without "all" the families whose networks are large are there in short forms: one block or two
@@ -59,9 +59,9 @@ HEAVY = {"resnet18", "resnet34", "resnet50", "vgg16_bn", "densenet121", "mobilen
 # No decisions to impose; MobileNetV3 has hard swishes beside its ReLUs, which are not known.
 SMOOTH = {"mobilenet_v3_small", "mobilenet_v3_short", "efficientnet_b0", "efficientnet_short",
           "convnext_tiny", "convnext_small", "vit_b_32", "vit_small", "lstm", "tabular",
-          "autoencoder", "shared"}
+          "autoencoder", "shared", "numbers"}
 BAKED = {"vit_small", "vit_b_32"}
-TRAIN_PY = {"shufflenet_v2_small", "mobilenet_v3_short", "convnext_small"}
+TRAIN_PY = {"shufflenet_v2_small", "mobilenet_v3_short", "convnext_small", "numbers"}
 SAME = {"lstm"}
 
 

@@ -229,7 +229,8 @@ static uint8_t *with_head(const char *head, size_t *size)
     uint8_t *onnx = NULL, *data;
     size_t onnx_size = 0, n = strlen(head);
     amg_graph *g = small_graph();
-    assert_int_equal(amg_graph_pack_onnx(g, false, &onnx, &onnx_size, NULL), AMG_OK);
+    assert_int_equal(amg_graph_pack_onnx(g, AMG_PACK_BARE, &onnx, &onnx_size, NULL),
+                     AMG_OK);
     *size = 4 + n + onnx_size;
     data = malloc(*size); /* exact, so that ASan sees a read too far */
     for (int i = 0; i < 4; i++) data[i] = (uint8_t)(n >> 8 * i);

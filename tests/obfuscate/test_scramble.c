@@ -293,7 +293,8 @@ static void outputs_that_nothing_reads_have_no_name(void **state)
     assert_int_equal(s->nodes[1].num_outputs, 2); /* "cell" is gone, "all" is absent */
     assert_int_equal(s->nodes[2].num_outputs, 2);
     /* The file shows no name that was made up for it. */
-    assert_int_equal(amg_graph_pack_onnx(s, true, &bytes, &size, NULL), AMG_OK);
+    assert_int_equal(amg_graph_pack_onnx(s, AMG_PACK_WHOLE, &bytes, &size, NULL),
+                     AMG_OK);
     assert_null(memmem(bytes, size, "_out", 4));
     if (amg_graph_parse_onnx(bytes, size, "job", &back, &err))
         fail_msg("%s: %s", err.where, err.what);

@@ -1,0 +1,84 @@
+/* The metadata of a graph, which onnx.proto has since 1.16: with an older one they are
+ * an unknown field of the unpacked message, with a newer one a known one. Finds a text
+ * by its key in either form. */
+#include <string.h>
+
+#include "formats/onnx_internal.h"
+
+#define METADATA_PROPS 16 /* of GraphProto: StringStringEntryProto { key, value } */
+enum { KEY = 1, VALUE = 2, WIRE_BYTES = 2 };
+
+typedef struct {
+    const uint8_t *at, *end;
+} bytes;
+
+/* A field of varint length from the front of b; false: it is cut short. */
+static bool take(bytes *b, bytes *out)
+{
+    uint64_t size = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        if (b->at == b->end) return false;
+        const uint8_t byte = *b->at++;
+        size |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte & 0x80) continue;
+        if (size > (uint64_t)(b->end - b->at)) return false;
+        *out = (bytes){b->at, b->at + size};
+        b->at += size;
+        return true;
+    }
+    return false;
+}
+
+/* The value of an entry, packed, whose key is key. */
+static bool read_entry(bytes entry, const char *key, bytes *value)
+{
+    bool is_key = false, has_value = false;
+    while (entry.at < entry.end) {
+        const uint8_t tag = *entry.at++;
+        bytes field;
+        if ((tag & 7) != WIRE_BYTES || !take(&entry, &field)) return false;
+        if (tag >> 3 == KEY)
+            is_key = (size_t)(field.end - field.at) == strlen(key) &&
+                     !memcmp(field.at, key, strlen(key));
+        if (tag >> 3 != VALUE) continue;
+        *value = field;
+        has_value = true;
+    }
+    return is_key && has_value;
+}
+
+static bool find_known(const Onnx__GraphProto *g, const ProtobufCFieldDescriptor *field,
+                       const char *key, bytes *value)
+{
+    size_t count;
+    Onnx__StringStringEntryProto **entries;
+    memcpy(&count, (const char *)g + field->quantifier_offset, sizeof count);
+    memcpy(&entries, (const char *)g + field->offset, sizeof entries);
+    for (size_t i = 0; i < count; i++) {
+        const Onnx__StringStringEntryProto *e = entries[i];
+        if (!e->key || !e->value || strcmp(e->key, key) != 0) continue;
+        const uint8_t *text = (const uint8_t *)e->value;
+        *value = (bytes){text, text + strlen(e->value)};
+        return true;
+    }
+    return false;
+}
+
+bool amg_onnx_graph_metadata(const Onnx__GraphProto *g, const char *key,
+                             const char **text, size_t *size)
+{
+    const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(
+        &onnx__graph_proto__descriptor, METADATA_PROPS);
+    bytes value = {0}, entry;
+    bool found = field && find_known(g, field, key, &value);
+    for (unsigned i = 0; i < g->base.n_unknown_fields && !found; i++) {
+        const ProtobufCMessageUnknownField *u = &g->base.unknown_fields[i];
+        bytes all = {u->data, u->data + u->len};
+        found = u->tag == METADATA_PROPS && take(&all, &entry) &&
+                read_entry(entry, key, &value);
+    }
+    if (!found) return false;
+    *text = (const char *)value.at;
+    *size = (size_t)(value.end - value.at);
+    return true;
+}

@@ -1,0 +1,232 @@
+/* What a file says of its tensors (graph/onnx_said.h): y = w * x / t * gain, in which w
+ * is a weight to anyone, gain is one of more than one element, and t is a number. */
+#include "onnx_fixture.h"
+
+#define SIGNATURE "pkg.torch.export.ExportedProgram.graph_signature"
+
+static Onnx__TensorProto *ones(model *m, const char *name, size_t rank,
+                               const int64_t *dims, size_t count)
+{
+    Onnx__TensorProto *t = init(m, name, 1, rank, dims, 4 * count);
+    for (size_t i = 0; i < count; i++) ((float *)(void *)t->raw_data.data)[i] = 1;
+    return t;
+}
+
+typedef struct {
+    model m;
+    Onnx__TensorProto *w, *t, *gain;
+} network;
+
+static void start_network(network *n)
+{
+    model *m = &n->m;
+    start(m, 17);
+    n->w = ones(m, "w", 4, (int64_t[]){4, 3, 1, 1}, 12);
+    n->t = ones(m, "t", 0, NULL, 1);
+    n->gain = ones(m, "gain", 3, (int64_t[]){4, 1, 1}, 4);
+    node(m, "Conv", "x w", "a");
+    node(m, "Div", "a t", "b");
+    node(m, "Mul", "b gain", "y");
+}
+
+/* Which of w, t and gain train: one letter each, '-' otherwise. */
+static void expect_trained(network *n, const char *expected)
+{
+    static const char *const names[] = {"w", "t", "gain"};
+    amg_graph *g = must_import(&n->m), *again = NULL, *both[2];
+    uint8_t *data;
+    size_t size;
+    assert_int_equal(amg_graph_pack_onnx(g, AMG_PACK_WHOLE, &data, &size, NULL),
+                     AMG_OK);
+    assert_int_equal(amg_graph_parse_onnx(data, size, "again", &again, NULL), AMG_OK);
+    both[0] = g;
+    both[1] = again; /* a written file says the same */
+    for (int k = 0; k < 2; k++) {
+        char found[4] = "---";
+        for (int i = 0; i < 3; i++)
+            if (value_of(both[k], names[i])->role == AMG_ROLE_TRAINABLE)
+                found[i] = names[i][0];
+        assert_string_equal(found, expected);
+        amg_graph_free(both[k]);
+    }
+    amg_free(data);
+}
+
+static void say(const network *n, const char *t, const char *gain)
+{
+    n->t->doc_string = (char *)(uintptr_t)t;
+    n->gain->doc_string = (char *)(uintptr_t)gain;
+}
+
+/* The wire bytes of metadata_props, field 16 of a graph, which an old onnx.proto does
+ * not know. */
+static void put_signature(network *n, const char *text)
+{
+    model *m = &n->m;
+    const size_t key = strlen(SIGNATURE), value = strlen(text);
+    uint8_t *bytes = amg_arena_alloc(&m->arena, key + value + 16), *at = bytes;
+    assert_true(key < 128 && value < 16384 - key - 8);
+    const size_t entry = key + value + 5;
+    *at++ = (uint8_t)(entry | 128);
+    *at++ = (uint8_t)(entry >> 7);
+    *at++ = 1 << 3 | 2;
+    *at++ = (uint8_t)key;
+    memcpy(at, SIGNATURE, key);
+    at += key;
+    *at++ = 2 << 3 | 2;
+    *at++ = (uint8_t)(value | 128);
+    *at++ = (uint8_t)(value >> 7);
+    memcpy(at, text, value);
+    ProtobufCMessageUnknownField *u = amg_arena_alloc(&m->arena, sizeof *u);
+    *u = (ProtobufCMessageUnknownField){16, PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
+                                        entry + 2, bytes};
+    m->g.base.n_unknown_fields = 1;
+    m->g.base.unknown_fields = u;
+}
+
+static void without_a_word_what_reads_a_tensor_decides(void **state)
+{
+    (void)state;
+    network n;
+    start_network(&n);
+    expect_trained(&n, "w-g");
+}
+
+static void a_tensor_may_say_it_itself(void **state)
+{
+    (void)state;
+    network n;
+    start_network(&n);
+    say(&n, "weight", "constant");
+    expect_trained(&n, "wt-");
+    start_network(&n);
+    say(&n, "a comment", "a comment");
+    expect_trained(&n, "w-g");
+    start_network(&n);
+    n.w->doc_string = (char *)(uintptr_t) "constant";
+    say(&n, "weight", NULL);
+    expect_trained(&n, "-tg");
+}
+
+static void a_signature_says_it(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "\n# inputs\np_w: PARAMETER target='w'\np_t: PARAMETER target='t'\n"
+        "b_gain: BUFFER target='gain' persistent=False\nx: USER_INPUT\n",
+        "ExportGraphSignature(input_specs=[InputSpec(kind=<InputKind.PARAMETER: 2>, "
+        "arg=TensorArgument(name='p_w'), target='w', persistent=None), "
+        "InputSpec(kind=<InputKind.PARAMETER: 2>, arg=TensorArgument(name='p_t'), "
+        "target='t', persistent=None), InputSpec(kind=<InputKind.CONSTANT_TENSOR: 4>, "
+        "arg=TensorArgument(name='c_gain'), target='gain', persistent=None)])",
+        /* of gain nothing: the exporter's own number */
+        "p_w: PARAMETER target='w'\np_t: PARAMETER target='t'\n",
+    };
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        network n;
+        start_network(&n);
+        put_signature(&n, texts[i]);
+        expect_trained(&n, "wt-");
+    }
+}
+
+static void a_lost_parameter_leaves_others_unclear(void **state)
+{
+    (void)state;
+    network n;
+    start_network(&n);
+    put_signature(&n, "p_w: PARAMETER target='w'\np_s: PARAMETER target='scale'\n");
+    expect_failure(&n.m, AMG_UNSUPPORTED, "t",
+                   "perhaps of the module's parameter \"scale\"");
+    start_network(&n);
+    say(&n, "weight", "constant");
+    put_signature(&n, "p_w: PARAMETER target='w'\np_s: PARAMETER target='scale'\n");
+    expect_trained(&n, "wt-");
+}
+
+static void names_by_torchscript_are_a_modules(void **state)
+{
+    (void)state;
+    static const char *const own[] = {"t", "0.t", "t_1"};
+    static const char *const made[] = {"onnx::Div_7", "/Constant_output_0", "17"};
+    for (size_t i = 0; i < 2 * COUNT(own); i++) {
+        network n;
+        const bool is_own = i < COUNT(own);
+        const char *name = is_own ? own[i] : made[i - COUNT(own)];
+        start_network(&n);
+        n.m.m.producer_name = keep(&n.m, "pytorch");
+        for (size_t k = 0; k < n.m.g.n_node; k++)
+            n.m.g.node[k]->name = keep(&n.m, "/node");
+        n.t->name = n.m.g.node[1]->input[1] = keep(&n.m, name);
+        amg_graph *g = must_import(&n.m);
+        assert_int_equal(value_of(g, name)->role,
+                         is_own ? AMG_ROLE_TRAINABLE : AMG_ROLE_CONSTANT);
+        amg_graph_free(g);
+    }
+}
+
+/* x * exp(t): behind a function, and with the result of a weight; ahead of all weights
+ * numbers normalise the data. */
+static void a_module_s_number_trains_behind_a_weight(void **state)
+{
+    (void)state;
+    network n;
+    model *m = &n.m;
+    start(m, 17);
+    m->m.producer_name = keep(m, "pytorch");
+    ones(m, "w", 4, (int64_t[]){4, 3, 1, 1}, 12);
+    ones(m, "t", 0, NULL, 1);
+    ones(m, "gain", 3, (int64_t[]){3, 1, 1}, 3);
+    node(m, "Div", "x gain", "a");
+    node(m, "Conv", "a w", "b");
+    node(m, "Exp", "t", "e");
+    node(m, "Mul", "e b", "y");
+    for (size_t k = 0; k < m->g.n_node; k++) m->g.node[k]->name = keep(m, "/node");
+    expect_trained(&n, "wt-");
+}
+
+static void a_constant_node_is_one_where_weights_are_initializers(void **state)
+{
+    (void)state;
+    for (int has_weights = 0; has_weights < 2; has_weights++) {
+        model m;
+        start(&m, 17);
+        static const float numbers[12] = {0};
+        if (has_weights) ones(&m, "w", 4, (int64_t[]){4, 3, 1, 1}, 12);
+        node(&m, "Constant", "", "c");
+        Onnx__TensorProto *t = new_tensor_proto(&m);
+        t->has_data_type = 1;
+        t->data_type = 1;
+        t->n_dims = 4;
+        t->dims = amg_arena_array(&m.arena, 4, sizeof *t->dims);
+        memcpy(t->dims, (int64_t[]){4, 3, 1, 1}, 4 * sizeof *t->dims);
+        t->has_raw_data = 1;
+        t->raw_data.len = sizeof numbers;
+        t->raw_data.data = (uint8_t *)(uintptr_t)numbers;
+        attr(&m, "value", 4)->t = t;
+        node(&m, "Conv", "x c", "a");
+        if (has_weights)
+            node(&m, "Conv", "x w", "b");
+        else
+            node(&m, "Relu", "a", "b");
+        node(&m, "Add", "a b", "y");
+        amg_graph *g = must_import(&m);
+        assert_int_equal(value_of(g, "c")->role,
+                         has_weights ? AMG_ROLE_CONSTANT : AMG_ROLE_TRAINABLE);
+        amg_graph_free(g);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_a_word_what_reads_a_tensor_decides),
+        cmocka_unit_test(a_tensor_may_say_it_itself),
+        cmocka_unit_test(a_signature_says_it),
+        cmocka_unit_test(a_lost_parameter_leaves_others_unclear),
+        cmocka_unit_test(names_by_torchscript_are_a_modules),
+        cmocka_unit_test(a_module_s_number_trains_behind_a_weight),
+        cmocka_unit_test(a_constant_node_is_one_where_weights_are_initializers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
