@@ -82,13 +82,24 @@ static amg_status read_options(const char *text, amg_train_options *out, amg_err
     return AMG_OK;
 }
 
+/* Of several outputs, each one's; NULL: there is one. */
+static json_t *parts_json(const amg_head_result *h)
+{
+    json_t *list = h->num_parts > 0 ? json_array() : NULL;
+    for (int i = 0; i < (int)h->num_parts; i++)
+        json_array_append_new(
+            list, json_pack("{s:o, s:o}", "val_loss", api_real(h->parts[i].val_loss),
+                            "val_accuracy", api_real(h->parts[i].val_accuracy)));
+    return list;
+}
+
 static json_t *head_json(const amg_head_result *h, int64_t steps)
 {
-    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "steps", (json_int_t)steps,
+    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o*}", "steps", (json_int_t)steps,
                      "train_loss", api_real(h->train_loss), "train_accuracy",
                      api_real(h->train_accuracy), "val_loss", api_real(h->val_loss),
                      "val_top1", api_real(h->val_top1), "val_top5",
-                     api_real(h->val_top5));
+                     api_real(h->val_top5), "outputs", parts_json(h));
 }
 
 static amg_status describe(const char *job, const amg_train_result *r, char **out,

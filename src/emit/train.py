@@ -256,7 +256,8 @@ class Job:
             self.mixed = m["input"].get("mixed", False)
             self.rotated = m["input"].get("rotated", False)
             self.frozen = frozenset(m.get("frozen", ()))
-            has_targets = self.task in ("classification", "regression", "multi_label")
+            has_targets = self.task in ("classification", "regression", "multi_label",
+                                        "multi_task")
             self.target = m["target"] if has_targets else None
             self.check_files(m["files"], check)
         except OSError as error:
@@ -266,7 +267,7 @@ class Job:
             raise TrainError(f"{path}: not a job of this version: "
                              f"{type(error).__name__}: {error}") from None
         if self.task not in ("classification", "regression", "reconstruction",
-                             "language_model", "multi_label"):
+                             "language_model", "multi_label", "multi_task"):
             raise TrainError(f"{path}: unknown task {self.task!r}")
 
     def check_files(self, files, hashes):
@@ -349,6 +350,8 @@ class Split:
                     check_labels(self.y[-1], job.heads.values(), path)
                 if job.task == "multi_label":
                     check_degrees(self.y[-1], path)
+                if job.task == "multi_task":
+                    check_parts(self.y[-1], job.heads.values(), path)
         self.size = self.ends[-1] if self.ends else 0
         if self.size != split["num_samples"] or self.size > 2**31:
             raise TrainError(f"job.json: {self.size} rows, num_samples is "
@@ -372,6 +375,20 @@ def check_degrees(y, path):
     low, high = float(y.min()), float(y.max())
     if not (low >= 0 and high <= 1):
         raise TrainError(f"{path}: labels {low:g} to {high:g}, expected 0 to 1")
+
+
+def check_parts(y, heads, path):
+    """The columns of each part of a sum: whole numbers below its classes, or degrees."""
+    for head in heads:
+        rows = y[:, head["label_column"]]
+        for part, own in zip(head["parts"], rows.split(target_sizes(head["parts"]), 1)):
+            if part["loss"] == "bce":
+                check_degrees(own, path)
+            if part["loss"] == "cross_entropy":
+                check_labels(own.unsqueeze(1), [{"label_column": 0,
+                                                 "num_classes": part["dims"][0]}], path)
+                if not bool((own == own.round()).all()):
+                    raise TrainError(f"{path}: labels that are no whole numbers")
 
 
 def check_tokens(x, heads, path):
@@ -710,6 +727,42 @@ def element_loss(head):
             "bce": F.binary_cross_entropy_with_logits}[kind]
 
 
+def output_sizes(parts):
+    """Elements of each part of a sum in a row of outputs."""
+    return [math.prod(part["dims"]) for part in parts]
+
+
+def target_sizes(parts):
+    """The same in a row of targets, where classes have one label for each position."""
+    return [math.prod(part["dims"][part["loss"] == "cross_entropy":]) for part in parts]
+
+
+def take_apart(parts, output, target):
+    """(part, x, y) of each of a sum's parts, laid out as the module alone would have them."""
+    rows = zip(output.split(output_sizes(parts), 1), target.split(target_sizes(parts), 1))
+    for part, (x, y) in zip(parts, rows):
+        x = x.reshape([-1, *part["dims"]]).contiguous()
+        if part["loss"] == "cross_entropy":
+            yield part, x, y.reshape([-1, *part["dims"][1:]]).long()
+        else:
+            yield part, x, y.reshape(x.shape).contiguous()
+
+
+def part_loss(part, x, y, smoothing):
+    if part["loss"] == "cross_entropy":
+        return F.cross_entropy(x, y, label_smoothing=smoothing)
+    return element_loss(part)(x, y)
+
+
+def part_score(part, x, y):
+    """Which share of the classes or labels is right; 0 where there are none."""
+    if part["loss"] == "cross_entropy":
+        return (x.argmax(1) == y).double().mean()
+    if part["loss"] == "bce":
+        return ((x > 0) == (y >= 0.5)).double().mean()
+    return x.new_zeros((), dtype=torch.float64)
+
+
 def find_top1(logits, labels):
     """bool [1, N, ...]: label_rank < 1, found with less work."""
     return (logits.argmax(1) == labels).unsqueeze(0)
@@ -736,7 +789,8 @@ class SubNetwork:
         self.classifies = head["loss"] == "cross_entropy"
         self.labels = head["loss"] == "bce"         # of which several may apply
         self.scores = self.classifies or self.labels
-        self.element_loss = None if self.classifies else element_loss(head)
+        self.parts = head.get("parts")              # of several outputs
+        self.element_loss = None if self.classifies or self.parts else element_loss(head)
         self.reads_text = self.classifies and "target" in head      # a language model
         self.ignore = head.get("ignore_index")
         self.per_sample = 1     # what is counted of each; a language model finds out
@@ -786,7 +840,9 @@ class SubNetwork:
                 loss = self.element_loss(*forward(x))
             else:
                 output, target = forward(x), y[:, self.head["label_column"]]
-                if self.classifies:
+                if self.parts:
+                    loss, hits = self.sum_loss(output, target, smoothing)
+                elif self.classifies:
                     target = self.order.labels(target)
                     loss = F.cross_entropy(output, target, self.class_weights,
                                            label_smoothing=smoothing)
@@ -799,6 +855,18 @@ class SubNetwork:
                         right = (output > 0) == (target >= 0.5)
                         hits = right.flatten().double().mean().view(1) * len(x)
         return loss, sums_of(loss, len(x), hits), len(x)
+
+    def sum_loss(self, output, target, smoothing):
+        """The parts' losses, each times its weight, and while validating sums of each one's
+        loss and score."""
+        pieces = [*take_apart(self.parts, output, target)]
+        losses = [part_loss(*piece, smoothing) for piece in pieces]
+        loss = sum(part["weight"] * own for part, own in zip(self.parts, losses))
+        if self.net.training:
+            return loss, torch.empty(0, dtype=torch.float64, device=loss.device)
+        scores = [part_score(*piece) for piece in pieces]
+        pairs = [t.double() for pair in zip(losses, scores) for t in pair]
+        return loss, torch.stack(pairs) * len(output)
 
     def token_loss(self, logits, tokens, score, smoothing):
         """The same for next tokens: one to predict at each position, the classes last."""
@@ -1367,7 +1435,8 @@ class Run:
         that have stopped."""
         args, world = self.args, self.world
         self.share_buffers()
-        width = 4 if self.heads[0].classifies else 3 if self.heads[0].labels else 2
+        width = 4 if self.heads[0].classifies else 3 if self.heads[0].labels else \
+            2 + 2 * len(self.heads[0].parts or ())
         sums = torch.zeros(len(self.heads), width, dtype=torch.float64, device=world.device)
         rows = torch.arange(self.val.size).split(args.batch)
         reader = Prefetch(self.val, map(world.part, rows), world.device.type == "cuda")
@@ -1400,6 +1469,10 @@ class Run:
                 out[-1]["val_top1"] = hits[0] / max(count, 1)
             if head.classifies:
                 out[-1]["val_top5"] = hits[1] / max(count, 1)
+            for i, part in enumerate(head.parts or ()):
+                out[-1][f"val_{i}_loss"] = hits[2 * i] / max(count, 1)
+                if part["loss"] in ("cross_entropy", "bce"):
+                    out[-1][f"val_{i}_top1"] = hits[2 * i + 1] / max(count, 1)
         return out
 
     def add_batch(self, sums, batch):
@@ -1667,6 +1740,11 @@ def print_results(run, seconds):
     print(f"{'head':<{head}}" + "".join(f"{title:>{width[k]}}" for k, title in titles.items()))
     for i, r in enumerate(results):
         print(f"{i:<{head}}" + "".join(f"{show(k, r[k], 6):>{width[k]}}" for k in titles))
+    for i, r in enumerate(results):
+        for j in range(len(run.heads[i].parts or ())):
+            if f"val_{j}_loss" in r:
+                right = f", {100 * r[f'val_{j}_top1']:.2f} % right" if f"val_{j}_top1" in r else ""
+                print(f"head {i}, validation, output {j}: loss {r[f'val_{j}_loss']:.6f}{right}")
     print(f"{run.step} step{'s' * (run.step != 1)}, {seconds:.1f} s")
 
 

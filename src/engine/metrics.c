@@ -75,6 +75,16 @@ amg_status amg_metrics_open(const char *path, int64_t step, int64_t epochs_done,
     return AMG_OK;
 }
 
+/* Of several outputs, each one's. */
+static void write_parts(FILE *f, const amg_head_result *h)
+{
+    for (int i = 0; i < (int)h->num_parts; i++) {
+        fprintf(f, ",\"val_%d_loss\":%.9g", i, h->parts[i].val_loss);
+        if (!isnan(h->parts[i].val_accuracy))
+            fprintf(f, ",\"val_%d_top1\":%.9g", i, h->parts[i].val_accuracy);
+    }
+}
+
 /* lr NaN: the line has it. */
 static void write_head(FILE *f, double lr, const amg_head_result *h)
 {
@@ -94,6 +104,7 @@ static void write_head(FILE *f, double lr, const amg_head_result *h)
         fprintf(f, "%s\"%s\":%.9g", between, fields[i].name, fields[i].value);
         between = ",";
     }
+    write_parts(f, h);
     fputc('}', f);
 }
 

@@ -9,8 +9,9 @@
  * A step line holds means since the line before it, an epoch line those of the epoch;
  * val_ fields are there where validation data are, accuracy and the tops where
  * something is classified. With a plateau schedule each head has its own "lr". A
- * language model has tokens_per_second instead, each head's; its perplexity is
- * exp(loss). */
+ * model of several outputs has each one's "val_0_loss" and, with classes or labels,
+ * "val_0_top1". A language model has tokens_per_second instead, each head's; its
+ * perplexity is exp(loss). */
 #ifndef AMG_ENGINE_METRICS_H
 #define AMG_ENGINE_METRICS_H
 

@@ -9,16 +9,19 @@ freeze   requires_grad=False and freeze=...; running statistics that go on, and 
 augment  crops and mirroring: amalgam-train's weights are train.py's within 1e-4, with micro-batches
          too; without them they are farther away
 losses   l1, huber, smooth_l1, several labels (bce), class weights: likewise
+outputs  a class, a map of classes, a box and labels from one trunk, their losses summed: likewise
 """
 
 import fnmatch
+import warnings
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
 import harness
-from jobs import Jobs, distance, equal, flags, import_script, lines
+from jobs import Jobs, distance, equal, flags, import_script, lines, load
 
 SAMPLES, STEPS, NATIVE = 64, 16, 1e-4
 SGD = {"batch": 8, "epochs": 2, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9,
@@ -168,6 +171,100 @@ def check_losses(h, jobs, train):
                          for v, w in zip(a["heads"], b["heads"])))
 
 
+class Heads(Net):
+    """Four outputs of a trunk, one of them a map."""
+
+    def __init__(self):
+        super().__init__(4)
+        self.map = nn.Conv2d(6, 3, 1)
+        self.box, self.labels = nn.Linear(8 * 2 * 2, 6), nn.Linear(8 * 2 * 2, 5)
+
+    def forward(self, x):
+        wide = self.first(x)
+        row = self.second(wide).flatten(1)
+        return self.head(row), self.map(wide), self.box(row).view(-1, 2, 3), self.labels(row)
+
+
+def export(net, x, path, outputs):
+    """As anybody would; but tracing moves running statistics, which stay here."""
+    before = {k: v.clone().numpy() for k, v in net.state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net, (x,), path, input_names=["x"], output_names=outputs, dynamo=False,
+                          training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False,
+                          dynamic_axes={k: {0: "N"} for k in ["x", *outputs]})
+    made = onnx.load(path)
+    for t in made.graph.initializer:
+        if t.name in before:
+            t.CopyFrom(onnx.numpy_helper.from_array(before[t.name], t.name))
+    onnx.save(made, path)
+
+
+class TriedFile(Tried):
+    """The same of an ONNX file and arrays, by the programs. data and so on: x, then targets."""
+
+    def __init__(self, h, jobs, net, data, cover, val, val_cover, loss):
+        self.h, self.job, self.key = h, h.path(".job"), h.path(".key")
+        self.model = h.path(".onnx")
+        export(net, data[0][:2].float(), self.model, ["class", "map", "box", "labels"])
+        train, pool, val, val_pool = (
+            ",".join((str(files[0]), "+".join(map(str, files[1:]))))
+            for files in (jobs.store(*(a.numpy() for a in arrays))
+                          for arrays in (data, cover, val, val_cover)))
+        h.program("amalgam", "obfuscate", "--model", self.model, "--train", train, "--decoys-from",
+                  pool, "--val", val, "--val-decoys-from", val_pool, "--decoys", 1, "--loss", loss,
+                  "--key", self.key, "--quiet", "-o", self.job)
+        more = self.options({"label_smoothing": 0.1})
+        self.out = jobs.train(self.job, [*more, *flags({}, deterministic=True)])
+        h.program("amalgam-train", self.job, *more)
+
+    def state(self, folder):
+        onnx, tensors = self.h.path(".onnx"), self.h.path(".safetensors")
+        self.h.program("amalgam", "extract", "--key", self.key, "--weights",
+                       folder / "weights.safetensors", "-o", onnx, "--safetensors", tensors)
+        return load(tensors)
+
+
+def check_outputs(h, jobs, train):
+    rng, functional = np.random.default_rng(6), nn.functional
+
+    def draw(seed):
+        return (images(SAMPLES, seed), torch.from_numpy(rng.integers(0, 4, SAMPLES)),
+                torch.from_numpy(rng.integers(0, 3, (SAMPLES, 5, 5))),
+                torch.from_numpy(rng.normal(size=(SAMPLES, 2, 3)).astype(np.float32)),
+                torch.from_numpy(rng.integers(0, 2, (SAMPLES, 5)).astype(np.uint8)))
+
+    def make():
+        torch.manual_seed(3)
+        return Heads()
+
+    def loss(output, rows):
+        a, b, c, d = output
+        return (functional.cross_entropy(a, data[1][rows], label_smoothing=0.1)
+                + 0.25 * functional.cross_entropy(b, data[2][rows], label_smoothing=0.1)
+                + 0.5 * functional.huber_loss(c, data[3][rows], delta=0.75)
+                + 2 * functional.binary_cross_entropy_with_logits(d, data[4][rows].float()))
+
+    data, cover, val, val_cover = draw(1), draw(2), draw(3), draw(4)
+    start = {k: v.clone().numpy() for k, v in make().state_dict().items()}
+    start = {k: v for k, v in start.items() if "num_batches" not in k}
+    tried = TriedFile(h, jobs, make(), data, cover, val, val_cover,
+                      "cross_entropy+0.25*cross_entropy+0.5*huber:0.75+2*bce")
+    expected = plain(train, make(), data[0], loss)
+    tried.compare("four outputs", {k: v for k, v in expected.items() if k in start}, start)
+    for a, b in zip(lines(tried.out), lines(tried.job / "out")):
+        h.expect(f"four outputs: metrics of step {a['step']}",
+                 [[*v] for v in a["heads"]] == [[*v] for v in b["heads"]] and
+                 all(np.allclose([*v.values()], [*w.values()], rtol=1e-4)
+                     for v, w in zip(a["heads"], b["heads"])))
+    last = lines(tried.out)[-1]["heads"]
+    weights = (1, 0.25, 0.5, 2)
+    h.expect("four outputs: the loss is the sum of its parts", all(
+        np.isclose(v["val_loss"], sum(w * v[f"val_{i}_loss"] for i, w in enumerate(weights)))
+        and [k for k in v if k.endswith("top1")] == [f"val_{i}_top1" for i in (0, 1, 3)]
+        for v in last))
+
+
 def check_augment(h, jobs, train):
     x, y = images(SAMPLES, 1), torch.arange(SAMPLES) % 4
     cover = (images(SAMPLES, 2), torch.arange(SAMPLES) % 4)
@@ -181,7 +278,8 @@ def check_augment(h, jobs, train):
                 10 * NATIVE)
 
 
-CASES = {"augment": check_augment, "freeze": check_freeze, "losses": check_losses}
+CASES = {"augment": check_augment, "freeze": check_freeze, "losses": check_losses,
+         "outputs": check_outputs}
 
 
 def main(h):
