@@ -64,6 +64,22 @@ static amg_status inspect_key(const char *path, json_t **out, amg_error *err)
     return AMG_OK;
 }
 
+/* What each of several outputs is trained for; NULL: there is one. */
+static json_t *losses_json(const amg_head *head)
+{
+    json_t *list = head->num_parts > 0 ? json_array() : NULL;
+    for (int i = 0; i < head->num_parts; i++) {
+        const amg_loss_part *p = &head->parts[i];
+        json_t *shape = json_array();
+        for (int d = 0; d < p->rank; d++)
+            json_array_append_new(shape, json_integer(p->dims[d]));
+        json_array_append_new(list, json_pack("{s:s, s:f, s:o}", "loss",
+                                              amg_loss_name(p->loss), "weight",
+                                              (double)p->weight, "shape", shape));
+    }
+    return list;
+}
+
 /* One sub-network as the cloud sees it. owner[node] = output index. */
 static json_t *subnet_json(const amg_job *job, const int *owner, int output)
 {
@@ -79,10 +95,11 @@ static json_t *subnet_json(const amg_job *job, const int *owner, int output)
         if (g->nodes[i].op == AMG_OP_GATHER)
             selected = amg_tensor_count(&g->values[g->nodes[i].inputs[1]].data);
     }
-    return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I}", "output", head->output,
+    return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:o*}", "output", head->output,
                      "label_column", head->label_column, "classes",
                      (json_int_t)head->num_classes, "nodes", nodes,
-                     "trainable_parameters", params, "selected_positions", selected);
+                     "trainable_parameters", params, "selected_positions", selected,
+                     "losses", losses_json(head));
 }
 
 static amg_status inspect_job(const char *path, json_t **out, amg_error *err)

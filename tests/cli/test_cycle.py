@@ -199,6 +199,54 @@ class Cycle(cli.Case):
         for name in ("model.onnx", "model.py", "job.json"):
             self.assertNotIn(b"amalgam.", cli.read(self.path("two", name)), name)
 
+    def several_outputs(self):
+        """Data of a model of two inputs and two outputs; the model is there."""
+        cli.write(self.path("detector.onnx"), wire.two_outputs())
+        scans, labels = cli.write_npy_pair(self.dir, "s", (1, 6, 6), 3).split(",")
+        rows = cli.write_npy_pair(self.dir, "r", (1, 1, 4), 3, seed=2).split(",")[0]
+        boxes = cli.write_npy_pair(self.dir, "b", (1, 2, 2), 3, seed=4).split(",")[0]
+        return f"{scans}+{rows},{labels}+{boxes}"
+
+    def test_a_model_of_two_outputs_comes_back_with_both(self):
+        data, loss = self.several_outputs(), ("--loss", "cross_entropy+0.5*huber:0.25")
+        self.check("both", "--val", f"{data}[80:88]", "--val-decoys-from", f"{data}[88:96]", "--decoys", 1,
+                   model="detector.onnx", train=f"{data}[0:40]", pool=f"{data}[40:80]", both=loss)
+        made = wire.read_model(cli.read(self.path("both.onnx")))
+        self.assertEqual((made.inputs, made.outputs), (["scan", "row"], ["class", "box"]))
+        for name in ("model.onnx", "model.py", "job.json"):
+            self.assertNotIn(b"amalgam.", cli.read(self.path("both", name)), name)
+        out = self.ok("verify", "--key", "both.key", "--job", "both", "--steps", 3, "--batch", 8, "--threads", 1,
+                      "--quiet")
+        self.assertIn(" 0 bits differ", out)
+        measure = ("eval", "--model", "both.onnx", "--data", f"{data}[80:88]", *loss)
+        self.assertRegex(self.ok(*measure), r"^8 samples: loss [\d.]+\noutput 0: loss [\d.]+, [\d.]+ % right\n"
+                                            r"output 1: loss [\d.]+\n$")
+        measured = json.loads(self.ok(*measure, "--json"))
+        a, b = measured["outputs"]
+        self.assertAlmostEqual(measured["loss"], a["loss"] + 0.5 * b["loss"], 6)
+        self.assertEqual((sorted(a), sorted(b)), (["accuracy", "loss"], ["loss"]))
+        heads = self.ok("inspect", "both", "--json")
+        self.assertEqual([h["losses"] for h in json.loads(heads)["subnetworks"]],
+                         [[{"loss": "cross_entropy", "weight": 1.0, "shape": [3]},
+                           {"loss": "huber", "weight": 0.5, "shape": [2, 2]}]] * 2)
+
+    def test_several_outputs_need_a_loss_each(self):
+        data = self.several_outputs()
+        for more, words in (((), 'loss: 0 terms for the model.s 2 outputs: "class" F32.N,3., "box" F32.N,2,2.'),
+                            (("--loss", "cross_entropy"), "loss: 1 term for the model's 2 outputs"),
+                            (("--loss", "cross_entropy+2huber"), 'loss: found "2huber", expected WEIGHT'),
+                            (("--loss", "mse+mse"), r"targets .*F32\[5\].* F32\[7\]"),
+                            (("--task", "classify"), "it is classification, for a model of 2 outputs multi_task")):
+            self.refused(words, "train", "--model", "detector.onnx", "--train", data, "--batch", 8, "-o", "no.onnx",
+                         *more)
+            self.refused(words, "obfuscate", "--model", "detector.onnx", "--train", f"{data}[0:40]",
+                         "--decoys-from", f"{data}[40:80]", "--key", "no.key", "-o", "no", *more)
+        self.refused(r"sample \d+ has the target [-\d.]+ for output 1, expected 0 to 1", "obfuscate", "--model",
+                     "detector.onnx", "--train", f"{data}[0:40]", "--decoys-from", f"{data}[40:80]", "--loss",
+                     "cross_entropy+bce", "--key", "no.key", "-o", "no")
+        for left in ("no.onnx", "no.key", "no"):
+            self.assertFalse(os.path.exists(self.path(left)))
+
     def test_paper_mode_with_each_noise(self):
         cli.write(self.path("noise.txt"), b"0 17 255\n3\n")
         for i, noise in enumerate(("uniform", "gaussian", "laplace", "values:noise.txt")):

@@ -205,6 +205,23 @@ def two_inputs(side=6, row=4, hidden=8, classes=3, seed=8):
                  [value("y", (classes,))])
 
 
+def two_outputs(side=6, row=4, hidden=8, classes=3, seed=9):
+    """As two_inputs; the class, and beside it a box of 2 x 2 numbers."""
+    r, n = random.Random(seed), side * side + row
+    nodes = [node("Flatten", ["scan"], ["pixels"], attributes=[("axis", 1)]),
+             node("Concat", ["pixels", "row"], ["all"], attributes=[("axis", 1)]),
+             node("Gemm", ["all", "first"], ["before"], attributes=[("transB", 1)]),
+             node("Relu", ["before"], ["after"]),
+             node("Gemm", ["after", "second"], ["class"], attributes=[("transB", 1)]),
+             node("Gemm", ["after", "third"], ["corners"], attributes=[("transB", 1)]),
+             node("Reshape", ["corners", "square"], ["box"])]
+    tensors = [tensor("first", (hidden, n), uniform(r, hidden * n, n)),
+               tensor("second", (classes, hidden), uniform(r, classes * hidden, hidden)),
+               tensor("third", (4, hidden), uniform(r, 4 * hidden, hidden)), integers("square", (0, 2, 2))]
+    return model(nodes, tensors, [value("scan", (1, side, side)), value("row", (row,))],
+                 [value("class", (classes,)), value("box", (2, 2))])
+
+
 def tiny_vit(side=6, patch=3, width=8, classes=3, seed=6, flat=False):
     """Patches of 1 x side x side, positions, one attention, the mean; or, flat, a layer over all patches."""
     r, n = random.Random(seed), (side // patch) ** 2
