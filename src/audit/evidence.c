@@ -45,6 +45,24 @@ static amg_dataset_info sample_shape(const amg_graph *g, int select, int64_t num
     return shape;
 }
 
+static void find_label(amg_evidence *e, int head)
+{
+    const amg_source *train = &e->job.train;
+    const amg_objective *o = &e->job.objectives[head];
+    const bool classes = train->target_dtype == AMG_I32 && train->target_count == 1;
+    amg_stream *s = &e->streams[head];
+    int64_t at = s->column * train->target_count;
+    s->label_at = classes ? at : -1;
+    for (int i = 0; i < o->num_parts && s->label_at < 0; i++) {
+        const amg_loss_part *part = &o->parts[i];
+        if (part->loss == AMG_LOSS_CROSS_ENTROPY && amg_loss_part_targets(part) == 1) {
+            s->num_classes = part->dims[0];
+            s->label_at = at;
+        }
+        at += amg_loss_part_targets(part);
+    }
+}
+
 static amg_status open_stream(amg_evidence *e, int head, int select, amg_error *err)
 {
     const amg_graph *g = e->job.graph;
@@ -68,6 +86,7 @@ static amg_status open_stream(amg_evidence *e, int head, int select, amg_error *
     s->column = e->job.objectives[head].column;
     for (int i = 0; i < m->num_heads && m->task == AMG_TASK_CLASSIFICATION; i++)
         if (!strcmp(m->heads[i].output, name)) s->num_classes = m->heads[i].num_classes;
+    find_label(e, head);
     return AMG_OK;
 }
 
@@ -117,18 +136,39 @@ static void choose_rows(int64_t total, int64_t wanted, uint64_t seed, int64_t *r
             rows[n++] = i;
 }
 
-/* Of one row the label of each head; targets: [num_columns], of one number each. */
+/* A class among floats; -1: a stranger's number that is none. */
+static int32_t label_of(const int32_t *target, int64_t classes)
+{
+    float number;
+    memcpy(&number, target, sizeof number);
+    return number >= 0 && number < (float)classes ? (int32_t)number : -1;
+}
+
+/* Of one row the label of each head; targets: of all columns. */
 static void keep_labels(amg_evidence *e, int64_t row, const int32_t *targets)
 {
+    const bool floats = e->job.train.target_dtype == AMG_F32;
+    for (int i = 0; i < e->num_streams; i++) {
+        const amg_stream *s = &e->streams[i];
+        const int32_t *target = &targets[s->label_at];
+        e->labels[row * e->num_streams + i] =
+            floats ? label_of(target, s->num_classes) : *target;
+    }
+}
+
+/* Whether each head has one. */
+static bool have_labels(const amg_evidence *e)
+{
     for (int s = 0; s < e->num_streams; s++)
-        e->labels[row * e->num_streams + s] = targets[e->streams[s].column];
+        if (e->streams[s].label_at < 0) return false;
+    return true;
 }
 
 static amg_status read_rows(amg_evidence *e, const amg_evidence_options *o,
                             amg_error *err)
 {
     const amg_source *train = &e->job.train;
-    const bool labels = train->target_dtype == AMG_I32 && train->target_count == 1;
+    const bool labels = have_labels(e);
     const int64_t fitting = MAX_BYTES / (int64_t)train->sample_bytes;
     int64_t n = o->max_rows > 0 ? o->max_rows : DEFAULT_ROWS;
     if (n > fitting) n = fitting > 0 ? fitting : 1;

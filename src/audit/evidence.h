@@ -22,6 +22,8 @@ typedef struct {
     int64_t dims[3];  /* the network's own sample as [C,H,W]; [1,d0,rest] if no image */
     int64_t num_classes; /* 0 without classes */
     int column;          /* of labels */
+    int64_t label_at;    /* of its class in a row of targets; -1: a sample has no one
+                            class.    Of several outputs, the first that has classes */
 } amg_stream;
 
 typedef struct {

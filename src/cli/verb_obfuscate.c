@@ -137,6 +137,8 @@ static void note_kept(const amg_obfuscate_options *o, const amg_obfuscate_result
         ui_note(
             "note: classes are not permuted: the model does not end in a plain linear "
             "layer with distinct rows");
+    if (r->task == AMG_TASK_MULTI_TASK && !o->keep_classes)
+        ui_note("note: classes are not permuted: the model has several outputs");
     if (!r->tokens_kept) return;
     if (o->keep_tokens)
         ui_note("note: tokens keep their numbers (--keep-tokens): whoever has the "

@@ -230,6 +230,21 @@ class Cycle(cli.Case):
                          [[{"loss": "cross_entropy", "weight": 1.0, "shape": [3]},
                            {"loss": "huber", "weight": 0.5, "shape": [2, 2]}]] * 2)
 
+    def test_the_audit_counts_classes_among_several_outputs(self):
+        data = self.several_outputs()
+        one_class = os.path.join(self.dir, "one-class.npy")
+        cli.write(one_class, cli.npy_bytes("<i8", (96,), struct.pack("<96q", *[1] * 96)))
+        samples, targets = data.split(",")
+        skewed = f"{samples},{one_class}+{targets.split('+')[1]}"
+        for name, pool, alike in (("fair", data, True), ("skewed", skewed, False)):
+            self.ok("obfuscate", "--model", "detector.onnx", "--train", f"{data}[0:40]", "--decoys-from",
+                    f"{pool}[40:80]", "--decoys", 1, "--loss", "cross_entropy+mse", "--key", f"{name}.key",
+                    "--quiet", "-o", name)
+            found = {f["metric"]: f for f in json.loads(cli.run(
+                "audit", "--key", f"{name}.key", name, "--attacks", "graph", "--json", cwd=self.dir).stdout)["findings"]}
+            self.assertIn("All heads have 3 classes", found["heads with another number of classes"]["text"])
+            self.assertEqual(found["p that columns of labels have one class balance"]["value"] > 0.001, alike)
+
     def test_several_outputs_need_a_loss_each(self):
         data = self.several_outputs()
         for more, words in (((), 'loss: 0 terms for the model.s 2 outputs: "class" F32.N,3., "box" F32.N,2,2.'),
