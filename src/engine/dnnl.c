@@ -288,6 +288,11 @@ bool amg_layout_is_row_major(const amg_layout *l)
     return g->block == 1 || (g->spatial == 1 && g->blocks * g->block == g->channels);
 }
 
+bool amg_layout_is_channels_last(const amg_layout *l)
+{
+    return l->known && l->blocking >= 0 && blockings[l->blocking].block == 0;
+}
+
 /* Whether two activations lie in the same channel blocks, whatever their ranks. */
 static bool same_blocks(const amg_layout *a, const amg_layout *b)
 {

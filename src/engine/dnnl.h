@@ -47,6 +47,8 @@ size_t amg_layout_bytes(const amg_layout *l);
 bool amg_layout_geometry(const amg_layout *l, amg_geometry *out);
 /* Whether the bytes are those of the row-major tensor (a [N,64,1,1] in nChw16c is). */
 bool amg_layout_is_row_major(const amg_layout *l);
+/* Whether a pixel's channels lie side by side (nhwc), which no channel block is. */
+bool amg_layout_is_channels_last(const amg_layout *l);
 /* Whether both place every element at the same offset. */
 bool amg_layout_same_bytes(const amg_layout *a, const amg_layout *b);
 /* "nChw16c", "plain", "blocked": for amg_plan_describe. */

@@ -1,6 +1,8 @@
 /* Concat on any axis. On the channel axis of f32, where every input fills whole channel
- * blocks, the blocks of one sample are copied in one piece; otherwise row-major memory
- * is used. A sample is what the dims in front of the axis count. */
+ * blocks, the blocks of one sample are copied in one piece; where channels lie last,
+ * those of one pixel; otherwise row-major memory is used. A sample is what the dims in
+ * front of the axis count: in row-major memory and in blocks those in front of it, with
+ * channels last all but the channels. */
 #include <string.h>
 
 #include "base/parallel.h"
@@ -62,22 +64,31 @@ static void run_split(const amg_call *call)
     amg_parallel_for(s->self->samples, 1, split_range, &c);
 }
 
-/* The blocked layout of an input whose block divides every input's channels; NULL if
- * there is none. */
-static const amg_layout *common_blocks(amg_plan *p, const amg_node *n)
+/* The layout of an input whose channel block divides every input's channels, else of
+ * one with channels last; NULL if there is none. */
+static const amg_layout *common_layout(amg_plan *p, const amg_node *n)
 {
+    const amg_layout *channels_last = NULL;
     for (int i = 0; i < n->num_inputs; i++) {
         const amg_layout *l = amg_plan_layout(p, n->inputs[i]);
         amg_geometry g;
         if (!l || !amg_layout_geometry(l, &g) || g.block == 1) continue;
-        if (g.block == g.channels && g.blocks == 1 && g.block != 8 && g.block != 16)
-            continue; /* NHWC interleaves the inputs */
+        if (amg_layout_is_channels_last(l)) {
+            channels_last = l;
+            continue;
+        }
         bool fits = true;
         for (int j = 0; j < n->num_inputs; j++)
             fits = fits && amg_plan_value(p, n->inputs[j])->dims[1] % g.block == 0;
         if (fits) return l;
     }
-    return NULL;
+    return channels_last;
+}
+
+/* Whether the samples' number counts dim d, else the size of one. */
+static bool is_outer(int d, int64_t axis, bool channels_last)
+{
+    return d < axis || (channels_last && d > axis);
 }
 
 void amg_concat_forward(amg_plan *p, int node)
@@ -92,14 +103,16 @@ void amg_concat_forward(amg_plan *p, int node)
     size_t *part = amg_plan_alloc(p, count, sizeof *part);
     size_t *first = amg_plan_alloc(p, count, sizeof *first);
     int *buffers = amg_plan_alloc(p, count + 1, sizeof *buffers);
-    const amg_layout *like = y->rank == 4 && axis == 1 ? common_blocks(p, n) : NULL;
+    const amg_layout *like = y->rank == 4 && axis == 1 ? common_layout(p, n) : NULL;
     if (p->status) return;
+    const bool channels_last = like && amg_layout_is_channels_last(like);
     *self = (concat_state){.count = n->num_inputs,
                            .layouts = layouts,
                            .part = part,
                            .first = first,
                            .samples = 1};
-    for (int d = 0; d < axis; d++) self->samples *= y->dims[d];
+    for (int d = 0; d < y->rank; d++)
+        if (is_outer(d, axis, channels_last)) self->samples *= y->dims[d];
     p->nodes[node].self = self;
     for (int i = 0; i < n->num_inputs && !p->status; i++) {
         const amg_value *x = amg_plan_value(p, n->inputs[i]);
@@ -107,7 +120,8 @@ void amg_concat_forward(amg_plan *p, int node)
                           : amg_plan_plain(p, n->inputs[i]);
         buffers[1 + i] = amg_plan_read(p, node, n->inputs[i], layouts[i]);
         part[i] = amg_dtype_size(y->dtype);
-        for (int d = (int)axis; d < x->rank; d++) part[i] *= (size_t)x->dims[d];
+        for (int d = 0; d < x->rank; d++)
+            if (!is_outer(d, axis, channels_last)) part[i] *= (size_t)x->dims[d];
         first[i] = self->total;
         self->total += part[i];
     }

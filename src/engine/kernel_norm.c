@@ -2,6 +2,7 @@
  * with a following Relu fused in. The running statistics move in the backward pass,
  * once a step, also where no gradient flows; frozen ones stay, and normalise. */
 #include "base/parallel.h"
+#include "base/vector.h"
 #include "engine/kernel.h"
 
 typedef struct {
@@ -20,40 +21,41 @@ typedef struct {
 typedef struct {
     const amg_geometry *g;
     const float *x;
-    double *sums; /* [n][blocks * block][2]: of x and of x * x over one sample */
+    double *sums; /* [n][blocks][2][block]: of x and of x * x over one sample */
 } sums_context;
 
 /* Sums part channels over one sample's block; inlined with part = MAX_BLOCK it is
  * straight vector code. */
-static inline __attribute__((always_inline)) void sum_channels(
-    const float *x, int64_t spatial, int64_t stride, int64_t part, double *out)
+AMG_INLINE void sum_channels(const float *x, int64_t spatial, int64_t stride,
+                             int64_t part, double *sums, double *squares)
 {
     double sum[MAX_BLOCK] = {0}, square[MAX_BLOCK] = {0};
-    for (int64_t s = 0; s < spatial; s++)
+    for (int64_t s = 0; s < spatial; s++) {
+#pragma omp simd
         for (int64_t k = 0; k < part; k++) {
-            double v = (double)x[s * stride + k];
+            const double v = (double)x[s * stride + k];
             sum[k] += v;
             square[k] += v * v;
         }
-    for (int64_t k = 0; k < part; k++) {
-        out[2 * k] = sum[k];
-        out[2 * k + 1] = square[k];
     }
+    for (int64_t k = 0; k < part; k++) sums[k] = sum[k];
+    for (int64_t k = 0; k < part; k++) squares[k] = square[k];
 }
 
-static void sum_range(void *arg, int64_t begin, int64_t end)
+AMG_VECTOR static void sum_range(void *arg, int64_t begin, int64_t end)
 {
     const sums_context *c = arg;
     const amg_geometry *g = c->g;
     for (int64_t i = begin; i < end; i++) {
         const float *x = c->x + i * g->spatial * g->block;
-        double *out = c->sums + i * g->block * 2;
-        for (int64_t c0 = 0; c0 < g->block; c0 += MAX_BLOCK) {
-            int64_t part = g->block - c0;
+        double *sums = c->sums + i * g->block * 2, *squares = sums + g->block;
+        for (int64_t k = 0; k < g->block; k += MAX_BLOCK) {
+            const int64_t part = g->block - k;
             if (part >= MAX_BLOCK)
-                sum_channels(x + c0, g->spatial, g->block, MAX_BLOCK, out + 2 * c0);
+                sum_channels(x + k, g->spatial, g->block, MAX_BLOCK, sums + k,
+                             squares + k);
             else
-                sum_channels(x + c0, g->spatial, g->block, part, out + 2 * c0);
+                sum_channels(x + k, g->spatial, g->block, part, sums + k, squares + k);
         }
     }
 }
@@ -69,10 +71,11 @@ static void batch_stats(const amg_call *call)
     const int64_t stride = g->blocks * g->block * 2;
     const double count = (double)(g->n * g->spatial);
     for (int64_t k = 0; k < g->channels; k++) {
+        const double *sums = c.sums + k / g->block * g->block * 2 + k % g->block;
         double sum = 0, square = 0;
         for (int64_t i = 0; i < g->n; i++) {
-            sum += c.sums[i * stride + 2 * k];
-            square += c.sums[i * stride + 2 * k + 1];
+            sum += sums[i * stride];
+            square += sums[i * stride + g->block];
         }
         const double m = sum / count, v = square / count - m * m;
         mean[k] = (float)m;
