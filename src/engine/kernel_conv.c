@@ -33,19 +33,18 @@ static bool read_shape(amg_plan *p, int node, amg_conv_shape *s)
     return true;
 }
 
-/* A backward primitive in the forward's layouts (weights as given), or, where there is
- * none, in layouts of oneDNN's choice. */
+/* A backward primitive in the given layouts (weights in any case) or, where there is
+ * none or src is NULL, in layouts of oneDNN's choice. */
 static amg_primitive *make_backward(amg_plan *p, int node, amg_pass pass,
-                                    const amg_conv_shape *shape,
+                                    const amg_conv_shape *shape, const amg_layout *src,
                                     const amg_layout *weights)
 {
     const conv_state *self = p->nodes[node].self;
-    const amg_layout *src = amg_primitive_layout(self->forward, AMG_ARG_SRC);
     const amg_layout *dst = amg_primitive_layout(self->forward, AMG_ARG_DST);
     amg_primitive *prim = NULL;
     amg_error err = {0};
-    amg_status status = AMG_UNSUPPORTED; /* bf16: all is reordered in any case */
-    if (!shape->bf16)
+    amg_status status = AMG_UNSUPPORTED;
+    if (src)
         status = amg_dnnl_conv(p->dnnl, pass, shape, src, weights, dst, self->forward,
                                &prim, &err);
     if (status == AMG_UNSUPPORTED)
@@ -55,16 +54,37 @@ static amg_primitive *make_backward(amg_plan *p, int node, amg_pass pass,
     return status ? NULL : prim;
 }
 
+static bool is_1x1(const amg_conv_shape *s)
+{
+    for (int i = 0; i < s->num_dims; i++)
+        if (s->kernel[i] != 1) return false;
+    return true;
+}
+
+/* oneDNN fills a row of bf16 pixels up to 32 before it sums them into the weights'
+ * gradient: short rows are summed faster in f32 (bench/LOG.md, 2026-11-23). */
+static bool has_short_rows(const amg_conv_shape *s)
+{
+    return s->out[s->num_dims - 1] < (is_1x1(s) ? 16 : 8);
+}
+
 static amg_primitive *make_weights_pass(amg_plan *p, int node)
 {
     const conv_state *self = p->nodes[node].self;
+    const int x = amg_plan_input_value(p, node, 0);
     const int w = amg_plan_input_value(p, node, 1);
-    const amg_layout *home = NULL;
+    const amg_layout *src = NULL, *home = NULL;
     amg_conv_shape shape = self->shape;
     shape.bias = amg_plan_needs_grad(p, amg_plan_input_value(p, node, 2));
-    if (!shape.bf16 && amg_plan_value(p, w)->kind == AMG_VALUE_PARAM)
-        home = amg_plan_layout(p, w);
-    return make_backward(p, node, AMG_PASS_BACKWARD_WEIGHTS, &shape, home);
+    if (!shape.bf16) {
+        src = amg_primitive_layout(self->forward, AMG_ARG_SRC);
+        if (amg_plan_value(p, w)->kind == AMG_VALUE_PARAM) home = amg_plan_layout(p, w);
+    } else if (has_short_rows(&shape)) {
+        shape.bf16 = false;
+        shape.winograd = !p->options.no_winograd;
+        if (is_1x1(&shape)) src = amg_plan_layout(p, x);
+    }
+    return make_backward(p, node, AMG_PASS_BACKWARD_WEIGHTS, &shape, src, home);
 }
 
 static bool has_weights_pass(const amg_plan *p, int node)
@@ -165,7 +185,10 @@ static void backward_data(amg_plan *p, int node)
     shape.bias = false;
     /* Direct convolution wants the weights' two channel blocks the other way round: its
      * own choice plus one small reorder is far cheaper than forcing the home layout. */
-    amg_primitive *prim = make_backward(p, node, AMG_PASS_BACKWARD_DATA, &shape, NULL);
+    const amg_layout *src =
+        shape.bf16 ? NULL : amg_primitive_layout(self->forward, AMG_ARG_SRC);
+    amg_primitive *prim =
+        make_backward(p, node, AMG_PASS_BACKWARD_DATA, &shape, src, NULL);
     if (!prim) return;
     const amg_layout *dsrc = amg_primitive_layout(prim, AMG_ARG_DIFF_SRC);
     int dx = amg_plan_grad_target(p, x, dsrc);
