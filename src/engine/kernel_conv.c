@@ -12,6 +12,19 @@ typedef struct {
     int gradient;
 } conv_state;
 
+/* In bf16 operands are copied first: it pays where a copied value meets many others.
+ * Below this many (a product's terms over what it reads and writes, for one pixel of a
+ * group) f32 is faster (bench/LOG.md, 2026-11-23). */
+#define BF16_LEAST_REUSE 40
+
+static bool pays_in_bf16(const amg_conv_shape *s)
+{
+    int64_t in = s->in_channels / s->groups, out = s->out_channels / s->groups;
+    int64_t terms = in * out;
+    for (int i = 0; i < s->num_dims; i++) terms *= s->kernel[i];
+    return terms >= BF16_LEAST_REUSE * (in + out);
+}
+
 /* Reads the node; false after a failure. */
 static bool read_shape(amg_plan *p, int node, amg_conv_shape *s)
 {
@@ -26,10 +39,12 @@ static bool read_shape(amg_plan *p, int node, amg_conv_shape *s)
     s->out_channels = y->dims[1];
     amg_conv_set_window(s, &w, x->dims + 2, y->dims + 2);
     s->bias = amg_plan_input_value(p, node, 2) != AMG_NO_VALUE;
+    /* An image's few channels are no reason to leave the layout of what follows. */
+    s->bf16 = p->options.bf16 &&
+              (pays_in_bf16(s) || !amg_plan_needs_grad(p, n->inputs[0]));
     /* Winograd pads channels to 16: on the 3 of an image direct convolution is cheaper.
      */
-    s->winograd = !p->options.no_winograd && s->in_channels >= 16 && !p->options.bf16;
-    s->bf16 = p->options.bf16;
+    s->winograd = !p->options.no_winograd && s->in_channels >= 16 && !s->bf16;
     return true;
 }
 
