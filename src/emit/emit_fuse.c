@@ -12,26 +12,6 @@
 
 /* ---- reading the graph ---- */
 
-const amg_node *amg_fuse_maker(const amg_graph *g, int value, amg_op op)
-{
-    int node = value == AMG_NO_VALUE ? -1 : g->values[value].producer;
-    return node >= 0 && g->nodes[node].op == op ? &g->nodes[node] : NULL;
-}
-
-bool amg_fuse_is_number(const amg_graph *g, int value, double expected)
-{
-    double found;
-    return value != AMG_NO_VALUE && amg_emit_number(&g->values[value], &found) &&
-           fabs(found - expected) <= 1e-6 * fabs(expected);
-}
-
-int amg_fuse_beside_number(const amg_graph *g, const amg_node *n, double number)
-{
-    if (amg_fuse_is_number(g, n->inputs[1], number)) return n->inputs[0];
-    if (amg_fuse_is_number(g, n->inputs[0], number)) return n->inputs[1];
-    return AMG_NO_VALUE;
-}
-
 void amg_fuse_set(amg_emit_step *s, amg_emit_form form, int num_inputs,
                   const int *inputs)
 {
@@ -60,10 +40,10 @@ static amg_status emit_product(amg_emit *e, const amg_emit_step *s)
 static bool match_linear(const amg_graph *g, amg_emit_step *s)
 {
     const amg_node *gemm = s->node->op == AMG_OP_RESHAPE
-                               ? amg_fuse_maker(g, s->node->inputs[0], AMG_OP_GEMM)
+                               ? amg_graph_maker(g, s->node->inputs[0], AMG_OP_GEMM)
                                : NULL;
     const amg_node *flat =
-        gemm ? amg_fuse_maker(g, gemm->inputs[0], AMG_OP_RESHAPE) : NULL;
+        gemm ? amg_graph_maker(g, gemm->inputs[0], AMG_OP_RESHAPE) : NULL;
     if (!flat) return false;
     const amg_value *x = &g->values[flat->inputs[0]];
     const amg_value *out = &g->values[s->node->outputs[0]];
@@ -85,49 +65,6 @@ static bool match_linear(const amg_graph *g, amg_emit_step *s)
     return plain;
 }
 
-/* ---- GELU by erf: x * 0.5 * (1 + erf(x / sqrt 2)) in any order ---- */
-
-static amg_status emit_gelu(amg_emit *e, const amg_emit_step *s)
-{
-    amg_emit_format(e, s, "F.gelu(%0)");
-    return AMG_OK;
-}
-
-/* x of 1 + erf(x / sqrt 2); AMG_NO_VALUE if value is something else. */
-static int find_erf(const amg_graph *g, int value)
-{
-    const amg_node *add = amg_fuse_maker(g, value, AMG_OP_ADD);
-    const amg_node *erf =
-        add ? amg_fuse_maker(g, amg_fuse_beside_number(g, add, 1), AMG_OP_ERF) : NULL;
-    if (!erf) return AMG_NO_VALUE;
-    const amg_node *div = amg_fuse_maker(g, erf->inputs[0], AMG_OP_DIV);
-    const amg_node *mul = amg_fuse_maker(g, erf->inputs[0], AMG_OP_MUL);
-    if (div && amg_fuse_is_number(g, div->inputs[1], sqrt(2))) return div->inputs[0];
-    return mul ? amg_fuse_beside_number(g, mul, sqrt(0.5)) : AMG_NO_VALUE;
-}
-
-/* a * b * c, where one is a half, one x and one the sum. */
-static bool match_gelu(const amg_graph *g, amg_emit_step *s)
-{
-    if (s->node->op != AMG_OP_MUL) return false;
-    for (int side = 0; side < 2; side++) {
-        const amg_node *inner = amg_fuse_maker(g, s->node->inputs[side], AMG_OP_MUL);
-        if (!inner) continue;
-        int factors[3] = {s->node->inputs[1 - side], inner->inputs[0],
-                          inner->inputs[1]};
-        for (int i = 0; i < 3; i++) {
-            int x = find_erf(g, factors[i]);
-            int a = factors[(i + 1) % 3], b = factors[(i + 2) % 3];
-            if (x == AMG_NO_VALUE || !((a == x && amg_fuse_is_number(g, b, 0.5)) ||
-                                       (b == x && amg_fuse_is_number(g, a, 0.5))))
-                continue;
-            amg_fuse_set(s, emit_gelu, 1, &x);
-            return true;
-        }
-    }
-    return false;
-}
-
 /* ---- SiLU: x * sigmoid(x) ---- */
 
 static amg_status emit_silu(amg_emit *e, const amg_emit_step *s)
@@ -141,7 +78,7 @@ static bool match_silu(const amg_graph *g, amg_emit_step *s)
     if (s->node->op != AMG_OP_MUL) return false;
     for (int side = 0; side < 2; side++) {
         const amg_node *sigmoid =
-            amg_fuse_maker(g, s->node->inputs[side], AMG_OP_SIGMOID);
+            amg_graph_maker(g, s->node->inputs[side], AMG_OP_SIGMOID);
         int x = s->node->inputs[1 - side];
         if (!sigmoid || sigmoid->inputs[0] != x) continue;
         amg_fuse_set(s, emit_silu, 1, &x);
@@ -157,7 +94,7 @@ static amg_status emit_parted_norm(amg_emit *e, const amg_emit_step *s)
 {
     const amg_value *w = amg_emit_in(e, s, 1);
     double eps = 0;
-    if (!amg_emit_number(amg_emit_in(e, s, 3), &eps))
+    if (!amg_value_number(amg_emit_in(e, s, 3), &eps))
         return amg_emit_fail(e, s, "epsilon is not a constant number");
     amg_emit_format(e, s, "F.layer_norm(%0, ");
     amg_text_tuple(&e->out, w->rank, w->dims);
@@ -184,9 +121,9 @@ static bool is_tail_mean(const amg_graph *g, const amg_node *n, int count)
 /* Whether value is d * d, as a product or a power. */
 static bool is_square(const amg_graph *g, int value, int d)
 {
-    const amg_node *pow = amg_fuse_maker(g, value, AMG_OP_POW);
-    const amg_node *mul = amg_fuse_maker(g, value, AMG_OP_MUL);
-    if (pow) return pow->inputs[0] == d && amg_fuse_is_number(g, pow->inputs[1], 2);
+    const amg_node *pow = amg_graph_maker(g, value, AMG_OP_POW);
+    const amg_node *mul = amg_graph_maker(g, value, AMG_OP_MUL);
+    if (pow) return pow->inputs[0] == d && amg_graph_is_number(g, pow->inputs[1], 2);
     return mul && mul->inputs[0] == d && mul->inputs[1] == d;
 }
 
@@ -194,15 +131,15 @@ static bool is_square(const amg_graph *g, int value, int d)
  * something else. */
 static int find_normed(const amg_graph *g, const amg_node *div, int count, int *eps)
 {
-    const amg_node *sub = amg_fuse_maker(g, div->inputs[0], AMG_OP_SUB);
-    const amg_node *root = amg_fuse_maker(g, div->inputs[1], AMG_OP_SQRT);
-    const amg_node *add = root ? amg_fuse_maker(g, root->inputs[0], AMG_OP_ADD) : NULL;
+    const amg_node *sub = amg_graph_maker(g, div->inputs[0], AMG_OP_SUB);
+    const amg_node *root = amg_graph_maker(g, div->inputs[1], AMG_OP_SQRT);
+    const amg_node *add = root ? amg_graph_maker(g, root->inputs[0], AMG_OP_ADD) : NULL;
     if (!sub || !add) return AMG_NO_VALUE;
-    const amg_node *mean = amg_fuse_maker(g, sub->inputs[1], AMG_OP_REDUCE_MEAN);
-    const amg_node *var = amg_fuse_maker(g, add->inputs[0], AMG_OP_REDUCE_MEAN);
+    const amg_node *mean = amg_graph_maker(g, sub->inputs[1], AMG_OP_REDUCE_MEAN);
+    const amg_node *var = amg_graph_maker(g, add->inputs[0], AMG_OP_REDUCE_MEAN);
     double number;
     *eps = add->inputs[1];
-    bool fits = mean && var && amg_emit_number(&g->values[*eps], &number) &&
+    bool fits = mean && var && amg_value_number(&g->values[*eps], &number) &&
                 mean->inputs[0] == sub->inputs[0] &&
                 is_square(g, var->inputs[0], div->inputs[0]) &&
                 is_tail_mean(g, mean, count) && is_tail_mean(g, var, count);
@@ -213,9 +150,9 @@ static bool match_layer_norm(const amg_graph *g, amg_emit_step *s)
 {
     if (s->node->op != AMG_OP_ADD) return false;
     for (int i = 0; i < 4; i++) {
-        const amg_node *mul = amg_fuse_maker(g, s->node->inputs[i & 1], AMG_OP_MUL);
+        const amg_node *mul = amg_graph_maker(g, s->node->inputs[i & 1], AMG_OP_MUL);
         const amg_node *div =
-            mul ? amg_fuse_maker(g, mul->inputs[i >> 1], AMG_OP_DIV) : NULL;
+            mul ? amg_graph_maker(g, mul->inputs[i >> 1], AMG_OP_DIV) : NULL;
         if (!div) continue;
         int w = mul->inputs[1 - (i >> 1)], b = s->node->inputs[1 - (i & 1)], eps;
         const amg_value *scale = &g->values[w], *bias = &g->values[b];
@@ -272,13 +209,13 @@ static bool match_group_norm(const amg_graph *g, amg_emit_step *s)
 {
     if (s->node->op != AMG_OP_ADD) return false;
     for (int i = 0; i < 4; i++) {
-        const amg_node *mul = amg_fuse_maker(g, s->node->inputs[i & 1], AMG_OP_MUL);
+        const amg_node *mul = amg_graph_maker(g, s->node->inputs[i & 1], AMG_OP_MUL);
         const amg_node *back =
-            mul ? amg_fuse_maker(g, mul->inputs[i >> 1], AMG_OP_RESHAPE) : NULL;
+            mul ? amg_graph_maker(g, mul->inputs[i >> 1], AMG_OP_RESHAPE) : NULL;
         const amg_node *norm =
-            back ? amg_fuse_maker(g, back->inputs[0], AMG_OP_INSTANCE_NORM) : NULL;
+            back ? amg_graph_maker(g, back->inputs[0], AMG_OP_INSTANCE_NORM) : NULL;
         const amg_node *split =
-            norm ? amg_fuse_maker(g, norm->inputs[0], AMG_OP_RESHAPE) : NULL;
+            norm ? amg_graph_maker(g, norm->inputs[0], AMG_OP_RESHAPE) : NULL;
         if (!split) continue;
         int w = mul->inputs[1 - (i >> 1)], b = s->node->inputs[1 - (i & 1)];
         const amg_value *x = &g->values[split->inputs[0]];
@@ -337,8 +274,8 @@ int amg_emit_fuse(const amg_graph *g, const int *order, int num_nodes, bool *liv
                   amg_emit_step *steps)
 {
     static bool (*const matchers[])(const amg_graph *, amg_emit_step *) = {
-        match_linear,     match_gelu,    match_silu,         match_layer_norm,
-        match_group_norm, amg_fuse_unit, amg_fuse_attention, amg_fuse_embedding_bag};
+        match_linear,  match_silu,         match_layer_norm,      match_group_norm,
+        amg_fuse_unit, amg_fuse_attention, amg_fuse_embedding_bag};
     for (int i = 0; i < num_nodes; i++) {
         const amg_node *n = &g->nodes[order[i]];
         steps[i] = (amg_emit_step){.node = n,

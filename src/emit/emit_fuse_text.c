@@ -48,7 +48,7 @@ static amg_status emit_attention(amg_emit *e, const amg_emit_step *s)
 {
     const amg_value *mask = amg_emit_in(e, s, MASK), *v = amg_emit_in(e, s, RATIO);
     double ratio = 0.5;
-    if (v && !amg_emit_number(v, &ratio))
+    if (v && !amg_value_number(v, &ratio))
         return amg_emit_fail(e, s, "its dropout's ratio is not a constant number");
     e->uses_attention = true;
     amg_emit_format(e, s, "attention(%0, ");
@@ -70,22 +70,22 @@ static amg_status emit_attention(amg_emit *e, const amg_emit_step *s)
 /* x of x * s, a product by the number s. */
 static int find_scaled(const amg_graph *g, int value, double s)
 {
-    const amg_node *mul = amg_fuse_maker(g, value, AMG_OP_MUL);
-    return mul ? amg_fuse_beside_number(g, mul, s) : AMG_NO_VALUE;
+    const amg_node *mul = amg_graph_maker(g, value, AMG_OP_MUL);
+    return mul ? amg_graph_beside_number(g, mul, s) : AMG_NO_VALUE;
 }
 
 /* q and k of (q * s) @ (k^T * s); *transpose: the node of k^T. */
 static bool find_scores(const amg_graph *g, int value, int rank, int *inputs,
                         const amg_node **transpose)
 {
-    const amg_node *scores = amg_fuse_maker(g, value, AMG_OP_MAT_MUL);
+    const amg_node *scores = amg_graph_maker(g, value, AMG_OP_MAT_MUL);
     if (!scores) return false;
     const amg_value *scaled = &g->values[scores->inputs[0]];
     if (scaled->rank != rank || scaled->dims[rank - 1] < 1) return false;
     double number = pow((double)scaled->dims[rank - 1], -0.25);
     inputs[QUERY] = find_scaled(g, scores->inputs[0], number);
     *transpose =
-        amg_fuse_maker(g, find_scaled(g, scores->inputs[1], number), AMG_OP_TRANSPOSE);
+        amg_graph_maker(g, find_scaled(g, scores->inputs[1], number), AMG_OP_TRANSPOSE);
     const amg_attr *perm = *transpose ? amg_attr_find(*transpose, "perm") : NULL;
     if (inputs[QUERY] == AMG_NO_VALUE || !perm || perm->kind != AMG_ATTR_INTS ||
         perm->count != rank)
@@ -97,13 +97,13 @@ static bool find_scores(const amg_graph *g, int value, int rank, int *inputs,
 bool amg_fuse_attention(const amg_graph *g, amg_emit_step *s)
 {
     if (s->node->op != AMG_OP_MAT_MUL) return false;
-    const amg_node *drop = amg_fuse_maker(g, s->node->inputs[0], AMG_OP_DROPOUT);
+    const amg_node *drop = amg_graph_maker(g, s->node->inputs[0], AMG_OP_DROPOUT);
     const amg_node *soft =
-        amg_fuse_maker(g, drop ? drop->inputs[0] : s->node->inputs[0], AMG_OP_SOFTMAX);
+        amg_graph_maker(g, drop ? drop->inputs[0] : s->node->inputs[0], AMG_OP_SOFTMAX);
     int rank = g->values[s->node->outputs[0]].rank;
     int64_t axis = soft ? amg_attr_int(soft, "axis", -1) : 0;
     if (!soft || rank < 3 || (axis != -1 && axis != rank - 1)) return false;
-    const amg_node *add = amg_fuse_maker(g, soft->inputs[0], AMG_OP_ADD), *transpose;
+    const amg_node *add = amg_graph_maker(g, soft->inputs[0], AMG_OP_ADD), *transpose;
     int inputs[] = {[VALUE] = s->node->inputs[1],
                     [MASK] = add ? add->inputs[1] : AMG_NO_VALUE,
                     [RATIO] =
@@ -125,7 +125,7 @@ enum { TOKENS, TABLE, PAD };
 static amg_status emit_embedding_bag(amg_emit *e, const amg_emit_step *s)
 {
     double pad = 0;
-    if (!amg_emit_number(amg_emit_in(e, s, PAD), &pad))
+    if (!amg_value_number(amg_emit_in(e, s, PAD), &pad))
         return amg_emit_fail(e, s, "its padding is not a constant number");
     amg_emit_format(e, s, "F.embedding_bag(%0, %1, mode=\"mean\", padding_idx=");
     amg_text_add(&e->out, "%lld)", (long long)pad);
@@ -145,28 +145,28 @@ static bool is_row_sum(const amg_graph *g, const amg_node *n)
 /* The node that compares tokens with padding, from the share of each position. */
 static const amg_node *find_padding(const amg_graph *g, int share)
 {
-    const amg_node *div = amg_fuse_maker(g, share, AMG_OP_DIV);
-    const amg_node *clip = div ? amg_fuse_maker(g, div->inputs[1], AMG_OP_CLIP) : NULL;
+    const amg_node *div = amg_graph_maker(g, share, AMG_OP_DIV);
+    const amg_node *clip = div ? amg_graph_maker(g, div->inputs[1], AMG_OP_CLIP) : NULL;
     const amg_node *sum =
-        clip ? amg_fuse_maker(g, clip->inputs[0], AMG_OP_REDUCE_SUM) : NULL;
-    if (!sum || clip->num_inputs != 2 || !amg_fuse_is_number(g, clip->inputs[1], 1) ||
+        clip ? amg_graph_maker(g, clip->inputs[0], AMG_OP_REDUCE_SUM) : NULL;
+    if (!sum || clip->num_inputs != 2 || !amg_graph_is_number(g, clip->inputs[1], 1) ||
         sum->inputs[0] != div->inputs[0] || !is_row_sum(g, sum))
         return NULL;
-    const amg_node *kept = amg_fuse_maker(g, div->inputs[0], AMG_OP_SUB);
-    if (!kept || !amg_fuse_is_number(g, kept->inputs[0], 1)) return NULL;
-    const amg_node *cast = amg_fuse_maker(g, kept->inputs[1], AMG_OP_CAST);
-    return cast ? amg_fuse_maker(g, cast->inputs[0], AMG_OP_EQUAL) : NULL;
+    const amg_node *kept = amg_graph_maker(g, div->inputs[0], AMG_OP_SUB);
+    if (!kept || !amg_graph_is_number(g, kept->inputs[0], 1)) return NULL;
+    const amg_node *cast = amg_graph_maker(g, kept->inputs[1], AMG_OP_CAST);
+    return cast ? amg_graph_maker(g, cast->inputs[0], AMG_OP_EQUAL) : NULL;
 }
 
 bool amg_fuse_embedding_bag(const amg_graph *g, amg_emit_step *s)
 {
     if (s->node->op != AMG_OP_RESHAPE || g->values[s->node->outputs[0]].rank != 2)
         return false;
-    const amg_node *mean = amg_fuse_maker(g, s->node->inputs[0], AMG_OP_MAT_MUL);
+    const amg_node *mean = amg_graph_maker(g, s->node->inputs[0], AMG_OP_MAT_MUL);
     const amg_node *row =
-        mean ? amg_fuse_maker(g, mean->inputs[0], AMG_OP_RESHAPE) : NULL;
+        mean ? amg_graph_maker(g, mean->inputs[0], AMG_OP_RESHAPE) : NULL;
     const amg_node *looked_up =
-        mean ? amg_fuse_maker(g, mean->inputs[1], AMG_OP_GATHER) : NULL;
+        mean ? amg_graph_maker(g, mean->inputs[1], AMG_OP_GATHER) : NULL;
     const amg_node *padding = row ? find_padding(g, row->inputs[0]) : NULL;
     if (!padding || !looked_up || amg_attr_int(looked_up, "axis", 0) != 0) return false;
     const amg_value *table = &g->values[looked_up->inputs[0]];
@@ -176,7 +176,7 @@ bool amg_fuse_embedding_bag(const amg_graph *g, amg_emit_step *s)
     if (table->kind != AMG_VALUE_PARAM || table->rank != 2 || tokens->rank != 2 ||
         shares->rank != 3 || shares->dims[1] != 1 ||
         padding->inputs[0] != looked_up->inputs[1] ||
-        !amg_emit_number(&g->values[padding->inputs[1]], &pad))
+        !amg_value_number(&g->values[padding->inputs[1]], &pad))
         return false;
     amg_fuse_set(
         s, emit_embedding_bag, 3,

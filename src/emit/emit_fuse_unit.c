@@ -1,25 +1,10 @@
-/* Functions of one input that exporters take apart: mish, gelu by tanh, logsigmoid,
- * log1p, rsqrt, glu. Each has a kernel of its own in PyTorch, whose bits, or
+/* Functions of one input that exporters take apart: logsigmoid, log1p,
+ * rsqrt, glu. Each has a kernel of its own in PyTorch, whose bits, or
  * gradient's, are not those of its parts. The order of operands is the exporter's: it
  * tells log1p(x) from log(x + 1) as people write it. */
 #include "emit/emit_fuse.h"
 
-#define SQRT_2_BY_PI 0.79788456080286535588
-#define CUBE 0.044715
-
 /* The statements. */
-static amg_status emit_mish(amg_emit *e, const amg_emit_step *s)
-{
-    amg_emit_format(e, s, "F.mish(%0)");
-    return AMG_OK;
-}
-
-static amg_status emit_gelu_tanh(amg_emit *e, const amg_emit_step *s)
-{
-    amg_emit_format(e, s, "F.gelu(%0, approximate=\"tanh\")");
-    return AMG_OK;
-}
-
 static amg_status emit_log_sigmoid(amg_emit *e, const amg_emit_step *s)
 {
     amg_emit_format(e, s, "F.logsigmoid(%0)");
@@ -48,44 +33,8 @@ static amg_status emit_glu(amg_emit *e, const amg_emit_step *s)
 /* What value is op of; AMG_NO_VALUE if it is another operator's. */
 static int operand(const amg_graph *g, int value, amg_op op)
 {
-    const amg_node *n = amg_fuse_maker(g, value, op);
+    const amg_node *n = amg_graph_maker(g, value, op);
     return n ? n->inputs[0] : AMG_NO_VALUE;
-}
-
-/* What value is number * or number + of; AMG_NO_VALUE if it is not. */
-static int beside(const amg_graph *g, int value, amg_op op, double number)
-{
-    const amg_node *n = amg_fuse_maker(g, value, op);
-    return n ? amg_fuse_beside_number(g, n, number) : AMG_NO_VALUE;
-}
-
-/* x * tanh(softplus(x)) */
-static int find_mish(const amg_graph *g, const amg_node *n)
-{
-    if (n->op != AMG_OP_MUL) return AMG_NO_VALUE;
-    const int x = n->inputs[0], t = operand(g, n->inputs[1], AMG_OP_TANH);
-    return operand(g, t, AMG_OP_SOFTPLUS) == x ? x : AMG_NO_VALUE;
-}
-
-/* 0.5 * (x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * (x * (x * x)))))) */
-static int find_gelu_tanh(const amg_graph *g, const amg_node *n)
-{
-    if (n->op != AMG_OP_MUL) return AMG_NO_VALUE;
-    const amg_node *outer =
-        amg_fuse_maker(g, amg_fuse_beside_number(g, n, 0.5), AMG_OP_MUL);
-    if (!outer) return AMG_NO_VALUE;
-    const int x = outer->inputs[0];
-    const int tanh =
-        operand(g, beside(g, outer->inputs[1], AMG_OP_ADD, 1), AMG_OP_TANH);
-    const amg_node *sum =
-        amg_fuse_maker(g, beside(g, tanh, AMG_OP_MUL, SQRT_2_BY_PI), AMG_OP_ADD);
-    if (!sum || sum->inputs[0] != x) return AMG_NO_VALUE;
-    const amg_node *cube =
-        amg_fuse_maker(g, beside(g, sum->inputs[1], AMG_OP_MUL, CUBE), AMG_OP_MUL);
-    if (!cube || cube->inputs[0] != x) return AMG_NO_VALUE;
-    const amg_node *square = amg_fuse_maker(g, cube->inputs[1], AMG_OP_MUL);
-    return square && square->inputs[0] == x && square->inputs[1] == x ? x
-                                                                      : AMG_NO_VALUE;
 }
 
 static int find_log_sigmoid(const amg_graph *g, const amg_node *n)
@@ -98,15 +47,15 @@ static int find_log_sigmoid(const amg_graph *g, const amg_node *n)
 static int find_log1p(const amg_graph *g, const amg_node *n)
 {
     const amg_node *add =
-        n->op == AMG_OP_LOG ? amg_fuse_maker(g, n->inputs[0], AMG_OP_ADD) : NULL;
-    return add && amg_fuse_is_number(g, add->inputs[0], 1) ? add->inputs[1]
-                                                           : AMG_NO_VALUE;
+        n->op == AMG_OP_LOG ? amg_graph_maker(g, n->inputs[0], AMG_OP_ADD) : NULL;
+    return add && amg_graph_is_number(g, add->inputs[0], 1) ? add->inputs[1]
+                                                            : AMG_NO_VALUE;
 }
 
 /* 1 / sqrt(x) */
 static int find_rsqrt(const amg_graph *g, const amg_node *n)
 {
-    if (n->op != AMG_OP_DIV || !amg_fuse_is_number(g, n->inputs[0], 1))
+    if (n->op != AMG_OP_DIV || !amg_graph_is_number(g, n->inputs[0], 1))
         return AMG_NO_VALUE;
     return operand(g, n->inputs[1], AMG_OP_SQRT);
 }
@@ -115,7 +64,7 @@ static int find_rsqrt(const amg_graph *g, const amg_node *n)
 static bool match_glu(const amg_graph *g, amg_emit_step *s)
 {
     if (s->node->op != AMG_OP_MUL) return false;
-    const amg_node *half = amg_fuse_maker(g, s->node->inputs[0], AMG_OP_SPLIT);
+    const amg_node *half = amg_graph_maker(g, s->node->inputs[0], AMG_OP_SPLIT);
     const int gate = operand(g, s->node->inputs[1], AMG_OP_SIGMOID);
     if (!half || half->num_outputs != 2 || s->node->inputs[0] != half->outputs[0] ||
         gate != half->outputs[1])
@@ -133,9 +82,7 @@ bool amg_fuse_unit(const amg_graph *g, amg_emit_step *s)
     static const struct {
         int (*find)(const amg_graph *g, const amg_node *n);
         amg_emit_form form;
-    } units[] = {{find_mish, emit_mish},
-                 {find_gelu_tanh, emit_gelu_tanh},
-                 {find_log1p, emit_log1p},
+    } units[] = {{find_log1p, emit_log1p},
                  {find_log_sigmoid, emit_log_sigmoid},
                  {find_rsqrt, emit_rsqrt}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {

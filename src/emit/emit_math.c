@@ -11,7 +11,7 @@ static void add_number_or_value(amg_emit *e, const amg_emit_step *s, int i)
     const amg_value *v = amg_emit_in(e, s, i), *other = amg_emit_in(e, s, 1 - i);
     double number;
     bool plain = other->kind != AMG_VALUE_PARAM && v->dtype == AMG_F32 &&
-                 v->rank <= other->rank && amg_emit_number(v, &number) &&
+                 v->rank <= other->rank && amg_value_number(v, &number) &&
                  isfinite(number);
     if (plain)
         amg_text_float(&e->out, (float)number);
@@ -149,7 +149,7 @@ amg_status amg_emit_pow(amg_emit *e, const amg_emit_step *s)
 {
     const amg_value *exponent = amg_emit_in(e, s, 1);
     double number;
-    if (!amg_emit_number(exponent, &number) || !isfinite(number) ||
+    if (!amg_value_number(exponent, &number) || !isfinite(number) ||
         exponent->rank > amg_emit_in(e, s, 0)->rank) {
         amg_emit_format(e, s, "torch.pow(%0, %1)");
         return AMG_OK;
@@ -164,7 +164,7 @@ amg_status amg_emit_clip(amg_emit *e, const amg_emit_step *s)
 {
     const amg_value *low = amg_emit_in(e, s, 1), *high = amg_emit_in(e, s, 2);
     double a = 0, b = 0;
-    if ((low && !amg_emit_number(low, &a)) || (high && !amg_emit_number(high, &b)))
+    if ((low && !amg_value_number(low, &a)) || (high && !amg_value_number(high, &b)))
         return amg_emit_fail(e, s, "bounds are not constant numbers");
     if (low && high && a == 0 && b == 6) {
         amg_emit_format(e, s, "F.relu6(%0)");

@@ -266,7 +266,7 @@ amg_status amg_emit_gather(amg_emit *e, const amg_emit_step *s)
     if (axis < 0 && x->rank < 0)
         return amg_emit_fail(e, s, "axis %lld of an unknown shape", (long long)axis);
     if (axis < 0) axis += x->rank;
-    if (index->rank == 0 && amg_emit_number(index, &at)) {
+    if (index->rank == 0 && amg_value_number(index, &at)) {
         amg_emit_format(e, s, "%0.select(");
         amg_text_add(&e->out, "%lld, %lld)", (long long)axis, (long long)at);
     } else if (x->kind == AMG_VALUE_PARAM && x->rank == 2 && axis == 0 &&
@@ -308,7 +308,7 @@ amg_status amg_emit_pad(amg_emit *e, const amg_emit_step *s)
     for (int i = 0; i < AMG_MAX_RANK; i++) axes[i] = i;
     if (x->rank < 0 ||
         !amg_emit_ints(amg_emit_in(e, s, 1), 2 * AMG_MAX_RANK, pads, &count) ||
-        (amg_emit_in(e, s, 2) && !amg_emit_number(amg_emit_in(e, s, 2), &value)) ||
+        (amg_emit_in(e, s, 2) && !amg_value_number(amg_emit_in(e, s, 2), &value)) ||
         (amg_emit_in(e, s, 3) &&
          !amg_emit_ints(amg_emit_in(e, s, 3), AMG_MAX_RANK, axes, &num_axes)) ||
         count != 2 * num_axes)

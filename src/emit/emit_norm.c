@@ -81,7 +81,7 @@ amg_status amg_emit_group_norm(amg_emit *e, const amg_emit_step *s)
 amg_status amg_emit_dropout(amg_emit *e, const amg_emit_step *s)
 {
     double ratio = 0.5;
-    if (amg_emit_in(e, s, 1) && !amg_emit_number(amg_emit_in(e, s, 1), &ratio))
+    if (amg_emit_in(e, s, 1) && !amg_value_number(amg_emit_in(e, s, 1), &ratio))
         return amg_emit_fail(e, s, "its ratio is not a constant number");
     amg_emit_format(e, s, "F.dropout(%0, ");
     amg_text_float(&e->out, (float)ratio);

@@ -230,20 +230,6 @@ static bool is_constant(const amg_value *v)
            v->data.data;
 }
 
-bool amg_emit_number(const amg_value *v, double *out)
-{
-    if (!is_constant(v) || amg_tensor_count(&v->data) != 1) return false;
-    const void *data = v->data.data;
-    switch (v->dtype) {
-    case AMG_F32: *out = (double)*(const float *)data; return true;
-    case AMG_F64: *out = *(const double *)data; return true;
-    case AMG_I32: *out = *(const int32_t *)data; return true;
-    case AMG_I64: *out = (double)*(const int64_t *)data; return true;
-    case AMG_BOOL: *out = *(const uint8_t *)data != 0; return true;
-    default: return false;
-    }
-}
-
 bool amg_emit_ints(const amg_value *v, int max, int64_t *out, int *count)
 {
     if (!is_constant(v) || v->rank > 1 || (v->dtype != AMG_I64 && v->dtype != AMG_I32))

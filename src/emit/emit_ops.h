@@ -8,6 +8,7 @@
 
 #include "emit/emit_text.h"
 #include "graph/graph.h"
+#include "graph/pattern.h"
 
 enum { AMG_EMIT_FUSED_INPUTS = 6 };
 
@@ -64,8 +65,6 @@ void amg_emit_format(amg_emit *e, const amg_emit_step *s, const char *fmt);
 amg_status amg_emit_fail(const amg_emit *e, const amg_emit_step *s, const char *fmt,
                          ...) AMG_PRINTF(3, 4);
 
-/* The one number of a constant of one element, whatever its type; false otherwise. */
-bool amg_emit_number(const amg_value *v, double *out);
 /* The integers of a constant of rank 0 or 1; false: not constant, or more than max. */
 bool amg_emit_ints(const amg_value *v, int max, int64_t *out, int *count);
 /* The axes of a node, of input `input` or attribute "axes", in [0, rank) and ascending;

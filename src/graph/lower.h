@@ -9,7 +9,9 @@
  *   lower_einsum.c     Einsum
  *   lower_norm.c       LpNormalization, LRN, MeanVarianceNormalization,
  *                      LayerNormalization's statistics
- *   lower_attention.c  Attention */
+ *   lower_attention.c  Attention
+ *   lower_activation.c the other way round: Gelu and Mish, which exporters take apart
+ */
 #ifndef AMG_GRAPH_LOWER_H
 #define AMG_GRAPH_LOWER_H
 
@@ -61,6 +63,7 @@ int amg_lower_transpose(amg_lower *l, int x, int rank, const int64_t *perm);
 const amg_lower_rule *amg_lower_rule_get(amg_op op);
 extern const amg_lower_rule amg_lower_depth_to_space, amg_lower_one_hot, amg_lower_pad,
     amg_lower_mat_mul, amg_lower_gemm, amg_lower_einsum, amg_lower_layer_norm,
-    amg_lower_lp_norm, amg_lower_lrn, amg_lower_mean_variance, amg_lower_attention;
+    amg_lower_lp_norm, amg_lower_activation, amg_lower_lrn, amg_lower_mean_variance,
+    amg_lower_attention;
 
 #endif

@@ -102,6 +102,46 @@ static void only_what_pytorch_cannot_pad_is_taken_apart(void **state)
     }
 }
 
+/* x * 0.5 * (1 + erf(x / root)), as PyTorch's exporters write it up to opset 19. */
+static int gelu_parts(amg_builder *b, int x, float root, int *erf)
+{
+    const int numbers[3] = {weight(b, "root", root, 0, (int64_t[1]){0}),
+                            weight(b, "one", 1, 0, (int64_t[1]){0}),
+                            weight(b, "half", 0.5f, 0, (int64_t[1]){0})};
+    int v = amg_builder_node(b, AMG_OP_DIV, "", IDS(x, numbers[0]), NULL, 0, "a");
+    *erf = v = amg_builder_node(b, AMG_OP_ERF, "", IDS(v), NULL, 0, "e");
+    v = amg_builder_node(b, AMG_OP_ADD, "", IDS(v, numbers[1]), NULL, 0, "s");
+    v = amg_builder_node(b, AMG_OP_MUL, "", IDS(x, v), NULL, 0, "m");
+    return amg_builder_node(b, AMG_OP_MUL, "", IDS(v, numbers[2]), NULL, 0, "g");
+}
+
+static void activations_come_together_again(void **state)
+{
+    (void)state;
+    static const struct {
+        float root;
+        bool erf_is_read;
+        const char *expected;
+    } rows[] = {{1.41421356f, false, "Gelu Relu"},
+                {1.5f, false, "Div Erf Add Mul Mul Relu"},
+                {1.41421356f, true, "Div Erf Gelu Add"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        amg_builder *b = amg_builder_new();
+        int erf, g = gelu_parts(b, input(b, DIMS(B, 3)), rows[i].root, &erf);
+        if (rows[i].erf_is_read)
+            output(b, AMG_OP_ADD, IDS(g, erf), NULL, 0);
+        else
+            output(b, AMG_OP_RELU, IDS(g), NULL, 0);
+        expect_output(folded(b, B, rows[i].expected), DIMS(B, 3));
+    }
+    amg_builder *b = amg_builder_new();
+    int x = input(b, DIMS(B, 3));
+    int t = amg_builder_node(b, AMG_OP_SOFTPLUS, "", IDS(x), NULL, 0, "p");
+    t = amg_builder_node(b, AMG_OP_TANH, "", IDS(t), NULL, 0, "t");
+    output(b, AMG_OP_MUL, IDS(x, t), NULL, 0);
+    expect_output(folded(b, B, "Mish"), DIMS(B, 3));
+}
+
 static void a_linear_layer_stays_one(void **state)
 {
     (void)state;
@@ -209,6 +249,7 @@ int main(void)
         cmocka_unit_test(blocks_move_with_the_batch_free),
         cmocka_unit_test(one_hot_compares),
         cmocka_unit_test(only_what_pytorch_cannot_pad_is_taken_apart),
+        cmocka_unit_test(activations_come_together_again),
         cmocka_unit_test(a_linear_layer_stays_one),
         cmocka_unit_test(an_equation_of_a_layer_is_one),
         cmocka_unit_test(weights_are_weights_as_read),
