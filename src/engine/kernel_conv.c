@@ -40,8 +40,8 @@ static bool read_shape(amg_plan *p, int node, amg_conv_shape *s)
     amg_conv_set_window(s, &w, x->dims + 2, y->dims + 2);
     s->bias = amg_plan_input_value(p, node, 2) != AMG_NO_VALUE;
     /* An image's few channels are no reason to leave the layout of what follows. */
-    s->bf16 = p->options.bf16 &&
-              (pays_in_bf16(s) || !amg_plan_needs_grad(p, n->inputs[0]));
+    s->bf16 =
+        p->options.bf16 && (pays_in_bf16(s) || !amg_plan_needs_grad(p, n->inputs[0]));
     /* Winograd pads channels to 16: on the 3 of an image direct convolution is cheaper.
      */
     s->winograd = !p->options.no_winograd && s->in_channels >= 16 && !s->bf16;
