@@ -126,7 +126,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     mean, std = _normalisation(preprocess)
     with tempfile.TemporaryDirectory(prefix="amalgam-") as folder:
         kept = _pattern_list(freeze) if freeze_norm_stats else None
-        path, note, frozen = _model_file(model, sets["train"], (mean, std), sets, text, folder, kept)
+        path, note, frozen, unread = _model_file(model, sets["train"], (mean, std), sets, text, folder, kept)
         options = {"model": path, "loss": loss, "class_weights": _weights(class_weights), "freeze": _patterns(freeze, frozen), "freeze_norm_stats": freeze_norm_stats, "out": out, "key": key, "task": "lm" if text.predicts else task,
                    "seq": seq, "stride": stride, "keep_tokens": keep_tokens, "symmetry": symmetry, "rotate": rotate,
                    "pair_classes": pair_classes, "decoys": decoys, "decoy_arch": decoy_arch, "decoy_start": decoy_start, "walk_steps": walk_steps,
@@ -135,7 +135,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
         if noise is not None:
             kind, _, values = noise.partition(":")
             options.update(noise=kind, noise_values=values or None)
-        return _make_job(options, sets, passphrase, progress)
+        return _make_job(options, sets, passphrase, progress, unread)
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def pack(owners: Sequence[Owner], *, out: Path, progress: bool = True, seed_hex:
             own = os.path.join(folder, str(i))
             os.mkdir(own)
             kept = _pattern_list(w.freeze) if w.freeze_norm_stats else None
-            path, note, frozen = _model_file(w.model, sets["train"], (mean, std), sets, text, own, kept)
+            path, note, frozen, _ = _model_file(w.model, sets["train"], (mean, std), sets, text, own, kept)
             parts[i].options = lib.options({
                 "model": path, "loss": w.loss, "class_weights": _weights(w.class_weights), "freeze": _patterns(w.freeze, frozen), "freeze_norm_stats": w.freeze_norm_stats, "key": keys[i], "task": "lm" if text.predicts else w.task, "seq": w.seq,
                 "stride": w.stride, "keep_tokens": w.keep_tokens, "symmetry": w.symmetry, "keep_classes": w.keep_classes, "mean": mean,
@@ -280,10 +280,11 @@ def _normalisation(preprocess: Any) -> Tuple[Optional[List[float]], Optional[Lis
 
 
 def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any], text: _Text,
-                folder: str, kept_stats: Optional[List[str]]) -> Tuple[str, Optional[str], List[str]]:
-    """(the ONNX file, the key's note, what the module freezes); tells the data sets how many classes or tokens the model has."""
+                folder: str, kept_stats: Optional[List[str]]) -> Tuple[str, Optional[str], List[str], int]:
+    """(the ONNX file, the key's note, what the module freezes, how many values of its parameters nothing reads); tells
+    the data sets how many classes or tokens the model has."""
     if isinstance(model, (str, os.PathLike)):
-        path, note, frozen = os.fspath(model), None, []
+        path, note, frozen, unread = os.fspath(model), None, [], 0
         shape = lib.call("amalgam_inspect", lib.encode(path))
         if shape.get("kind") != "onnx model":
             raise AmalgamError(f"is a {shape.get('kind')}, expected an ONNX model", where=path)
@@ -296,6 +297,7 @@ def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any]
         first, second = (_batch(train, normalisation, text, i) for i in (0, 1))
         exported = _export.export(model, first, second, folder, names, text.predicts, kept_stats)
         path, note, output, frozen = exported.path, exported.note, exported.output_shape, exported.frozen
+        unread = exported.unread
         _fit(exported.inputs, sets, normalisation)
     else:
         raise ExportError(f"is a {type(model).__name__}, expected an nn.Module or the path of an .onnx file",
@@ -311,7 +313,7 @@ def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any]
             if isinstance(rows, Rows) and rows.target_dtype == "I32":
                 known = len(getattr(rows.base, "classes", ())) if "covers" in name else 0
                 rows.num_classes = max(output[0], known)
-    return path, note, frozen
+    return path, note, frozen, unread
 
 
 def _rows_of(sets: Dict[str, Any]) -> Dict[str, Rows]:
@@ -374,7 +376,8 @@ def _batch(train: Any, normalisation: Any, text: _Text, which: int) -> List[Any]
     return [np.ascontiguousarray(x)]
 
 
-def _make_job(options: Dict[str, Any], sets: Dict[str, Any], passphrase: Optional[str], progress: bool) -> Job:
+def _make_job(options: Dict[str, Any], sets: Dict[str, Any], passphrase: Optional[str], progress: bool,
+              unread: int) -> Job:
     out, key = options["out"], options["key"]
     there = [p for p in (out, key) if os.path.lexists(p)]
     watch = Watch(progress)
@@ -387,7 +390,7 @@ def _make_job(options: Dict[str, Any], sets: Dict[str, Any], passphrase: Optiona
                                  lib.byref(data), lib.byref(watch.progress))
             job = Job(out, key, made["decoys"], made["train_samples"], made["val_samples"],
                       made["own_parameters"], made["job_parameters"], made["compute_factor"],
-                      made["upload_factor"], made["job_bytes"], made["seconds"], _notes(options, made))
+                      made["upload_factor"], made["job_bytes"], made["seconds"], _notes(options, made, unread))
         watch.check()
         return job
     except KeyboardInterrupt:
@@ -423,8 +426,11 @@ _WEAKNESS = {None: "tokens drawn evenly are told from the text by how often they
              "bigram": "a score of three tokens in a row found the text every time"}
 
 
-def _notes(options: Dict[str, Any], made: Dict[str, Any]) -> List[str]:
+def _notes(options: Dict[str, Any], made: Dict[str, Any], unread: int) -> List[str]:
     notes = []
+    if unread:
+        notes.append(f"note: nothing reads {unread:,} values of the module's parameters, such as a table's rows for "
+                     "positions that samples do not have: they stay as they are, weight decay or not")
     if options.get("noise") or options.get("amount"):
         notes.append("warning: paper mode: " + _WEAKNESS.get(options.get("noise"), _WEAKNESS[None])
                      if made["tokens_permuted"] or made["tokens_kept"] else

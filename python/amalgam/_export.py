@@ -39,6 +39,7 @@ class Exported:
     note: str
     output_shape: Tuple[int, ...]
     frozen: List[str]  # the graph's names of parameters with requires_grad=False
+    unread: int  # values of parameters that no output depends on, such as rows of a table
     inputs: List[Dict[str, Any]]  # the graph's, as amalgam_inspect has them
 
 
@@ -75,8 +76,8 @@ def _export_by(exporter: Any, model: Any, batches: List[List[Any]], names: List[
     if graph:
         _check_inputs(model, names, graph["inputs"])
     _check_outputs(model, batches, path)  # fails where there is no graph
-    _check_graph(model, seen, graph)
-    return Exported(path, make_note(model, seen, graph), seen.output_shape, _frozen_names(model, graph),
+    unread = _check_graph(model, seen, graph)
+    return Exported(path, make_note(model, seen, graph), seen.output_shape, _frozen_names(model, graph), unread,
                     graph["inputs"])
 
 
@@ -182,8 +183,9 @@ def _check_inputs(model: Any, names: List[str], inputs: List[Dict[str, Any]]) ->
                           code="MISMATCH", where=type(model).__name__)
 
 
-def _check_graph(model: Any, seen: Observation, graph: Dict[str, Any]) -> None:
-    """Every parameter that matters stands in the graph under its name, and nothing else would be trained."""
+def _check_graph(model: Any, seen: Observation, graph: Dict[str, Any]) -> int:
+    """Every parameter that matters stands in the graph under its name, and nothing else would be trained. How many of
+    their values no output depends on."""
     tensors = model.state_dict(keep_vars=True)
     names: Dict[int, List[str]] = {}
     for name, t in tensors.items():
@@ -196,12 +198,13 @@ def _check_graph(model: Any, seen: Observation, graph: Dict[str, Any]) -> None:
         if not any(n in graph["parameters"] for n in names[id(p)]):
             raise ExportError("lost its name in the exported graph", code="MISMATCH",
                               where=f'parameter "{name}"')
-    trained = graph["trained"]
-    if sum(trained.values()) == expected:
-        return
-    own = {n for n, _ in model.named_parameters()}
-    others = sorted(set(trained) - own)
-    raise ExportError(f"the job would train {sum(trained.values())} values, the module trains {expected}"
+    count, own = sum(graph["trained"].values()), _parameter_names(model)
+    homes = set(graph.get("homes", graph["trained"]))
+    all_train = all(not homes.isdisjoint(names[id(p)]) for n, p in model.named_parameters() if n in seen.used)
+    if count == expected or homes <= own and all_train and count < expected:
+        return expected - count
+    others = sorted(homes - own)
+    raise ExportError(f"the job would train {count} values, the module trains {expected}"
                       + (f": {', '.join(others[:4])}" if others else ""), code="UNSUPPORTED",
                       where=type(model).__name__,
                       hint="does it use a parameter where there is no gradient?")

@@ -3,10 +3,12 @@
  */
 #include "api/inspect_model.h"
 
+#include "base/alloc.h"
 #include "engine/plan.h"
 #include "graph/merged_inputs.h"
 #include "graph/onnx_census.h"
 #include "graph/onnx_graph.h"
+#include "graph/origin.h"
 
 /* Batch norm and the like want more than one sample. */
 #define TRIED_BATCH 2
@@ -51,6 +53,34 @@ static json_t *trained_json(const amg_graph *g)
     return sizes;
 }
 
+/* Of one value of the folded graph; homes: room for flags. */
+static void add_homes(const amg_origin *origin, int value, bool *homes, json_t *names)
+{
+    const amg_value *folded = &amg_origin_folded(origin)->values[value];
+    const amg_graph *source = amg_origin_source(origin);
+    if (folded->kind != AMG_VALUE_PARAM || folded->role != AMG_ROLE_TRAINABLE) return;
+    amg_origin_find_homes(origin, value, homes);
+    for (int v = 0; v < source->num_values; v++)
+        if (homes[v]) json_array_append_new(names, json_string(source->values[v].name));
+}
+
+/* Names of the initializers of g whose elements, or some of them, train; NULL if they
+ * cannot be told. */
+static json_t *homes_json(const amg_graph *g)
+{
+    amg_origin *origin = NULL;
+    bool *homes = amg_calloc((size_t)g->num_values + 1, sizeof *homes);
+    json_t *names = NULL;
+    if (homes && !amg_origin_new(g, &origin, NULL)) {
+        names = json_array();
+        for (int v = 0; v < amg_origin_folded(origin)->num_values; v++)
+            add_homes(origin, v, homes, names);
+    }
+    amg_origin_free(origin);
+    amg_free(homes);
+    return names;
+}
+
 static json_t *graph_json(const amg_graph *g)
 {
     json_t *inputs = json_array(), *outputs = json_array(), *ops = json_object();
@@ -71,10 +101,10 @@ static json_t *graph_json(const amg_graph *g)
         json_int_t n = json_integer_value(json_object_get(ops, name));
         json_object_set_new(ops, name, json_integer(n + 1));
     }
-    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o*, s:I, s:f}", "inputs", inputs,
-                     "outputs", outputs, "nodes", g->num_nodes, "operators", ops,
-                     "parameters", params_json(g), "trained", trained,
-                     "trainable_parameters", (json_int_t)num_trainable,
+    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o*, s:o*, s:I, s:f}", "inputs",
+                     inputs, "outputs", outputs, "nodes", g->num_nodes, "operators",
+                     ops, "parameters", params_json(g), "trained", trained, "homes",
+                     homes_json(g), "trainable_parameters", (json_int_t)num_trainable,
                      "flops_per_sample", amg_graph_flops(g));
 }
 

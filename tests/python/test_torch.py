@@ -201,6 +201,28 @@ class Through(support.Case):
         for name in ("fc.weight", "temperature", "shift", "gate"):
             self.assertFalse(torch.equal(state[name], model.state_dict()[name]), name)
 
+    def test_rows_of_a_table_that_nothing_reads_stay_what_they_are(self):
+        class Placed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc, self.place, self.head = nn.Linear(1, 4), nn.Embedding(20, 4), nn.Linear(32, 4)
+                self.shift = nn.Parameter(torch.randn(1, 12, 4))
+
+            def forward(self, x):
+                x = self.fc(x.unsqueeze(2)) + self.place(torch.arange(x.shape[1])) + self.shift[:, :x.shape[1]]
+                return self.head(torch.tanh(x).flatten(1))
+        model = Placed()
+        before = {n: t.clone() for n, t in model.state_dict().items()}
+        job = amalgam.obfuscate(model, (flat(64), np.arange(64) % 4), decoys_from=(flat(80, seed=1), np.arange(80) % 4),
+                                key="job.key", out="job", progress=False)
+        self.assertIn("note: nothing reads 64 values of the module's parameters", repr(job))
+        amalgam.train(job, batch=16, lr=0.05, progress=False)
+        state = amalgam.extract("job.key", job.weights)
+        for name, rows in (("place.weight", 0), ("shift", 1)):
+            for part, same in ((slice(8), False), (slice(8, None), True)):
+                found, old = (t[name].movedim(rows, 0)[part] for t in (state, before))
+                self.assertEqual([torch.equal(a, b) for a, b in zip(found, old)], [same] * len(old), name)
+
     def test_nothing_of_the_model_stays_in_the_temporary_folder(self):
         os.mkdir("tmp")
         self.addCleanup(setattr, tempfile, "tempdir", tempfile.tempdir)
