@@ -85,16 +85,17 @@ typedef struct {
  * stop (AMG_INTERRUPTED), nothing stays behind.
  * options: "model" (ONNX), "out", "key" required; "task" "classification" |
  *   "classify" | "regression" | "reconstruction" | "language_model" | "lm" |
- *   "multi_label" (told from the targets); "loss" "mse" | "l1" | "huber:DELTA" |
- *   "smooth_l1:BETA" (of numbers); "class_weights" "balanced" or numbers between
- * commas; "decoys" 1..63; "pair_classes" (each cover is of the class of the sample that
- * it stands beside); "decoy_arch" "auto" | "walk" | "same"; "decoy_start" "auto" |
- * "drawn" | "same"; "walk_steps"; "keep_classes"; "keep_tokens"; "symmetry"; "rotate"
- * (implies it: rotated values); "freeze" (patterns of weights that do not train,
- * between commas: *, ? and [...], a backslash before what is meant as it is);
- * "freeze_norm_stats"; "seq" and "stride", how token sets are cut (as many tokens as
- * the model takes; "seq"); "mean" and "std", arrays of a number per channel (bytes are
- * scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace" | "values" with
+ *   "multi_label" | "multi_task" (told from the model and the targets); "loss" "mse" |
+ *   "l1" | "huber:DELTA" | "smooth_l1:BETA" (of numbers), for a model of several
+ * outputs "WEIGHT*LOSS+WEIGHT*LOSS" (docs/training.md); "class_weights" "balanced" or
+ * numbers between commas; "decoys" 1..63; "pair_classes" (each cover is of the class of
+ * the sample that it stands beside); "decoy_arch" "auto" | "walk" | "same";
+ * "decoy_start" "auto" | "drawn" | "same"; "walk_steps"; "keep_classes"; "keep_tokens";
+ * "symmetry"; "rotate" (implies it: rotated values); "freeze" (patterns of weights that
+ * do not train, between commas: *, ? and [...], a backslash before what is meant as it
+ * is); "freeze_norm_stats"; "seq" and "stride", how token sets are cut (as many tokens
+ * as the model takes; "seq"); "mean" and "std", arrays of a number per channel (bytes
+ * are scaled to 0..1 first); "noise" "uniform" | "gaussian" | "laplace" | "values" with
  * "noise_values" (a file) | "unigram" | "bigram", "amount", "model_amount": paper mode;
  * "shard_bytes"; "note", text that is sealed in the key; "seed_hex" (for tests).
  * passphrase: of the key, NULL: none; copied into locked memory and wiped. progress may
@@ -166,7 +167,8 @@ AMG_API AMG_MUST_CHECK amg_status amalgam_key_needs_passphrase(const char *key,
  *
  * Stopped by progress it leaves a checkpoint. *result: {"weights", "steps", "seconds",
  *   "heads": [{"steps", "train_loss", "train_accuracy", "val_loss", "val_top1",
- * "val_top5"}]}, null for what was not measured. */
+ * "val_top5", of several outputs "outputs": [{"val_loss", "val_accuracy"}]}]}, null for
+ * what was not measured. */
 AMG_API AMG_MUST_CHECK amg_status amalgam_train_job(const char *job,
                                                     const char *options,
                                                     const amg_progress *progress,
@@ -187,8 +189,9 @@ AMG_API AMG_MUST_CHECK amg_status amalgam_audit(const char *job, const char *opt
 
 /* Forward pass of an ONNX model in inference form (running statistics, no dropout) on
  * one batch, the way that trained models are measured. input: in the model's own dtype,
- * dims[0] samples. *output: F32; its data are freed with amalgam_free, its dtype is
- * static. */
+ * dims[0] samples; of several inputs one row a sample, docs/onnx.md. *output: F32, of
+ * several outputs likewise; its data are freed with amalgam_free, its dtype is static.
+ */
 AMG_API AMG_MUST_CHECK amg_status amalgam_run(const char *model,
                                               const amalgam_tensor *input,
                                               amalgam_tensor *output, amg_error *err);

@@ -5,7 +5,7 @@
 
 #include "base/alloc.h"
 #include "engine/plan.h"
-#include "graph/merged_inputs.h"
+#include "graph/merged_outputs.h"
 #include "graph/onnx_census.h"
 #include "graph/onnx_graph.h"
 #include "graph/origin.h"
@@ -138,11 +138,12 @@ static void add_reason(json_t *shown, const amg_error *why)
     if (why->hint[0]) json_object_set_new(shown, "hint", json_string(why->hint));
 }
 
-/* With the inputs that the file has. *shown becomes NULL if a name is not UTF-8. */
+/* With the inputs and outputs that the file has. *shown becomes NULL if a name is not
+ * UTF-8. */
 static amg_status add_graph(json_t **shown, const amg_graph *g, amg_error *err)
 {
     amg_graph *own = NULL;
-    amg_status st = amg_graph_with_own_inputs(g, &own, err);
+    amg_status st = amg_graph_as_given(g, &own, err);
     if (!st && json_object_set_new(*shown, "graph", graph_json(own ? own : g))) {
         json_decref(*shown);
         *shown = NULL;
@@ -151,11 +152,23 @@ static amg_status add_graph(json_t **shown, const amg_graph *g, amg_error *err)
     return st;
 }
 
+/* As a model that could be trained, if it is one: a job's graph has a head for each
+ * sub-network, more than a model may have outputs. */
+static amg_status read_graph(const char *path, amg_graph **out, amg_error *err)
+{
+    amg_status st = amg_graph_read_onnx(path, out, err);
+    if (st || (*out)->num_outputs == 1 || (*out)->num_outputs > AMG_MAX_MERGED)
+        return st;
+    amg_graph_free(*out);
+    *out = NULL;
+    return amg_graph_read_model(path, out, err);
+}
+
 amg_status amg_inspect_model(const char *path, json_t **out, amg_error *err)
 {
     amg_graph *g = NULL;
     amg_error why = {0};
-    amg_status st = amg_graph_read_onnx(path, &g, &why);
+    amg_status st = read_graph(path, &g, &why);
     if (st && st != AMG_UNSUPPORTED) {
         if (err) *err = why;
         return st;

@@ -727,6 +727,13 @@ def element_loss(head):
             "bce": F.binary_cross_entropy_with_logits}[kind]
 
 
+def has_images(job):
+    """Whether targets have neighbours, as the pixels of a class map do."""
+    ranks = [len(part["dims"]) - (part["loss"] == "cross_entropy")
+             for head in job.heads.values() for part in head.get("parts", ())]
+    return max(ranks + [len(job.target["dims"])]) > 1
+
+
 def output_sizes(parts):
     """Elements of each part of a sum in a row of outputs."""
     return [math.prod(part["dims"]) for part in parts]
@@ -1202,7 +1209,7 @@ class Run:
         if not self.val and (args.best or args.early_stop):
             raise TrainError("--best and --early-stop: the job has no validation data",
                              "amalgam obfuscate takes them with --val")
-        if args.augment and job.target and len(job.target["dims"]) > 1:
+        if args.augment and job.target and has_images(job):
             raise TrainError("--augment: the targets are images, too, and would have to be cropped "
                              "and mirrored alike")
         if args.augment and job.mixed:

@@ -36,6 +36,17 @@ static amg_status resolve_options(const amg_train_options *in, amg_train_options
     return amg_optimizer_check(&o.optimizer, err);
 }
 
+static bool has_images_as_targets(const amg_train_task *t)
+{
+    if (t->train->target_rank >= 2) return true;
+    for (int h = 0; h < t->graph->num_outputs; h++)
+        for (int i = 0; i < t->objectives[h].num_parts; i++) {
+            const amg_loss_part *part = &t->objectives[h].parts[i];
+            if (part->rank - (part->loss == AMG_LOSS_CROSS_ENTROPY) >= 2) return true;
+        }
+    return false;
+}
+
 static amg_status check_task(const amg_train_task *t, const amg_train_options *o,
                              amg_error *err)
 {
@@ -63,7 +74,7 @@ static amg_status check_task(const amg_train_task *t, const amg_train_options *o
         amg_hint(err, "give them with --val: amalgam obfuscate's for a job");
         return AMG_INVALID;
     }
-    if (o->augment && t->train->target_rank >= 2)
+    if (o->augment && has_images_as_targets(t))
         return amg_fail(err, AMG_UNSUPPORTED, -1, "augmentation",
                         "the targets are images, too, and would have to be cropped and "
                         "mirrored alike");

@@ -20,9 +20,11 @@ static amg_status check_output(const amg_value *v, amg_error *err)
     if (v->dtype == AMG_F32 &&
         (v->rank < 0 || (v->rank > 0 && v->dims[0] == AMG_DIM_BATCH)))
         return AMG_OK;
-    return amg_fail(err, AMG_UNSUPPORTED, -1, v->name,
-                    "one of several outputs is %s, expected F32[batch, ...]",
-                    amg_shape_text(v->dtype, v->rank, v->dims, found));
+    (void)amg_fail(err, AMG_UNSUPPORTED, -1, v->name,
+                   "one of several outputs is %s, expected F32[batch, ...]",
+                   amg_shape_text(v->dtype, v->rank, v->dims, found));
+    amg_hint(err, "write the model with those outputs alone that are trained");
+    return AMG_UNSUPPORTED;
 }
 
 static int add_row_shape(amg_builder *b)

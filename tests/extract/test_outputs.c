@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "engine/augment.h"
 #include "engine/job.h"
 #include "extract/extract.h"
 #include "formats/npy.h"
@@ -227,6 +228,28 @@ static void several_outputs_are_exact(void **state)
     }
 }
 
+/* The box of [3, 1] might be a map of the image's pixels. */
+static void maps_are_not_augmented(void **state)
+{
+    (void)state;
+    places p;
+    amg_train_result r;
+    amg_train_options options = training();
+    amg_error err = {0};
+    open_all(&p);
+    const amg_plain_task plain = {.model = p.model,
+                                  .train = p.train,
+                                  .task_by_data = true,
+                                  .loss = {.loss = losses},
+                                  .out_onnx = p.alone};
+    options.augment = AMG_AUGMENT_HFLIP;
+    assert_int_equal(amg_plain_train(&plain, &options, NULL, &r, &err),
+                     AMG_UNSUPPORTED);
+    assert_non_null(strstr(err.what, "the targets are images, too"));
+    assert_false(amg_path_exists(p.alone));
+    amg_dir_remove(p.dir);
+}
+
 static void what_does_not_fit_leaves_nothing(void **state)
 {
     (void)state;
@@ -257,6 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_outputs_are_exact),
+        cmocka_unit_test(maps_are_not_augmented),
         cmocka_unit_test(what_does_not_fit_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,7 @@ from torch import nn
 
 import harness
 from jobs import Jobs, distance, equal, flags, import_script, lines, load
+from test_exact import old_python
 
 SAMPLES, STEPS, NATIVE = 64, 16, 1e-4
 SGD = {"batch": 8, "epochs": 2, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9,
@@ -257,6 +258,12 @@ def check_outputs(h, jobs, train):
                  [[*v] for v in a["heads"]] == [[*v] for v in b["heads"]] and
                  all(np.allclose([*v.values()], [*w.values()], rtol=1e-4)
                      for v, w in zip(a["heads"], b["heads"])))
+    old = old_python()
+    if old:
+        out = jobs.train(tried.job, [*tried.options({"label_smoothing": 0.1}),
+                                     *flags({}, deterministic=True)], python=old)
+        h.check("four outputs: train.py, PyTorch 1.13", distance(tried.state(out), {
+            k: v for k, v in expected.items() if k in start}), NATIVE)
     last = lines(tried.out)[-1]["heads"]
     weights = (1, 0.25, 0.5, 2)
     h.expect("four outputs: the loss is the sum of its parts", all(
