@@ -19,6 +19,12 @@ static const struct {
 #undef ROW
 };
 
+bool amg_dtype_is_float(amg_dtype dtype)
+{
+    return dtype == AMG_F32 || dtype == AMG_F64 || dtype == AMG_F16 ||
+           dtype == AMG_BF16;
+}
+
 size_t amg_dtype_size(amg_dtype dtype) { return dtypes[dtype].size; }
 const char *amg_dtype_name(amg_dtype dtype) { return dtypes[dtype].name; }
 const char *amg_dtype_npy(amg_dtype dtype) { return dtypes[dtype].npy; }

@@ -34,6 +34,7 @@ typedef enum {
 } amg_dtype;
 #undef AMG_DTYPE_ENUM
 
+bool amg_dtype_is_float(amg_dtype dtype);
 size_t amg_dtype_size(amg_dtype dtype);      /* bytes; 0 for AMG_DTYPE_NONE */
 const char *amg_dtype_name(amg_dtype dtype); /* safetensors' name, "?" for none */
 const char *amg_dtype_npy(amg_dtype dtype);  /* numpy descr, "" where numpy has none */

@@ -140,6 +140,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(REDUCE_SUM_SQUARE, amg_emit_reduce)                                              \
     X(ARG_MAX, amg_emit_arg)                                                           \
     X(ARG_MIN, amg_emit_arg)                                                           \
+    X(TOP_K, amg_emit_top_k)                                                           \
     X(CUM_SUM, amg_emit_cum_sum)                                                       \
     X(GREATER, amg_emit_function)                                                      \
     X(LESS, amg_emit_function)                                                         \

@@ -77,6 +77,20 @@ amg_status amg_emit_arg(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
+amg_status amg_emit_top_k(amg_emit *e, const amg_emit_step *s)
+{
+    const amg_node *n = s->node;
+    int64_t k;
+    int count;
+    if (!amg_emit_ints(amg_emit_in(e, s, 1), 1, &k, &count))
+        return amg_emit_fail(e, s, "expected a constant number");
+    amg_emit_format(e, s, "torch.topk(%0, ");
+    amg_text_add(&e->out, "%lld, %lld%s)", (long long)k,
+                 (long long)amg_attr_int(n, "axis", -1),
+                 amg_attr_int(n, "largest", 1) ? "" : ", largest=False");
+    return AMG_OK;
+}
+
 amg_status amg_emit_cum_sum(amg_emit *e, const amg_emit_step *s)
 {
     const bool exclusive = amg_attr_int(s->node, "exclusive", 0) != 0;

@@ -261,6 +261,7 @@ AMG_KERNEL(trilu)
 /* The axes that a Reduce… runs over, a bit each; none given: all. (kernel_reduce.c) */
 unsigned amg_reduce_axes(amg_plan *p, int node, int rank);
 void amg_arg_forward(amg_plan *p, int node);
+void amg_top_k_forward(amg_plan *p, int node);
 /* Whether a ReduceMean runs over exactly the last two of four dims. */
 bool amg_mean_over_image(amg_plan *p, int node);
 void amg_cast_forward(amg_plan *p, int node);

@@ -120,6 +120,7 @@ static const amg_kernel_row table[] = {
     [AMG_OP_REDUCE_SUM_SQUARE] = {NULL, amg_extreme_forward, amg_extreme_backward},
     [AMG_OP_ARG_MAX] = {NULL, amg_arg_forward, NULL},
     [AMG_OP_ARG_MIN] = {NULL, amg_arg_forward, NULL},
+    [AMG_OP_TOP_K] = {NULL, amg_top_k_forward, NULL},
     [AMG_OP_CUM_SUM] = {NULL, amg_cum_sum_forward, amg_cum_sum_backward},
     [AMG_OP_GREATER] = {NULL, amg_logic_forward, NULL},
     [AMG_OP_LESS] = {NULL, amg_logic_forward, NULL},

@@ -418,7 +418,9 @@ static bool eval_range(const amg_eval *e)
     if (!amg_number_load(in(e, 0), 0, &start) || !amg_number_load(in(e, 2), 0, &delta))
         return false;
     for (int64_t i = 0; i < e->out->dims[0]; i++) {
-        amg_number v = {.i = start.i + i * delta.i};
+        const amg_number v = {.is_float = start.is_float,
+                              .i = start.i + i * delta.i,
+                              .f = start.f + (double)i * delta.f};
         if (!amg_number_store(e->out, i, v)) return false;
     }
     return true;

@@ -6,9 +6,28 @@
 #include <math.h>
 #include <string.h>
 
+/* sign, 5 bits of exponent, 10 of fraction */
+static double half(uint16_t bits)
+{
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    double v = exponent == 0    ? ldexp(fraction, -24)
+               : exponent == 31 ? (fraction ? (double)NAN : (double)INFINITY)
+                                : ldexp(1024 + fraction, exponent - 25);
+    return bits >> 15 ? -v : v;
+}
+
+/* The upper half of a float32. */
+static double brain(uint16_t bits)
+{
+    const uint32_t whole = (uint32_t)bits << 16;
+    float v;
+    memcpy(&v, &whole, sizeof v);
+    return (double)v;
+}
+
 bool amg_number_load(const amg_tensor *t, int64_t at, amg_number *out)
 {
-    *out = (amg_number){.is_float = t->dtype == AMG_F32 || t->dtype == AMG_F64};
+    *out = (amg_number){.is_float = amg_dtype_is_float(t->dtype)};
     switch (t->dtype) {
     case AMG_I64: out->i = ((const int64_t *)t->data)[at]; return true;
     case AMG_I32: out->i = ((const int32_t *)t->data)[at]; return true;
@@ -21,6 +40,8 @@ bool amg_number_load(const amg_tensor *t, int64_t at, amg_number *out)
     case AMG_BOOL: out->i = ((const uint8_t *)t->data)[at] != 0; return true;
     case AMG_F32: out->f = (double)((const float *)t->data)[at]; return true;
     case AMG_F64: out->f = ((const double *)t->data)[at]; return true;
+    case AMG_F16: out->f = half(((const uint16_t *)t->data)[at]); return true;
+    case AMG_BF16: out->f = brain(((const uint16_t *)t->data)[at]); return true;
     default: return false;
     }
 }

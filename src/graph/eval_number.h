@@ -1,5 +1,5 @@
 /* Arithmetic on single elements of constant tensors, private to graph/: what eval.c
- * folds with. All types of ONNX but half floats. */
+ * folds with. Half floats are read, but not written. */
 #ifndef AMG_GRAPH_EVAL_NUMBER_H
 #define AMG_GRAPH_EVAL_NUMBER_H
 

@@ -102,7 +102,7 @@ static amg_param_said said_of_result(const pass *p, const amg_node *node)
     for (int i = 0; i < node->num_inputs; i++) {
         if (node->inputs[i] == AMG_NO_VALUE) continue;
         const amg_value *v = &p->values[node->inputs[i]];
-        if (v->dtype != AMG_F32 || v->kind != AMG_VALUE_PARAM) continue;
+        if (!amg_dtype_is_float(v->dtype) || v->kind != AMG_VALUE_PARAM) continue;
         if (v->said == AMG_SAID_WEIGHT) return AMG_SAID_WEIGHT;
         if (v->said == AMG_SAID_NOTHING) said = AMG_SAID_NOTHING;
     }
@@ -510,9 +510,9 @@ static int emit_param(const pass *p, amg_builder *b, int id)
 static amg_status emit_node(pass *p, amg_builder *b, const amg_node *node,
                             amg_error *err)
 {
-    /* Optional outputs at the end that nothing needs; Split has none. */
+    /* Optional outputs at the end that nothing needs; Split and TopK have none. */
     int num_outputs = node->num_outputs;
-    while (num_outputs > 1 && node->op != AMG_OP_SPLIT &&
+    while (num_outputs > 1 && node->op != AMG_OP_SPLIT && node->op != AMG_OP_TOP_K &&
            !p->live[node->outputs[num_outputs - 1]])
         num_outputs--;
     int *inputs = amg_arena_array(&p->arena, (size_t)node->num_inputs, sizeof *inputs);

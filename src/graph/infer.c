@@ -152,12 +152,6 @@ static amg_status infer_celu(const amg_infer *c)
     return infer_same(c);
 }
 
-static bool is_float(amg_dtype dtype)
-{
-    return dtype == AMG_F32 || dtype == AMG_F64 || dtype == AMG_F16 ||
-           dtype == AMG_BF16;
-}
-
 static amg_status infer_cast(const amg_infer *c)
 {
     const amg_value *x = amg_infer_in(c, 0);
@@ -220,7 +214,7 @@ static amg_status infer_pow(const amg_infer *c)
 static amg_status infer_test(const amg_infer *c)
 {
     const amg_value *x = amg_infer_in(c, 0);
-    if (!is_float(x->dtype))
+    if (!amg_dtype_is_float(x->dtype))
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
                              "input is %s, expected floats", amg_dtype_name(x->dtype));
     amg_infer_set(c, 0, AMG_BOOL, x->rank, x->dims);
@@ -369,6 +363,7 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_REDUCE_SUM_SQUARE] = amg_infer_reduce,
     [AMG_OP_ARG_MAX] = amg_infer_arg,
     [AMG_OP_ARG_MIN] = amg_infer_arg,
+    [AMG_OP_TOP_K] = amg_infer_top_k,
     [AMG_OP_CUM_SUM] = amg_infer_cum_sum,
     [AMG_OP_GREATER] = infer_comparison,
     [AMG_OP_LESS] = infer_comparison,

@@ -99,6 +99,7 @@ amg_status amg_infer_slice(const amg_infer *c);
 amg_status amg_infer_pad(const amg_infer *c);
 amg_status amg_infer_reduce(const amg_infer *c);
 amg_status amg_infer_arg(const amg_infer *c);
+amg_status amg_infer_top_k(const amg_infer *c);
 amg_status amg_infer_cum_sum(const amg_infer *c);
 amg_status amg_infer_split(const amg_infer *c);
 amg_status amg_infer_tile(const amg_infer *c);

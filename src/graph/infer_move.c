@@ -303,6 +303,31 @@ amg_status amg_infer_arg(const amg_infer *c)
     return AMG_OK;
 }
 
+amg_status amg_infer_top_k(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    const int64_t given = amg_attr_int(c->node, "axis", -1);
+    int64_t dims[AMG_MAX_RANK], k;
+    int count;
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    amg_infer_out(c, 1)->dtype = AMG_I64;
+    if (x->rank < 0 || !amg_value_ints(amg_infer_in(c, 1), 1, &k, &count))
+        return AMG_OK;
+    const int axis = amg_axis_find(given, x->rank);
+    if (axis < 0 || count != 1 || k < 1 || x->dims[axis] < k)
+        return amg_node_fail(
+            c->node, axis >= 0 && x->dims[axis] < 0 ? AMG_UNSUPPORTED : AMG_MISMATCH,
+            c->err,
+            "%lld elements along axis %lld of %d dims, expected 1 to "
+            "as many as there are",
+            (long long)k, (long long)given, x->rank);
+    memcpy(dims, x->dims, sizeof dims);
+    dims[axis] = k;
+    amg_infer_set(c, 0, x->dtype, x->rank, dims);
+    amg_infer_set(c, 1, AMG_I64, x->rank, dims);
+    return AMG_OK;
+}
+
 amg_status amg_infer_cum_sum(const amg_infer *c)
 {
     const amg_value *x = amg_infer_in(c, 0);

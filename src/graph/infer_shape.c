@@ -1,9 +1,11 @@
 /* Shape rules of operators that rename, read or make shapes: Reshape and its relatives,
  * Shape, and the makers of constants. */
+#include <math.h>
 #include <string.h>
 
 #include "base/checked.h"
 #include "graph/eval.h"
+#include "graph/eval_number.h"
 #include "graph/infer.h"
 
 static amg_status too_many_dims(const amg_infer *c, int64_t rank)
@@ -283,26 +285,50 @@ amg_status amg_infer_constant_of_shape(const amg_infer *c)
     return s;
 }
 
-amg_status amg_infer_range(const amg_infer *c)
+/* ceil((limit - start) / delta) numbers, worked out in float64. */
+static amg_status range_of_floats(const amg_infer *c)
 {
-    const amg_value *start = amg_infer_in(c, 0);
-    int64_t v[3];
-    amg_infer_out(c, 0)->dtype = start->dtype;
+    amg_number v[3];
     for (int i = 0; i < 3; i++) {
-        int n;
-        if (amg_infer_in(c, i)->dtype != start->dtype)
-            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
-                                 "start, limit and delta differ in type");
-        if (!amg_value_ints(amg_infer_in(c, i), 1, &v[i], &n) || n != 1) return AMG_OK;
+        const amg_value *in = amg_infer_in(c, i);
+        if (in->kind != AMG_VALUE_PARAM || !in->data.data ||
+            amg_tensor_count(&in->data) != 1 || !amg_number_load(&in->data, 0, &v[i]))
+            return AMG_OK;
     }
-    int64_t span;
+    const double count = ceil((v[1].f - v[0].f) / v[2].f);
+    if (!(count < 0x1p31)) /* nor is it a NaN */
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "range %g..%g by %g is not finite, or of more than 2^31",
+                             v[0].f, v[1].f, v[2].f);
+    amg_infer_set(c, 0, amg_infer_in(c, 0)->dtype, 1,
+                  (int64_t[]){count > 0 ? (int64_t)count : 0});
+    return AMG_OK;
+}
+
+static amg_status range_of_ints(const amg_infer *c)
+{
+    int64_t v[3], span;
+    int n;
+    for (int i = 0; i < 3; i++)
+        if (!amg_value_ints(amg_infer_in(c, i), 1, &v[i], &n) || n != 1) return AMG_OK;
     if (v[2] == 0 || __builtin_sub_overflow(v[1], v[0], &span) || v[2] == INT64_MIN)
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
                              "range %lld..%lld by %lld is not finite", (long long)v[0],
                              (long long)v[1], (long long)v[2]);
     int64_t step = v[2] < 0 ? -v[2] : v[2];
     if (v[2] < 0) span = span == INT64_MIN ? INT64_MAX : -span;
-    amg_infer_set(c, 0, start->dtype, 1,
+    amg_infer_set(c, 0, amg_infer_in(c, 0)->dtype, 1,
                   (int64_t[]){span > 0 ? (span - 1) / step + 1 : 0});
     return AMG_OK;
+}
+
+amg_status amg_infer_range(const amg_infer *c)
+{
+    const amg_dtype dtype = amg_infer_in(c, 0)->dtype;
+    amg_infer_out(c, 0)->dtype = dtype;
+    for (int i = 1; i < 3; i++)
+        if (amg_infer_in(c, i)->dtype != dtype)
+            return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                                 "start, limit and delta differ in type");
+    return dtype == AMG_F32 || dtype == AMG_F64 ? range_of_floats(c) : range_of_ints(c);
 }

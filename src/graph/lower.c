@@ -16,6 +16,7 @@ const amg_lower_rule *amg_lower_rule_get(amg_op op)
     case AMG_OP_SPACE_TO_DEPTH: return &amg_lower_depth_to_space;
     case AMG_OP_ONE_HOT: return &amg_lower_one_hot;
     case AMG_OP_PAD: return &amg_lower_pad;
+    case AMG_OP_TOP_K: return &amg_lower_top_k;
     case AMG_OP_MUL: return &amg_lower_activation;
     case AMG_OP_MAT_MUL: return &amg_lower_mat_mul;
     case AMG_OP_GEMM: return &amg_lower_gemm;

@@ -4,7 +4,8 @@
  * waits until the shapes that it needs are known.
  *
  *   file               operators
- *   lower_move.c       DepthToSpace, SpaceToDepth, OneHot, Pad (some forms)
+ *   lower_move.c       DepthToSpace, SpaceToDepth, OneHot, Pad (some forms),
+ *                      TopK's values
  *   lower_product.c    MatMul of vectors, Gemm that is more than a linear layer
  *   lower_einsum.c     Einsum
  *   lower_norm.c       LpNormalization, LRN, MeanVarianceNormalization,
@@ -62,8 +63,8 @@ int amg_lower_transpose(amg_lower *l, int x, int rank, const int64_t *perm);
 /* Rules; NULL: the operator has none. */
 const amg_lower_rule *amg_lower_rule_get(amg_op op);
 extern const amg_lower_rule amg_lower_depth_to_space, amg_lower_one_hot, amg_lower_pad,
-    amg_lower_mat_mul, amg_lower_gemm, amg_lower_einsum, amg_lower_layer_norm,
-    amg_lower_lp_norm, amg_lower_activation, amg_lower_lrn, amg_lower_mean_variance,
-    amg_lower_attention;
+    amg_lower_top_k, amg_lower_mat_mul, amg_lower_gemm, amg_lower_einsum,
+    amg_lower_layer_norm, amg_lower_lp_norm, amg_lower_activation, amg_lower_lrn,
+    amg_lower_mean_variance, amg_lower_attention;
 
 #endif

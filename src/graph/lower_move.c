@@ -89,6 +89,36 @@ static void lower_one_hot(amg_lower *l, int *out)
 
 const amg_lower_rule amg_lower_one_hot = {always, lower_one_hot};
 
+/* ---- TopK: its values are gathered by its indices, which have no gradient ---- */
+
+static bool values_are_read(const amg_graph *g, const amg_node *node)
+{
+    const int values = node->outputs[0];
+    for (int i = 0; i < g->num_outputs; i++)
+        if (g->outputs[i] == values) return true;
+    for (int n = 0; n < g->num_nodes; n++)
+        for (int i = 0; i < g->nodes[n].num_inputs; i++)
+            if (g->nodes[n].inputs[i] == values) return true;
+    return false;
+}
+
+static void lower_top_k(amg_lower *l, int *out)
+{
+    const amg_attr axis = amg_int("axis", amg_attr_int(l->node, "axis", -1));
+    const int in[2] = {amg_lower_value(l, 0), amg_lower_value(l, 1)};
+    char names[2][AMG_REPLACE_NAME];
+    int top[2];
+    for (int i = 0; i < 2; i++) amg_lower_name(l, names[i]);
+    amg_builder_node_multi(l->r->b, AMG_OP_TOP_K, names[1], in, 2, l->node->attrs,
+                           l->node->num_attrs, (const char *[]){names[0], names[1]}, 2,
+                           top);
+    out[0] =
+        amg_lower_node(l, AMG_OP_GATHER_ELEMENTS, 2, (int[]){in[0], top[1]}, 1, &axis);
+    out[1] = top[1];
+}
+
+const amg_lower_rule amg_lower_top_k = {values_are_read, lower_top_k};
+
 /* ---- Pad: what neither PyTorch nor the engine does in one ---- */
 
 amg_pad_mode amg_pad_mode_find(const char *name)

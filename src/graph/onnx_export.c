@@ -181,7 +181,7 @@ static amg_status find_used(exporter *ex)
 /* So that who reads the file trains what this graph trains. */
 static char *said_text(const amg_value *v)
 {
-    if (v->dtype != AMG_F32 || v->said == AMG_SAID_NOTHING) return NULL;
+    if (!amg_dtype_is_float(v->dtype) || v->said == AMG_SAID_NOTHING) return NULL;
     return text(v->said == AMG_SAID_WEIGHT ? AMG_TEXT_WEIGHT : AMG_TEXT_CONSTANT);
 }
 
@@ -312,10 +312,11 @@ static char **fill_names(exporter *ex, const int *ids, int count)
     return names;
 }
 
-/* An optional output that nothing reads; Split has none. */
+/* An optional output that nothing reads; Split and TopK have none. */
 static bool is_absent(const exporter *ex, const amg_node *n, int i)
 {
-    return n->num_outputs > 1 && n->op != AMG_OP_SPLIT && !ex->used[n->outputs[i]];
+    return n->num_outputs > 1 && n->op != AMG_OP_SPLIT && n->op != AMG_OP_TOP_K &&
+           !ex->used[n->outputs[i]];
 }
 
 /* Whether the file has a value of this name: all but parameters that nobody reads. */

@@ -175,13 +175,31 @@ static amg_status add_all_inputs(amg_import *im, amg_error *err)
     return st;
 }
 
+/* One number is no weight: exporters write bounds as F64, and a Cast after them. */
+static bool is_number(const amg_tensor *t)
+{
+    return t->dtype == AMG_F64 && amg_tensor_count(t) == 1;
+}
+
+/* Whether all that reads it makes another type of it, which folding does. */
+static bool is_cast(const amg_import *im, const char *name)
+{
+    for (size_t n = 0; n < im->graph->n_node; n++) {
+        const Onnx__NodeProto *node = im->graph->node[n];
+        for (size_t i = 0; i < node->n_input; i++)
+            if (!strcmp(node->input[i], name) &&
+                (i > 0 || (strcmp(node->op_type, "Cast") != 0 &&
+                           strcmp(node->op_type, "CastLike") != 0)))
+                return false;
+    }
+    return true;
+}
+
 amg_status amg_import_param(amg_import *im, const char *name, const amg_tensor *t,
                             amg_param_said said, int *value, amg_error *err)
 {
-    /* One number is no weight: exporters write bounds as F64, and a Cast after them. */
-    const bool is_number = t->dtype == AMG_F64 && amg_tensor_count(t) == 1;
-    if (!im->as_is && !is_number &&
-        (t->dtype == AMG_F16 || t->dtype == AMG_BF16 || t->dtype == AMG_F64)) {
+    const bool trains = t->dtype == AMG_F32 || !amg_dtype_is_float(t->dtype);
+    if (!im->as_is && !trains && !is_number(t) && !is_cast(im, name)) {
         char where[256];
         snprintf(where, sizeof where, "tensor \"%.200s\"", name);
         amg_status st = amg_fail(err, AMG_UNSUPPORTED, -1, where,
@@ -194,7 +212,7 @@ amg_status amg_import_param(amg_import *im, const char *name, const amg_tensor *
         t->data || !t->size_bytes
             ? amg_builder_param(im->builder, name, t)
             : amg_builder_param_absent(im->builder, name, t->dtype, t->rank, t->dims);
-    if (t->dtype == AMG_F32) amg_builder_say(im->builder, *value, said);
+    if (amg_dtype_is_float(t->dtype)) amg_builder_say(im->builder, *value, said);
     return AMG_OK;
 }
 

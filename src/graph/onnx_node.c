@@ -130,8 +130,8 @@ static int num_needed(const node *n)
     return count;
 }
 
-/* How many outputs of the node are read: all of Split, LSTM, GRU and RNN, those of a
- * LayerNormalization that are needed, the first of any other operator. */
+/* How many outputs of the node are read: all of Split, TopK, LSTM, GRU and RNN, those
+ * of a LayerNormalization that are needed, the first of any other operator. */
 static int num_outputs(const node *n)
 {
     switch (n->op) {
@@ -139,6 +139,7 @@ static int num_outputs(const node *n)
     case AMG_OP_LSTM:
     case AMG_OP_GRU:
     case AMG_OP_RNN: return (int)n->proto->n_output;
+    case AMG_OP_TOP_K: return n->proto->n_output < 2 ? 1 : 2;
     case AMG_OP_LAYER_NORM: return num_needed(n);
     default: return 1;
     }
@@ -147,7 +148,7 @@ static int num_outputs(const node *n)
 static bool has_absent_outputs(amg_op op)
 {
     return op == AMG_OP_LSTM || op == AMG_OP_GRU || op == AMG_OP_RNN ||
-           op == AMG_OP_LAYER_NORM;
+           op == AMG_OP_LAYER_NORM || op == AMG_OP_TOP_K;
 }
 
 static amg_status add_node(node *n)

@@ -2,8 +2,8 @@
  * has it becomes one in the graph's one form. Consumes a node whose inputs and
  * attributes are read, changes them in place and adds constants to the builder.
  *
- *   became an input     Clip min, max (11) · Dropout ratio (12) · Pad pads, value (11)
- *                       Slice starts, ends, axes (10) · Squeeze, Unsqueeze axes (13)
+ *   became an input     TopK k (10) · Clip min, max (11) · Dropout ratio (12) · Pad
+ * pads, value (11) Slice starts, ends, axes (10) · Squeeze, Unsqueeze axes (13)
  *                       ReduceSum axes (13) · Split sizes (13)
  *   became an input,    Reduce… axes (18): an attribute again
  *   taken back          Pad axes (18): written out into pads; Split num_outputs (18)
@@ -209,6 +209,17 @@ static amg_status new_reduce(node *n)
             amg_ints("axes", (int)axes.dims[0], (const int64_t *)axes.data);
     }
     return AMG_OK;
+}
+
+/* The number was an attribute (9), a vector of one since. */
+static amg_status old_top_k(node *n)
+{
+    amg_attr *k;
+    amg_status st = get_attr(n, "k", AMG_ATTR_INT, &k);
+    if (st || !k) return st;
+    st = add_constant(n, 1, "k", AMG_I64, 1, (int64_t[]){1}, &k->i);
+    drop_attr(n, "k");
+    return st;
 }
 
 static amg_status reduce_sum(node *n)
@@ -512,6 +523,7 @@ amg_status amg_import_normalise(node *n)
     switch (n->op) {
     case AMG_OP_CLIP: return opset < 11 ? old_clip(n) : AMG_OK;
     case AMG_OP_PAD: return opset < 11 ? old_pad(n) : opset >= 18 ? new_pad(n) : AMG_OK;
+    case AMG_OP_TOP_K: return opset < 10 ? old_top_k(n) : AMG_OK;
     case AMG_OP_SLICE: return opset < 10 ? old_slice(n) : AMG_OK;
     case AMG_OP_SQUEEZE:
     case AMG_OP_UNSQUEEZE:

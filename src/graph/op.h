@@ -140,6 +140,7 @@
     X(REDUCE_SUM_SQUARE, "ReduceSumSquare", 1, 2, 1, 1, AMG_OP_D, "constant axes")     \
     X(ARG_MAX, "ArgMax", 1, 1, 1, 1, AMG_OP_F, "of data; no gradient")                 \
     X(ARG_MIN, "ArgMin", 1, 1, 1, 1, AMG_OP_F, "of data; no gradient")                 \
+    X(TOP_K, "TopK", 2, 2, 2, 2, AMG_OP_D, "constant number")                          \
     X(CUM_SUM, "CumSum", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axis")             \
     X(GREATER, "Greater", 2, 2, 1, 1, AMG_OP_F, "")                                    \
     X(LESS, "Less", 2, 2, 1, 1, AMG_OP_F, "")                                          \

@@ -173,4 +173,15 @@ case("attention_bools", (2, 3, 5, 4), {}, lambda v, p: F.scaled_dot_product_atte
     v, torch.tanh(v), v.square(), seen | (torch.arange(5) == 2).unsqueeze(1))
     * (torch.arange(5) != 2).unsqueeze(1))
 
+# ---- the largest and the smallest, in their order
+case("top_k", (3, 2, 9), {}, lambda v, p: v.topk(3)[0])
+
+
+def weighed(found):
+    return found[0] * found[1]
+
+
+case("top_k_least", (3, 7, 4), {}, lambda v, p: weighed(v.topk(2, 1, largest=False)))
+case("top_k_sorted", (5, 40), {}, lambda v, p: weighed(v.sort(1, descending=True)))
+
 save_file({k: v.contiguous() for k, v in OUT.items()}, "tests/engine/data/axis.safetensors")

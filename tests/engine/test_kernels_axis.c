@@ -334,6 +334,34 @@ static int tril(const golden *g, int x)
     return WITH(AMG_OP_TRILU, amg_int("upper", 0), x, index_scalar(g, "k", -1));
 }
 
+/* Outputs of a TopK: its values and, as floats, their places. */
+static void top_of(const golden *g, int x, int64_t k, int64_t axis, int64_t largest,
+                   int out[2])
+{
+    const amg_attr attrs[] = {amg_int("axis", axis), amg_int("largest", largest)};
+    const int in[2] = {x, vector(g, "k", 1, &k)};
+    amg_builder_node_multi(g->b, AMG_OP_TOP_K, "top", in, 2, attrs, 2, NULL, 2, out);
+    out[1] = WITH(AMG_OP_CAST, amg_int("to", amg_dtype_onnx(AMG_F32)), out[1]);
+}
+static int top_k(const golden *g, int x)
+{
+    int top[2];
+    top_of(g, x, 3, -1, 1, top);
+    return top[0];
+}
+static int top_k_least(const golden *g, int x)
+{
+    int top[2];
+    top_of(g, x, 2, 1, 0, top);
+    return PLAIN(AMG_OP_MUL, top[0], top[1]);
+}
+static int top_k_sorted(const golden *g, int x)
+{
+    int top[2];
+    top_of(g, x, 40, 1, 1, top);
+    return PLAIN(AMG_OP_MUL, top[0], top[1]);
+}
+
 #define OF_REDUCTION(name)                                                             \
     {#name "_last", name##_last}, {#name "_middle", name##_middle},                    \
         {#name "_outer", name##_outer}, {#name "_wide", name##_wide},                  \
@@ -416,6 +444,9 @@ static const golden_case lowered[] = {
     {"attention_mask", attention_mask},
     {"attention_shared", attention_shared},
     {"attention_bools", attention_bools},
+    {"top_k", top_k},
+    {"top_k_least", top_k_least},
+    {"top_k_sorted", top_k_sorted},
 };
 #define NUM_LOWERED (sizeof lowered / sizeof *lowered)
 

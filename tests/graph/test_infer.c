@@ -499,6 +499,13 @@ static void transpose_permutes(void **state)
     must_refuse(t.b, AMG_MISMATCH, "(Transpose)", "not a permutation");
 }
 
+static int number(amg_builder *b, const char *name, float v)
+{
+    amg_tensor t;
+    assert_int_equal(amg_tensor_view(AMG_F32, 0, NULL, &v, &t, NULL), AMG_OK);
+    return amg_builder_param(b, name, &t);
+}
+
 static void makers_of_constants_have_shapes(void **state)
 {
     (void)state;
@@ -526,6 +533,20 @@ static void makers_of_constants_have_shapes(void **state)
     t = input(DIMS(B));
     node(t, AMG_OP_RANGE,
          IDS(SCALAR(t.b, "a", 0), SCALAR(t.b, "b", 1), SCALAR(t.b, "c", 0)), NO_ATTRS);
+    must_refuse(t.b, AMG_MISMATCH, "(Range)", "not finite");
+    for (int down = 0; down < 2; down++) { /* ceil(4.5) */
+        const float delta = down ? -0.4f : 0.4f;
+        t = input(DIMS(B));
+        gives(t,
+              node(t, AMG_OP_RANGE,
+                   IDS(number(t.b, "a", 0.5f), number(t.b, "b", 0.5f + 4.5f * delta),
+                       number(t.b, "c", delta)),
+                   NO_ATTRS),
+              DIMS(5));
+    }
+    t = input(DIMS(B));
+    node(t, AMG_OP_RANGE,
+         IDS(number(t.b, "a", 0), number(t.b, "b", 1), number(t.b, "c", 0)), NO_ATTRS);
     must_refuse(t.b, AMG_MISMATCH, "(Range)", "not finite");
 }
 

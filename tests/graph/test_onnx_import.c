@@ -1,6 +1,7 @@
 /* ONNX → graph: each difference between opsets brought to one form, and models that lie
  * or ask for more than there is. All models are made here, as protobuf. More than 500
  * lines: a list of small cases. */
+#include "graph/origin.h"
 #include "onnx_fixture.h"
 
 /* ---- one form for all opsets ---- */
@@ -856,6 +857,37 @@ static void data_inputs_have_known_shapes(void **state)
     expect_failure(&m, AMG_UNSUPPORTED, "m.onnx", "no data input");
 }
 
+/* A table in half floats that is made float32 first: numbers, once folded. A weight in
+ * half floats could not come back as what it was. */
+static void half_floats_under_a_cast_are_constants(void **state)
+{
+    (void)state;
+    for (int weight = 0; weight < 2; weight++) {
+        model m;
+        start(&m, 17);
+        init(&m, "w", 1, 4, (int64_t[]){4, 3, 1, 1}, 48);
+        Onnx__TensorProto *t = init(&m, "table", 10, 1, (int64_t[]){8}, 16);
+        for (int i = 0; i < 8; i++) ((uint16_t *)(void *)t->raw_data.data)[i] = 0x3e00;
+        if (!weight) t->doc_string = keep(&m, "constant");
+        node(&m, "Conv", "x w", "a");
+        node(&m, "Cast", "table", "c");
+        attr_int(&m, "to", 1);
+        node(&m, "Mul", "a c", "y");
+        amg_graph *g = must_import(&m), *folded = NULL;
+        amg_error err = {0};
+        assert_int_equal(amg_graph_plan_batch(g, 2, &folded, NULL), AMG_OK);
+        const amg_value *c = value_of(folded, "c");
+        assert_int_equal(c->dtype, AMG_F32);
+        assert_true(((const float *)c->data.data)[7] == 1.5f);
+        assert_int_equal(c->role, weight ? AMG_ROLE_TRAINABLE : AMG_ROLE_CONSTANT);
+        assert_int_equal(amg_graph_origin_check(g, &err),
+                         weight ? AMG_UNSUPPORTED : AMG_OK);
+        if (weight) assert_non_null(strstr(err.what, "\"table\" (F16) is no weight"));
+        amg_graph_free(folded);
+        amg_graph_free(g);
+    }
+}
+
 static void weights_are_float32_and_fit_their_dims(void **state)
 {
     (void)state;
@@ -970,6 +1002,7 @@ int main(void)
         cmocka_unit_test(outputs_that_are_dropped_cannot_be_read),
         cmocka_unit_test(numbers_of_inputs_are_checked),
         cmocka_unit_test(data_inputs_have_known_shapes),
+        cmocka_unit_test(half_floats_under_a_cast_are_constants),
         cmocka_unit_test(weights_are_float32_and_fit_their_dims),
         cmocka_unit_test(opsets_out_of_range_are_refused),
         cmocka_unit_test(byte_errors_keep_their_offset),

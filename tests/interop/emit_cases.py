@@ -349,6 +349,9 @@ CASES = [
           ("ArgMax", {"axis": -1, "keepdims": 0}, "torch.argmax(x, 2)"),
           ("ArgMin", {"axis": 1}, "torch.argmin(x, 1, keepdim=True)"),
           ("ArgMax", {"axis": 1, "select_last_index": 1}, "x.flip(1)"))),
+    Case("TopK", [("TopK", "x,k", "y,i", {"axis": 1})], (2, 5, 3), {"k": ints(2)}, "torch.topk(x, 2, 1)"),
+    Case("TopK, places", [("TopK", "x,k", "v,i", {"largest": 0}), ("Cast", "i", "f", {"to": TensorProto.FLOAT}),
+                          ("Mul", "v,f", "y", {})], (2, 3, 5), {"k": ints(5)}, "largest=False)"),
     Case("Gemm of everything", [("Transpose", "x", "t", {}), ("Gemm", "t,w,bias", "y", {
         "transA": 1, "transB": 1, "alpha": 0.5, "beta": 2.0})], (3, 4), {"w": (5, 4), "bias": (1, 5)}),
     Case("MatMul of a vector", [("Tanh", "w", "v", {}), ("MatMul", "x,v", "y", {})], (2, 3, 5),
