@@ -4,8 +4,10 @@
  *   s = SplitToSequence(x, sizes)   →   s_part0, s_part1, … = Split(x, sizes)
  *   y = SequenceAt(s, 1)            →   y = Identity(s_part1)
  *
- * Consumes the two operators, adds nodes; a sequence is nothing that a graph has, only
- * the list of its parts beside its name. Any other operator that reads one is refused.
+ * Where the size of the axis is not known before constants are folded, the parts of one
+ * size are as many as are read. Consumes the two operators, adds nodes; a sequence is
+ * nothing that a graph has, only the list of its parts beside its name. Any other
+ * operator that reads one is refused.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -97,6 +99,55 @@ static amg_status repeat_size(const sequence_node *n, int64_t dim, int64_t size,
     return AMG_OK;
 }
 
+/* The number that a Constant holds, -1: none. It may come later in the file. */
+static int64_t read_constant(const sequence_node *n, const Onnx__NodeProto *maker)
+{
+    amg_attr *attrs;
+    int num_attrs = 0;
+    int64_t number = -1;
+    if (strcmp(maker->op_type, "Constant") != 0 ||
+        amg_import_attrs(n->im, maker, n->where, &attrs, &num_attrs, NULL))
+        return -1;
+    for (int i = 0; i < num_attrs; i++) {
+        if (!strcmp(attrs[i].name, "value_int")) number = attrs[i].i;
+        if (attrs[i].kind != AMG_ATTR_TENSOR) continue;
+        const amg_tensor *t = &attrs[i].tensor;
+        if (t->dtype == AMG_I64 && amg_tensor_count(t) == 1)
+            number = *(const int64_t *)t->data;
+        amg_tensor_clear(&attrs[i].tensor);
+    }
+    return number;
+}
+
+/* The place that a SequenceAt reads, -1: not told. */
+static int64_t place_read(const sequence_node *n)
+{
+    const amg_name *e = input_name(n, 1);
+    int64_t place;
+    int count;
+    if (e && !e->made && e->kind == AMG_NAME_NODE)
+        return read_constant(n, n->im->graph->node[e->index]);
+    return constant_input(n, 1, 1, &place, &count) || count != 1 ? -1 : place;
+}
+
+/* How many parts are read: by SequenceAt of constant places from 0 on; 0: not told. */
+static int count_read(const sequence_node *n)
+{
+    const Onnx__GraphProto *graph = n->im->graph;
+    int64_t count = 0;
+    for (size_t i = 0; i < graph->n_node; i++) {
+        const Onnx__NodeProto *at = graph->node[i];
+        const sequence_node reader = {.im = n->im, .proto = at, .where = n->where};
+        if (at->n_input != 2 || strcmp(at->op_type, "SequenceAt") != 0 ||
+            strcmp(at->input[0], n->proto->output[0]) != 0)
+            continue;
+        const int64_t place = place_read(&reader);
+        if (place < 0 || place >= MAX_PARTS) return 0;
+        if (place >= count) count = place + 1;
+    }
+    return (int)count;
+}
+
 static amg_status add_split(const sequence_node *n, int x, int64_t axis,
                             const int64_t *sizes, int count)
 {
@@ -140,19 +191,23 @@ static amg_status split_to_sequence(const sequence_node *n)
     const amg_name *input = input_name(n, 0);
     const amg_value *x = input ? input_value(n, 0) : NULL;
     const int d = x ? amg_axis_find(axis, x->rank) : -1;
-    if (d < 0 || x->dims[d] < 1)
-        return amg_fail(n->err, AMG_UNSUPPORTED, -1, n->where,
-                        "splits axis %" PRId64 ", expected one whose size is known",
-                        axis);
-    const int64_t dim = x->dims[d];
     const bool given = n->proto->n_input > 1 && n->proto->input[1][0];
     const amg_value *parts = given ? input_value(n, 1) : NULL;
     const bool listed = parts && parts->rank == 1;
+    /* Not known before constants are folded: equal parts, as many as are read. */
+    const bool known = d >= 0 && x->dims[d] >= 1;
+    const int num_read = x && x->rank < 0 && given ? count_read(n) : 0;
+    if (!known && !num_read)
+        return amg_fail(n->err, AMG_UNSUPPORTED, -1, n->where,
+                        "splits axis %" PRId64 ", expected one whose size is known",
+                        axis);
     if (!given && !keepdims)
         return amg_fail(n->err, AMG_UNSUPPORTED, -1, n->where,
                         "keepdims is 0, expected parts that keep their dims");
     if (given) st = constant_input(n, 1, MAX_PARTS, sizes, &count);
-    if (!st && !listed) st = repeat_size(n, dim, sizes[0], sizes, &count);
+    if (!st && !listed)
+        st = repeat_size(n, known ? x->dims[d] : num_read * sizes[0], sizes[0], sizes,
+                         &count);
     return st ? st : add_split(n, input->value, axis, sizes, count);
 }
 
