@@ -60,7 +60,7 @@ amg_status amg_outfile_open(const char *path, unsigned mode, bool exclusive,
         return amg_fail(err, AMG_EXISTS, -1, path, "exists already, not overwritten");
     size_t n = strlen(path) + sizeof ".tmp-XXXXXX";
     out->path = amg_strdup(path);
-    out->temp = amg_malloc(n);
+    out->temp = amg_calloc(n, 1); /* "": there is no file yet */
     if (!out->path || !out->temp) {
         amg_outfile_abort(out);
         return amg_fail(err, AMG_NO_MEMORY, -1, path, "no memory for its name");

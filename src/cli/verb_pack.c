@@ -80,7 +80,7 @@ int verb_pack(int argc, char **argv)
             "A SPEC is a JSON file, paths relative to the current folder:\n"
             "  {\"model\": \"a.onnx\", \"train\": \"a@train[0:5000]\", \"key\": "
             "\"a.key\"}\n"
-            "and, if wanted, \"val\", \"task\", \"seq\", \"normalize\", "
+            "and, if wanted, \"val\", \"task\", \"loss\", \"seq\", \"normalize\", "
             "\"freeze\", \"freeze_norm_stats\",\n"
             "\"keep_classes\", \"keep_tokens\", \"symmetry\", as the options of "
             "amalgam obfuscate.\n\n"
