@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "engine/metrics.h"
 #include "formats/safetensors.h"
 #include "graph/onnx_graph.h"
 
@@ -321,7 +321,7 @@ amg_status amg_job_train(const char *dir, const amg_train_options *options,
     if (!status) status = write_result(weights, &job, options, &r, err);
     if (!status && result) *result = r;
 done:
-    if (status && out) rmdir(out); /* goes only if nothing was written */
+    if (status && out) amg_metrics_drop_dir(out);
     amg_job_close(&job);
     amg_free(out);
     amg_free(weights);

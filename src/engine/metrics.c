@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -127,6 +128,15 @@ amg_status amg_metrics_write(amg_metrics *m, const amg_metrics_line *line,
     if (fflush(f) || ferror(f))
         return amg_fail_errno(err, errno, m->path, "cannot write");
     return AMG_OK;
+}
+
+void amg_metrics_drop_dir(const char *dir)
+{
+    struct stat info;
+    char *path = amg_path_join(dir, AMG_METRICS_FILE);
+    if (path && !stat(path, &info) && info.st_size == 0) unlink(path);
+    rmdir(dir); /* goes only if it is empty */
+    amg_free(path);
 }
 
 void amg_metrics_close(amg_metrics *m)

@@ -48,5 +48,7 @@ AMG_MUST_CHECK amg_status amg_metrics_write(amg_metrics *m,
                                             const amg_metrics_line *line,
                                             amg_error *err);
 void amg_metrics_close(amg_metrics *m);
+/* Removes DIR if nothing was written into it but a file of metrics without a line. */
+void amg_metrics_drop_dir(const char *dir);
 
 #endif

@@ -2,11 +2,11 @@
  * Preprocessing is put before the model for training only; what is written is the
  * model as it came, with trained weights. */
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
 #include "engine/job.h"
+#include "engine/metrics.h"
 #include "graph/freeze.h"
 #include "graph/merged_outputs.h"
 #include "graph/onnx_graph.h"
@@ -295,7 +295,7 @@ amg_status amg_plain_train(const amg_plain_task *t, const amg_train_options *opt
     if (!options->max_steps) amg_dir_remove(p.run_dir);
     if (result) *result = r;
 done:
-    if (status && p.run_dir) rmdir(p.run_dir); /* goes only if nothing was written */
+    if (status && p.run_dir) amg_metrics_drop_dir(p.run_dir);
     amg_params_clear(&p.params);
     amg_frozen_clear(&p.frozen);
     amg_free(p.class_weights);

@@ -256,6 +256,8 @@ class Cycle(cli.Case):
                          *more)
             self.refused(words, "obfuscate", "--model", "detector.onnx", "--train", f"{data}[0:40]",
                          "--decoys-from", f"{data}[40:80]", "--key", "no.key", "-o", "no", *more)
+        self.refused(r"sample \d+ of the batch for output 1 is [-\d.]+, expected 0 to 1", "train", "--model",
+                     "detector.onnx", "--train", data, "--batch", 8, "-o", "no.onnx", "--loss", "cross_entropy+bce")
         self.refused(r"sample \d+ has the target [-\d.]+ for output 1, expected 0 to 1", "obfuscate", "--model",
                      "detector.onnx", "--train", f"{data}[0:40]", "--decoys-from", f"{data}[40:80]", "--loss",
                      "cross_entropy+bce", "--key", "no.key", "-o", "no")
