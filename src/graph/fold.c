@@ -145,18 +145,21 @@ static bool has_twice(const amg_tensor *index, int64_t rows)
     return false;
 }
 
-/* Whether the node has elements of a float tensor several times in its output. If that
- * is a weight (a class token, a table of positions) it has to stay one weight; a
- * constant loses nothing by staying as it is. */
+/* Whether the node has, or may have, elements of a float tensor several times in its
+ * output. If that is a weight (a class token, a table of positions) it has to stay one
+ * weight; a constant loses nothing by staying as it is. */
 static bool repeats_weight(const pass *p, const amg_node *node)
 {
-    if (node->op != AMG_OP_EXPAND && node->op != AMG_OP_TILE &&
+    const bool picks =
+        node->op == AMG_OP_GATHER_ND || node->op == AMG_OP_GATHER_ELEMENTS;
+    if (!picks && node->op != AMG_OP_EXPAND && node->op != AMG_OP_TILE &&
         node->op != AMG_OP_GATHER)
         return false;
     const amg_tensor *x = &p->values[node->inputs[0]].data;
     const amg_value *out = &p->values[node->outputs[0]];
     int64_t made = 1, count = amg_tensor_count(x);
     if (x->dtype != AMG_F32 || count < 2) return false;
+    if (picks) return true;
     if (node->op == AMG_OP_GATHER)
         return has_twice(
             &p->values[node->inputs[1]].data,

@@ -296,6 +296,29 @@ static void must_hold_the_state_dict(const char *name, const amg_graph *g,
     assert_int_equal(num_homes, num_params);
 }
 
+/* As dynamo writes a table looked up by a matrix of places (Swin's relative positions).
+ */
+static void a_table_that_is_picked_from_twice_stays_one_weight(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    amg_graph *planned = NULL;
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 3, 2));
+    int table = weight(b, "table", 0, DIMS(2, 2));
+    int at = amg_builder_node(b, AMG_OP_UNSQUEEZE, "at",
+                              IDS(INTS(b, "places", 0, 1, 0), INTS(b, "axis", 1)),
+                              NO_ATTRS, NULL);
+    int rows =
+        amg_builder_node(b, AMG_OP_GATHER_ND, "rows", IDS(table, at), NO_ATTRS, NULL);
+    amg_builder_output(
+        b, amg_builder_node(b, AMG_OP_MUL, "scale", IDS(x, rows), NO_ATTRS, "y"));
+    amg_graph *g = must_finish(b);
+    assert_int_equal(amg_graph_plan_batch(g, B, &planned, NULL), AMG_OK);
+    assert_int_equal(amg_graph_num_trainable(planned), 4);
+    amg_graph_free(planned);
+    amg_graph_free(g);
+}
+
 static void exported_models_come_back_whole(void **state)
 {
     (void)state;
@@ -359,6 +382,7 @@ int main(void)
         cmocka_unit_test(an_element_with_two_homes_is_refused),
         cmocka_unit_test(an_absent_constant_is_refused),
         cmocka_unit_test(rows_that_nobody_looks_up_go_through_a_key),
+        cmocka_unit_test(a_table_that_is_picked_from_twice_stays_one_weight),
         cmocka_unit_test(exported_models_come_back_whole),
         cmocka_unit_test(every_failing_allocation_is_one_clean_error),
     };
