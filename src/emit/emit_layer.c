@@ -265,6 +265,24 @@ amg_status amg_emit_global_pool(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
+static bool antialiases(const amg_node *n)
+{
+    return amg_attr_int(n, "antialias", 0) != 0;
+}
+
+/* Whether F.interpolate has the node's filter: with antialias of images alone, where
+ * what lies outside does not count and the cubic kernel is another one. */
+static bool has_filter(const amg_node *n, const char *mode, const char *place,
+                       int num_dims)
+{
+    const bool cubic = strcmp(mode, "cubic") == 0, smooth = antialiases(n);
+    if (smooth && (num_dims != 2 || strcmp(place, "half_pixel") != 0)) return false;
+    if ((cubic || smooth) && (amg_attr_int(n, "exclude_outside", 0) != 0) != smooth)
+        return false;
+    return !cubic ||
+           amg_attr_float(n, "cubic_coeff_a", -0.75f) == (smooth ? -0.5f : -0.75f);
+}
+
 /* PyTorch's mode of a Resize, NULL if it has none. *aligned: align_corners. */
 static const char *resize_mode(const amg_node *n, int num_dims, bool *aligned)
 {
@@ -275,10 +293,10 @@ static const char *resize_mode(const amg_node *n, int num_dims, bool *aligned)
     bool half =
         strcmp(place, "half_pixel") == 0 || strcmp(place, "pytorch_half_pixel") == 0;
     *aligned = strcmp(place, "align_corners") == 0;
+    if (!has_filter(n, mode, place, num_dims)) return NULL;
     if (strcmp(mode, "linear") == 0 && (half || *aligned))
         return num_dims == 1 ? "linear" : num_dims == 2 ? "bilinear" : "trilinear";
-    if (strcmp(mode, "cubic") == 0 && (half || *aligned) && num_dims == 2 &&
-        amg_attr_float(n, "cubic_coeff_a", -0.75f) == -0.75f)
+    if (strcmp(mode, "cubic") == 0 && (half || *aligned) && num_dims == 2)
         return "bicubic";
     if (strcmp(mode, "nearest") != 0) return NULL;
     *aligned = false;
@@ -331,6 +349,7 @@ amg_status amg_emit_resize(amg_emit *e, const amg_emit_step *s)
     }
     amg_text_add(&e->out, ", mode=\"%s\"", mode);
     if (aligned) amg_text_add(&e->out, ", align_corners=True");
+    if (antialiases(s->node)) amg_text_add(&e->out, ", antialias=True");
     amg_text_add(&e->out, ")");
     return AMG_OK;
 }

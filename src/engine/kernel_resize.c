@@ -1,7 +1,8 @@
 /* Resize over one to three spatial dims, nearest, linear or cubic, in any channel
  * blocking. Along each dim an output position is a weighted sum of up to four input
- * positions; the weights are tables made while compiling, so all modes run the same
- * loops. Fewer than three spatial dims are three of which the first are 1. */
+ * positions, or of more where antialiasing widens the filter; the weights are tables
+ * made while compiling, so all modes run the same loops. Fewer than three spatial dims
+ * are three of which the first are 1. */
 #include <math.h>
 #include <string.h>
 
@@ -9,12 +10,10 @@
 #include "base/vector.h"
 #include "engine/kernel.h"
 
-enum { MAX_TAPS = 4 };
-
 /* What one output index reads: the sum of in[at[i]] * part[i]. */
 typedef struct {
-    int64_t at[MAX_TAPS];
-    float part[MAX_TAPS];
+    int64_t *at;
+    float *part;
 } taps;
 
 typedef struct {
@@ -144,7 +143,7 @@ typedef struct {
     coordinates mode;
     rounding how;
     float cubic;
-    bool exclude_outside;
+    bool exclude_outside, antialias;
     int64_t in, out;
     float step;
 } axis;
@@ -211,28 +210,66 @@ static void cubic_taps(const axis *x, float at, taps *t)
     t->part[1] = ((a + 2) * u - (a + 3)) * u * u + 1;
     t->part[2] = ((a + 2) * v - (a + 3)) * v * v + 1;
     t->part[3] = ((a * (v + 1) - 5 * a) * (v + 1) + 8 * a) * (v + 1) - 4 * a;
-    for (int i = 0; i < MAX_TAPS; i++) {
+    for (int i = 0; i < 4; i++) {
         t->at[i] = clamp(first - 1 + i, x->in);
         if (x->exclude_outside && t->at[i] != first - 1 + i) t->part[i] = 0;
         sum += t->part[i];
     }
-    for (int i = 0; x->exclude_outside && i < MAX_TAPS; i++) t->part[i] /= sum;
+    for (int i = 0; x->exclude_outside && i < 4; i++) t->part[i] /= sum;
 }
 
-/* Returns how many taps each has. */
-static int fill_taps(const axis *x, taps *t)
+/* The filter at a distance: a triangle, or Keys' kernel. */
+static double filter_at(const axis *x, double distance)
 {
-    static const int counts[] = {[NEAREST] = 1, [LINEAR] = 2, [CUBIC] = MAX_TAPS};
+    const double a = (double)x->cubic, d = fabs(distance);
+    if (x->kind == LINEAR) return d < 1 ? 1 - d : 0;
+    if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+    return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
+}
+
+/* How far the filter reaches: an output pixel that covers several widens it. */
+static double radius_of(const axis *x)
+{
+    return (x->kind == LINEAR ? 1 : 2) * fmax((double)x->step, 1);
+}
+
+static int count_taps(const axis *x)
+{
+    static const int counts[] = {[NEAREST] = 1, [LINEAR] = 2, [CUBIC] = 4};
+    return x->antialias ? (int)ceil(2 * radius_of(x)) + 1 : counts[x->kind];
+}
+
+static void antialias_taps(const axis *x, float at, taps *t)
+{
+    const int count = count_taps(x);
+    const int64_t first = (int64_t)floor((double)at - radius_of(x)) + 1;
+    double sum = 0;
+    for (int i = 0; i < count; i++) {
+        const double distance = (double)(first + i) - (double)at;
+        double part = filter_at(x, distance / fmax((double)x->step, 1));
+        t->at[i] = clamp(first + i, x->in);
+        if (x->exclude_outside && t->at[i] != first + i) part = 0;
+        t->part[i] = (float)part;
+        sum += part;
+    }
+    for (int i = 0; i < count; i++) t->part[i] = (float)((double)t->part[i] / sum);
+}
+
+static void fill_taps(const axis *x, taps *t)
+{
     for (int64_t i = 0; i < x->out; i++) {
         const float at = source_of(x, i);
-        if (x->kind == CUBIC)
+        if (x->antialias) {
+            antialias_taps(x, at, &t[i]);
+        } else if (x->kind == CUBIC) {
             cubic_taps(x, at, &t[i]);
-        else if (x->kind == LINEAR)
+        } else if (x->kind == LINEAR) {
             linear_taps(x, at, &t[i]);
-        else
-            t[i] = (taps){.at = {clamp(round_to(x->how, at), x->in)}, .part = {1}};
+        } else {
+            t[i].at[0] = clamp(round_to(x->how, at), x->in);
+            t[i].part[0] = 1;
+        }
     }
-    return counts[x->kind];
 }
 
 /* ---- emitting ---------------------------------------------------------------------
@@ -265,18 +302,20 @@ static bool read_modes(amg_plan *p, int node, axis *x)
     const int m = index_of(mode, NUM_COORDINATES, modes);
     const int h = index_of(how, NUM_ROUNDINGS, hows);
     const int k = index_of(kind, NUM_KINDS, kinds);
-    if (m < 0 || h < 0 || k < 0 || amg_attr_int(n, "antialias", 0) != 0) {
+    const bool antialias = amg_attr_int(n, "antialias", 0) != 0;
+    if (m < 0 || h < 0 || k < 0 || (antialias && k == NEAREST)) {
         amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "mode %.20s, %.40s, %.40s; expected nearest, linear or cubic "
-                      "without cropping or antialiasing",
-                      kind, mode, how);
+                      "mode %.20s, %.40s, %.40s%s; expected linear, cubic, or nearest "
+                      "without antialiasing, and no cropping",
+                      kind, mode, how, antialias ? ", antialias" : "");
         return false;
     }
     *x = (axis){.kind = (interpolation)k,
                 .mode = (coordinates)m,
                 .how = (rounding)h,
                 .cubic = amg_attr_float(n, "cubic_coeff_a", -0.75f),
-                .exclude_outside = amg_attr_int(n, "exclude_outside", 0) != 0};
+                .exclude_outside = amg_attr_int(n, "exclude_outside", 0) != 0,
+                .antialias = antialias};
     return true;
 }
 
@@ -286,15 +325,23 @@ static void fill_axis(amg_plan *p, int node, resize_state *s, int d, int i, axis
     const amg_node *n = amg_plan_node(p, node);
     s->in[d] = x.in = i < 0 ? 1 : amg_plan_value(p, n->inputs[0])->dims[2 + i];
     s->out[d] = x.out = i < 0 ? 1 : amg_plan_value(p, n->outputs[0])->dims[2 + i];
-    s->of[d] = amg_plan_alloc(p, (size_t)x.out, sizeof *s->of[d]);
-    if (p->status) return;
-    if (i < 0) x.kind = NEAREST;
+    if (i < 0) {
+        x.kind = NEAREST;
+        x.antialias = false;
+    }
     /* A scale that makes a whole number stands for a size. */
     float scale = i < 0 ? 0 : scale_of(p, node, i);
     float whole = (float)x.out / (float)x.in;
     bool sized = scale == 0 || fabsf(scale - whole) < 1e-6f * whole;
     x.step = sized ? (float)x.in / (float)x.out : 1 / scale;
-    s->num_taps[d] = fill_taps(&x, s->of[d]);
+    const int count = s->num_taps[d] = count_taps(&x);
+    int64_t *at = amg_plan_alloc(p, (size_t)(x.out * count), sizeof *at);
+    float *part = amg_plan_alloc(p, (size_t)(x.out * count), sizeof *part);
+    s->of[d] = amg_plan_alloc(p, (size_t)x.out, sizeof *s->of[d]);
+    if (p->status) return;
+    for (int64_t o = 0; o < x.out; o++)
+        s->of[d][o] = (taps){at + o * count, part + o * count};
+    fill_taps(&x, s->of[d]);
 }
 
 void amg_resize_forward(amg_plan *p, int node)

@@ -22,6 +22,8 @@ def resize(name, x, mode, torch_mode, place, sizes=None, scales=None, nearest="f
     how = {} if place == POINTS else {"align_corners": place == CORNERS}
     if torch_mode == "nearest-exact":
         how = {}
+    if attrs.get("antialias"):
+        how["antialias"] = True
     values = np.array(sizes, np.int64) if sizes else np.array(scales, np.float32)
     key = "sizes" if sizes else "scales"
     nodes = [("Resize", "v,,,sizes" if sizes else "v,,scales", "y", {
@@ -47,5 +49,9 @@ G.case("upsample", IMAGE, {}, [("Upsample", "v,scales", "y", {"mode": "nearest"}
 G.case("resize10", SIGNAL, {}, [("Resize", "v,scales", "y", {"mode": "nearest"})],
        lambda v, p: F.interpolate(v, scale_factor=2.0),
        constants={"scales": np.array([1, 1, 2], np.float32)}, opset=10)
+AA = {"antialias": 1, "exclude_outside": 1}
+resize("antialias", (2, 20, 9, 11), "linear", "bilinear", HALF, sizes=(4, 5), **AA)
+resize("antialias_larger", IMAGE, "linear", "bilinear", HALF, sizes=(3, 9), **AA)
+resize("antialias_cubic", (2, 3, 9, 11), "cubic", "bicubic", HALF, sizes=(4, 3), cubic_coeff_a=-0.5, **AA)
 
 G.save("tests/engine/data/resize.safetensors")

@@ -69,6 +69,9 @@ RESIZED = [
            scales(1, 1, 2), mode="linear", **HALF),
     resize("linear 3-d", 'mode="trilinear"', VOLUME, "x,,s", scales(1, 1, 2, 1.5, 1),
            mode="linear", **HALF),
+    *(resize(f"antialias {mode}", f'mode="{name}", antialias=True)', IMAGE, "x,,s", scales(1, 1, 0.5, 0.4), mode=mode,
+             antialias=1, exclude_outside=1, cubic_coeff_a=-0.5)
+      for mode, name in (("linear", "bilinear"), ("cubic", "bicubic"))),
     resize("nearest 3-d", 'mode="nearest")', VOLUME, "x,,s", scales(1, 1, 2, 2, 2),
            coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
     resize("axes", 'size=(18, 14)', IMAGE, "x,,s", scales(2, 2), axes=[2, 3], mode="linear",
