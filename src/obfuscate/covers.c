@@ -12,109 +12,24 @@
 #include "base/checked.h"
 #include "base/parallel.h"
 #include "obfuscate/cover_checks.h"
+#include "obfuscate/cover_choice.h"
 #include "obfuscate/cover_classes.h"
 #include "obfuscate/plan.h"
 #include "obfuscate/samples.h"
 
+typedef amg_cover_choice chooser;
+typedef amg_cover_group group;
+
 #define PRIVATE_STREAM 0 /* decoy d is stream d + 1 */
-#define AHEAD 8          /* tags */
 #define PART 64          /* samples that a thread reads and tags at once */
 #define MAX_BATCH                                                                      \
     ((int64_t)1 << 20) /* candidates looked at in one walk over the pool */
 
-/* ---- which streams hold which bytes: open addressing, at most 2/3 full ---- */
+/* ---- tags ---- */
 
-typedef struct {
-    uint64_t high;
-    uint64_t low; /* 48 bits of the tag, then the stream + 1 in 16 bits; 0: empty */
-} cell;
-
-typedef struct {
-    cell *cells;
-    size_t mask;
-} stream_table;
-
-static uint64_t le64(const uint8_t *p)
-{
-    uint64_t v = 0;
-    for (int i = 0; i < 8; i++) v |= (uint64_t)p[i] << 8 * i;
-    return v;
-}
-
-/* The cell of these bytes, empty if they are new. */
-static cell *find_cell(const stream_table *t, const uint8_t tag[AMG_SAMPLE_TAG_BYTES])
-{
-    const uint64_t high = le64(tag), low = le64(tag + 8) & ~UINT64_C(0xFFFF);
-    size_t at = (size_t)high & t->mask;
-    while ((t->cells[at].low & 0xFFFF) &&
-           (t->cells[at].high != high || (t->cells[at].low & ~UINT64_C(0xFFFF)) != low))
-        at = (at + 1) & t->mask;
-    return &t->cells[at];
-}
-
-/* Stream that holds these bytes, or -1. */
-static int find(const stream_table *t, const uint8_t tag[AMG_SAMPLE_TAG_BYTES])
-{
-    return (int)(find_cell(t, tag)->low & 0xFFFF) - 1;
-}
-
-/* The same, and if there was none they are now held by stream. */
-static int find_or_add(stream_table *t, const uint8_t tag[AMG_SAMPLE_TAG_BYTES],
-                       int stream)
-{
-    cell *c = find_cell(t, tag);
-    const int held = (int)(c->low & 0xFFFF) - 1;
-    if (held < 0)
-        *c = (cell){le64(tag),
-                    (le64(tag + 8) & ~UINT64_C(0xFFFF)) | (uint64_t)(stream + 1)};
-    return held;
-}
-
-/* ---- state of one choice ---- */
-
-/* Rows of the pool that are drawn from by themselves: those of a class, or all. */
-typedef struct {
-    int64_t front, back; /* places of the order that were not looked at yet */
-    int64_t wanted, got; /* for the current split */
-} group;
-
-typedef struct {
-    const amg_secret *secret;
-    const amg_cover_split *splits;
-    amg_cover_plan plan;
-    stream_table table;
-    int64_t chunk;
-    size_t sample_bytes;
-    uint8_t *x;     /* [chunk][sample_bytes] */
-    uint8_t *tags;  /* [chunk][AMG_SAMPLE_TAG_BYTES] */
-    int64_t *order; /* keyed permutation of the current pool's samples, by group */
-    int64_t pool_size;
-    group *groups;                   /* [num_groups] */
-    int num_groups;                  /* classes that are paired, or 1 */
-    int32_t *own[AMG_COVER_SPLITS];  /* [num_samples] classes of the private data … */
-    int32_t *pool[AMG_COVER_SPLITS]; /* … and of the pools; all NULL: not paired */
-    bool in_runs[AMG_COVER_SPLITS];
-    uint8_t *run; /* [longest run][AMG_SAMPLE_TAG_BYTES], where a split is in runs */
-    bool crowded; /* runs found no room as they were placed */
-} chooser;
-
-static int64_t size_of(const amg_dataset *ds)
-{
-    return amg_dataset_get_info(ds)->num_samples;
-}
-
-/* Whether the split draws on the first one's pool. */
-static bool shares_pool(const chooser *c, int split)
+bool amg_cover_shares_pool(const chooser *c, int split)
 {
     return split > 0 && c->splits[split].pool == c->splits[0].pool;
-}
-
-/* The table is larger than the caches: asks for the cell of a tag that comes soon. */
-static void expect(const stream_table *t, const uint8_t *tags, int64_t i, int64_t num)
-{
-    if (i + AHEAD < num)
-        __builtin_prefetch(
-            &t->cells[le64(tags + (i + AHEAD) * AMG_SAMPLE_TAG_BYTES) & t->mask]);
 }
 
 typedef struct {
@@ -137,9 +52,8 @@ static amg_status tag_item(void *context, int64_t item, amg_error *err)
     return st;
 }
 
-/* Reads num <= chunk samples and leaves their tags in c->tags. */
-static amg_status tag_samples(chooser *c, const amg_dataset *ds, const int64_t *rows,
-                              int64_t first, int64_t num, amg_error *err)
+amg_status amg_cover_tag_samples(chooser *c, const amg_dataset *ds, const int64_t *rows,
+                                 int64_t first, int64_t num, amg_error *err)
 {
     tagging t = {c, {.set = ds, .rows = rows, .first = first, .x = c->x}, num};
     const amg_status st = amg_samples_read_ahead(&t.samples, num, err);
@@ -151,15 +65,15 @@ static amg_status tag_samples(chooser *c, const amg_dataset *ds, const int64_t *
 
 static amg_status add_private(chooser *c, const amg_dataset *data, amg_error *err)
 {
-    const int64_t n = size_of(data);
+    const int64_t n = amg_cover_set_size(data);
     for (int64_t first = 0; first < n; first += c->chunk) {
         int64_t num = n - first < c->chunk ? n - first : c->chunk;
-        amg_status st = tag_samples(c, data, NULL, first, num, err);
+        amg_status st = amg_cover_tag_samples(c, data, NULL, first, num, err);
         if (st != AMG_OK) return st;
         for (int64_t i = 0; i < num; i++) {
-            expect(&c->table, c->tags, i, num);
-            if (find_or_add(&c->table, c->tags + i * AMG_SAMPLE_TAG_BYTES,
-                            PRIVATE_STREAM) >= 0)
+            amg_cover_table_expect(&c->table, c->tags, i, num);
+            if (amg_cover_table_find_or_add(
+                    &c->table, c->tags + i * AMG_SAMPLE_TAG_BYTES, PRIVATE_STREAM) >= 0)
                 c->plan.private_repeats++;
         }
     }
@@ -175,7 +89,7 @@ static amg_status too_small(const chooser *c, int split, int64_t missing,
              "the %s has %lld samples (%lld equal to others were passed over), %lld "
              "more%s are needed for %d x %lld of %s",
              amg_cover_pool_names[pool == c->splits[0].pool ? 0 : split],
-             (long long)size_of(pool), (long long)c->plan.passed_over,
+             (long long)amg_cover_set_size(pool), (long long)c->plan.passed_over,
              (long long)missing, of, c->plan.num_decoys,
              (long long)c->plan.num_samples[split], amg_cover_data_names[split]);
     amg_hint(err, "use fewer decoys, a larger pool, or a smaller part of the data");
@@ -191,7 +105,7 @@ static amg_status check_pool_sizes(const chooser *c, amg_error *err)
         if (!amg_mul_i64(c->plan.num_decoys, c->plan.num_samples[s], &need))
             return amg_fail(err, AMG_OVERFLOW, -1, amg_cover_data_names[s],
                             "too many samples");
-        if (!shares_pool(c, s)) left = size_of(c->splits[s].pool);
+        if (!amg_cover_shares_pool(c, s)) left = amg_cover_set_size(c->splits[s].pool);
         if (left < need) return too_small(c, s, need - left, "", err);
         left -= need;
     }
@@ -207,7 +121,7 @@ static amg_status read_classes(chooser *c, amg_error *err)
     for (int s = 0; s < c->plan.num_splits && st == AMG_OK; s++) {
         const amg_dataset *data = c->splits[s].data, *pool = c->splits[s].pool;
         st = amg_cover_classes_read(data, amg_cover_data_names[s], &c->own[s], err);
-        if (st == AMG_OK && !shares_pool(c, s))
+        if (st == AMG_OK && !amg_cover_shares_pool(c, s))
             st =
                 amg_cover_classes_read(pool, amg_cover_pool_names[s], &c->pool[s], err);
         if (amg_dataset_get_info(data)->num_classes > classes)
@@ -222,7 +136,7 @@ static amg_status read_classes(chooser *c, amg_error *err)
 /* Of which class each row of the split's pool is; NULL: not paired. */
 static const int32_t *pool_classes(const chooser *c, int split)
 {
-    return c->pool[shares_pool(c, split) ? 0 : split];
+    return c->pool[amg_cover_shares_pool(c, split) ? 0 : split];
 }
 
 static void want(chooser *c, int split)
@@ -247,7 +161,7 @@ static amg_status draw_order(chooser *c, const amg_dataset *pool, uint64_t index
                              amg_error *err)
 {
     amg_keystream *ks = NULL;
-    const int64_t n = size_of(pool);
+    const int64_t n = amg_cover_set_size(pool);
     free_order(c);
     c->pool_size = n;
     c->order = amg_alloc_aligned((size_t)n * sizeof *c->order);
@@ -315,7 +229,7 @@ static amg_status tag_candidates(chooser *c, const amg_dataset *pool,
     for (int64_t row = 0, got = 0; row < c->pool_size && st == AMG_OK; row++) {
         if (place[row]) rows[got++] = row;
         if (got == 0 || (got < c->chunk && row + 1 < c->pool_size)) continue;
-        st = tag_samples(c, pool, rows, 0, got, err);
+        st = amg_cover_tag_samples(c, pool, rows, 0, got, err);
         while (got-- > 0) {
             memcpy(tags + (size_t)(place[rows[got]] - 1) * AMG_SAMPLE_TAG_BYTES,
                    c->tags + got * AMG_SAMPLE_TAG_BYTES, AMG_SAMPLE_TAG_BYTES);
@@ -398,11 +312,11 @@ static amg_status choose_rows(chooser *c, int split, amg_error *err)
         st = tag_candidates(c, c->splits[split].pool, r.candidates, num, r.place,
                             r.tags, err);
         for (int64_t i = 0; st == AMG_OK && i < num; i++) {
-            expect(&c->table, r.tags, i, num);
+            amg_cover_table_expect(&c->table, r.tags, i, num);
             group *g = &c->groups[class_of ? class_of[r.candidates[i]] : 0];
             const int stream = 1 + (int)(g->got % c->plan.num_decoys);
-            const int held =
-                find_or_add(&c->table, r.tags + i * AMG_SAMPLE_TAG_BYTES, stream);
+            const int held = amg_cover_table_find_or_add(
+                &c->table, r.tags + i * AMG_SAMPLE_TAG_BYTES, stream);
             if (held >= 0 && held != stream) {
                 c->plan.passed_over++;
                 continue;
@@ -418,146 +332,12 @@ static amg_status choose_rows(chooser *c, int split, amg_error *err)
     return st;
 }
 
-/* ---- runs ---- */
-
-/* A run that is to be: decoy's covers of a split. */
-typedef struct {
-    int split, decoy;
-} run;
-
-/* Rows between two windows that share no token. */
-static int64_t apart(const amg_dataset *pool)
-{
-    const amg_dataset_info *info = amg_dataset_get_info(pool);
-    return info->stride > 0 ? (info->dims[0] - 1) / info->stride : 0;
-}
-
-/* Rows left out at both ends of a pool, where the private data may be its neighbours.
- */
-static int64_t margin(const chooser *c, const amg_dataset *pool)
-{
-    for (int s = 0; s < c->plan.num_splits; s++)
-        if (!strcmp(amg_dataset_source(c->splits[s].data), amg_dataset_source(pool)))
-            return apart(pool);
-    return 0;
-}
-
-static amg_status no_room(chooser *c, int split, bool at_document, amg_error *err)
-{
-    const amg_dataset *pool = c->splits[split].pool;
-    const int64_t n = c->plan.num_samples[split];
-    c->crowded = true;
-    amg_fail(err, AMG_MISMATCH, -1, amg_dataset_source(pool),
-             "the %s has %lld samples (%lld equal to others were met): no room for %d "
-             "stretches of %lld for the %s, %lld apart%s",
-             amg_cover_pool_names[shares_pool(c, split) ? 0 : split],
-             (long long)size_of(pool), (long long)c->plan.passed_over,
-             c->plan.num_decoys, (long long)n, amg_cover_data_names[split],
-             (long long)apart(pool),
-             at_document ? ", each from where a window and a document begin" : "");
-    amg_hint(err, "take a larger pool or fewer decoys%s",
-             at_document
-                 ? ", or leave out the first window of the data, DATA[1:]: they "
-                   "then begin anywhere, as covers may"
-                 : "");
-    return AMG_MISMATCH;
-}
-
-/* The first run of a split's length in rows *at .. end-1 of the pool without a sample
- * of another stream, and from the beginning of a document where the private data are.
- * A row is never left out of it: where the private windows have no gap, a gap would
- * tell. *at is then the row behind the run. */
-static amg_status find_run(chooser *c, run r, int64_t *at, int64_t end, amg_error *err)
-{
-    const amg_cover_split *split = &c->splits[r.split];
-    const int64_t n = c->plan.num_samples[r.split];
-    const bool at_document = amg_dataset_begins_document(split->data, 0);
-    int64_t got = 0;
-    while (got < n) {
-        const int64_t first = *at, num = n - got < c->chunk ? n - got : c->chunk;
-        if (end - first < n - got) return no_room(c, r.split, at_document, err);
-        amg_status st = tag_samples(c, split->pool, NULL, first, num, err);
-        if (st != AMG_OK) return st;
-        for (; *at < first + num; ++*at) {
-            const uint8_t *tag = c->tags + (*at - first) * AMG_SAMPLE_TAG_BYTES;
-            if (got == 0 && at_document &&
-                !amg_dataset_begins_document(split->pool, *at))
-                continue;
-            const int held = find(&c->table, tag);
-            if (held >= 0 && held != 1 + r.decoy) {
-                c->plan.passed_over++;
-                got = 0;
-                continue;
-            }
-            memcpy(c->run + got++ * AMG_SAMPLE_TAG_BYTES, tag, AMG_SAMPLE_TAG_BYTES);
-        }
-    }
-    return AMG_OK;
-}
-
-static void take_run(chooser *c, run r, int64_t first)
-{
-    const int64_t n = c->plan.num_samples[r.split];
-    int64_t *rows = c->plan.rows[r.split] + r.decoy * n;
-    for (int64_t i = 0; i < n; i++) {
-        rows[i] = first + i;
-        if (find_or_add(&c->table, c->run + i * AMG_SAMPLE_TAG_BYTES, 1 + r.decoy) >= 0)
-            c->plan.cover_repeats++;
-    }
-}
-
-/* Which decoy has the i-th run of a split: a keyed permutation for each of num splits.
- */
-static amg_status draw_decoys(const chooser *c, int split, int num, int64_t *out,
-                              amg_error *err)
-{
-    amg_keystream *ks = NULL;
-    const int k = c->plan.num_decoys;
-    amg_status st =
-        amg_keystream_new(c->secret, AMG_PURPOSE_COVERS, (uint64_t)split, &ks, err);
-    if (st != AMG_OK) return st;
-    for (int i = 0; i < num; i++) amg_keystream_permutation(ks, k, out + i * k);
-    amg_keystream_free(ks);
-    return AMG_OK;
-}
-
-/* Runs of split and those behind it that share its pool: k places at equal distances, a
- * validation run at each and behind it one for training, so that training data which
- * grow move none. spread false: one behind the other. */
-static amg_status choose_runs(chooser *c, int split, bool spread, amg_error *err)
-{
-    const amg_dataset *pool = c->splits[split].pool;
-    const int64_t gap = apart(pool), begin = margin(c, pool);
-    const int64_t end = size_of(pool) - begin;
-    const int k = c->plan.num_decoys;
-    int last = split;
-    while (last + 1 < c->plan.num_splits && shares_pool(c, last + 1)) last++;
-    const int num = last - split + 1;
-    int64_t *decoys = amg_malloc((size_t)(num * k) * sizeof *decoys);
-    if (!decoys) return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory");
-    amg_status st = draw_decoys(c, split, num, decoys, err);
-    int64_t at = begin;
-    for (int i = 0; i < k && st == AMG_OK; i++) {
-        const int64_t place = begin + (end - begin) / k * i;
-        if (spread && at < place) at = place;
-        for (int s = last; s >= split && st == AMG_OK; s--) {
-            const run r = {s, (int)decoys[(s - split) * k + i]};
-            st = find_run(c, r, &at, end, err);
-            if (st == AMG_OK) take_run(c, r, at - c->plan.num_samples[s]);
-            at += gap;
-        }
-    }
-    sodium_memzero(decoys, (size_t)(num * k) * sizeof *decoys);
-    amg_free(decoys);
-    return st;
-}
-
 /* ---- all of it ---- */
 
 /* Buffers and the table for all samples of the job. */
 static amg_status make_room(chooser *c, amg_error *err)
 {
-    size_t cells = 64, samples = 0, longest = 0;
+    size_t samples = 0, longest = 0;
     for (int s = 0; s < c->plan.num_splits; s++) {
         size_t of_split = (size_t)c->plan.num_samples[s] * (size_t)c->plan.num_decoys;
         c->plan.rows[s] = amg_calloc(of_split, sizeof(int64_t));
@@ -566,15 +346,14 @@ static amg_status make_room(chooser *c, amg_error *err)
         if (c->in_runs[s] && longest < (size_t)c->plan.num_samples[s])
             longest = (size_t)c->plan.num_samples[s];
     }
-    while (cells < samples + samples / 2) cells *= 2;
-    c->table = (stream_table){amg_alloc_aligned(cells * sizeof(cell)), cells - 1};
     c->sample_bytes = amg_dataset_get_info(c->splits[0].data)->sample_bytes;
     c->chunk = amg_samples_chunk(c->sample_bytes);
     c->x = amg_malloc((size_t)c->chunk * c->sample_bytes);
     c->tags = amg_malloc((size_t)c->chunk * AMG_SAMPLE_TAG_BYTES);
     c->groups = amg_calloc((size_t)c->num_groups, sizeof *c->groups);
     c->run = longest ? amg_malloc(longest * AMG_SAMPLE_TAG_BYTES) : NULL;
-    if (c->table.cells && c->x && c->tags && c->groups && (c->run || !longest))
+    if (amg_cover_table_init(&c->table, samples) && c->x && c->tags && c->groups &&
+        (c->run || !longest))
         return AMG_OK;
 no_memory:
     return amg_fail(err, AMG_NO_MEMORY, -1, "covers", "no memory to compare samples");
@@ -585,15 +364,15 @@ static amg_status choose_all(chooser *c, bool spread, amg_error *err)
 {
     amg_status st = AMG_OK;
     const int num_splits = c->plan.num_splits;
-    memset(c->table.cells, 0, (c->table.mask + 1) * sizeof *c->table.cells);
+    amg_cover_table_empty(&c->table);
     c->plan.private_repeats = c->plan.cover_repeats = c->plan.passed_over = 0;
     c->crowded = false;
     for (int s = 0; s < num_splits && st == AMG_OK; s++)
         st = add_private(c, c->splits[s].data, err);
     for (int s = 0; s < num_splits && st == AMG_OK; s++) {
-        const bool shared = shares_pool(c, s);
+        const bool shared = amg_cover_shares_pool(c, s);
         if (c->in_runs[s]) {
-            if (!shared) st = choose_runs(c, s, spread, err);
+            if (!shared) st = amg_cover_choose_runs(c, s, spread, err);
             continue;
         }
         if (!shared) st = draw_order(c, c->splits[s].pool, (uint64_t)s, err);
@@ -616,7 +395,7 @@ amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
     c.plan.num_decoys = num_decoys;
     c.plan.num_splits = num_splits;
     for (int s = 0; s < num_splits; s++)
-        c.plan.num_samples[s] = size_of(splits[s].data);
+        c.plan.num_samples[s] = amg_cover_set_size(splits[s].data);
     st = check_pool_sizes(&c, err);
     if (st != AMG_OK) return st;
     if (splits[0].pair_classes) st = read_classes(&c, err);
@@ -628,7 +407,7 @@ amg_status amg_cover_plan_derive(const amg_secret *secret, int num_decoys,
         *out = c.plan;
     else
         amg_cover_plan_clear(&c.plan);
-    amg_free_aligned(c.table.cells);
+    amg_cover_table_clear(&c.table);
     amg_free(c.x);
     amg_free(c.tags);
     amg_free(c.run);

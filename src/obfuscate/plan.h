@@ -55,6 +55,11 @@ typedef struct {
  * expected. */
 AMG_MUST_CHECK amg_status amg_plan_shape_check(const amg_plan_shape *shape,
                                                amg_error *err);
+/* Blocks of a sample, in each channel; 0: it has none. */
+int64_t amg_plan_shape_blocks(const amg_plan_shape *shape);
+/* Dims of the augmented sample and their product; false if it passes 2^31 - 1, what an
+ * index of the job's Gather may be. */
+bool amg_plan_shape_out(const amg_plan_shape *shape, int64_t out[3], int64_t *count);
 
 /* One sub-network. Slot 0..k is its public position in the job. */
 typedef struct {
