@@ -1,7 +1,7 @@
 """Models that people bring: one of each family, as plain modules with torchvision's structure
 and parameter names where it has them, written from their papers. Widths and depths are
 arguments: the small forms keep every kind of layer and leave out repetitions. Dropout and
-stochastic depth are off. Imports nothing but torch and modules.py.
+stochastic depth are off. more_models.py has further ones. Imports nothing but torch and these.
 
     model = build("resnet18"); x, y = samples("resnet18", 48, seed=1)
 """
@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import modules
+import more_models
 from modules import Kind, labels, pictures
 
 CLASSES = 10
@@ -734,6 +735,17 @@ KINDS = {
     "autoencoder": Kind(lambda dropout: Autoencoder(), pictures(16), None),
     "shared": images(Shared, 16),
     "numbers": images(Numbers, 16),
+    **more_models.KINDS,
+}
+
+# As people know them; the others' names say it.
+TITLES = {
+    "resnet18": "ResNet-18", "resnet34": "ResNet-34", "resnet50": "ResNet-50", "vgg16_bn": "VGG-16 with batch norm",
+    "densenet121": "DenseNet-121", "mobilenet_v2": "MobileNetV2", "mobilenet_v3_small": "MobileNetV3 small",
+    "efficientnet_b0": "EfficientNet-B0", "shufflenet_v2": "ShuffleNetV2", "squeezenet": "SqueezeNet",
+    "googlenet": "GoogLeNet", "convnext_tiny": "ConvNeXt tiny", "vit_b_32": "ViT-B/32", "unet_full": "U-Net",
+    "cnn1d": "1-d CNN over signals", "lstm": "LSTM over tokens", "tabular": "residual MLP over a table",
+    **more_models.TITLES,
 }
 
 

@@ -170,7 +170,11 @@ def pictures(side):
 
 
 def labels(classes):
-    return lambda x, g: torch.randint(0, classes, (len(x),), generator=g, dtype=torch.int32)
+    """x: samples, or a tuple of such."""
+    def make(x, g):
+        count = len(x[0] if isinstance(x, tuple) else x)
+        return torch.randint(0, classes, (count,), generator=g, dtype=torch.int32)
+    return make
 
 
 def windows(count, g):
