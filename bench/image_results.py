@@ -85,7 +85,7 @@ def cifar(run):
     source = f"{DATA / 'cifar-10-batches-bin'}@train"
     run.both("cifar", "resnet18.onnx", (f"{source}[50%:seed=3]", f"{source}[50%-100%:seed=3]"),
              f"{DATA / 'cifar-10-batches-bin'}@test", COLOUR,
-             [*SGD, "--epochs", 8, "--batch", 128, "--lr", 0.1, "--nesterov", "--augment",
+             [*SGD, "--epochs", 8, "--batch", 128, "--lr", 0.02, "--nesterov", "--augment",
               "crop4,hflip", "--precision", "bf16"])
 
 

@@ -8,14 +8,13 @@
  * [0,-1] and a batch baked into a Reshape is recognised; then one with the number.
  * Compositions (lower.c) and linear layers (linear.c) are rewritten between passes,
  * when shapes are known and before the transposes of weights are folded. */
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "graph/builder.h"
 #include "graph/eval.h"
 #include "graph/eval_number.h"
+#include "graph/fold_pass.h"
 #include "graph/infer.h"
 #include "graph/linear.h"
 #include "graph/lower.h"
@@ -24,25 +23,7 @@
 /* Constants above this size are not made: a small file must not fill the memory. */
 #define MAX_FOLDED_BYTES ((size_t)256 << 20)
 
-typedef struct {
-    const amg_graph *g;
-    int64_t batch; /* AMG_DIM_BATCH: symbolic */
-    bool *kept; /* not NULL: transposed weights are not folded; set if there is one */
-    amg_arena arena;   /* everything below */
-    amg_value *values; /* g's, then shapes made here; PARAM once known */
-    int num_values;
-    amg_node *nodes; /* g's, with resolved inputs */
-    int *same_as;    /* per value: the value it is a plain copy of, else itself */
-    int *map;        /* per value: the id in the result */
-    bool *live;      /* per value: an output needs it */
-    int *moved;      /* nodes whose floats were computed, in their order */
-    int num_moved;
-} pass;
-
-static amg_status no_memory(amg_error *err)
-{
-    return amg_fail(err, AMG_NO_MEMORY, -1, "graph", "out of memory");
-}
+typedef amg_fold pass;
 
 static amg_status begin(pass *p, amg_error *err)
 {
@@ -55,7 +36,7 @@ static amg_status begin(pass *p, amg_error *err)
     p->live = amg_arena_array(&p->arena, most, sizeof *p->live);
     p->moved = amg_arena_array(&p->arena, (size_t)g->num_nodes, sizeof *p->moved);
     if (!p->values || !p->nodes || !p->same_as || !p->map || !p->live || !p->moved)
-        return no_memory(err);
+        return amg_fold_no_memory(err);
     p->num_values = g->num_values;
     for (int v = 0; v < g->num_values; v++) {
         p->values[v] = g->values[v];
@@ -71,18 +52,11 @@ static amg_status begin(pass *p, amg_error *err)
         *node = g->nodes[n];
         int *inputs =
             amg_arena_array(&p->arena, (size_t)node->num_inputs, sizeof *inputs);
-        if (!inputs) return no_memory(err);
+        if (!inputs) return amg_fold_no_memory(err);
         for (int i = 0; i < node->num_inputs; i++) inputs[i] = node->inputs[i];
         node->inputs = inputs;
     }
     return AMG_OK;
-}
-
-static int *inputs_of(const pass *p, int n)
-{
-    int *inputs;
-    memcpy(&inputs, &p->nodes[n].inputs, sizeof inputs); /* allocated in begin */
-    return inputs;
 }
 
 static bool is_output(const amg_graph *g, int value)
@@ -119,7 +93,7 @@ static amg_status evaluate(pass *p, const amg_node *node, int which, amg_error *
     amg_status s = amg_tensor_size(t.dtype, t.rank, t.dims, &t.size_bytes, err);
     if (s || t.size_bytes > MAX_FOLDED_BYTES) return s;
     t.data = amg_arena_alloc(&p->arena, t.size_bytes ? t.size_bytes : 1);
-    if (!t.data) return no_memory(err);
+    if (!t.data) return amg_fold_no_memory(err);
     if (!amg_eval_node(p->values, node, which, &t)) return AMG_OK;
     out->data = t;
     if (amg_eval_has_batch(&t)) return AMG_OK;
@@ -245,224 +219,18 @@ static void skip_copy(pass *p, const amg_node *node)
     p->same_as[to] = from;
 }
 
-/* ---- zeros that exporters spell out ---- */
-
-static bool all_zero(const amg_tensor *t)
-{
-    const uint8_t *bytes = t->data;
-    for (size_t i = 0; bytes && i < t->size_bytes; i++)
-        if (bytes[i]) return false;
-    return bytes != NULL;
-}
-
-/* Whether the value is zeros, in a shape that may depend on the batch. */
-static bool is_zero(const pass *p, int value)
-{
-    for (;;) {
-        const amg_value *v = &p->values[value];
-        if (v->kind != AMG_VALUE_ACTIVATION)
-            return v->kind == AMG_VALUE_PARAM && v->role == AMG_ROLE_CONSTANT &&
-                   v->dtype == AMG_F32 && all_zero(&v->data);
-        const amg_node *node = &p->nodes[v->producer];
-        const amg_attr *filling = amg_attr_find(node, "value");
-        switch (node->op) {
-        case AMG_OP_CONSTANT_OF_SHAPE: return !filling || all_zero(&filling->tensor);
-        case AMG_OP_IDENTITY:
-        case AMG_OP_RESHAPE:
-        case AMG_OP_UNSQUEEZE:
-        case AMG_OP_SQUEEZE:
-        case AMG_OP_TRANSPOSE:
-        case AMG_OP_SLICE:
-        case AMG_OP_EXPAND: value = node->inputs[0]; break;
-        default: return false;
-        }
-    }
-}
-
-/* Recurrent layers begin with zeros, which exporters spell out in the batch's shape. */
-static void drop_zero_states(pass *p, int n)
-{
-    amg_node *node = &p->nodes[n];
-    int *inputs = inputs_of(p, n);
-    if (node->op != AMG_OP_LSTM && node->op != AMG_OP_GRU && node->op != AMG_OP_RNN)
-        return;
-    if (node->num_inputs > 4)
-        inputs[4] = AMG_NO_VALUE; /* all steps: infer has seen to it */
-    for (int i = 5; i < node->num_inputs && i < 7; i++)
-        if (inputs[i] != AMG_NO_VALUE && is_zero(p, inputs[i]))
-            inputs[i] = AMG_NO_VALUE;
-    while (node->num_inputs > 3 && inputs[node->num_inputs - 1] == AMG_NO_VALUE)
-        node->num_inputs--;
-}
-
-/* A convolution without bias gets zeros from one exporter: a number, expanded. They
- * must not train. */
-static void drop_zero_bias(pass *p, int n)
-{
-    amg_node *node = &p->nodes[n];
-    if ((node->op != AMG_OP_CONV && node->op != AMG_OP_CONV_TRANSPOSE) ||
-        node->num_inputs < 3 || node->inputs[2] == AMG_NO_VALUE)
-        return;
-    const amg_value *bias = &p->g->values[node->inputs[2]];
-    if (bias->kind != AMG_VALUE_ACTIVATION ||
-        p->g->nodes[bias->producer].op != AMG_OP_EXPAND)
-        return;
-    const amg_tensor *number = &p->values[p->nodes[bias->producer].inputs[0]].data;
-    if (number->data && amg_tensor_count(number) == 1 && all_zero(number))
-        node->num_inputs = 2;
-}
-
-/* ---- Reshape targets ---- */
-
-/* Whether 0 in the target means a dim of 0 somewhere: then it is left alone. */
-static bool has_empty_dim(const amg_node *node, const int64_t *target, int rank)
-{
-    if (amg_attr_int(node, "allowzero", 0) == 0) return false;
-    for (int i = 0; i < rank; i++)
-        if (target[i] == 0) return true;
-    return false;
-}
-
-/* The node reads target from now on, a new constant of its own, in which 0 means "as
- * the input": without allowzero, the only attribute Reshape has. */
-static amg_status set_target(pass *p, int n, const int64_t *target, int rank,
-                             amg_error *err)
-{
-    const char *base = p->g->values[p->nodes[n].outputs[0]].name;
-    size_t size = strlen(base) + 64;
-    char *name = amg_arena_alloc(&p->arena, size);
-    int64_t *data = amg_arena_array(&p->arena, (size_t)rank, sizeof *data);
-    if (!name || !data) return no_memory(err);
-    memcpy(data, target, (size_t)rank * sizeof *data);
-    snprintf(name, size, "%s_shape", base);
-    for (int i = 1; amg_graph_find_value(p->g, name) >= 0; i++)
-        snprintf(name, size, "%s_shape%d", base, i);
-
-    int id = p->num_values++;
-    amg_value *v = &p->values[id];
-    *v = (amg_value){.name = name,
-                     .kind = AMG_VALUE_PARAM,
-                     .dtype = AMG_I64,
-                     .rank = 1,
-                     .dims = {rank},
-                     .producer = -1};
-    amg_status s = amg_tensor_view(AMG_I64, 1, v->dims, data, &v->data, err);
-    p->same_as[id] = id;
-    inputs_of(p, n)[1] = id;
-    p->nodes[n].num_attrs = 0;
-    return s;
-}
-
-/* A target with the symbolic batch in it: 0 where the input has the same dim at the
- * same place, else -1 if that is still free. */
-static amg_status resolve_symbolic_target(pass *p, int n, amg_error *err)
-{
-    const amg_value *x = &p->values[p->nodes[n].inputs[0]];
-    const amg_value *shape = &p->values[p->nodes[n].inputs[1]];
-    int64_t target[AMG_MAX_RANK], times = 0;
-    int at = -1, num_free = 0, rank;
-    if (!amg_eval_has_batch(&shape->data) ||
-        !amg_value_shape(shape, AMG_MAX_RANK, target, &rank))
-        return AMG_OK;
-    for (int i = 0; i < rank; i++) {
-        if (target[i] == -1) num_free++;
-        if (!amg_eval_batches(target[i])) continue;
-        if (at >= 0) return AMG_OK;
-        at = i;
-        times = amg_eval_batches(target[i]);
-    }
-    if (has_empty_dim(&p->nodes[n], target, rank)) return AMG_OK;
-    bool keeps_place = at < x->rank && x->dims[at] == -times;
-    if (!keeps_place && num_free > 0) return AMG_OK;
-    target[at] = keeps_place ? 0 : -1;
-    return set_target(p, n, target, rank, err);
-}
-
-/* A number where inference found the batch: an exporter baked its own batch in. */
-static amg_status resolve_baked_target(pass *p, int n, amg_error *err)
-{
-    const amg_node *node = &p->nodes[n];
-    const amg_value *x = &p->values[node->inputs[0]];
-    const amg_value *out = &p->values[node->outputs[0]];
-    int64_t target[AMG_MAX_RANK];
-    int rank;
-    if (x->rank < 1 || out->rank < 1 || x->dims[0] != AMG_DIM_BATCH ||
-        out->dims[0] != AMG_DIM_BATCH ||
-        !amg_value_ints(&p->values[node->inputs[1]], AMG_MAX_RANK, target, &rank) ||
-        target[0] < 1 || has_empty_dim(node, target, rank))
-        return AMG_OK;
-    target[0] = 0;
-    return set_target(p, n, target, rank, err);
-}
-
-/* ---- Resize sizes ---- */
-
-/* The least scale that makes out of in, rounded down. */
-static float scale_for(int64_t in, int64_t out)
-{
-    float scale = (float)out / (float)in;
-    while (floor((double)in * (double)scale) < (double)out)
-        scale = nextafterf(scale, INFINITY);
-    return scale;
-}
-
-/* Sizes name the batch; scales do not: a Resize to sizes that are known but for the
- * batch reads scales from now on, a new constant of its own. */
-static amg_status resolve_sizes(pass *p, int n, amg_error *err)
-{
-    amg_node *node = &p->nodes[n];
-    int *inputs = inputs_of(p, n), rank;
-    int64_t sizes[AMG_MAX_RANK];
-    if (node->op != AMG_OP_RESIZE || node->num_inputs != 4 || inputs[3] < 0)
-        return AMG_OK;
-    const amg_value *x = &p->values[inputs[0]];
-    if (x->rank < 3 || x->dims[0] != AMG_DIM_BATCH ||
-        !amg_value_shape(&p->values[inputs[3]], AMG_MAX_RANK, sizes, &rank) ||
-        rank != x->rank || sizes[1] != x->dims[1])
-        return AMG_OK;
-    const char *base = p->g->values[node->outputs[0]].name;
-    size_t size = strlen(base) + 64;
-    char *name = amg_arena_alloc(&p->arena, size);
-    float *scales = amg_arena_array(&p->arena, (size_t)rank, sizeof *scales);
-    if (!name || !scales) return no_memory(err);
-    for (int i = 0; i < rank; i++) {
-        if (i >= 2 && (sizes[i] < 1 || sizes[i] > INT32_MAX || x->dims[i] < 1))
-            return AMG_OK;
-        scales[i] = i < 2 ? 1 : scale_for(x->dims[i], sizes[i]);
-    }
-    snprintf(name, size, "%s_scales", base);
-    for (int i = 1; amg_graph_find_value(p->g, name) >= 0; i++)
-        snprintf(name, size, "%s_scales%d", base, i);
-    int id = p->num_values++;
-    amg_value *v = &p->values[id];
-    *v = (amg_value){.name = name,
-                     .kind = AMG_VALUE_PARAM,
-                     .dtype = AMG_F32,
-                     .rank = 1,
-                     .dims = {rank},
-                     .producer = -1};
-    p->same_as[id] = id;
-    inputs[2] = id;
-    node->num_inputs = 3;
-    return amg_tensor_view(AMG_F32, 1, v->dims, scales, &v->data, err);
-}
-
 /* ---- the pass ---- */
 
 static amg_status visit(pass *p, int n, amg_error *err)
 {
     amg_node *node = &p->nodes[n];
-    int *inputs = inputs_of(p, n);
+    int *inputs = amg_fold_inputs_of(p, n);
     amg_status s = AMG_OK;
     for (int i = 0; i < node->num_inputs; i++)
         if (inputs[i] != AMG_NO_VALUE) inputs[i] = p->same_as[inputs[i]];
-    if (node->op == AMG_OP_RESHAPE && node->num_inputs == 2 && inputs[1] >= 0)
-        s = resolve_symbolic_target(p, n, err);
-    drop_zero_states(p, n);
-    drop_zero_bias(p, n);
-    if (!s) s = resolve_sizes(p, n, err);
+    s = amg_fold_inputs(p, n, err);
     if (!s) s = amg_infer_node(p->values, node, err);
-    if (!s && node->op == AMG_OP_RESHAPE) s = resolve_baked_target(p, n, err);
+    if (!s && node->op == AMG_OP_RESHAPE) s = amg_fold_baked_target(p, n, err);
     if (s) return s;
     skip_copy(p, node);
     if (p->same_as[node->outputs[0]] != node->outputs[0]) return AMG_OK;
@@ -521,7 +289,7 @@ static amg_status emit_node(pass *p, amg_builder *b, const amg_node *node,
     int *inputs = amg_arena_array(&p->arena, (size_t)node->num_inputs, sizeof *inputs);
     int *outputs = amg_arena_array(&p->arena, (size_t)num_outputs, sizeof *outputs);
     const char **names = amg_arena_array(&p->arena, (size_t)num_outputs, sizeof *names);
-    if (!inputs || !outputs || !names) return no_memory(err);
+    if (!inputs || !outputs || !names) return amg_fold_no_memory(err);
     for (int i = 0; i < node->num_inputs; i++)
         inputs[i] = node->inputs[i] < 0 ? AMG_NO_VALUE : p->map[node->inputs[i]];
     for (int i = 0; i < num_outputs; i++) names[i] = p->values[node->outputs[i]].name;
@@ -557,7 +325,7 @@ static amg_status run_pass(const amg_graph *g, int64_t batch, bool *kept,
 {
     pass p = {.g = g, .batch = batch, .kept = kept};
     amg_builder *b = amg_builder_new();
-    amg_status s = b ? begin(&p, err) : no_memory(err);
+    amg_status s = b ? begin(&p, err) : amg_fold_no_memory(err);
     for (int n = 0; !s && n < g->num_nodes; n++) s = visit(&p, n, err);
     if (!s) s = mark_live(&p, err);
     if (!s) s = emit(&p, b, out, err);
@@ -571,7 +339,7 @@ static amg_status adopt_buffers(amg_graph *to, amg_graph *from, amg_error *err)
 {
     size_t count = (size_t)to->num_buffers + (size_t)from->num_buffers;
     void **all = amg_realloc(to->buffers, (count ? count : 1) * sizeof *all);
-    if (!all) return no_memory(err);
+    if (!all) return amg_fold_no_memory(err);
     for (int i = 0; i < from->num_buffers; i++)
         all[to->num_buffers + i] = from->buffers[i];
     to->buffers = all;
