@@ -36,6 +36,16 @@ bool amg_loss_part_takes(const amg_loss_part *part, float target)
            (target >= 0 && target < (float)part->dims[0] && target == truncf(target));
 }
 
+bool amg_loss_parts_equal(const amg_loss_part *a, const amg_loss_part *b, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (a[i].loss != b[i].loss || a[i].delta != b[i].delta ||
+            a[i].weight != b[i].weight || a[i].rank != b[i].rank ||
+            memcmp(a[i].dims, b[i].dims, (size_t)a[i].rank * sizeof *a[i].dims) != 0)
+            return false;
+    return true;
+}
+
 amg_status amg_loss_parts_measure(const amg_loss_part *parts, int count,
                                   int64_t *outputs, int64_t *targets, amg_error *err)
 {

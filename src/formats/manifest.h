@@ -53,6 +53,7 @@ int64_t amg_loss_part_outputs(const amg_loss_part *part);
 int64_t amg_loss_part_targets(const amg_loss_part *part);
 /* Whether target can be one of the part's: a class, or what lies in 0 to 1 for BCE. */
 bool amg_loss_part_takes(const amg_loss_part *part, float target);
+bool amg_loss_parts_equal(const amg_loss_part *a, const amg_loss_part *b, int count);
 /* Elements of both rows. AMG_INVALID: dims that do not fit the loss, or anything. */
 AMG_MUST_CHECK amg_status amg_loss_parts_measure(const amg_loss_part *parts, int count,
                                                  int64_t *outputs, int64_t *targets,

@@ -83,7 +83,7 @@ static amg_status check_alike(const amg_owner *first, const amg_owner *other,
                         amg_loss_name(other->loss), (double)other->delta,
                         amg_loss_name(first->loss), (double)first->delta);
     if (other->in.num_parts != first->in.num_parts ||
-        memcmp(other->in.parts, first->in.parts, sizeof first->in.parts) != 0)
+        !amg_loss_parts_equal(other->in.parts, first->in.parts, first->in.num_parts))
         return amg_fail(err, AMG_MISMATCH, -1, name,
                         "its outputs or their losses are not the first owner's: a job "
                         "has one loss");
