@@ -75,7 +75,6 @@ FEW = 4
 #        model, sample, batch, steps, optimizer
 CASES = [("lenet", SMALL, FEW, STEPS, torch.optim.SGD, SGD),
          ("lenet", SMALL, FEW, STEPS, torch.optim.AdamW, ADAMW),
-         ("vgg16", SMALL, FEW, STEPS, torch.optim.SGD, SGD),
          ("resnet18", SMALL, FEW, STEPS, torch.optim.SGD, SGD),
          ("vgg16_bn", SMALL, FEW, STEPS, torch.optim.SGD, SGD),
          ("densenet121", SMALL, FEW, STEPS, torch.optim.SGD, SGD),
@@ -86,7 +85,7 @@ CASES = [("lenet", SMALL, FEW, STEPS, torch.optim.SGD, SGD),
          ("vit", SMALL, FEW, STEPS, torch.optim.SGD, SGD)]
 EXPORTED = {"vit": (17, 20)}  # LayerNormalization is younger than 16, Gelu than 19
 NORMED = {"resnet18", "vgg16_bn", "densenet121", "mobilenet_v2"}
-NORMED_CONTROL = 3  # the case whose decisions are spoilt on purpose
+NORMED_CONTROL = 2  # the case whose decisions are spoilt on purpose
 
 
 def export(h, name, shape, opset):
