@@ -30,16 +30,9 @@ static amg_status emit_glu(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
-/* What value is op of; AMG_NO_VALUE if it is another operator's. */
-static int operand(const amg_graph *g, int value, amg_op op)
-{
-    const amg_node *n = amg_graph_maker(g, value, op);
-    return n ? n->inputs[0] : AMG_NO_VALUE;
-}
-
 static int find_log_sigmoid(const amg_graph *g, const amg_node *n)
 {
-    return n->op == AMG_OP_LOG ? operand(g, n->inputs[0], AMG_OP_SIGMOID)
+    return n->op == AMG_OP_LOG ? amg_graph_operand(g, n->inputs[0], AMG_OP_SIGMOID)
                                : AMG_NO_VALUE;
 }
 
@@ -57,7 +50,7 @@ static int find_rsqrt(const amg_graph *g, const amg_node *n)
 {
     if (n->op != AMG_OP_DIV || !amg_graph_is_number(g, n->inputs[0], 1))
         return AMG_NO_VALUE;
-    return operand(g, n->inputs[1], AMG_OP_SQRT);
+    return amg_graph_operand(g, n->inputs[1], AMG_OP_SQRT);
 }
 
 /* a * sigmoid(b), where a and b are the halves of x. */
@@ -65,7 +58,7 @@ static bool match_glu(const amg_graph *g, amg_emit_step *s)
 {
     if (s->node->op != AMG_OP_MUL) return false;
     const amg_node *half = amg_graph_maker(g, s->node->inputs[0], AMG_OP_SPLIT);
-    const int gate = operand(g, s->node->inputs[1], AMG_OP_SIGMOID);
+    const int gate = amg_graph_operand(g, s->node->inputs[1], AMG_OP_SIGMOID);
     if (!half || half->num_outputs != 2 || s->node->inputs[0] != half->outputs[0] ||
         gate != half->outputs[1])
         return false;

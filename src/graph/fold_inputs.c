@@ -89,34 +89,42 @@ static bool has_empty_dim(const amg_node *node, const int64_t *target, int rank)
     return false;
 }
 
-/* The node reads target from now on, a new constant of its own, in which 0 means "as
- * the input": without allowzero, the only attribute Reshape has. */
-static amg_status set_target(pass *p, int n, const int64_t *target, int rank,
-                             amg_error *err)
+/* Node n reads count values from now on as its input i: a vector of its own, a constant
+ * named after its output and what it is. data: in the pass's arena. */
+static amg_status read_constant(pass *p, int n, int i, const char *what,
+                                amg_dtype dtype, int count, const void *data,
+                                amg_error *err)
 {
     const char *base = p->g->values[p->nodes[n].outputs[0]].name;
-    size_t size = strlen(base) + 64;
+    const size_t size = strlen(base) + 64;
     char *name = amg_arena_alloc(&p->arena, size);
-    int64_t *data = amg_arena_array(&p->arena, (size_t)rank, sizeof *data);
     if (!name || !data) return amg_fold_no_memory(err);
-    memcpy(data, target, (size_t)rank * sizeof *data);
-    snprintf(name, size, "%s_shape", base);
-    for (int i = 1; amg_graph_find_value(p->g, name) >= 0; i++)
-        snprintf(name, size, "%s_shape%d", base, i);
-
-    int id = p->num_values++;
+    snprintf(name, size, "%s_%s", base, what);
+    for (int k = 1; amg_graph_find_value(p->g, name) >= 0; k++)
+        snprintf(name, size, "%s_%s%d", base, what, k);
+    const int id = p->num_values++;
     amg_value *v = &p->values[id];
     *v = (amg_value){.name = name,
                      .kind = AMG_VALUE_PARAM,
-                     .dtype = AMG_I64,
+                     .dtype = dtype,
                      .rank = 1,
-                     .dims = {rank},
+                     .dims = {count},
                      .producer = -1};
-    amg_status s = amg_tensor_view(AMG_I64, 1, v->dims, data, &v->data, err);
     p->same_as[id] = id;
-    amg_fold_inputs_of(p, n)[1] = id;
+    amg_fold_inputs_of(p, n)[i] = id;
+    return amg_tensor_view(dtype, 1, v->dims, data, &v->data, err);
+}
+
+/* The node reads target from now on, in which 0 means "as the input": without
+ * allowzero, the only attribute Reshape has. */
+static amg_status set_target(pass *p, int n, const int64_t *target, int rank,
+                             amg_error *err)
+{
+    int64_t *data = amg_arena_array(&p->arena, (size_t)rank, sizeof *data);
+    if (!data) return amg_fold_no_memory(err);
+    memcpy(data, target, (size_t)rank * sizeof *data);
     p->nodes[n].num_attrs = 0;
-    return s;
+    return read_constant(p, n, 1, "shape", AMG_I64, rank, data, err);
 }
 
 /* A target with the symbolic batch in it: 0 where the input has the same dim at the
@@ -185,31 +193,15 @@ static amg_status resolve_sizes(pass *p, int n, amg_error *err)
         !amg_value_shape(&p->values[inputs[3]], AMG_MAX_RANK, sizes, &rank) ||
         rank != x->rank || sizes[1] != x->dims[1])
         return AMG_OK;
-    const char *base = p->g->values[node->outputs[0]].name;
-    size_t size = strlen(base) + 64;
-    char *name = amg_arena_alloc(&p->arena, size);
     float *scales = amg_arena_array(&p->arena, (size_t)rank, sizeof *scales);
-    if (!name || !scales) return amg_fold_no_memory(err);
+    if (!scales) return amg_fold_no_memory(err);
     for (int i = 0; i < rank; i++) {
         if (i >= 2 && (sizes[i] < 1 || sizes[i] > INT32_MAX || x->dims[i] < 1))
             return AMG_OK;
         scales[i] = i < 2 ? 1 : scale_for(x->dims[i], sizes[i]);
     }
-    snprintf(name, size, "%s_scales", base);
-    for (int i = 1; amg_graph_find_value(p->g, name) >= 0; i++)
-        snprintf(name, size, "%s_scales%d", base, i);
-    int id = p->num_values++;
-    amg_value *v = &p->values[id];
-    *v = (amg_value){.name = name,
-                     .kind = AMG_VALUE_PARAM,
-                     .dtype = AMG_F32,
-                     .rank = 1,
-                     .dims = {rank},
-                     .producer = -1};
-    p->same_as[id] = id;
-    inputs[2] = id;
     node->num_inputs = 3;
-    return amg_tensor_view(AMG_F32, 1, v->dims, scales, &v->data, err);
+    return read_constant(p, n, 2, "scales", AMG_F32, rank, scales, err);
 }
 
 amg_status amg_fold_inputs(amg_fold *p, int n, amg_error *err)

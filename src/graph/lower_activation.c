@@ -9,13 +9,6 @@
 #define SQRT_2_BY_PI 0.79788456080286535588
 #define CUBE 0.044715
 
-/* What value is op of; AMG_NO_VALUE if it is another operator's. */
-static int operand(const amg_graph *g, int value, amg_op op)
-{
-    const amg_node *n = amg_graph_maker(g, value, op);
-    return n ? n->inputs[0] : AMG_NO_VALUE;
-}
-
 /* What value is number * or number + of; AMG_NO_VALUE if it is not. */
 static int beside(const amg_graph *g, int value, amg_op op, double number)
 {
@@ -26,7 +19,7 @@ static int beside(const amg_graph *g, int value, amg_op op, double number)
 /* x of 1 + erf(x / sqrt 2); AMG_NO_VALUE if value is something else. */
 static int find_erf(const amg_graph *g, int value)
 {
-    const int of = operand(g, beside(g, value, AMG_OP_ADD, 1), AMG_OP_ERF);
+    const int of = amg_graph_operand(g, beside(g, value, AMG_OP_ADD, 1), AMG_OP_ERF);
     const amg_node *div = amg_graph_maker(g, of, AMG_OP_DIV);
     if (div && amg_graph_is_number(g, div->inputs[1], sqrt(2))) return div->inputs[0];
     return beside(g, of, AMG_OP_MUL, sqrt(0.5));
@@ -59,7 +52,7 @@ static int find_gelu_tanh(const amg_graph *g, const amg_node *n)
     if (!outer) return AMG_NO_VALUE;
     const int x = outer->inputs[0];
     const int tanh =
-        operand(g, beside(g, outer->inputs[1], AMG_OP_ADD, 1), AMG_OP_TANH);
+        amg_graph_operand(g, beside(g, outer->inputs[1], AMG_OP_ADD, 1), AMG_OP_TANH);
     const amg_node *sum =
         amg_graph_maker(g, beside(g, tanh, AMG_OP_MUL, SQRT_2_BY_PI), AMG_OP_ADD);
     if (!sum || sum->inputs[0] != x) return AMG_NO_VALUE;
@@ -74,8 +67,8 @@ static int find_gelu_tanh(const amg_graph *g, const amg_node *n)
 /* x of x * tanh(softplus(x)) */
 static int find_mish(const amg_graph *g, const amg_node *n)
 {
-    const int x = n->inputs[0], t = operand(g, n->inputs[1], AMG_OP_TANH);
-    return operand(g, t, AMG_OP_SOFTPLUS) == x ? x : AMG_NO_VALUE;
+    const int x = n->inputs[0], t = amg_graph_operand(g, n->inputs[1], AMG_OP_TANH);
+    return amg_graph_operand(g, t, AMG_OP_SOFTPLUS) == x ? x : AMG_NO_VALUE;
 }
 
 static const struct {

@@ -9,6 +9,12 @@ const amg_node *amg_graph_maker(const amg_graph *g, int value, amg_op op)
     return node >= 0 && g->nodes[node].op == op ? &g->nodes[node] : NULL;
 }
 
+int amg_graph_operand(const amg_graph *g, int value, amg_op op)
+{
+    const amg_node *n = amg_graph_maker(g, value, op);
+    return n ? n->inputs[0] : AMG_NO_VALUE;
+}
+
 bool amg_value_number(const amg_value *v, double *out)
 {
     if (v->kind != AMG_VALUE_PARAM || v->role != AMG_ROLE_CONSTANT || !v->data.data ||

@@ -7,6 +7,9 @@
 
 /* The node that makes a value, if it is this operator; else NULL. */
 const amg_node *amg_graph_maker(const amg_graph *g, int value, amg_op op);
+/* The first input of the node that makes a value, if it is this operator; else
+ * AMG_NO_VALUE. */
+int amg_graph_operand(const amg_graph *g, int value, amg_op op);
 /* The one number that a constant holds; false if v is none or holds another count. */
 bool amg_value_number(const amg_value *v, double *out);
 /* Whether a value is this one number, within rounding of float32. */

@@ -21,18 +21,6 @@ static const char losses[] = "cross_entropy+0.5*huber:0.25";
 
 /* ---- model and data ---- */
 
-static int parameter(amg_builder *b, const char *name, int rank, const int64_t *dims)
-{
-    amg_tensor t;
-    amg_rng rng = amg_rng_init(7, (uint64_t)name[0] * 256 + (uint64_t)name[1]);
-    assert_int_equal(amg_tensor_new(AMG_F32, rank, dims, &t, NULL), AMG_OK);
-    for (int64_t i = 0; i < amg_tensor_count(&t); i++)
-        ((float *)t.data)[i] = amg_rng_uniform(&rng) * 0.4f - 0.2f;
-    const int value = amg_builder_param(b, name, &t);
-    amg_tensor_clear(&t);
-    return value;
-}
-
 static int linear(amg_builder *b, const char *weight, const char *bias, int x,
                   int64_t in, int64_t out, const char *name)
 {
@@ -159,16 +147,6 @@ static amg_train_result train_alone(const places *p, const char *loss)
     amg_error err = {0};
     must(amg_plain_train(&plain, &options, NULL, &r, &err), &err);
     return r;
-}
-
-static bool files_equal(const char *a, const char *b)
-{
-    char x[65], y[65];
-    int64_t size;
-    amg_error err = {0};
-    must(amg_file_sha256(a, x, &size, &err), &err);
-    must(amg_file_sha256(b, y, &size, &err), &err);
-    return !strcmp(x, y);
 }
 
 static void open_all(places *p)

@@ -20,18 +20,6 @@ enum { WIDTH = 8, IMAGE = SIDE * SIDE, DECOYS = 2, MOST_ROWS = DECOYS * ROWS };
 
 /* ---- models ---- */
 
-static int parameter(amg_builder *b, const char *name, int rank, const int64_t *dims)
-{
-    amg_tensor t;
-    amg_rng rng = amg_rng_init(7, (uint64_t)name[0] * 256 + (uint64_t)name[1]);
-    assert_int_equal(amg_tensor_new(AMG_F32, rank, dims, &t, NULL), AMG_OK);
-    for (int64_t i = 0; i < amg_tensor_count(&t); i++)
-        ((float *)t.data)[i] = amg_rng_uniform(&rng) * 0.4f - 0.2f;
-    int value = amg_builder_param(b, name, &t);
-    amg_tensor_clear(&t);
-    return value;
-}
-
 static int linear(amg_builder *b, const char *const names[3], int x, int64_t in,
                   int64_t out)
 {
@@ -168,16 +156,6 @@ static void train_and_extract(const places *p)
     must(amg_extract(&o, &r, &err), &err);
     assert_int_equal(r.num_params, 4);
     assert_int_equal(r.steps, 18);
-}
-
-static bool files_equal(const char *a, const char *b)
-{
-    char x[65], y[65];
-    int64_t size;
-    amg_error err = {0};
-    must(amg_file_sha256(a, x, &size, &err), &err);
-    must(amg_file_sha256(b, y, &size, &err), &err);
-    return !strcmp(x, y);
 }
 
 static void check_exact(amg_task task, bool images, int64_t channels, bool noise)
