@@ -2,6 +2,7 @@
 and parameter names where it has them, written from their papers. Widths and depths are
 arguments: the small forms keep every kind of layer and leave out repetitions. Dropout and
 stochastic depth are off. more_models.py has further ones. Imports nothing but torch and these.
+More than 500 lines: a list.
 
     model = build("resnet18"); x, y = samples("resnet18", 48, seed=1)
 """

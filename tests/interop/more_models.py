@@ -1,5 +1,6 @@
 """Further modules that people bring, in short forms and as they are written elsewhere: transformers by hand, for text,
 images, tables and series; networks of several inputs, of points and of frames. As models.py's: KINDS, nothing but torch.
+More than 500 lines: a list.
 """
 
 import math
