@@ -15,14 +15,16 @@
  * constants that are more than a number become buffers c000, c001 … in
  * constants.safetensors. targets: per output, the name of the value that the network
  * has to reproduce (NULL: none); NULL: none at all. fixed: per value of g, whether it
- * is running statistics that normalise in training, too; NULL: none.
+ * is running statistics that normalise in training, too; NULL: none. rows: the outputs
+ * are rows of several ones (graph/merged_outputs.h), whose gradients do not depend on
+ * that.
  *
  * AMG_UNSUPPORTED names a node that has no PyTorch form here; AMG_INVALID a value whose
  * name Python cannot have (no identifier, a keyword, a name of the module's own). Same
  * graph, same bytes. */
 AMG_MUST_CHECK amg_status amg_emit_model(const char *dir, const amg_graph *g,
                                          const char *const *targets, const bool *fixed,
-                                         amg_error *err);
+                                         bool rows, amg_error *err);
 
 /* Writes all that a job needs beside model.onnx, weights.safetensors and its data:
  * amg_emit_model's files, train.py, README.md, requirements.txt and examples/. m: heads

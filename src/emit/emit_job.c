@@ -75,7 +75,8 @@ amg_status amg_emit_job(const char *dir, const amg_graph *g, const amg_manifest 
         fixed[v] = g->values[v].kind == AMG_VALUE_PARAM &&
                    g->values[v].role == AMG_ROLE_BUFFER &&
                    amg_frozen_has(m->frozen, m->num_frozen, g->values[v].name);
-    if (!st) st = amg_emit_model(dir, g, targets, fixed, err);
+    const bool rows = m->task == AMG_TASK_MULTI_TASK;
+    if (!st) st = amg_emit_model(dir, g, targets, fixed, rows, err);
     amg_free(targets);
     amg_free(fixed);
     for (const amg_emit_file *f = amg_emit_files; !st && f->path; f++)

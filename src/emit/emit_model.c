@@ -73,6 +73,16 @@ static const char attention[] =
     "\n"
     "\n";
 
+/* A slice of the row's gradient has the row's strides, by which PyTorch chooses another
+ * kernel for a layer of one number. */
+static const char apart[] =
+    "def apart(x):\n"
+    "    \"\"\"x, whose gradient is laid out as if it were not part of a row of all "
+    "outputs.\"\"\"\n"
+    "    return x * 1\n"
+    "\n"
+    "\n";
+
 /* ---- names ---- */
 
 static bool is_reserved(const char *name)
@@ -84,7 +94,7 @@ static bool is_reserved(const char *name)
         "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not", "or",
         "pass", "raise", "return", "try", "while", "with", "yield",
         /* the module's own */
-        "F", "_", "attention", "augment", "batch_norm", "class_rows", "float",
+        "F", "_", "apart", "attention", "augment", "batch_norm", "class_rows", "float",
         "forward", "gru", "list", "lstm", "nn", "output", "recurrent", "self", "super",
         "torch", "training"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -370,6 +380,7 @@ static amg_status write_module(writer *w, const char *const *targets)
         if (!st) st = write_net(w, i, target);
     }
     if (w->e.uses_attention) amg_text_add(&w->file, "%s", attention);
+    if (w->e.rows) amg_text_add(&w->file, "%s", apart);
     amg_text_reset(&w->line);
     amg_text_add(&w->line, "NETS = (");
     for (int i = 0; i < g->num_outputs; i++)
@@ -429,9 +440,10 @@ static void clear(writer *w)
 }
 
 amg_status amg_emit_model(const char *dir, const amg_graph *g,
-                          const char *const *targets, const bool *fixed, amg_error *err)
+                          const char *const *targets, const bool *fixed, bool rows,
+                          amg_error *err)
 {
-    writer w = {.e = {.g = g, .fixed = fixed, .err = err}};
+    writer w = {.e = {.g = g, .fixed = fixed, .rows = rows, .err = err}};
     char *model = amg_path_join(dir, "model.py");
     char *constants = amg_path_join(dir, "constants.safetensors");
     amg_status st = AMG_OK;

@@ -136,12 +136,24 @@ amg_status amg_emit_tile(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
+/* Whether the step makes a row of several outputs. */
+static bool makes_row(const amg_emit *e, const amg_emit_step *s)
+{
+    bool output = false;
+    for (int i = 0; i < e->g->num_outputs && e->rows; i++)
+        output |= amg_emit_result(e, s) == &e->g->values[e->g->outputs[i]];
+    return output;
+}
+
 amg_status amg_emit_concat(amg_emit *e, const amg_emit_step *s)
 {
+    const bool row = makes_row(e, s);
     amg_text_add(&e->out, "torch.cat((");
     for (int i = 0; i < s->num_inputs; i++) {
         if (i) amg_text_add(&e->out, ", ");
+        if (row) amg_text_add(&e->out, "apart(");
         amg_emit_operand(e, s, i);
+        if (row) amg_text_add(&e->out, ")");
     }
     amg_text_add(&e->out, "%s), %lld)", s->num_inputs == 1 ? "," : "",
                  (long long)amg_attr_int(s->node, "axis", 0));

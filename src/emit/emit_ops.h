@@ -20,6 +20,7 @@ typedef struct {
     int num_constants;
     const bool *fixed;   /* per value: running statistics that normalise in training,
                             too; NULL: none */
+    bool rows;           /* outputs are rows of several ones */
     bool uses_attention; /* some form calls the module's attention() */
     amg_error *err;
 } amg_emit;

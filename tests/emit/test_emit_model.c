@@ -47,7 +47,7 @@ static const char *read_text(const char *dir, const char *name)
 static void must_emit(const char *dir, const amg_graph *g, const char *const *targets)
 {
     amg_error err = {0};
-    if (amg_emit_model(dir, g, targets, NULL, &err))
+    if (amg_emit_model(dir, g, targets, NULL, false, &err))
         fail_msg("%s: %s", err.where, err.what);
 }
 
@@ -148,6 +148,29 @@ static void test_forward_follows_the_network_and_frees_what_it_used(void **state
     amg_graph_free(g);
 }
 
+/* The first of two Concats is the network's own. */
+static void test_gradients_of_a_row_of_outputs_come_apart(void **state)
+{
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(AMG_DIM_BATCH, 4));
+    int u = amg_builder_node(b, AMG_OP_RELU, "", IDS(x), NO_ATTRS, "v0");
+    int v = amg_builder_node(b, AMG_OP_CONCAT, "", IDS(u, x), ATTRS(amg_int("axis", 1)),
+                             "v1");
+    v = amg_builder_node(b, AMG_OP_CONCAT, "", IDS(u, v), ATTRS(amg_int("axis", 1)),
+                         "h0");
+    amg_builder_output(b, v);
+    amg_graph *g = must_finish(b);
+    amg_error err = {0};
+    must_emit(*state, g, NULL);
+    assert_lacks(read_text(*state, "model.py"), "apart");
+    assert_int_equal(amg_emit_model(*state, g, NULL, NULL, true, &err), AMG_OK);
+    const char *text = read_text(*state, "model.py");
+    assert_has(text, "v1 = torch.cat((v0, x), 1)");
+    assert_has(text, "h0 = torch.cat((apart(v0), apart(v1)), 1)");
+    assert_has(text, "\ndef apart(x):\n");
+    amg_graph_free(g);
+}
+
 static void test_constants_file_holds_the_buffers(void **state)
 {
     amg_graph *g = two_networks();
@@ -183,9 +206,9 @@ static void test_target_of_another_network_is_refused(void **state)
 {
     amg_graph *g = two_networks();
     amg_error err = {0};
-    assert_int_equal(
-        amg_emit_model(*state, g, (const char *const[]){"vc1", NULL}, NULL, &err),
-        AMG_INVALID);
+    assert_int_equal(amg_emit_model(*state, g, (const char *const[]){"vc1", NULL}, NULL,
+                                    false, &err),
+                     AMG_INVALID);
     assert_string_equal(err.where, "vc1");
     char *path = amg_path_join(*state, "model.py");
     assert_false(amg_path_exists(path));
@@ -223,7 +246,8 @@ static void test_names_that_python_cannot_have_are_refused(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         amg_graph *g = named_network(cases[i].input, cases[i].param, cases[i].inner);
         amg_error err = {0};
-        assert_int_equal(amg_emit_model(*state, g, NULL, NULL, &err), AMG_INVALID);
+        assert_int_equal(amg_emit_model(*state, g, NULL, NULL, false, &err),
+                         AMG_INVALID);
         assert_string_equal(err.where, cases[i].bad);
         assert_has(err.what, cases[i].what);
         amg_graph_free(g);
@@ -248,7 +272,8 @@ static void test_operator_without_a_form_is_named(void **state)
     amg_builder_output(b, v);
     amg_graph *g = must_finish(b);
     amg_error err = {0};
-    assert_int_equal(amg_emit_model(*state, g, NULL, NULL, &err), AMG_UNSUPPORTED);
+    assert_int_equal(amg_emit_model(*state, g, NULL, NULL, false, &err),
+                     AMG_UNSUPPORTED);
     assert_has(err.where, "Shape");
     amg_graph_free(g);
 }
@@ -300,7 +325,7 @@ static void test_failing_allocations_leave_no_model(void **state)
         long countdown = n;
         assert_false(amg_path_exists(path));
         amg_alloc_fail_after(&countdown);
-        st = amg_emit_model(*state, g, NULL, NULL, NULL);
+        st = amg_emit_model(*state, g, NULL, NULL, false, NULL);
         amg_alloc_fail_after(NULL);
         assert_true(st == AMG_OK || st == AMG_NO_MEMORY);
     }
@@ -338,6 +363,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_module_has_a_class_for_each_output),
         TEST(test_forward_follows_the_network_and_frees_what_it_used),
+        TEST(test_gradients_of_a_row_of_outputs_come_apart),
         TEST(test_constants_file_holds_the_buffers),
         TEST(test_target_is_returned_beside_the_output_and_kept),
         TEST(test_target_of_another_network_is_refused),

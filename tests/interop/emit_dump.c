@@ -46,7 +46,7 @@ int main(int argc, char **argv)
         st = amg_fail(&err, AMG_INVALID, -1, argv[1], "has %d outputs, not %d",
                       folded->num_outputs, argc - 3);
     const char *const *targets = argc > 3 ? (const char *const *)argv + 3 : NULL;
-    if (!st) st = amg_emit_model(argv[2], folded, targets, NULL, &err);
+    if (!st) st = amg_emit_model(argv[2], folded, targets, NULL, false, &err);
     if (!st) st = write_weights(argv[2], folded, &err);
     if (st) fprintf(stderr, "emit_dump: %s: %s\n", err.where, err.what);
     amg_graph_free(folded);
