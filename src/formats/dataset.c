@@ -121,16 +121,17 @@ static amg_status open_set(amg_dataset *ds, const amg_dataset_spec *spec,
                            const amg_window *window, amg_dataset_split *split,
                            amg_error *err)
 {
-    ds->info.kind = ds->kind->name;
-    if (ds->kind->open_window == NULL)
-        return ds->kind->open(spec->path, split, &ds->set, &ds->info, err);
-    if (window != NULL)
-        return ds->kind->open_window(spec->path, split, window, &ds->set, &ds->info,
-                                     err);
-    const amg_status st =
-        amg_fail(err, AMG_INVALID, -1, spec->path,
-                 "a token set, and it is not said how many tokens a network sees");
-    amg_hint(err, "--seq N says it");
+    amg_status st;
+    if (ds->kind->open_window == NULL) {
+        st = ds->kind->open(spec->path, split, &ds->set, &ds->info, err);
+    } else if (window != NULL) {
+        st = ds->kind->open_window(spec->path, split, window, &ds->set, &ds->info, err);
+    } else {
+        st = amg_fail(err, AMG_INVALID, -1, spec->path,
+                      "a token set, and it is not said how many tokens a network sees");
+        amg_hint(err, "--seq N says it");
+    }
+    ds->info.kind = ds->kind->name; /* of a set that consists of others, its own */
     return st;
 }
 

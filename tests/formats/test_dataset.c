@@ -258,6 +258,7 @@ static void joined_arrays_are_one_vector(void **state)
     int32_t label;
     assert_ok(amg_dataset_open(spec, &ds, &err));
     const amg_dataset_info *info = amg_dataset_get_info(ds);
+    assert_string_equal(info->kind, "join");
     assert_int_equal(info->dtype, AMG_F32);
     assert_int_equal(info->rank, 1);
     assert_int_equal(info->dims[0], 17);
@@ -297,6 +298,7 @@ static void joined_targets_are_one_row(void **state)
     uint8_t x[12];
     assert_ok(amg_dataset_open(spec, &ds, &err));
     const amg_dataset_info *info = amg_dataset_get_info(ds);
+    assert_string_equal(info->kind, "join");
     assert_int_equal(info->dtype, AMG_U8);
     assert_int_equal(info->rank, 3);
     assert_int_equal(info->target_dtype, AMG_F32);
