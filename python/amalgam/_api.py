@@ -12,10 +12,11 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
-from . import _export, _inputs
+from . import _export, _model
 from . import _library as lib
-from ._data import NUMPY, Rows, check_disjoint, open_data, open_tokens
-from ._errors import AmalgamError, ExportError
+from ._data import Rows, check_disjoint, open_data, open_tokens
+from ._errors import AmalgamError
+from ._outputs import Loss, Wanted
 from ._watch import Watch
 
 Path = Union[str, "os.PathLike[str]"]
@@ -70,7 +71,7 @@ class Training:
     weights: str
     steps: int
     seconds: float
-    heads: List[Dict[str, Optional[float]]]
+    heads: List[Dict[str, Any]]
 
 
 def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoys_from: Any = None,
@@ -80,7 +81,7 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
               decoy_start: str = "auto", walk_steps: Optional[int] = None, noise: Optional[str] = None, amount: Optional[float] = None,
               model_amount: Optional[float] = None, seq: Optional[int] = None, stride: Optional[int] = None,
               pad: Optional[int] = None, keep_tokens: bool = False, symmetry: bool = False, rotate: bool = False,
-              pair_classes: bool = False, loss: Optional[str] = None,
+              pair_classes: bool = False, loss: Loss = None, outputs: Wanted = None,
               class_weights: Union[str, Sequence[float], None] = None, freeze: Union[str, Sequence[str]] = (), freeze_norm_stats: bool = False,
               progress: bool = True, seed_hex: Optional[str] = None) -> Job:
     """Makes a job folder for the cloud and a key for you, or neither.
@@ -89,12 +90,14 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     train, val, decoys_from, val_decoys_from: a torch Dataset, TensorDataset or Subset, (x, y) of arrays or
         tensors, x alone (reconstruction), a Hugging Face dataset with `columns`, or a DATA spec. uint8 data are
         scaled to 0..1; decoys_from fills the decoys' streams, best a random part of the same source. x is a tuple,
-        or a dict by the names of forward's arguments, where the module takes several inputs.
+        or a dict by the names of forward's arguments, where the module takes several inputs; y is a tuple, or a dict by
+        the outputs' names, where it gives several outputs.
     pair_classes: each cover is of the class of the sample it stands beside, for a pool with other shares of the
         classes than your data.
     task: "classification", "regression", "reconstruction", "multi_label" (targets of 0 or 1, several of which may be 1;
-        binary cross entropy of logits) or "lm" (a language model); told from the targets if
-        left out: integers are classes, numbers a regression, none a reconstruction or, of a token set, "lm".
+        binary cross entropy of logits), "multi_task" (several outputs) or "lm" (a language model); told from the model
+        and the targets if left out: integers are classes, numbers a regression, none a reconstruction or, of a token
+        set, "lm".
     seq, stride, pad: a language model's data are windows of seq + 1 tokens, or a text as one row of them (or a
         token set, "text:FOLDER"), cut every stride (seq) tokens; the model takes [N, seq] and gives [N, seq, V]
         or [N * seq, V]. Next tokens equal to pad do not count. Documents with classes: their first seq tokens.
@@ -106,6 +109,10 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     rotate: the same by a secret rotation of the values of each block (docs/symmetry.md): data take four bytes a
         value, SGD alone trains them, and public data of the same kind undo most of it.
     loss: of numbers "mse", "l1", "huber", "huber:0.5" (delta) or "smooth_l1" likewise (beta); 1 where no number is given.
+        Of several outputs one a output, each with its weight, in their order "cross_entropy+0.5*huber:0.5", or a dict
+        by their names; also "bce", of targets from 0 to 1.
+    outputs: those of the module's that are trained, by name or by place from 0 on: "logits", ["class", "box"]. All, if
+        left out; the module's others are not in the job.
     class_weights: of cross entropy, one a class, or "balanced": counted, so that classes count alike however rare.
     freeze: parameters that do not train, beside those with requires_grad=False: names with *, ? and [...]. Frozen
         ones come back as they were; the job shows which they are, in each sub-network alike.
@@ -121,21 +128,23 @@ def obfuscate(model: Any, train: Any, val: Any = None, *, decoys: int = 1, decoy
     """
     lib.library()  # before anything is exported: without it all would be in vain
     key, out = os.path.abspath(key), os.path.abspath(out)
-    text = _Text(_predicts_tokens(task, train), seq, stride, pad)
-    sets = _open_sets(train, val, decoys_from, val_decoys_from, columns, text)
+    text = _model.Text(_predicts_tokens(task, train), seq, stride, pad)
+    graph = _model.read_file(model)
+    takes = _model.count_inputs(model, graph)
+    sets = _open_sets(train, val, decoys_from, val_decoys_from, columns, text, takes)
     mean, std = _normalisation(preprocess)
     with tempfile.TemporaryDirectory(prefix="amalgam-") as folder:
         kept = _pattern_list(freeze) if freeze_norm_stats else None
-        path, note, frozen, unread = _model_file(model, sets["train"], (mean, std), sets, text, folder, kept)
-        options = {"model": path, "loss": loss, "class_weights": _weights(class_weights), "freeze": _patterns(freeze, frozen), "freeze_norm_stats": freeze_norm_stats, "out": out, "key": key, "task": "lm" if text.predicts else task,
+        ready = _model.prepare(model, graph, sets, _model.Asked((mean, std), text, kept, outputs, loss), folder)
+        options = {"model": ready.path, "loss": ready.loss, "class_weights": _weights(class_weights), "freeze": _patterns(freeze, ready.frozen), "freeze_norm_stats": freeze_norm_stats, "out": out, "key": key, "task": "lm" if text.predicts else task,
                    "seq": seq, "stride": stride, "keep_tokens": keep_tokens, "symmetry": symmetry, "rotate": rotate,
                    "pair_classes": pair_classes, "decoys": decoys, "decoy_arch": decoy_arch, "decoy_start": decoy_start, "walk_steps": walk_steps,
                    "keep_classes": keep_classes, "mean": mean, "std": std, "amount": amount,
-                   "model_amount": model_amount, "note": note, "seed_hex": seed_hex}
+                   "model_amount": model_amount, "note": ready.note, "seed_hex": seed_hex}
         if noise is not None:
             kind, _, values = noise.partition(":")
             options.update(noise=kind, noise_values=values or None)
-        return _make_job(options, sets, passphrase, progress, unread)
+        return _make_job(options, sets, passphrase, progress, ready.unread)
 
 
 @dataclass(frozen=True)
@@ -155,7 +164,8 @@ class Owner:
     seq: Optional[int] = None
     stride: Optional[int] = None
     pad: Optional[int] = None
-    loss: Optional[str] = None
+    loss: Loss = None
+    outputs: Wanted = None
     class_weights: Union[str, Sequence[float], None] = None
     freeze: Union[str, Sequence[str]] = ()
     freeze_norm_stats: bool = False
@@ -198,17 +208,20 @@ def pack(owners: Sequence[Owner], *, out: Path, progress: bool = True, seed_hex:
     watch = Watch(progress)
     with tempfile.TemporaryDirectory(prefix="amalgam-") as folder:
         for i, w in enumerate(owners):
-            text = _Text(_predicts_tokens(w.task, w.train), w.seq, w.stride, w.pad)
-            sets = _open_sets(w.train, w.val, None, None, w.columns, text)
+            text = _model.Text(_predicts_tokens(w.task, w.train), w.seq, w.stride, w.pad)
+            graph = _model.read_file(w.model)
+            takes = _model.count_inputs(w.model, graph)
+            sets = _open_sets(w.train, w.val, None, None, w.columns, text, takes)
             mean, std = _normalisation(w.preprocess)
             own = os.path.join(folder, str(i))
             os.mkdir(own)
             kept = _pattern_list(w.freeze) if w.freeze_norm_stats else None
-            path, note, frozen, _ = _model_file(w.model, sets["train"], (mean, std), sets, text, own, kept)
+            asked = _model.Asked((mean, std), text, kept, w.outputs, w.loss)
+            ready = _model.prepare(w.model, graph, sets, asked, own)
             parts[i].options = lib.options({
-                "model": path, "loss": w.loss, "class_weights": _weights(w.class_weights), "freeze": _patterns(w.freeze, frozen), "freeze_norm_stats": w.freeze_norm_stats, "key": keys[i], "task": "lm" if text.predicts else w.task, "seq": w.seq,
+                "model": ready.path, "loss": ready.loss, "class_weights": _weights(w.class_weights), "freeze": _patterns(w.freeze, ready.frozen), "freeze_norm_stats": w.freeze_norm_stats, "key": keys[i], "task": "lm" if text.predicts else w.task, "seq": w.seq,
                 "stride": w.stride, "keep_tokens": w.keep_tokens, "symmetry": w.symmetry, "keep_classes": w.keep_classes, "mean": mean,
-                "std": std, "note": note, "seed_hex": w.seed_hex})
+                "std": std, "note": ready.note, "seed_hex": w.seed_hex})
             parts[i].passphrase = w.passphrase.encode() if w.passphrase is not None else None
             alive.append(_fill_datasets(parts[i].data, sets, watch))
         try:
@@ -232,15 +245,6 @@ def _remove_all(paths: Iterable[str]) -> None:
             os.unlink(path)
 
 
-@dataclass(frozen=True)
-class _Text:
-    """How data of tokens are used; predicts: by a language model."""
-    predicts: bool
-    seq: Optional[int]
-    stride: Optional[int]
-    pad: Optional[int]
-
-
 def _predicts_tokens(task: Optional[str], train: Any) -> bool:
     if task is not None or not isinstance(train, (str, os.PathLike)):
         return task in ("lm", "language_model")
@@ -249,11 +253,11 @@ def _predicts_tokens(task: Optional[str], train: Any) -> bool:
 
 
 def _open_sets(train: Any, val: Any, covers: Any, val_covers: Any,
-               columns: Optional[Sequence[str]], text: _Text) -> Dict[str, Any]:
+               columns: Optional[Sequence[str]], text: _model.Text, takes: Optional[int]) -> Dict[str, Any]:
     given = {"train": (train, "training data"), "val": (val, "validation data"),
              "covers": (covers, "covers (decoys_from)"), "val_covers": (val_covers, "covers of the validation data")}
     sets = {k: open_tokens(data, name, columns, text.seq, text.stride) if text.predicts
-            else open_data(data, name, columns) for k, (data, name) in given.items()}
+            else open_data(data, name, columns, takes) for k, (data, name) in given.items()}
     if sets["train"] is None:
         raise AmalgamError("no training data", where="train")
     if text.pad is not None and not (text.predicts and isinstance(sets["train"], Rows)):
@@ -279,55 +283,6 @@ def _normalisation(preprocess: Any) -> Tuple[Optional[List[float]], Optional[Lis
     return mean, std
 
 
-def _model_file(model: Any, train: Any, normalisation: Any, sets: Dict[str, Any], text: _Text,
-                folder: str, kept_stats: Optional[List[str]]) -> Tuple[str, Optional[str], List[str], int]:
-    """(the ONNX file, the key's note, what the module freezes, how many values of its parameters nothing reads); tells
-    the data sets how many classes or tokens the model has."""
-    if isinstance(model, (str, os.PathLike)):
-        path, note, frozen, unread = os.fspath(model), None, [], 0
-        shape = lib.call("amalgam_inspect", lib.encode(path))
-        if shape.get("kind") != "onnx model":
-            raise AmalgamError(f"is a {shape.get('kind')}, expected an ONNX model", where=path)
-        output = tuple(shape["graph"]["outputs"][0]["shape"][1:])
-        _inputs.arrange(_rows_of(sets), [i["name"] for i in shape["graph"]["inputs"]])
-        _fit(shape["graph"]["inputs"], sets, normalisation)
-    elif hasattr(model, "state_dict") and callable(model):
-        names = _inputs.name_arguments(model, train) if isinstance(train, Rows) else ["input"]
-        _inputs.arrange(_rows_of(sets), names)
-        first, second = (_batch(train, normalisation, text, i) for i in (0, 1))
-        exported = _export.export(model, first, second, folder, names, text.predicts, kept_stats)
-        path, note, output, frozen = exported.path, exported.note, exported.output_shape, exported.frozen
-        unread = exported.unread
-        _fit(exported.inputs, sets, normalisation)
-    else:
-        raise ExportError(f"is a {type(model).__name__}, expected an nn.Module or the path of an .onnx file",
-                          where="model")
-    if text.predicts and output and isinstance(output[-1], int):
-        for rows in sets.values():
-            if isinstance(rows, Rows):
-                rows.vocab, rows.pad = output[-1], -1 if text.pad is None else text.pad
-        if text.pad is not None and not 0 <= text.pad < output[-1]:
-            raise AmalgamError(f"is {text.pad}, expected a token, 0 to {output[-1] - 1}", where="pad")
-    elif output and isinstance(output[0], int):
-        for name, rows in sets.items():
-            if isinstance(rows, Rows) and rows.target_dtype == "I32":
-                known = len(getattr(rows.base, "classes", ())) if "covers" in name else 0
-                rows.num_classes = max(output[0], known)
-    return path, note, frozen, unread
-
-
-def _rows_of(sets: Dict[str, Any]) -> Dict[str, Rows]:
-    return {name: rows for name, rows in sets.items() if isinstance(rows, Rows)}
-
-
-def _fit(graph: List[Dict[str, Any]], sets: Dict[str, Any], normalisation: Any) -> None:
-    """That the data sets' samples are what the graph's inputs take."""
-    _inputs.check_against_graph(graph, _rows_of(sets))
-    if len(graph) > 1 and normalisation[0] is not None:
-        raise AmalgamError(f"is for samples of one input, the model has {len(graph)}", where="preprocess",
-                           hint="normalise in the data set, or at the beginning of forward")
-
-
 def _weights(given: Union[str, Sequence[float], None]) -> Optional[str]:
     return given if given is None or isinstance(given, str) else ",".join(f"{float(w):.9g}" for w in given)
 
@@ -342,38 +297,6 @@ def _patterns(given: Union[str, Sequence[str]], names: List[str]) -> Optional[st
     patterns = [given] if isinstance(given, str) else list(given)
     patterns += [re.sub(r"([\\*?\[\],])", r"\\\1", name) for name in names]
     return ",".join(patterns) or None
-
-
-def _batch(train: Any, normalisation: Any, text: _Text, which: int) -> List[Any]:
-    """Two samples as the module takes them, a numpy array for each input: the first rows, or others (which 1)."""
-    import numpy as np
-    if isinstance(train, Rows):
-        last = train.num - 1
-        xs = train.samples([0, min(1, last)] if which == 0 else [last, last // 2])
-        if train.merged:
-            return [_inputs.for_module(x, i.dtype) for x, i in zip(xs, train.inputs)]
-        x, dtype = xs[0], train.dtype
-    else:
-        info = lib.call("amalgam_data_info", lib.encode(train))
-        shape, dtype = (2, *info["shape"]), info["dtype"]
-        random = np.random.Generator(np.random.Philox(which))
-        if info["kind"] == "text":
-            if not text.seq:
-                raise AmalgamError("is not given, and a module does not say how many tokens it takes",
-                                   where="seq", hint="seq=…")
-            return [random.integers(0, info["vocab_size"], (2, text.seq))]
-        # Tokens must stay inside a vocabulary that is not known here.
-        x = (random.integers(0, 256, shape) if dtype == "U8" else random.standard_normal(shape)
-             if dtype == "F32" else np.full(shape, which)).astype(NUMPY[dtype])
-    x = _inputs.for_module(x[:, :-1] if text.predicts else x, dtype)
-    mean, std = normalisation
-    if mean is not None:
-        if x.ndim < 2 or len(mean) != x.shape[1] or len(std) != len(mean):
-            raise AmalgamError(f"{len(mean)} means, {len(std)} deviations for samples {list(x.shape[1:])}",
-                               where="preprocess", hint="one of each for every channel, the first dim")
-        side = (1, -1) + (1,) * (x.ndim - 2)
-        x = (x - np.float32(mean).reshape(side)) / np.float32(std).reshape(side)
-    return [np.ascontiguousarray(x)]
 
 
 def _make_job(options: Dict[str, Any], sets: Dict[str, Any], passphrase: Optional[str], progress: bool,

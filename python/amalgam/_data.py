@@ -1,6 +1,6 @@
 """Data sets of Python's as the library takes them: a function that gives rows by number, nothing loaded whole.
 Consumes whatever holds samples; produces Rows, which fill the library's buffers and name the row that is wrong.
-Knows torch, PIL and `datasets` by what their objects can do, and imports none of them.
+Knows torch and `datasets` by what their objects can do, and imports none of them.
 
     str, PathLike            a DATA spec (docs/datasets.md): the library reads it itself
     (x, y), x                numpy arrays, memory maps or tensors; x alone where there is no target
@@ -10,7 +10,8 @@ Knows torch, PIL and `datasets` by what their objects can do, and imports none o
     Hugging Face datasets    with columns=("image", "label")
     x of whole numbers       with tokens=True: windows [L+1]; or one long row of them, cut into such
 
-Where a module takes several inputs, x is a tuple of them or a dict by their names, and (x1, x2, y) stands for ((x1, x2), y).
+Where a module takes several inputs, x is a tuple of them or a dict by their names; so is y of one that gives several
+outputs. (x1, x2, y) stands for ((x1, x2), y), and (x, y1, y2) for (x, (y1, y2)) where forward takes one argument.
 """
 from __future__ import annotations
 
@@ -19,46 +20,12 @@ import os
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from . import _library as lib
-from ._arrays import find_sides, is_array, leaves, row_of, unwrap
+from ._arrays import find_sides, is_array, leaves, row_of, storage, to_array, unwrap
 from ._errors import DataError
-from ._inputs import Input, Several, for_module, merge, split_item
+from ._parts import Part, Several, for_module, merge, order, split_item, split_target
 from ._watch import Watch
 
-NAMES = {"u": "U8", "f": "F32", "i": "I32"}
 NUMPY = {"U8": "|u1", "F32": "<f4", "I32": "<i4"}
-
-
-def to_array(value: Any) -> Any:
-    """One sample, target or block of them as a numpy array: tensors and PIL images, too."""
-    import numpy as np
-    if hasattr(value, "detach"):  # a tensor, also one with a type that numpy lacks
-        value = value.detach().cpu()
-        return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
-    if hasattr(value, "getbands"):  # a PIL image
-        return _image_array(value)
-    return np.asarray(value)
-
-
-def _image_array(image: Any) -> Any:
-    """uint8 [C,H,W], as the library stores images."""
-    import numpy as np
-    simple = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LA": "RGBA"}
-    mode = simple.get(image.mode, image.mode)
-    if mode not in ("L", "RGB", "RGBA"):
-        raise TypeError(f"image of mode {image.mode}, expected one of 8 bits a channel")
-    pixels = np.asarray(image if mode == image.mode else image.convert(mode))
-    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _storage(dtype: Any) -> str:
-    """The library's dtype for numpy's."""
-    if dtype.kind == "u" and dtype.itemsize == 1:
-        return "U8"
-    if dtype.kind in "iu":
-        return "I32"
-    if dtype.kind in "fb":
-        return "F32"
-    raise TypeError(f"element type {dtype}")
 
 
 class Windows:
@@ -75,12 +42,14 @@ class Windows:
 
 
 class Rows:
-    """A data set whose shapes and types are those of its first row. inputs: what a sample consists of; names: what it
-    calls them, or (); dtype, shape: what the library reads, where inputs are several one vector of all.
-    tokens: samples are tokens, whatever integer type they come in."""
+    """A data set whose shapes and types are those of its first row. inputs, targets: what a sample consists of; names,
+    target_names: what it calls them, or (); dtype, shape, target_dtype (None: no targets), target_shape: what the library
+    reads, where they are several one vector of all. tokens: samples are tokens, whatever integer type they come in.
+    takes: how many inputs the model has at most, None: not known."""
 
-    def __init__(self, name: str, data: Any, columns: Optional[Sequence[str]], tokens: bool = False) -> None:
-        self.name, self.tokens = name, tokens
+    def __init__(self, name: str, data: Any, columns: Optional[Sequence[str]], tokens: bool = False,
+                 takes: Optional[int] = None) -> None:
+        self.name, self.tokens, self.takes = name, tokens, takes
         self.vocab, self.pad = 0, -1
         self.base, self.indices = unwrap(data)
         self.columns = tuple(columns) if columns else None
@@ -90,25 +59,40 @@ class Rows:
             raise DataError("has no samples", where=name)
         self.num_classes = 0
         self.names: Tuple[str, ...] = ()
-        self.inputs: List[Input] = []
-        xs, y = self._arrays_of(0, self._items([0])[0])
+        self.inputs: List[Part] = []
+        xs, self.first_target = self._sides_of(0, self._items([0])[0])
         self._describe(xs)
         self.target_dtype: Optional[str] = None
         self.target_shape: Tuple[int, ...] = ()
-        if y is not None:
-            kind = self._type(y, 0)
-            self.target_dtype = "F32" if kind == "F32" and y.dtype.kind == "f" else "I32"
-            self.target_shape = y.shape
+        self.expect(())
 
     def _describe(self, xs: List[Any]) -> None:
         """Of the first row: what a sample consists of, and what the library gets of it."""
-        labels = [f'input "{n}"' for n in self.names] or [f"input {i + 1}" for i in range(len(xs))]
         self.merged = len(xs) > 1
-        self.inputs = [Input(label if self.merged else "sample", self._type(x, 0), x.shape)
-                       for label, x in zip(labels, xs)]
+        self.inputs = self._parts("input", self.names, xs) if self.merged else [
+            Part("sample", self._type(xs[0], 0), xs[0].shape)]
         self.dtype, self.shape = self.inputs[0].dtype, self.inputs[0].shape
         if self.merged:
             self.dtype, self.shape = "F32", (sum(x.size for x in xs),)
+
+    def _parts(self, word: str, names: Sequence[str], arrays: List[Any]) -> List[Part]:
+        labels = [f'{word} "{n}"' for n in names] or [f"{word} {i + 1}" for i in range(len(arrays))]
+        return [Part(label, self._type(a, 0, bools=True), a.shape) for label, a in zip(labels, arrays)]
+
+    def expect(self, outputs: Sequence[str]) -> None:
+        """Of the first row: what its targets are for a model of these outputs, which is not known before: (5, 7) are
+        two targets or one. (): not known yet."""
+        self.outputs, self.targets, self.target_names = tuple(outputs), [], ()
+        if self.first_target is None:
+            return
+        given = split_target(self.first_target, outputs)
+        by_name = set(given.names) == set(outputs)
+        self.target_names: Tuple[str, ...] = self.outputs if by_name else given.names
+        ys = self._to_arrays(0, order(given, self.target_names))
+        self.targets = self._parts("target", self.target_names, ys)
+        self.target_dtype, self.target_shape = "F32", (sum(y.size for y in ys),)
+        if len(ys) == 1:
+            self.target_dtype, self.target_shape = "F32" if ys[0].dtype.kind == "f" else "I32", ys[0].shape
 
     def arrange(self, names: Sequence[str]) -> None:
         """Named inputs in that order from now on."""
@@ -133,10 +117,11 @@ class Rows:
     def _fail(self, row: int, what: str, code: str = "MISMATCH", hint: str = "") -> DataError:
         return DataError(f"row {row}: {what}", code=code, where=self.name, hint=hint)
 
-    def _type(self, array: Any, row: int) -> str:
+    def _type(self, array: Any, row: int, bools: bool = False) -> str:
+        """bools: they are a type of their own."""
         try:
-            kind = _storage(array.dtype)
-            if self.merged and array.dtype.kind == "b":
+            kind = storage(array.dtype)
+            if bools and array.dtype.kind == "b":
                 return "BOOL"
             return "I32" if self.tokens and kind == "U8" else kind
         except TypeError as e:
@@ -166,49 +151,57 @@ class Rows:
         except Exception as e:
             raise self._fail(row, f"the data set raised {type(e).__name__}: {e}", "IO") from e
 
-    def _arrays_of(self, row: int, item: Any) -> Tuple[List[Any], Any]:
-        """([x, …], y or None) of one item."""
+    def _sides_of(self, row: int, item: Any) -> Tuple[List[Any], Any]:
+        """([x, …], what it has as targets or None) of one item."""
         if isinstance(item, dict) and self.columns:
             item = tuple(item[c] for c in self.columns)
         if isinstance(item, dict):
             raise self._fail(row, f"is a dict of {', '.join(map(str, item))}", "UNSUPPORTED",
                              "columns=(x, y) or (x1, x2, y) chooses some of them; a module's inputs by name are "
                              "({name: x, …}, y)")
-        parts = split_item(item)
+        parts = split_item(item, self.takes)
         if parts is None:
             raise self._fail(row, "has 0 parts, expected (x, y) or x", "UNSUPPORTED")
         x, y = parts
-        try:
-            return ([to_array(v) for v in self._in_order(row, x)], None if y is None else to_array(y))
-        except (TypeError, ValueError) as e:
-            raise self._fail(row, str(e), "UNSUPPORTED") from e
-
-    def _in_order(self, row: int, x: Any) -> List[Any]:
-        """A sample's inputs, named ones in the order of the names."""
         given = x if isinstance(x, Several) else Several((x,))
         if not self.inputs:
             self.names = given.names
-        elif set(given.names) != set(self.names) or len(given.arrays) != len(self.inputs):
-            found, first = (", ".join(names) or count for names, count in
-                            ((given.names, len(given.arrays)), (self.names, len(self.inputs))))
-            raise self._fail(row, f"sample has inputs {found}, the first one {first}")
-        if not given.names:
-            return list(given.arrays)
-        return [given.arrays[given.names.index(n)] for n in self.names]
+        else:
+            self._check_form(row, "inputs", given, Several(tuple(self.inputs), self.names))
+        return self._to_arrays(row, order(given, self.names)), y
+
+    def _check_form(self, row: int, word: str, given: Several, first: Several) -> None:
+        if set(given.names) != set(first.names) or len(given.arrays) != len(first.arrays):
+            raise self._fail(row, f"sample has {word} {given}, the first one {first}")
+
+    def _to_arrays(self, row: int, values: List[Any]) -> List[Any]:
+        try:
+            return [to_array(v) for v in values]
+        except (TypeError, ValueError) as e:
+            raise self._fail(row, str(e), "UNSUPPORTED") from e
 
     def check_inputs(self, row: int, xs: List[Any]) -> List[Any]:
         """xs in their stored types, or DataError."""
-        def fail(what: str, code: str = "MISMATCH", hint: str = "") -> DataError:
-            return self._fail(row, what, code, hint)
-        checked = [i.check(x, self._type(x, row), fail) for i, x in zip(self.inputs, xs)]
         if self.merged:
-            return [i.check_exact(x, fail) for i, x in zip(self.inputs, checked)]
+            return self._check_parts(row, self.inputs, xs)
+        fail = self._failing(row)
+        checked = [self.inputs[0].check(xs[0], self._type(xs[0], row), fail)]
         x = checked[0]
         if self.vocab and self.dtype == "I32" and x.size and (x.min() < 0 or x.max() >= self.vocab):
             worst = int(x.min()) if x.min() < 0 else int(x.max())
             raise fail(f"token {worst}, expected 0 to {self.vocab - 1}", "INVALID",
                        "the model gives a logit for each token of its vocabulary")
         return checked
+
+    def _failing(self, row: int) -> Any:
+        def fail(what: str, code: str = "MISMATCH", hint: str = "") -> DataError:
+            return self._fail(row, what, code, hint)
+        return fail
+
+    def _check_parts(self, row: int, parts: List[Part], arrays: List[Any]) -> List[Any]:
+        """Several inputs, or several targets, of a row, as floats hold them."""
+        fail = self._failing(row)
+        return [p.check_exact(p.check(a, self._type(a, row, bools=True), fail), fail) for p, a in zip(parts, arrays)]
 
     def check_sample(self, row: int, xs: List[Any]) -> Any:
         """What the library reads of a row, or DataError."""
@@ -217,11 +210,20 @@ class Rows:
             return checked[0]
         return merge([for_module(x[None], i.dtype) for i, x in zip(self.inputs, checked)])[0]
 
-    def check_target(self, row: int, y: Any) -> Any:
+    def check_targets(self, row: int, given: Any) -> Any:
+        """What the library reads of a row's targets, or DataError."""
+        if given is None:
+            raise self._fail(row, "has no target, the first row had one")
+        several = split_target(given, self.outputs)
+        self._check_form(row, "targets", several, Several(tuple(self.targets), self.target_names))
+        ys = self._to_arrays(row, order(several, self.target_names))
+        if len(ys) == 1:
+            return self._check_target(row, ys[0])
+        return merge([y[None] for y in self._check_parts(row, self.targets, ys)])[0]
+
+    def _check_target(self, row: int, y: Any) -> Any:
         """y in the stored type, or DataError."""
         import numpy as np
-        if y is None:
-            raise self._fail(row, "has no target, the first row had one")
         if y.shape != self.target_shape:
             raise self._fail(row, f"target is {list(y.shape)}, the first one {list(self.target_shape)}")
         if self.target_dtype == "F32":
@@ -241,7 +243,7 @@ class Rows:
     def samples(self, rows: Sequence[int]) -> List[Any]:
         """Samples, checked: of each input a numpy array of its stored type."""
         import numpy as np
-        checked = [self.check_inputs(r, self._arrays_of(r, i)[0]) for r, i in zip(rows, self._items(rows))]
+        checked = [self.check_inputs(r, self._sides_of(r, i)[0]) for r, i in zip(rows, self._items(rows))]
         return [np.stack(column) for column in zip(*checked)]
 
     def write(self, rows: Sequence[int], x: Optional[int], y: Optional[int]) -> int:
@@ -250,11 +252,11 @@ class Rows:
         into_x = _view(x, self.dtype, (len(rows), *self.shape)) if x else None
         into_y = _view(y, self.target_dtype, (len(rows), *self.target_shape)) if want_y else None
         for at, (row, item) in enumerate(zip(rows, self._items(rows))):
-            sample, target = self._arrays_of(row, item)
+            sample, target = self._sides_of(row, item)
             if into_x is not None:
                 into_x[at, ...] = self.check_sample(row, sample)
             if into_y is not None:
-                into_y[at, ...] = self.check_target(row, target)
+                into_y[at, ...] = self.check_targets(row, target)
         return lib.OK
 
     def _stride(self) -> int:
@@ -292,13 +294,14 @@ def _view(address: int, dtype: Optional[str], shape: Tuple[int, ...]) -> Any:
     return np.frombuffer(raw, dtype=NUMPY[dtype or "F32"]).reshape(shape)
 
 
-def open_data(data: Any, name: str, columns: Optional[Sequence[str]]) -> Union[None, str, Rows]:
-    """None, a DATA spec, or Rows."""
+def open_data(data: Any, name: str, columns: Optional[Sequence[str]],
+              takes: Optional[int] = None) -> Union[None, str, Rows]:
+    """None, a DATA spec, or Rows. takes: as Rows has it."""
     if data is None:
         return None
     if isinstance(data, (str, os.PathLike)):
         return os.fspath(data)
-    return Rows(name, data, columns)
+    return Rows(name, data, columns, takes=takes)
 
 
 def open_tokens(data: Any, name: str, columns: Optional[Sequence[str]], seq: Optional[int],

@@ -26,8 +26,9 @@ from unittest import mock
 from . import _library as lib
 from ._errors import AmalgamError, ExportError
 from ._fixed import say_what_trains
-from ._inputs import merge
 from ._observe import Observation, buffers_kept_while_traced, observe, unchanged
+from ._outputs import Output, Wanted, plain
+from ._parts import merge
 
 MAX_OPSET = 20
 TOLERANCE = 1e-4
@@ -36,26 +37,33 @@ TOLERANCE = 1e-4
 @dataclass
 class Exported:
     path: str
-    note: str
-    output_shape: Tuple[int, ...]
+    note: Optional[str]
+    outputs: List[Output]  # under the module's own names
     frozen: List[str]  # the graph's names of parameters with requires_grad=False
     unread: int  # values of parameters that no output depends on, such as rows of a table
     inputs: List[Dict[str, Any]]  # the graph's, as amalgam_inspect has them
 
 
 def export(model: Any, first: Sequence[Any], second: Sequence[Any], folder: str, arguments: Sequence[str],
-           by_token: bool = False, kept_stats: Optional[Sequence[str]] = None) -> Exported:
+           by_token: bool = False, kept_stats: Optional[Sequence[str]] = None, wanted: Wanted = None) -> Exported:
     """Writes FOLDER/<class>.onnx. first, second: batches, numpy arrays as the module takes them for these arguments of
     its forward. by_token: it may give a row for each token of the batch. kept_stats: frozen batch norms keep their
-    statistics, and these patterns freeze beside requires_grad=False; None: statistics go on."""
+    statistics, and these patterns freeze beside requires_grad=False; None: statistics go on. wanted: those of its
+    outputs that are trained, by name or place; None: all."""
     import torch
     _check_parameters(model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     batches = [[torch.from_numpy(x).to(device) for x in batch] for batch in (first, second)]
-    seen = observe(model, batches[0], by_token)
-    names = _input_names(model, arguments, seen)
-    if kept_stats is not None:
-        _stop_counters(model, seen, kept_stats)
+    with plain(model, wanted) as outputs:
+        seen = observe(model, batches[0], by_token, outputs)
+        names = _input_names(model, arguments, seen)
+        if kept_stats is not None:
+            _stop_counters(model, seen, kept_stats)
+        return _export_checked(model, batches, names, seen, folder)
+
+
+def _export_checked(model: Any, batches: List[List[Any]], names: List[str], seen: Observation, folder: str) -> Exported:
+    """By the first exporter whose file stands all checks."""
     failures: List[Tuple[str, Exception]] = []
     for name, exporter in (("TorchScript", _export_torchscript), ("dynamo", _export_dynamo)):
         path = os.path.join(folder, f"{type(model).__name__}-{name}.onnx")
@@ -70,14 +78,14 @@ def _export_by(exporter: Any, model: Any, batches: List[List[Any]], names: List[
                path: str) -> Exported:
     """One exporter's file, believed only after all checks."""
     with unchanged(model), _quiet():
-        exporter(model, tuple(batches[0]), names, path)
+        exporter(model, tuple(batches[0]), names, _output_names(model, names, seen), path)
     say_what_trains(path, _parameter_names(model))
     graph = lib.call("amalgam_inspect", lib.encode(path)).get("graph")
     if graph:
         _check_inputs(model, names, graph["inputs"])
-    _check_outputs(model, batches, path)  # fails where there is no graph
+    _check_outputs(model, batches, seen.outputs, path)  # fails where there is no graph
     unread = _check_graph(model, seen, graph)
-    return Exported(path, make_note(model, seen, graph), seen.output_shape, _frozen_names(model, graph), unread,
+    return Exported(path, make_note(model, seen, graph), seen.outputs, _frozen_names(model, graph), unread,
                     graph["inputs"])
 
 
@@ -91,6 +99,14 @@ def _input_names(model: Any, arguments: Sequence[str], seen: Observation) -> Lis
                               hint="leave it out of the samples")
     taken = {"output", *model.state_dict()}
     return [f"{name}.input" if name in taken else name for name in arguments]
+
+
+def _output_names(model: Any, inputs: Sequence[str], seen: Observation) -> List[str]:
+    """The graph's outputs, likewise."""
+    if len(seen.outputs) == 1:
+        return ["output"]
+    taken = {*inputs, *model.state_dict()}
+    return [f"{o.name}.output" if o.name in taken else o.name for o in seen.outputs]
 
 
 def _check_parameters(model: Any) -> None:
@@ -129,17 +145,17 @@ def _highest_opset() -> int:
     return 17
 
 
-def _export_torchscript(model: Any, inputs: Tuple[Any, ...], names: List[str], path: str) -> None:
+def _export_torchscript(model: Any, inputs: Tuple[Any, ...], names: List[str], outputs: List[str], path: str) -> None:
     import torch
     choice = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with buffers_kept_while_traced(model):
         torch.onnx.export(model, inputs, path, training=torch.onnx.TrainingMode.TRAINING,
                           do_constant_folding=False, opset_version=_highest_opset(), input_names=names,
-                          output_names=["output"], dynamic_axes={name: {0: "N"} for name in [*names, "output"]},
+                          output_names=outputs, dynamic_axes={name: {0: "N"} for name in [*names, *outputs]},
                           **choice)
 
 
-def _export_dynamo(model: Any, inputs: Tuple[Any, ...], names: List[str], path: str) -> None:
+def _export_dynamo(model: Any, inputs: Tuple[Any, ...], names: List[str], outputs: List[str], path: str) -> None:
     import torch
     if "dynamo" not in inspect.signature(torch.onnx.export).parameters:
         raise ExportError(f"torch {torch.__version__} does not have it", code="UNSUPPORTED")
@@ -147,7 +163,7 @@ def _export_dynamo(model: Any, inputs: Tuple[Any, ...], names: List[str], path: 
         raise ExportError("not tried: it needs onnxscript", code="NOT_FOUND", hint="pip install onnxscript")
     batch = {0: torch.export.Dim("N")}
     program = torch.onnx.export(model.train(), inputs, dynamo=True, input_names=names,
-                                output_names=["output"], dynamic_shapes=tuple(batch for _ in inputs),
+                                output_names=outputs, dynamic_shapes=tuple(batch for _ in inputs),
                                 optimize=False, verbose=False)
     program.save(path)
 
@@ -210,24 +226,42 @@ def _check_graph(model: Any, seen: Observation, graph: Dict[str, Any]) -> int:
                       hint="does it use a parameter where there is no gradient?")
 
 
-def _check_outputs(model: Any, batches: List[Any], path: str) -> None:
+def _check_outputs(model: Any, batches: List[Any], outputs: Sequence[Output], path: str) -> None:
     """The graph, run by the library in inference form, computes what the module computes."""
     import torch
     for batch in batches:
         with unchanged(model), torch.no_grad():
-            expected = model.eval()(*batch).cpu().numpy()
+            given = model.eval()(*batch)
+        expected = [t.cpu().numpy() for t in (given if isinstance(given, tuple) else (given,))]
         arrays = [x.cpu().numpy() for x in batch]
         array = arrays[0] if len(arrays) == 1 else merge(arrays)
         found = lib.run(path, "I64" if array.dtype.kind == "i" else "F32", array)
-        if found.shape != expected.shape:
-            raise ExportError(f"the exported graph gives {list(found.shape)}, the module {list(expected.shape)}",
-                              code="MISMATCH", where=type(model).__name__)
-        worst = float(abs(found - expected).max()) if found.size else 0.0
-        scale = max(1.0, float(abs(expected).max())) if found.size else 1.0
-        if not worst <= TOLERANCE * scale:  # also NaN
-            raise ExportError(f"the exported graph's outputs differ from the module's by {worst:.3g}",
-                              code="MISMATCH", where=type(model).__name__,
-                              hint="does its forward depend on something else than its input?")
+        for output, mine, its in zip(outputs, _split(found, expected), expected):
+            _check_output(model, output.name, mine, its)
+
+
+def _split(row: Any, like: Sequence[Any]) -> List[Any]:
+    """What the library gives as one row a sample, of several outputs, in their shapes."""
+    if len(like) == 1 or row.shape != (len(like[0]), sum(t[0].size for t in like)):
+        return [row] * len(like)
+    parts, at = [], 0
+    for t in like:
+        parts.append(row[:, at:at + t[0].size].reshape(t.shape))
+        at += t[0].size
+    return parts
+
+
+def _check_output(model: Any, name: str, found: Any, expected: Any) -> None:
+    where = f"{type(model).__name__}" + (f", {name}" if name != "output" else "")
+    if found.shape != expected.shape:
+        raise ExportError(f"the exported graph gives {list(found.shape)}, the module {list(expected.shape)}",
+                          code="MISMATCH", where=where)
+    worst = float(abs(found - expected).max()) if found.size else 0.0
+    scale = max(1.0, float(abs(expected).max())) if found.size else 1.0
+    if not worst <= TOLERANCE * scale:  # also NaN
+        raise ExportError(f"the exported graph's outputs differ from the module's by {worst:.3g}",
+                          code="MISMATCH", where=where,
+                          hint="does its forward depend on something else than its input?")
 
 
 # ---- the note: how extracted tensors become a state_dict ----

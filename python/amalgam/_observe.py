@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 from ._errors import ExportError
+from ._outputs import Output
 
 # Operations whose result's value or shape Python, not the graph, goes on with.
 _DECIDING = {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal", "aten::nonzero",
@@ -21,10 +22,10 @@ _DECIDING = {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal", "at
 
 @dataclass
 class Observation:
-    """used: names of parameters that the output depends on; counters: integer buffers and what one step adds
+    """outputs: names, shapes; used: names of parameters that they depend on; counters: integer buffers and what one step adds
     to them (num_batches_tracked); first: operation -> the submodule that ran it first; read: places of the inputs that
     some operation takes."""
-    output_shape: Tuple[int, ...] = ()
+    outputs: List[Output] = field(default_factory=list)
     read: Set[int] = field(default_factory=set)
     used: Set[str] = field(default_factory=set)
     counters: Dict[str, int] = field(default_factory=dict)
@@ -154,9 +155,10 @@ def _gradients_for_all(model: Any) -> Any:
             p.requires_grad_(False)
 
 
-def observe(model: Any, inputs: Sequence[Any], by_token: bool = False) -> Observation:
-    """Runs the module once in training form on inputs. ExportError where data decide what is computed, where it
-    fails, and where its output is not one tensor with their batch (by_token: or with a row for each token)."""
+def observe(model: Any, inputs: Sequence[Any], by_token: bool = False, names: Sequence[str] = ()) -> Observation:
+    """Runs the module, which gives one tensor or a tuple of them, once in training form on inputs. ExportError where
+    data decide what is computed, where it fails, and where an output has not their batch (by_token: or a row for each
+    token). names: of the outputs, filled in when it has run."""
     import torch
     seen, path = Observation(), [""]
     with unchanged(model), _gradients_for_all(model):
@@ -176,23 +178,24 @@ def observe(model: Any, inputs: Sequence[Any], by_token: bool = False) -> Observ
         finally:
             for handle in handles:
                 handle.remove()
-        _check_output(output, inputs[0], by_token)
-        seen.output_shape = tuple(output.shape[1:])
+        outputs = output if isinstance(output, tuple) else (output,)
+        for name, t in zip(names or ["output"], outputs):
+            _check_output(name, t, inputs[0], by_token and len(outputs) == 1)
+            seen.outputs.append(Output(name, tuple(t.shape[1:])))
         seen.counters = {n: int(b) - before[n] for n, b in integers.items() if int(b) > before[n]}
         named = dict(model.named_parameters())
-        if output.requires_grad:
-            grads = torch.autograd.grad(output.sum(), list(named.values()), allow_unused=True)
+        total = sum(t.sum() for t in outputs if t.requires_grad)
+        if isinstance(total, torch.Tensor):
+            grads = torch.autograd.grad(total, list(named.values()), allow_unused=True)
             seen.used = {n for n, g in zip(named, grads) if g is not None}
     return seen
 
 
-def _check_output(output: Any, x: Any, by_token: bool) -> None:
-    import torch
-    if not isinstance(output, torch.Tensor):
-        raise ExportError(f"gives {type(output).__name__}, expected one tensor", code="UNSUPPORTED",
-                          where="the module", hint="wrap it in a module whose forward returns the logits")
+def _check_output(name: str, output: Any, x: Any, by_token: bool) -> None:
     if by_token and output.dim() == 2 and output.shape[0] == x.numel():
         return
     if output.dim() < 1 or output.shape[0] != x.shape[0]:
-        raise ExportError(f"gives {list(output.shape)} for a batch of {x.shape[0]}, expected the batch first",
-                          code="UNSUPPORTED", where="the module")
+        which = "" if name == "output" else f" as {name}"
+        raise ExportError(f"gives {list(output.shape)}{which} for a batch of {x.shape[0]}, expected the batch first",
+                          code="UNSUPPORTED", where="the module",
+                          hint="outputs=… chooses those that are trained" if which else "")

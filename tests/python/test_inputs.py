@@ -184,6 +184,19 @@ class Forms(support.Case):
                 jobs.add(f.read())
         self.assertEqual(len(jobs), 1)
 
+    def test_numbers_side_by_side_are_inputs_where_forward_takes_several(self):
+        user, item = torch.arange(8), torch.arange(8, 16)
+        forms = {"arrays": ((user, item), user), "by name": ({"item": item, "user": user}, user),
+                 "items": [((user[i], item[i]), user[i]) for i in range(8)]}
+        for name, data in forms.items():
+            with self.subTest(form=name):
+                rows = amalgam._data.Rows("data", data, None, takes=2)
+                if rows.names:
+                    rows.arrange(("user", "item"))
+                self.assertEqual([a.tolist() for a in rows.samples([3, 5])], [[3, 5], [11, 13]])
+        row = amalgam._data.Rows("data", forms["items"], None, takes=1)
+        self.assertEqual([a.tolist() for a in row.samples([3])], [[[3, 11]]])
+
     def test_columns(self):
         (image, row), y = scans(64, 1)
 

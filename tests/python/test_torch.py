@@ -266,8 +266,8 @@ class Refusals(support.Case):
         self.refuse(nn.Sequential(nn.Linear(8, 4), nn.Linear(5, 4)), r"fails on a batch of \[2, 8\]", 'submodule "1"',
                     code="INVALID")
 
-    def test_outputs_that_are_not_one_tensor(self):
-        self.refuse(inside(lambda x: (x, x)), "gives tuple, expected one tensor", "the module")
+    def test_outputs_that_are_no_tensor_of_a_batch(self):
+        self.refuse(inside(lambda x: "x"), "gives str, expected a tensor of float32", "the module")
         self.refuse(inside(lambda x: x.sum()), r"gives \[\] for a batch of 2", "the module")
 
     def test_parameters_that_would_not_be_what_they_were(self):
