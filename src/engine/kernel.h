@@ -51,11 +51,20 @@ typedef struct {
     bool grad_given;         /* grad_home has been written */
 } amg_value_state;
 
+/* How to compile an operator. */
 typedef struct {
-    bool absorbed;  /* another node computes this one */
-    int fused_relu; /* the Relu node this one computes too, -1: none */
-    int ordinal;    /* of a Dropout among the Dropouts */
-    void *self;     /* what forward() keeps for backward() */
+    void (*prepare)(amg_plan *p, int node);  /* before any forward: fusion; or NULL */
+    void (*forward)(amg_plan *p, int node);  /* NULL: the operator is not supported */
+    void (*backward)(amg_plan *p, int node); /* NULL: no gradient */
+} amg_kernel_row;
+
+typedef struct {
+    bool absorbed; /* another node computes this one */
+    int fused;     /* the last node that this one computes too (a Relu; what follows
+                      attention), -1: none */
+    int ordinal;   /* of a Dropout among the Dropouts */
+    const amg_kernel_row *row; /* NULL: the operator's own */
+    void *self;                /* what prepare() and forward() keep for later */
 } amg_node_state;
 
 /* What a loop of our own gets. */
@@ -141,7 +150,7 @@ void amg_plan_fail_with(amg_plan *p, int node, amg_status code, const amg_error 
 const amg_node *amg_plan_node(const amg_plan *p, int node);
 /* Value of input i, AMG_NO_VALUE if absent. */
 int amg_plan_input_value(const amg_plan *p, int node, int i);
-/* The value this node computes: its output, or that of the Relu fused into it. */
+/* The value this node computes: its output, or that of the last node fused into it. */
 int amg_plan_result(const amg_plan *p, int node);
 const amg_value *amg_plan_value(const amg_plan *p, int value);
 bool amg_plan_needs_grad(const amg_plan *p, int value);
@@ -213,12 +222,6 @@ void amg_emit_reorder(amg_plan *p, int node, int from, const amg_layout *a, int 
 /* ---- the operator families --------------------------------------------------------
  */
 
-typedef struct {
-    void (*prepare)(amg_plan *p, int node);  /* before any forward: fusion; or NULL */
-    void (*forward)(amg_plan *p, int node);  /* NULL: the operator is not supported */
-    void (*backward)(amg_plan *p, int node); /* NULL: no gradient */
-} amg_kernel_row;
-
 const amg_kernel_row *amg_kernel_get(amg_op op);
 
 #define AMG_KERNEL(name)                                                               \
@@ -246,6 +249,8 @@ AMG_KERNEL(prelu)
 AMG_KERNEL(dropout)
 AMG_KERNEL(gather)
 AMG_KERNEL(mat_mul)
+/* Attention, if node is its last MatMul (attention.h). */
+void amg_attention_prepare(amg_plan *p, int node);
 AMG_KERNEL(layer_norm)
 AMG_KERNEL(softmax)
 AMG_KERNEL(math)

@@ -138,7 +138,7 @@ void amg_relu_prepare(amg_plan *p, int node)
         }
     }
     if (!fuses) return;
-    p->nodes[v->producer].fused_relu = node;
+    p->nodes[v->producer].fused = node;
     p->nodes[node].absorbed = true;
 }
 

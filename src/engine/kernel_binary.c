@@ -309,7 +309,7 @@ void amg_binary_forward(amg_plan *p, int node)
     if (!self) return;
     const amg_value *y = amg_plan_value(p, n->outputs[0]);
     self->op = amg_binary_of(n);
-    self->relu = p->nodes[node].fused_relu >= 0;
+    self->relu = p->nodes[node].fused >= 0;
     for (int i = 0; i < 2; i++)
         self->mode[i] = mode_of(amg_plan_value(p, n->inputs[i]), y);
     if (!choose_layout(p, node, self)) {

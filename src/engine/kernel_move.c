@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "engine/kernel.h"
-#include "engine/walk.h"
+#include "engine/strided.h"
 
 /* Transpose, Slice, one part of Split: no element is repeated. */
 typedef struct {
@@ -56,47 +56,12 @@ static int64_t count_of(const amg_value *v)
     return count;
 }
 
-static void transpose_strides(const amg_node *n, const amg_value *x, int64_t *stride)
+/* Where the elements of output y stand in the row-major input. */
+static void set_walk(amg_plan *p, int node, int y, amg_walk *out)
 {
-    int64_t own[AMG_MAX_RANK];
-    const amg_attr *perm = amg_attr_find(n, "perm");
-    amg_walk_strides(x->rank, x->dims, own);
-    for (int d = 0; d < x->rank; d++)
-        stride[d] = own[perm ? perm->ints[d] : x->rank - 1 - d];
-}
-
-/* Bounds are as the shape rule has checked them. Returns where the slice begins. */
-static int64_t slice_strides(amg_plan *p, int node, int64_t *stride)
-{
-    const amg_node *n = amg_plan_node(p, node);
-    const amg_value *x = amg_plan_value(p, n->inputs[0]);
-    const amg_value *y = amg_plan_value(p, n->outputs[0]);
-    int64_t start[AMG_MAX_RANK], axes[AMG_MAX_RANK], step[AMG_MAX_RANK], base = 0;
-    int axes_value = amg_plan_input_value(p, node, 3);
-    int step_value = amg_plan_input_value(p, node, 4);
-    int count = amg_plan_ints(p, n->inputs[1], AMG_MAX_RANK, start);
-    for (int i = 0; i < count; i++) {
-        axes[i] = i;
-        step[i] = 1;
-    }
-    if (count < 0 ||
-        (axes_value != AMG_NO_VALUE &&
-         amg_plan_ints(p, axes_value, AMG_MAX_RANK, axes) != count) ||
-        (step_value != AMG_NO_VALUE &&
-         amg_plan_ints(p, step_value, AMG_MAX_RANK, step) != count)) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED, "its bounds are not constant");
-        return 0;
-    }
-    amg_walk_strides(x->rank, x->dims, stride);
-    for (int i = 0; i < count; i++) {
-        int64_t axis = axes[i] < 0 ? axes[i] + x->rank : axes[i], dim = x->dims[axis];
-        if (start[i] < 0) start[i] = start[i] < -dim ? 0 : start[i] + dim;
-        if (start[i] > dim - 1) start[i] = dim - 1;
-        base += start[i] * stride[axis];
-        /* One element has no next one, and its step may be any number. */
-        stride[axis] = y->dims[axis] > 1 ? stride[axis] * step[i] : 0;
-    }
-    return base;
+    amg_strided s;
+    amg_strided_init(amg_plan_value(p, amg_plan_input_value(p, node, 0)), &s);
+    if (amg_strided_apply(p, node, y, &s)) amg_strided_walk(&s, 0, s.rank, s.base, out);
 }
 
 static void emit_move(amg_plan *p, int node, move_state *s, int y)
@@ -113,16 +78,10 @@ void amg_move_forward(amg_plan *p, int node)
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
     const amg_value *y = amg_plan_value(p, n->outputs[0]);
     move_state *s = amg_plan_alloc(p, 1, sizeof *s);
-    int64_t stride[AMG_MAX_RANK] = {0}, base = 0;
-    if (!s) return;
-    if (n->op == AMG_OP_SLICE)
-        base = slice_strides(p, node, stride);
-    else
-        transpose_strides(n, x, stride);
     if (count_of(y) == 0)
         amg_plan_fail(p, node, AMG_UNSUPPORTED, "its output has no elements");
     if (p->status) return;
-    amg_walk_init(&s->walk, y->rank, y->dims, stride, base);
+    set_walk(p, node, n->outputs[0], &s->walk);
     s->size = amg_dtype_size(x->dtype);
     s->in_count = count_of(x);
     s->zeroes_first = count_of(y) != s->in_count;
@@ -149,19 +108,16 @@ void amg_split_forward(amg_plan *p, int node)
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
     move_state *parts = amg_plan_alloc(p, (size_t)n->num_outputs, sizeof *parts);
-    int64_t stride[AMG_MAX_RANK], base = 0, axis = amg_attr_int(n, "axis", 0);
-    if (axis < 0) axis += x->rank;
-    amg_walk_strides(x->rank, x->dims, stride);
     p->nodes[node].self = parts;
     for (int i = 0; i < n->num_outputs && !p->status; i++) {
         const amg_value *y = amg_plan_value(p, n->outputs[i]);
-        amg_walk_init(&parts[i].walk, y->rank, y->dims, stride, base);
         parts[i].size = amg_dtype_size(x->dtype);
         parts[i].in_count = count_of(x);
-        base += y->dims[axis] * stride[axis];
         if (p->values[n->outputs[i]].num_uses == 0) continue;
         if (count_of(y) == 0)
             amg_plan_fail(p, node, AMG_UNSUPPORTED, "output %d has no elements", i);
+        if (p->status) return;
+        set_walk(p, node, n->outputs[i], &parts[i].walk);
         emit_move(p, node, &parts[i], n->outputs[i]);
     }
 }

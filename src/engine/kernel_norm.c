@@ -159,7 +159,7 @@ void amg_norm_forward(amg_plan *p, int node)
     self->shape = (amg_norm_shape){.epsilon = amg_attr_float(n, "epsilon", 1e-5f),
                                    .training = p->options.training,
                                    .fixed = amg_plan_is_frozen(p, n->inputs[3]),
-                                   .fuse_relu = p->nodes[node].fused_relu >= 0};
+                                   .fuse_relu = p->nodes[node].fused >= 0};
     if (amg_plan_is_frozen(p, n->inputs[4]) != self->shape.fixed) {
         amg_plan_fail(p, node, AMG_INVALID,
                       "one of mean and variance is frozen, expected both or none");

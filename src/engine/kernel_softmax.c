@@ -1,13 +1,8 @@
-/* Softmax and LogSoftmax over one axis of row-major memory [outer][n][inner]. A row is
- * shifted by its maximum. The gradient is taken from the output.
- *
- * Sums run in double. A NaN anywhere in a row, or nothing but -infinity, makes the
- * whole row NaN, as in PyTorch. */
-#include <math.h>
-
+/* Softmax and LogSoftmax over one axis of row-major memory [outer][n][inner]. The
+ * gradient is taken from the output. */
 #include "base/parallel.h"
 #include "engine/kernel.h"
-#include "engine/vector.h"
+#include "engine/softmax_row.h"
 
 typedef struct {
     bool log;
@@ -26,29 +21,6 @@ static int64_t row_at(const softmax_state *s, int64_t r)
     return r / s->inner * s->n * s->inner + r % s->inner;
 }
 
-AMG_INLINE void row_forward(int64_t n, int64_t step, bool log_of, const float *x,
-                            float *y)
-{
-    float most = x[0];
-    double sum = 0;
-#pragma omp simd reduction(max : most)
-    for (int64_t i = 0; i < n; i++) most = x[i * step] > most ? x[i * step] : most;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) {
-        const float e = amg_expf(x[i * step] - most);
-        y[i * step] = e;
-        sum += (double)e;
-    }
-    const float by = (float)(1 / sum), shift = (float)log(sum);
-    if (log_of) {
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++) y[i * step] = x[i * step] - most - shift;
-    } else {
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++) y[i * step] *= by;
-    }
-}
-
 AMG_VECTOR static void forward_range(void *arg, int64_t begin, int64_t end)
 {
     const context *c = arg;
@@ -57,31 +29,9 @@ AMG_VECTOR static void forward_range(void *arg, int64_t begin, int64_t end)
         const float *x = c->a + row_at(s, r);
         float *y = c->dst + row_at(s, r);
         if (s->inner == 1)
-            row_forward(s->n, 1, s->log, x, y);
+            amg_softmax_row(s->n, 1, s->log, x, y);
         else
-            row_forward(s->n, s->inner, s->log, x, y);
-    }
-}
-
-AMG_INLINE void row_backward(int64_t n, int64_t step, bool log_of, const float *y,
-                             const float *dy, float *dx)
-{
-    double sum = 0;
-    if (log_of) {
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < n; i++) sum += (double)dy[i * step];
-        const float total = (float)sum;
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            dx[i * step] = dy[i * step] - amg_expf(y[i * step]) * total;
-    } else {
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < n; i++)
-            sum += (double)dy[i * step] * (double)y[i * step];
-        const float total = (float)sum;
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            dx[i * step] = y[i * step] * (dy[i * step] - total);
+            amg_softmax_row(s->n, s->inner, s->log, x, y);
     }
 }
 
@@ -93,9 +43,9 @@ AMG_VECTOR static void backward_range(void *arg, int64_t begin, int64_t end)
         const float *y = c->a + row_at(s, r), *dy = c->dy + row_at(s, r);
         float *dx = c->dst + row_at(s, r);
         if (s->inner == 1)
-            row_backward(s->n, 1, s->log, y, dy, dx);
+            amg_softmax_row_gradient(s->n, 1, s->log, y, dy, dx);
         else
-            row_backward(s->n, s->inner, s->log, y, dy, dx);
+            amg_softmax_row_gradient(s->n, s->inner, s->log, y, dy, dx);
     }
 }
 

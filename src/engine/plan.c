@@ -53,7 +53,7 @@ static void set_up(amg_plan *p)
     if (p->status) return;
     p->num_nodes = amg_graph_canonical_order(g, p->output, p->order);
     p->num_params = amg_graph_canonical_params(g, p->output, p->params);
-    for (size_t i = 0; i < num_nodes; i++) p->nodes[i].fused_relu = -1;
+    for (size_t i = 0; i < num_nodes; i++) p->nodes[i].fused = -1;
     for (size_t i = 0; i < num_values; i++)
         p->values[i] = (amg_value_state){
             .buffer = AMG_NO_BUFFER, .grad = AMG_NO_BUFFER, .grad_home = AMG_NO_BUFFER};

@@ -89,6 +89,12 @@ static void define_input(amg_plan *p)
     amg_plan_define_as(p, p->input, plain, buffer);
 }
 
+static const amg_kernel_row *row_of(const amg_plan *p, int node)
+{
+    const amg_kernel_row *own = p->nodes[node].row;
+    return own ? own : amg_kernel_get(p->graph->nodes[node].op);
+}
+
 static void emit_forward(amg_plan *p)
 {
     p->augmented = p->options.training && p->options.augment
@@ -98,7 +104,7 @@ static void emit_forward(amg_plan *p)
         amg_plan_augment(p, -1);
     for (int i = 0; i < p->num_nodes && !p->status; i++) {
         int node = p->order[i];
-        const amg_kernel_row *row = amg_kernel_get(p->graph->nodes[node].op);
+        const amg_kernel_row *row = row_of(p, node);
         if (p->nodes[node].absorbed) continue;
         if (row->forward)
             row->forward(p, node);
@@ -168,7 +174,7 @@ static void emit_backward(amg_plan *p)
             flows = flows || grad_of(p, node, j) != AMG_NO_BUFFER;
         /* Running statistics move even where no gradient flows. */
         if (p->nodes[node].absorbed || (!flows && n->op != AMG_OP_BATCH_NORM)) continue;
-        const amg_kernel_row *row = amg_kernel_get(n->op);
+        const amg_kernel_row *row = row_of(p, node);
         if (row->backward)
             row->backward(p, node);
         else

@@ -22,14 +22,14 @@ int amg_plan_input_value(const amg_plan *p, int node, int i)
 
 int amg_plan_result(const amg_plan *p, int node)
 {
-    int relu = p->nodes[node].fused_relu;
-    return p->graph->nodes[relu >= 0 ? relu : node].outputs[0];
+    const int last = p->nodes[node].fused;
+    return p->graph->nodes[last >= 0 ? last : node].outputs[0];
 }
 
 void amg_plan_unfuse(amg_plan *p, int node)
 {
-    p->nodes[p->nodes[node].fused_relu].absorbed = false;
-    p->nodes[node].fused_relu = -1;
+    p->nodes[p->nodes[node].fused].absorbed = false;
+    p->nodes[node].fused = -1;
 }
 
 const amg_value *amg_plan_value(const amg_plan *p, int value)
@@ -278,8 +278,8 @@ int amg_plan_define(amg_plan *p, int value, const amg_layout *layout)
 /* Whether node's backward reads what node computed. */
 static bool backward_reads_result(const amg_plan *p, int node)
 {
-    if (p->nodes[node].fused_relu >= 0)
-        return p->graph->nodes[node].op != AMG_OP_BATCH_NORM; /* that one has a mask */
+    if (p->nodes[node].fused >= 0) /* a Relu; batch norms keep a mask */
+        return p->graph->nodes[node].op == AMG_OP_ADD;
     switch (p->graph->nodes[node].op) {
     case AMG_OP_RELU:
     case AMG_OP_LEAKY_RELU:
@@ -303,7 +303,7 @@ static bool backward_reads_result(const amg_plan *p, int node)
 static int writer_of(const amg_plan *p, int value)
 {
     int producer = p->graph->values[value].producer;
-    if (p->nodes[producer].absorbed) /* a Relu inside its BatchNormalization or Add */
+    while (p->nodes[producer].absorbed) /* into a node before it */
         producer = p->graph->values[p->graph->nodes[producer].inputs[0]].producer;
     return producer;
 }
