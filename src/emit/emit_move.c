@@ -100,21 +100,39 @@ amg_status amg_emit_expand(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
+/* What a ConstantOfShape is filled with, as Python writes it; false: in a type that is
+ * not read. */
+static bool add_filling(amg_emit *e, const amg_attr *value)
+{
+    if (!value) {
+        amg_text_float(&e->out, 0);
+        return true;
+    }
+    if (value->kind != AMG_ATTR_TENSOR) return false;
+    const void *data = value->tensor.data;
+    switch (value->tensor.dtype) {
+    case AMG_F32: amg_text_float(&e->out, *(const float *)data); return true;
+    case AMG_I64:
+        amg_text_add(&e->out, "%lld", (long long)*(const int64_t *)data);
+        return true;
+    case AMG_BOOL:
+        amg_text_add(&e->out, *(const uint8_t *)data ? "True" : "False");
+        return true;
+    default: return false;
+    }
+}
+
 /* As many of one number as the result has, which may depend on the batch. */
 amg_status amg_emit_constant_of_shape(amg_emit *e, const amg_emit_step *s)
 {
     const amg_value *out = amg_emit_result(e, s);
-    const amg_attr *value = amg_attr_find(s->node, "value");
-    float number = 0;
-    if (value && (value->kind != AMG_ATTR_TENSOR || value->tensor.dtype != AMG_F32))
-        return amg_emit_fail(e, s, "its value is no F32 number");
-    if (value) number = *(const float *)value->tensor.data;
     if (out->rank < 0) return amg_emit_fail(e, s, "the shape is not known");
     amg_text_add(&e->out, "%s.new_full((", e->g->values[e->g->inputs[0]].name);
     amg_emit_dims(e, out->rank, out->dims, false);
     amg_text_add(&e->out, out->rank == 1 ? ",), " : "), ");
-    amg_text_float(&e->out, number);
-    amg_text_add(&e->out, ", dtype=torch.float32)");
+    if (!add_filling(e, amg_attr_find(s->node, "value")))
+        return amg_emit_fail(e, s, "its value is no F32, I64 or BOOL number");
+    amg_text_add(&e->out, ", dtype=torch.%s)", amg_emit_dtype(out->dtype));
     return AMG_OK;
 }
 

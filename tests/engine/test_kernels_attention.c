@@ -1,0 +1,178 @@
+/* Attention written in parts, against PyTorch's values (make_attention_goldens.py), and
+ * whether it became one kernel: it must where heads are only views of what is computed,
+ * and must not where gradients of its operands would meet. */
+#include "node_fixture.h"
+
+#include "engine/kernel.h"
+
+static int project(const golden *g, int x, const char *weight)
+{
+    return PLAIN(AMG_OP_MAT_MUL, x, PARAM(weight));
+}
+
+static int turn(const golden *g, int x, int64_t a, int64_t b, int64_t c, int64_t d)
+{
+    return WITH(AMG_OP_TRANSPOSE, INTS("perm", a, b, c, d), x);
+}
+
+static int scaled(const golden *g, int x, const char *name, float by)
+{
+    return PLAIN(AMG_OP_MUL, x, network_scalar(g, name, by));
+}
+
+/* [samples, tokens, 2 * width] -> [samples, 2, tokens, width]; name: of a constant. */
+static int heads(const golden *g, int x, const char *name, int64_t tokens,
+                 int64_t width)
+{
+    const int64_t dims[4] = {2, tokens, 2, width};
+    return turn(g, PLAIN(AMG_OP_RESHAPE, x, vector(g, name, 4, dims)), 0, 2, 1, 3);
+}
+
+static int joined(const golden *g, int x, int64_t tokens, int64_t width)
+{
+    const int64_t dims[3] = {2, tokens, 2 * width};
+    return PLAIN(AMG_OP_RESHAPE, turn(g, x, 0, 2, 1, 3), vector(g, "joined", 3, dims));
+}
+
+/* As TorchScript's exporter writes nn.MultiheadAttention: the parts of the projection
+ * are split off, samples and heads joined, and split again; half of the scale on either
+ * side. 5 tokens, 3 samples, 2 heads of 4. */
+static int packed(const golden *g, int x)
+{
+    float causal[25];
+    amg_tensor t;
+    int part[3], y = project(g, x, "qkv");
+    for (int i = 0; i < 25; i++) causal[i] = i % 5 > i / 5 ? -INFINITY : 0;
+    assert_ok(amg_tensor_view(AMG_F32, 2, (int64_t[]){5, 5}, causal, &t, err));
+    const int mask = amg_builder_param(g->b, "mask", &t);
+    y = PLAIN(AMG_OP_RESHAPE, y, VECTOR("three", 5, 3, 3, 8));
+    y = turn(g, y, 2, 0, 1, 3);
+    for (int i = 0; i < 3; i++) {
+        static const char *const index[] = {"first", "second", "third"};
+        static const char *const shape[] = {"flat_q", "flat_k", "flat_v"};
+        static const char *const back[] = {"q_heads", "k_heads", "v_heads"};
+        part[i] = PLAIN(AMG_OP_GATHER, y, index_scalar(g, index[i], i));
+        part[i] = PLAIN(AMG_OP_RESHAPE, part[i], VECTOR(shape[i], 5, 6, 4));
+        part[i] = WITH(AMG_OP_TRANSPOSE, INTS("perm", 1, 0, 2), part[i]);
+        part[i] = PLAIN(AMG_OP_RESHAPE, part[i], VECTOR(back[i], 3, 2, 5, 4));
+    }
+    const float half = sqrtf(0.5f);
+    const int k = scaled(g, turn(g, part[1], 0, 1, 3, 2), "half_k", half);
+    y = PLAIN(AMG_OP_MAT_MUL, scaled(g, part[0], "half_q", half), k);
+    y = PLAIN(AMG_OP_SOFTMAX, PLAIN(AMG_OP_ADD, mask, y));
+    y = PLAIN(AMG_OP_MAT_MUL, y, part[2]);
+    y = PLAIN(AMG_OP_RESHAPE, turn(g, y, 2, 0, 1, 3), VECTOR("rows", 5, 3, 8));
+    return project(g, y, "out");
+}
+
+static int crossed(const golden *g, int x)
+{
+    int memory =
+        PLAIN(AMG_OP_SLICE, x, VECTOR("start", 0), VECTOR("end", 3), VECTOR("axis", 1));
+    memory = PLAIN(AMG_OP_TANH, memory);
+    int mask =
+        WITH(AMG_OP_GATHER, amg_int("axis", 2), memory, index_scalar(g, "column", 0));
+    mask = PLAIN(AMG_OP_GREATER, mask, network_scalar(g, "zero", 0));
+    mask = PLAIN(AMG_OP_WHERE, mask, network_scalar(g, "kept", 0),
+                 network_scalar(g, "masked", -2));
+    mask = PLAIN(AMG_OP_RESHAPE, mask, VECTOR("mask_shape", 2, 1, 1, 3));
+    const int q = heads(g, project(g, x, "q"), "q_heads", 5, 4);
+    const int k = heads(g, project(g, memory, "k"), "k_heads", 3, 4);
+    const int v = heads(g, project(g, memory, "v"), "v_heads", 3, 3);
+    int y = PLAIN(AMG_OP_MAT_MUL, q, turn(g, k, 0, 1, 3, 2));
+    y = PLAIN(AMG_OP_ADD, PLAIN(AMG_OP_DIV, y, network_scalar(g, "two", 2)), mask);
+    return joined(g, PLAIN(AMG_OP_MAT_MUL, PLAIN(AMG_OP_SOFTMAX, y), v), 5, 3);
+}
+
+/* Q, K and V from columns at.. of what x projects to; 2 heads of width 2. */
+static int parts(const golden *g, int x, const int64_t at[3])
+{
+    static const char *const names[3][3] = {
+        {"q0", "q1", "q2"}, {"k0", "k1", "k2"}, {"v0", "v1", "v2"}};
+    const int all = project(g, x, "w"), axis = VECTOR("axis", 2);
+    int part[3];
+    for (int i = 0; i < 3; i++) {
+        part[i] = PLAIN(AMG_OP_SLICE, all, VECTOR(names[i][0], at[i]),
+                        VECTOR(names[i][1], at[i] + 4), axis);
+        part[i] = heads(g, part[i], names[i][2], 5, 2);
+    }
+    int y = PLAIN(AMG_OP_MAT_MUL, part[0], turn(g, part[1], 0, 1, 3, 2));
+    y = PLAIN(AMG_OP_SOFTMAX, scaled(g, y, "scale", sqrtf(0.5f)));
+    return joined(g, PLAIN(AMG_OP_MAT_MUL, y, part[2]), 5, 2);
+}
+
+static int apart(const golden *g, int x) { return parts(g, x, (int64_t[]){8, 0, 4}); }
+static int tied(const golden *g, int x) { return parts(g, x, (int64_t[]){4, 4, 12}); }
+static int overlapping(const golden *g, int x)
+{
+    return parts(g, x, (int64_t[]){0, 2, 4});
+}
+
+/* ---- tests ---- */
+
+typedef struct {
+    golden_case c;
+    int training, evaluation; /* how many of its steps are attention, forward */
+} attention_case;
+
+static const attention_case cases[] = {{{"packed", packed}, 1, 1},
+                                       {{"crossed", crossed}, 1, 1},
+                                       {{"apart", apart}, 1, 1},
+                                       {{"tied", tied}, 0, 1},
+                                       {{"overlapping", overlapping}, 0, 1}};
+#define NUM_CASES (sizeof cases / sizeof *cases)
+
+static void matches_pytorch(void **state)
+{
+    const attention_case *c = *state;
+    check_golden_case("attention.safetensors", &c->c);
+}
+
+static int count_steps(const amg_graph *graph, bool training)
+{
+    int count = 0;
+    bound b = bind_plan(graph, (amg_plan_options){.training = training});
+    for (int i = 0; i < b.plan->num_steps; i++)
+        count += strcmp(b.plan->steps[i].what, "attention") == 0;
+    bound_clear(&b);
+    return count;
+}
+
+static void becomes_one_kernel(void **state)
+{
+    const attention_case *c = *state;
+    amg_safetensors *st = open_goldens("attention.safetensors");
+    golden g = {st, c->c.name, NULL};
+    amg_graph *graph = golden_case_graph(&g, &c->c);
+    assert_int_equal(count_steps(graph, true), c->training);
+    assert_int_equal(count_steps(graph, false), c->evaluation);
+    amg_graph_free(graph);
+    amg_safetensors_close(st);
+}
+
+static void gradients_match_finite_differences(void **state)
+{
+    const attention_case *c = *state;
+    amg_safetensors *st = open_goldens("attention.safetensors");
+    golden g = {st, c->c.name, NULL};
+    amg_graph *graph = golden_case_graph(&g, &c->c);
+    check_finite_differences(&g, graph, 1);
+    amg_graph_free(graph);
+    amg_safetensors_close(st);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[3 * NUM_CASES];
+    static attention_case mutable_cases[NUM_CASES];
+    memcpy(mutable_cases, cases, sizeof cases);
+    for (size_t i = 0; i < NUM_CASES; i++) {
+        void *c = &mutable_cases[i];
+        const char *name = cases[i].c.name;
+        tests[3 * i] = (struct CMUnitTest){name, matches_pytorch, NULL, NULL, c};
+        tests[3 * i + 1] = (struct CMUnitTest){name, becomes_one_kernel, NULL, NULL, c};
+        tests[3 * i + 2] = (struct CMUnitTest){name, gradients_match_finite_differences,
+                                               NULL, NULL, c};
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
