@@ -5,7 +5,9 @@
  *   IN    x            [steps, batch, sample...], in the model's input dtype
  *         labels       i32[steps, batch], of a language model i32[steps, batch,
  *                      positions], of class maps i32[steps, batch, height, width]; for
- *                      a squared error f32[steps, output]; absent: evaluation only
+ *                      a squared error f32[steps, output]; with --loss TERMS, of a
+ *                      model of several outputs, f32[steps, batch, targets]; absent:
+ *                      evaluation only
  *   OUT   eval.NAME    f32 in the shape of every output NAME, evaluation mode, batch 0
  *         and with labels, of the first output, whose last dim is the classes (of
  *         class maps [batch, classes, height, width]):
@@ -29,7 +31,9 @@
 #include "engine/loss.h"
 #include "engine/optimizer.h"
 #include "engine/plan.h"
+#include "engine/sum_loss.h"
 #include "formats/safetensors.h"
+#include "graph/merged_outputs.h"
 #include "graph/onnx_graph.h"
 
 /* The tensors of OUT; names and data are owned. */
@@ -43,6 +47,7 @@ typedef struct {
     amg_optimizer_options optimizer;
     double label_smoothing;
     bool no_winograd, bf16;
+    const char *loss; /* of several outputs, which are read as one; NULL: one */
 } settings;
 
 /* One run: the planned graph and the batches. */
@@ -51,6 +56,7 @@ typedef struct {
     const amg_tensor *x, *labels;
     const settings *s;
     int64_t steps, batch;
+    amg_criterion sum; /* with settings.loss */
 } task;
 
 /* A plan with its own workspace and parameters. */
@@ -240,6 +246,25 @@ static amg_status dump_decisions(const task *t, int output, const amg_params *be
 /* Whether out [batch, classes, height, width] has a class for each pixel. */
 static bool is_map(const amg_value *out) { return out->rank == 4; }
 
+/* The same, of several outputs. */
+static amg_status compare_sum(const task *t, int64_t step, const float *logits,
+                              float *dlogits, double *loss, amg_error *err)
+{
+    const size_t row = (size_t)t->sum.targets * sizeof(float);
+    amg_batch batch = {.target_bytes = row, .targets = t->labels->data};
+    batch.targets += (size_t)(step * t->batch) * row;
+    amg_loss_result found[AMG_MAX_LOSSES];
+    float *scratch = amg_malloc((size_t)(t->batch * (t->sum.count + t->sum.targets)) *
+                                sizeof *scratch);
+    if (!scratch)
+        return amg_fail(err, AMG_NO_MEMORY, -1, "labels", "no memory for targets");
+    const amg_status st = amg_sum_loss(&t->sum, &batch, t->batch, logits, 0, scratch,
+                                       dlogits, found, err);
+    amg_free(scratch);
+    *loss = found[0].loss;
+    return st;
+}
+
 /* The loss of one batch and its gradient. */
 static amg_status compare(const task *t, int64_t step, const float *logits,
                           float *dlogits, double *loss, amg_error *err)
@@ -277,7 +302,8 @@ static amg_status train_step(const task *t, const bound_plan *b, int64_t step,
     amg_status st = forward(t, b, step, &logits, err);
     if (!st && step == 0)
         st = dump_f32(d, "", "logits", out->rank, out->dims, logits, err);
-    if (!st) st = compare(t, step, logits, dlogits, loss, err);
+    if (!st)
+        st = (t->s->loss ? compare_sum : compare)(t, step, logits, dlogits, loss, err);
     if (!st) st = amg_plan_backward(b->plan, dlogits, err);
     if (!st && step == 0) st = dump_grads(b, params, d, err);
     if (!st)
@@ -354,10 +380,40 @@ static amg_status check_x(const amg_graph *g, const amg_tensor *x, amg_error *er
 /* t->g: planned, as some exports' outputs have a shape only then. */
 static amg_status check_labels(const task *t, amg_error *err)
 {
+    const amg_tensor *y = t->labels;
+    if (t->s->loss && y && y->dtype == AMG_F32 && y->rank == 3 &&
+        y->dims[0] == t->steps && y->dims[1] == t->batch &&
+        y->dims[2] == t->sum.targets)
+        return AMG_OK;
     if (!t->labels || labels_fit(output_value(t, 0), t->x, t->labels)) return AMG_OK;
     return amg_fail(err, AMG_MISMATCH, -1, "labels",
                     "expected i32[steps, batch] as x has them, then the output's "
                     "positions, or f32[steps] and the output");
+}
+
+static amg_status read_model(const settings *s, const char *path, amg_graph **out,
+                             amg_error *err)
+{
+    return s->loss ? amg_graph_read_model(path, out, err)
+                   : amg_graph_read_onnx(path, out, err);
+}
+
+/* What each of several outputs is compared with. */
+static amg_status find_sum(const settings *s, const amg_graph *g, amg_criterion *sum,
+                           amg_error *err)
+{
+    amg_graph *planned = NULL;
+    amg_objective *o = &sum->objective;
+    if (!s->loss) return AMG_OK;
+    sum->name = s->loss;
+    amg_status st = amg_graph_plan_batch(g, AMG_DIM_BATCH, &planned, err);
+    if (!st)
+        st = amg_merged_outputs_parts(planned, s->loss, o->parts, &o->num_parts, err);
+    if (!st)
+        st = amg_loss_parts_measure(o->parts, o->num_parts, &sum->count, &sum->targets,
+                                    err);
+    amg_graph_free(planned);
+    return st;
 }
 
 static amg_status run(const settings *s, char **paths, amg_error *err)
@@ -366,7 +422,8 @@ static amg_status run(const settings *s, char **paths, amg_error *err)
     amg_safetensors *in = NULL;
     dump d = {0};
     task t = {.s = s};
-    amg_status st = amg_graph_read_onnx(paths[0], &own, err);
+    amg_status st = read_model(s, paths[0], &own, err);
+    if (!st) st = find_sum(s, own, &t.sum, err);
     if (!st) st = amg_safetensors_open(paths[1], &in, err);
     if (st) goto done;
     t.x = amg_safetensors_find(in, "x");
@@ -409,6 +466,7 @@ int main(int argc, char **argv)
         {"adamw", no_argument, NULL, 'a'},
         {"no-winograd", no_argument, NULL, 'd'},
         {"bf16", no_argument, NULL, 'b'},
+        {"loss", required_argument, NULL, 'o'},
         {0}};
     settings s = {.optimizer = {.lr = 0.01}};
     int c;
@@ -421,6 +479,7 @@ int main(int argc, char **argv)
         case 'a': s.optimizer.kind = AMG_OPT_ADAMW; break;
         case 'd': s.no_winograd = true; break;
         case 'b': s.bf16 = true; break;
+        case 'o': s.loss = optarg; break;
         default: return 2;
         }
     }

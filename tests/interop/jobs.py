@@ -196,8 +196,8 @@ class Jobs:
             cover, cover_y = kinds.samples(name, self.samples, 2)
             module = kinds.build(name, dropout)
             job, key, initial = (self.h.path(e) for e in (".job", ".key", ".safetensors"))
-            windows = kinds.KINDS[name].windows
-            package.obfuscate(module, x if y is None else (x, y), key=key, out=job, decoys=1,
+            windows, loss = kinds.KINDS[name].windows, kinds.KINDS[name].loss
+            package.obfuscate(module, x if y is None else (x, y), key=key, out=job, decoys=1, loss=loss,
                               decoy_arch="walk",
                               decoys_from=cover if y is None else (cover, cover_y),
                               keep_classes=True, keep_tokens=True, progress=False,
@@ -208,9 +208,9 @@ class Jobs:
             types = {"uint8": "U8", "float32": "F32", "int32": "I32"}
             arrays = [None if a is None else
                       self.array(self.store(a.numpy())[0], types[a.numpy().dtype.name],
-                                 a.shape[1:]) for a in (x, y)]
-            recipe = {"file": file, "model": name, "dropout": dropout, "weights": initial,
-                      "x": arrays[0], "y": arrays[1], "windows": windows}
+                                 a.shape[1:]) for a in (x, *(y if loss else (y,)))]
+            recipe = {"file": file, "model": name, "dropout": dropout, "weights": initial, "x": arrays[0],
+                      "y": arrays[1:] if loss else arrays[1], "windows": windows, "loss": loss}
             self.made[name, dropout, symmetry] = Made(job, key, recipe, package)
         return self.made[name, dropout, symmetry]
 

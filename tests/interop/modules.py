@@ -186,9 +186,27 @@ def windows(count, g):
     return x
 
 
+ELEMENTS = {"mse": F.mse_loss, "l1": F.l1_loss, "bce": F.binary_cross_entropy_with_logits}
+WITH_DELTA = {"huber": nn.HuberLoss, "smooth_l1": lambda delta: nn.SmoothL1Loss(beta=delta)}
+
+
+def sum_of_losses(terms, outputs, targets):
+    """terms: as amalgam.obfuscate takes them, "cross_entropy+0.5*huber:0.5"."""
+    total = 0
+    for term, x, y in zip(terms.split("+"), outputs, targets, strict=True):
+        weight, _, loss = term.rpartition("*")
+        name, _, delta = loss.partition(":")
+        if name == "cross_entropy":
+            own = F.cross_entropy(x, y.long())
+        else:
+            own = (ELEMENTS.get(name) or WITH_DELTA[name](float(delta)))(x, y.to(x.dtype))
+        total = total + float(weight or 1) * own
+    return total
+
+
 #   make(dropout), x(count, generator), y(x, generator); None: the input is the target, or
-#   windows: the next token of x is
-Kind = namedtuple("Kind", "make x y windows", defaults=(False,))
+#   windows: the next token of x is. loss: y is a tuple, of the targets of as many outputs
+Kind = namedtuple("Kind", "make x y windows loss", defaults=(False, None))
 KINDS = {
     "unet": Kind(lambda dropout: UNet(), pictures(16),
                  lambda x, g: (x.float().mean(1) / 64).to(torch.int32)),

@@ -284,6 +284,22 @@ class Swin(nn.Module):
         return self.head(self.norm2(x).mean([1, 2]))
 
 
+class Detector(nn.Module):
+    """What it is, a box at each place of a coarse map, and how sure of it: three outputs."""
+
+    def __init__(self, width=16, classes=5):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.SiLU(),
+                                  nn.Conv2d(width, 2 * width, 3, 2, 1), nn.GroupNorm(4, 2 * width), nn.SiLU())
+        self.kind, self.sure = nn.Linear(2 * width, classes), nn.Linear(2 * width, 1)
+        self.box = nn.Sequential(nn.Conv2d(2 * width, width, 3, 2, 1), nn.SiLU(), nn.Conv2d(width, 4, 1))
+
+    def forward(self, x):
+        x = self.stem(x)
+        row = x.mean((2, 3))
+        return self.kind(row), self.box(x), self.sure(row).squeeze(1)
+
+
 class SqueezeExcite(nn.Module):
     def __init__(self, width, inner):
         super().__init__()
@@ -716,8 +732,15 @@ def coloured(x, g):
     return (x.float().mean(1) / 64).to(torch.int32)
 
 
-def kind(make, x, y=labels(CLASSES), windows=False):
-    return Kind(lambda dropout: make(), x, y, windows)
+def seen(x, g):
+    """A class, boxes and whether they can be trusted, of pictures."""
+    n = len(x)
+    return (labels(5)(x, g), torch.rand(n, 4, 2, 2, generator=g),
+            torch.randint(0, 2, (n,), generator=g, dtype=torch.int32))
+
+
+def kind(make, x, y=labels(CLASSES), windows=False, loss=None):
+    return Kind(lambda dropout: make(), x, y, windows, loss)
 
 
 KINDS = {
@@ -727,6 +750,7 @@ KINDS = {
     "translator": kind(Translator, lambda n, g: (tokens(9)(n, g), tokens(6)(n, g)), labels(5)),
     "attention_gru": kind(AttentionGRU, tokens(), labels(5)),
     "swin": kind(Swin, pictures(32)),
+    "detector": kind(Detector, pictures(16), seen, loss="cross_entropy+0.5*smooth_l1:0.5+2*bce"),
     "regnet": kind(RegNet, pictures(32)),
     "efficientnet_v2": kind(EfficientNetV2, pictures(32)),
     "resnext": kind(ResNeXt, pictures(32)),
@@ -752,13 +776,13 @@ KINDS = {
 }
 
 # Without ReLUs and max poolings, or with such as decisions.py does not know.
-SMOOTH = {"bert", "gpt2", "llama", "translator", "attention_gru", "swin", "efficientnet_v2", "mixer", "discriminator",
+SMOOTH = {"bert", "detector", "gpt2", "llama", "translator", "attention_gru", "swin", "efficientnet_v2", "mixer", "discriminator",
           "arcface", "super_resolution", "wavenet", "patch_tst", "dlinear", "video", "ft_transformer"}
 
 TITLES = {
     "bert": "BERT classifier (tokens, mask), short", "gpt2": "GPT-2, short", "llama": "LLaMA (rotary, grouped heads), short",
     "translator": "nn.Transformer (two texts), short", "attention_gru": "GRU with attention", "swin": "Swin, short",
-    "regnet": "RegNetY, short", "efficientnet_v2": "EfficientNetV2 (fused, SE), short", "resnext": "ResNeXt, short",
+    "detector": "CNN with three outputs (class, boxes, certainty)", "regnet": "RegNetY, short", "efficientnet_v2": "EfficientNetV2 (fused, SE), short", "resnext": "ResNeXt, short",
     "mixer": "MLP-Mixer, short", "discriminator": "DCGAN discriminator", "deeplab": "DeepLab (ASPP), short",
     "cbam": "CNN with CBAM", "arcface": "ArcFace, short", "super_resolution": "ESPCN (pixel shuffle)",
     "siamese": "siamese CNN (two images)", "wavenet": "WaveNet, short", "patch_tst": "PatchTST, short",

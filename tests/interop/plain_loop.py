@@ -1,5 +1,5 @@
 """A plain training loop over a plain nn.Module, as a PyTorch user writes it: what a job that
-train.py trained has to equal. Imports nothing but torch, the twins, and from train.py what
+train.py trained has to equal. Imports nothing but torch, twins, modules, and from train.py what
 defines the recipe (batch order, dropout seeds) and reads files.
 
     python plain_loop.py RECIPE.json
@@ -10,6 +10,8 @@ defines the recipe (batch order, dropout seeds) and reads files.
      "y": likewise or null (the input is the target), "out": ….safetensors,
      "steps": 20, "options": {"batch": 8, …},
      "last": "fc3" (its classes in canonical order; null: as is)}
+
+Of several outputs "y" is a list, and "loss" is modules.py's sum_of_losses's.
 
 For a network for text: "text": the options of twins.build_text instead of shape and classes;
 "windows": true for a language model, whose x are windows of its tokens and the next; "losses":
@@ -29,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+import modules
 import twins
 
 
@@ -158,6 +161,8 @@ def find_loss(recipe, model, x, y, smoothing=0.0):
         return F.cross_entropy(output.reshape(-1, output.shape[-1]),
                                inputs[:, 1:].reshape(-1), label_smoothing=smoothing)
     output = model(inputs)
+    if recipe.get("loss"):
+        return modules.sum_of_losses(recipe["loss"], output, y)
     return F.mse_loss(output, inputs) if y is None else F.cross_entropy(
         output, y, label_smoothing=smoothing)
 
@@ -173,6 +178,16 @@ def validate(recipe, train, model, rank):
             total += find_loss(recipe, model, x[rows], labels).item() * len(rows)
     model.train()
     return total / len(x)
+
+
+def read_targets(train, recipe):
+    if recipe.get("loss"):
+        return [read(train, y) for y in recipe["y"]]
+    return read(train, recipe["y"]).long() if recipe["y"] else None
+
+
+def take(y, rows):
+    return [t[rows] for t in y] if isinstance(y, list) else y if y is None else y[rows]
 
 
 def make_average(model, decay):
@@ -193,7 +208,7 @@ def main(recipe):
     torch.use_deterministic_algorithms(True)
     train, o = load_script(recipe["train_py"]), recipe["options"]
     x = read(train, recipe["x"])
-    y = read(train, recipe["y"]).long() if recipe["y"] else None
+    y = read_targets(train, recipe)
     n, batch, seed = len(x), o["batch"], o.get("seed", 1)
     model = build(recipe)
     weights, _ = train.read_safetensors(Path(recipe["weights"]))
@@ -229,7 +244,7 @@ def main(recipe):
         losses.append(0)
         for i, part in enumerate(rows.split(batch // parts)):
             torch.manual_seed(train.step_seed(seed, step, i))
-            loss = find_loss(recipe, model, x[part], y if y is None else y[part],
+            loss = find_loss(recipe, model, x[part], take(y, part),
                              o.get("label_smoothing", 0.0)) / parts
             loss.backward()
             losses[-1] += loss.item()

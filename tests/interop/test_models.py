@@ -51,6 +51,7 @@ from torch import nn
 import harness
 import model_page
 import models
+import modules
 import more_models
 from decisions import Imposed, listed, with_decisions
 from harness import relative
@@ -70,14 +71,14 @@ SMOOTH = {*more_models.SMOOTH, "mobilenet_v3_small", "mobilenet_v3_short", "effi
           "convnext_tiny", "convnext_small", "vit_b_32", "vit_small", "lstm", "tabular",
           "autoencoder", "shared", "numbers"}
 BAKED = {"vit_small", "vit_b_32"}
-TRAIN_PY = {"shufflenet_v2_small", "mobilenet_v3_short", "convnext_small", "numbers"}
+TRAIN_PY = {"detector", "shufflenet_v2_small", "mobilenet_v3_short", "convnext_small", "numbers"}
 SAME = {"lstm", "attention_gru", "dlinear"}
 # By the other, torch.export or TorchScript, they are not written, or not as ONNX has it.
 BY_ONE = {"translator": ("torchscript",), "video": ("torchscript",), "gcn": ("dynamo",)}
 # With the batch fixed the file holds zeros of that batch, which are refused.
 OPEN = {"bert", "conv_lstm", "ft_transformer"}
 # Of more_models.py, without "all".
-IN_CI = {"llama", "siamese"}
+IN_CI = {"llama", "siamese", "detector"}
 
 
 def as_input(x):
@@ -87,9 +88,11 @@ def as_input(x):
     return x.long() if x.dtype == torch.int32 else x
 
 
-def loss_of(output, inputs, y, windows):
+def loss_of(output, inputs, y, windows, terms):
     if y is None:
         return nn.functional.mse_loss(output, inputs[0])
+    if terms:
+        return modules.sum_of_losses(terms, output, y)
     if windows:
         output, y = output.flatten(0, -2), y.flatten()
     return nn.functional.cross_entropy(output, y)
@@ -105,12 +108,15 @@ class Model:
     def __init__(self, name):
         self.name, self.found = name, {"files": []}
         self.raw = models.samples(name, SAMPLES, 1)
-        self.windows = models.KINDS[name].windows
+        self.windows, self.loss = models.KINDS[name].windows, models.KINDS[name].loss
         x, y = self.raw
         if self.windows:  # a language model's: the tokens, and the next ones
             x, y = x[:, :-1], x[:, 1:]
         self.inputs = [in_batches(as_input(t)) for t in (x if isinstance(x, tuple) else (x,))]
-        self.ys = None if y is None else in_batches(y.long())
+        if self.loss:
+            self.ys = [in_batches(t) for t in y]
+        else:
+            self.ys = None if y is None else in_batches(y.long())
         self.before = {n: p.detach().numpy().copy()
                        for n, p in self.module().named_parameters()}
 
@@ -127,13 +133,18 @@ class Model:
             return self.inputs[0].numpy()
         return torch.cat([x.reshape(STEPS, BATCH, -1).float() for x in self.inputs], 2).numpy()
 
+    def targets(self, i):
+        if self.loss:
+            return [y[i] for y in self.ys]
+        return None if self.ys is None else self.ys[i]
+
     def train(self, dtype, rate, steps=STEPS):
         """(losses, {parameter: what changed}) in that type."""
         module, losses = self.module(dtype).train(), []
         optimizer = torch.optim.SGD(module.parameters(), **{**SGD, "lr": rate})
         for i in range(steps):
             inputs = self.batch(i, dtype)
-            loss = loss_of(module(*inputs), inputs, None if self.ys is None else self.ys[i], self.windows)
+            loss = loss_of(module(*inputs), inputs, self.targets(i), self.windows, self.loss)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -143,6 +154,8 @@ class Model:
 
     def labels(self):
         """As engine_dump takes them."""
+        if self.loss:
+            return torch.cat([y.reshape(STEPS, BATCH, -1).float() for y in self.ys], 2).numpy()
         return self.xs() if self.ys is None else self.ys.numpy().astype(np.int32)
 
 
@@ -152,9 +165,10 @@ def by_package(model, exporter, path):
     """As amalgam.obfuscate makes its file, by one of the exporters."""
     export = importlib.import_module("amalgam._export")
     module, batches = model.module(), [model.batch(0), model.batch(1)]
-    seen = export.observe(module, batches[0])
-    export._export_by(getattr(export, f"_export_{exporter}"), module, batches, names_of(model), seen,
-                      str(path))
+    with export.plain(module, None) as outputs:
+        seen = export.observe(module, batches[0], names=outputs)
+        export._export_by(getattr(export, f"_export_{exporter}"), module, batches, names_of(model), seen,
+                          str(path))
     return path
 
 
@@ -170,7 +184,8 @@ def by_hand(model, exporter, path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(model.module().train(), tuple(model.batch(0)), path,
-                          input_names=names_of(model), output_names=["y"],
+                          input_names=names_of(model), output_names=[f"y{i}" for i in range(len(model.ys))] if model.loss
+                          else ["y"],
                           dynamo=exporter == "dynamo", **choice)
     return path
 
@@ -197,7 +212,8 @@ def apart(ours, theirs):
 
 
 def run_engine(h, model, path, rate):
-    options = [f"--{k.replace('_', '-')}={v}" for k, v in {**SGD, "lr": rate}.items()]
+    loss = {"loss": model.loss} if model.loss else {}
+    options = [f"--{k.replace('_', '-')}={v}" for k, v in {**SGD, "lr": rate, **loss}.items()]
     return h.engine(path, model.xs(), model.labels(), options)
 
 
@@ -266,12 +282,16 @@ def specs(jobs, model):
     for x, y in (model.raw, models.samples(model.name, 4 * SAMPLES, 2)):
         several = isinstance(x, tuple)  # a row of numbers each, as a vector is made of them anyway
         arrays = [t.reshape(len(t), -1) for t in x] if several else [x]
-        paths = jobs.store(*(t.numpy() for t in (*arrays, y) if t is not None))
-        out.append(",".join(["+".join(map(str, paths[:len(arrays)])), *map(str, paths[len(arrays):])]))
+        targets = list(y) if model.loss else [] if y is None else [y]
+        paths = [*map(str, jobs.store(*(t.numpy() for t in (*arrays, *targets))))]
+        sides = paths[:len(arrays)], paths[len(arrays):]
+        out.append(",".join("+".join(side) for side in sides if side))
     return out
 
 
 def task_flags(model):
+    if model.loss:
+        return ["--loss", model.loss]
     return ["--task", "lm" if model.windows else "reconstruction" if model.ys is None else "classify"]
 
 
