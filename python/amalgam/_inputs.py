@@ -43,6 +43,15 @@ def name_arguments(model: Any, rows: Any) -> List[str]:
     return names[:count] + [f"input{i}" for i in range(len(names), count)]
 
 
+def name_only_argument(model: Any) -> List[str]:
+    """The same of a DATA spec's samples, which do not say where one array ends and the next begins."""
+    places, _ = _places(model)
+    if sum(p.default is p.empty for p in places) > 1:
+        raise _other_arguments(model, [p.name for p in places], "samples of a DATA spec are one input",
+                               "((x1, x2), y) of arrays, as numpy.load(FILE, mmap_mode=\"r\") gives them")
+    return ["input"]
+
+
 def _other_arguments(model: Any, names: List[str], what: str, hint: str) -> ExportError:
     return ExportError(f"forward takes {', '.join(names) or 'nothing'}; {what}", code="MISMATCH",
                        where=type(model).__name__, hint=hint)

@@ -95,7 +95,7 @@ def _use_file(model: Any, graph: Dict[str, Any], rows: Dict[str, Rows], asked: A
 
 
 def _use_module(model: Any, train: Any, rows: Dict[str, Rows], asked: Asked, folder: str) -> _export.Exported:
-    names = _inputs.name_arguments(model, train) if isinstance(train, Rows) else ["input"]
+    names = _inputs.name_arguments(model, train) if isinstance(train, Rows) else _inputs.name_only_argument(model)
     _inputs.arrange(rows, names)
     first, second = (_batch(train, asked.normalisation, asked.text, i) for i in (0, 1))
     return _export.export(model, first, second, folder, names, asked.text.predicts, asked.kept_stats, asked.outputs)

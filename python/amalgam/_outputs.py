@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ._errors import AmalgamError, DataError, ExportError
 
-_WHOLE = ("I32", "U8")
+_WHOLE = ("I32", "U8", "BOOL")
 _OF_NUMBERS = ("mse", "l1", "huber", "smooth_l1", "bce")
 
 Wanted = Union[None, str, int, Sequence[Union[str, int]]]
@@ -81,23 +81,19 @@ def _check_tensors(found: Dict[str, Any], given: Dict[str, Any]) -> None:
 @contextlib.contextmanager
 def plain(model: Any, wanted: Wanted) -> Iterator[List[str]]:
     """While entered, the module gives what is trained and no more: one tensor, or a tuple of them, whatever forward
-    returns. Yields their names, which are there once it has run."""
+    returns. Yields their names, those of the latest run."""
     import torch
     names: List[str] = []
 
     def replace(_module: Any, _inputs: Any, output: Any) -> Any:
+        if len(names) == 1 and isinstance(output, torch.Tensor):
+            return output  # after eval(), where others are given in training alone
         given = _named(output)
-        if names and len(names) == 1 and isinstance(output, torch.Tensor):
-            return output  # networks with auxiliary outputs in training alone
         found = _choose(given, wanted)
         if not found:
             raise ExportError("gives nothing that could be trained", where=type(model).__name__)
         _check_tensors(found, given)
-        names[:] = names or list(found)
-        if names != list(found):
-            raise ExportError(f"gives {', '.join(found)} after eval(), {', '.join(names)} before",
-                              code="UNSUPPORTED", where=type(model).__name__,
-                              hint=f"outputs={json.dumps(names[:1])} trains that one alone")
+        names[:] = found
         return next(iter(found.values())) if len(found) == 1 else tuple(found.values())
 
     handle = model.register_forward_hook(replace)
@@ -128,7 +124,7 @@ def fit(sets: Dict[str, Any], outputs: Sequence[Output], loss: Loss, of_module: 
 
 
 def _split_terms(loss: Loss, outputs: Sequence[Output]) -> List[str]:
-    """One a output, without spaces."""
+    """One for each output, without spaces."""
     if loss is None:
         return []
     if isinstance(loss, str):  # a number may hold a '+' itself, as in 1e+2
@@ -139,8 +135,10 @@ def _split_terms(loss: Loss, outputs: Sequence[Output]) -> List[str]:
 
 
 def _example(outputs: Sequence[Output], targets: Sequence[Any]) -> str:
-    whole = [t.dtype in _WHOLE for t in targets] or [False] * len(outputs)
-    return 'loss="' + "+".join("cross_entropy" if w else "mse" for w in whole) + '", each with its weight: 0.5*mse'
+    """What the targets look as if they were for."""
+    words = [("bce" if t.shape == o.shape else "cross_entropy") if t.dtype in _WHOLE else "mse"
+             for t, o in zip(targets, outputs)] or ["mse"] * len(outputs)
+    return f'loss="{"+".join(words)}", each with its weight: 0.5*mse'
 
 
 def _check_count(rows: Any, outputs: Sequence[Output], of_module: bool) -> None:

@@ -240,6 +240,13 @@ class Refusals(support.Case):
         self.refuse(error, "forward takes ids, mask, age; samples of the training data name ids, age",
                     ({"ids": row, "age": row}, y), Text())
 
+    def test_a_spec_does_not_say_which_array_is_which(self):
+        (image, row), y = scans(64, 1)
+        for name, a in (("image", image), ("row", row), ("y", y)):
+            np.save(f"{name}.npy", a.numpy())
+        self.refuse(amalgam.ExportError, "Scan: forward takes image, row; samples of a DATA spec are one input",
+                    "image.npy+row.npy,y.npy", hint="numpy.load")
+
     def test_an_input_that_is_not_read(self):
         class Deaf(Text):
             def forward(self, ids, mask, age):

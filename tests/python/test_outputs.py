@@ -261,6 +261,27 @@ class Forms(support.Case):
                 jobs.add(f.read())
         self.assertEqual(len(jobs), 1)
 
+    def test_several_inputs_and_several_outputs(self):
+        class Both(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.kind, self.age = nn.Linear(41, 3), nn.Linear(41, 1)
+
+            def forward(self, image, row):
+                both = torch.cat([image.flatten(1), row], 1)
+                return {"kind": self.kind(both), "age": self.age(both)}
+        x, (kind, age) = patients(64, 1)
+        row, age, covers = torch.randn(64, 5), age[:, None], patients(80, 2)
+        covers = covers[0], torch.randn(80, 5), covers[1][0], covers[1][1][:, None]
+        model, jobs = Both(), set()
+        for name, data in {"nested": ((x, row), (kind, age)), "flat": (x, row, kind, age),
+                           "tensors": TensorDataset(x, row, kind, age),
+                           "by name": ({"row": row, "image": x}, {"age": age, "kind": kind})}.items():
+            made(model, data, covers, name, seed_hex=support.SEED, **TWO)
+            with open(f"{name}/job.json", "rb") as f:
+                jobs.add(f.read())
+        self.assertEqual(len(jobs), 1)
+
     def test_columns(self):
         x, (kind, age) = patients(64, 1)
 
@@ -336,16 +357,26 @@ class Chosen(support.Case):
             made(Autoencoder(), x, covers)
         made(Autoencoder(), x, covers, outputs=0)
 
-    def test_an_auxiliary_output_that_training_has_alone(self):
+    def test_an_output_that_training_has_alone(self):
         class Auxiliary(Patient):
             def forward(self, x):
                 given = super().forward(x)
                 return given if self.training else given[0]
+
+        class Hidden(Patient):
+            def forward(self, x):
+                given = super().forward(x)
+                return given if self.row.training else given[0]
         x, (kind, _) = patients(64, 1)
-        made(Auxiliary(), (x, kind), (patients(80, 2)[0], patients(80, 2)[1][0]), outputs=0)
-        with self.refused(amalgam.ExportError, r"gives output after eval\(\), output0, output1 before",
-                          hint=r'outputs=\["output0"\]'):
-            made(Auxiliary(), patients(64, 1), patients(80, 2), "other", **TWO)
+        covers = patients(80, 2)
+        model = Auxiliary()
+        made(model, (x, kind), (covers[0], covers[1][0]), outputs=0)
+        made(model, patients(64, 1), covers, "both", **TWO)
+        self.assertTrue(all(m.training for m in model.modules()))
+        with self.refused(amalgam.ExportError, r"gives 1 of its 2 outputs after eval\(\)", where="Hidden",
+                          hint='outputs="output0"'):
+            made(Hidden(), patients(64, 1), covers, "other", **TWO)
+        made(Hidden(), (x, kind), (covers[0], covers[1][0]), "first", outputs="output0")
 
     def test_a_language_model_that_gives_more(self):
         class Model(nn.Module):
@@ -385,6 +416,8 @@ class Refusals(support.Case):
         error = amalgam.AmalgamError
         self.refuse(error, "loss: 0 terms for the model's 2 outputs: output0, output1", loss=None,
                     hint=r'loss="cross_entropy\+mse", each with its weight: 0.5\*mse')
+        self.refuse(error, "loss: 0 terms for the model's 3 outputs: kind, box, mask", scenes(64, 1), Detector(), scenes(80, 2),
+                    hint=r'loss="cross_entropy\+bce\+cross_entropy"', **{**THREE, "loss": None})
         self.refuse(error, "loss: 1 term for the model's 2 outputs", loss="cross_entropy")
         self.refuse(error, "loss: 3 terms for the model's 2 outputs", loss="cross_entropy+1e+1*mse+l1")
         self.refuse(error, "loss: is of kind, age, the outputs are output0, output1",
