@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "emit/emit_fuse.h"
+#include "graph/drop_mask.h"
 
 /* ---- attention, as exporters take F.scaled_dot_product_attention apart:
  *      dropout(softmax((q * s) @ (k^T * s) [+ mask])) @ v with s = d ** -0.25.
@@ -102,6 +103,7 @@ bool amg_fuse_attention(const amg_graph *g, amg_emit_step *s)
         amg_graph_maker(g, drop ? drop->inputs[0] : s->node->inputs[0], AMG_OP_SOFTMAX);
     int rank = g->values[s->node->outputs[0]].rank;
     int64_t axis = soft ? amg_attr_int(soft, "axis", -1) : 0;
+    if (drop && !amg_drop_is_plain(drop)) return false;
     if (!soft || rank < 3 || (axis != -1 && axis != rank - 1)) return false;
     const amg_node *add = amg_graph_maker(g, soft->inputs[0], AMG_OP_ADD), *transpose;
     int inputs[] = {[VALUE] = s->node->inputs[1],

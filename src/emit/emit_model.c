@@ -83,6 +83,31 @@ static const char apart[] =
     "\n"
     "\n";
 
+static const char drop[] =
+    "def drop(x, shape, ratio, draw=None, order=None):\n"
+    "    \"\"\"Dropout by one draw for each entry of shape (stochastic depth, whole "
+    "channels), as the\n"
+    "    module draws and divides.\"\"\"\n"
+    "    keep, like = 1 - ratio, {\"dtype\": x.dtype, \"device\": x.device}\n"
+    "    if draw is None:\n"
+    "        return x * F.dropout(torch.ones(shape, **like), ratio)\n"
+    "    if draw == \"bernoulli\":\n"
+    "        mask = torch.empty(shape, **like).bernoulli_(keep)\n"
+    "    elif draw == \"sample\":\n"
+    "        mask = torch.bernoulli(torch.full(shape, keep, **like))\n"
+    "    elif draw == \"floor\":\n"
+    "        mask = (torch.rand(shape, **like) + keep).floor()\n"
+    "    else:\n"
+    "        number, compare = torch.rand(shape, **like), {\n"
+    "            \"<\": torch.lt, \"<=\": torch.le, \">\": torch.gt, \">=\": "
+    "torch.ge}[draw]\n"
+    "        mask = compare(number, keep if \"<\" in draw else ratio).to(x.dtype)\n"
+    "    if order == \"mask\":\n"
+    "        return x * (mask / keep)\n"
+    "    return x / keep * mask if order == \"before\" else x * mask / keep\n"
+    "\n"
+    "\n";
+
 /* ---- names ---- */
 
 static bool is_reserved(const char *name)
@@ -94,9 +119,9 @@ static bool is_reserved(const char *name)
         "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not", "or",
         "pass", "raise", "return", "try", "while", "with", "yield",
         /* the module's own */
-        "F", "_", "apart", "attention", "augment", "batch_norm", "class_rows", "float",
-        "forward", "gru", "list", "lstm", "nn", "output", "recurrent", "self", "super",
-        "torch", "training"};
+        "F", "_", "apart", "attention", "augment", "batch_norm", "class_rows", "drop",
+        "float", "forward", "gru", "list", "lstm", "nn", "output", "recurrent", "self",
+        "super", "torch", "training"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(name, words[i]) == 0) return true;
     /* c and digits: the constants */
@@ -381,6 +406,7 @@ static amg_status write_module(writer *w, const char *const *targets)
     }
     if (w->e.uses_attention) amg_text_add(&w->file, "%s", attention);
     if (w->e.rows) amg_text_add(&w->file, "%s", apart);
+    if (w->e.uses_drop) amg_text_add(&w->file, "%s", drop);
     amg_text_reset(&w->line);
     amg_text_add(&w->line, "NETS = (");
     for (int i = 0; i < g->num_outputs; i++)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "emit/emit_ops.h"
+#include "graph/drop_mask.h"
 
 /* PyTorch's momentum weighs the new value, ONNX's the old one: the shortest decimal m
  * for which 1 - m is the attribute, which is what the module's author wrote. */
@@ -78,11 +79,34 @@ amg_status amg_emit_group_norm(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
+/* The same by rows of draws (graph/drop_mask.h), in the form that draws and rounds as
+ * the module did. */
+static void add_shared_dropout(amg_emit *e, const amg_emit_step *s, float ratio)
+{
+    const amg_value *x = amg_emit_in(e, s, 0);
+    int64_t dims[AMG_MAX_RANK];
+    amg_drop_mask_dims(s->node, x, dims);
+    e->uses_drop = true;
+    amg_emit_format(e, s, "drop(%0, (");
+    amg_emit_dims(e, x->rank, dims, false);
+    amg_text_add(&e->out, x->rank == 1 ? ",), " : "), ");
+    amg_text_float(&e->out, ratio);
+    if (amg_attr_find(s->node, AMG_DROP_DRAW))
+        amg_text_add(&e->out, ", \"%s\", \"%s\"",
+                     amg_attr_string(s->node, AMG_DROP_DRAW, ""),
+                     amg_attr_string(s->node, AMG_DROP_ORDER, ""));
+    amg_emit_format(e, s, ") if self.training else %0");
+}
+
 amg_status amg_emit_dropout(amg_emit *e, const amg_emit_step *s)
 {
     double ratio = 0.5;
     if (amg_emit_in(e, s, 1) && !amg_value_number(amg_emit_in(e, s, 1), &ratio))
         return amg_emit_fail(e, s, "its ratio is not a constant number");
+    if (!amg_drop_is_plain(s->node)) {
+        add_shared_dropout(e, s, (float)ratio);
+        return AMG_OK;
+    }
     amg_emit_format(e, s, "F.dropout(%0, ");
     amg_text_float(&e->out, (float)ratio);
     amg_text_add(&e->out, ", self.training)");

@@ -49,6 +49,9 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(FLATTEN, amg_emit_flatten)                                                       \
     X(RESHAPE, amg_emit_reshape)                                                       \
     X(DROPOUT, amg_emit_dropout)                                                       \
+    X(BERNOULLI, emit_folded)                                                          \
+    X(RANDOM_UNIFORM_LIKE, emit_folded)                                                \
+    X(RANDOM_NORMAL_LIKE, emit_folded)                                                 \
     X(IDENTITY, emit_identity)                                                         \
     X(REDUCE_MEAN, amg_emit_reduce)                                                    \
     X(PAD, amg_emit_pad)                                                               \

@@ -22,6 +22,7 @@ typedef struct {
                             too; NULL: none */
     bool rows;           /* outputs are rows of several ones */
     bool uses_attention; /* some form calls the module's attention() */
+    bool uses_drop;      /* some form calls its drop() */
     amg_error *err;
 } amg_emit;
 

@@ -6,12 +6,14 @@
  * marks what the outputs need and emits that. amg_graph_plan_batch makes passes with
  * the batch symbolic, where exporters' shape arithmetic becomes constants such as
  * [0,-1] and a batch baked into a Reshape is recognised; then one with the number.
- * Compositions (lower.c) and linear layers (linear.c) are rewritten between passes,
- * when shapes are known and before the transposes of weights are folded. */
+ * Masks of dropout (drop_mask.c; here those whose shapes were not known when the file
+ * was read), compositions (lower.c) and linear layers (linear.c) are rewritten between
+ * passes, when shapes are known and before the transposes of weights are folded. */
 #include <string.h>
 
 #include "base/alloc.h"
 #include "graph/builder.h"
+#include "graph/drop_mask.h"
 #include "graph/eval.h"
 #include "graph/eval_number.h"
 #include "graph/fold_pass.h"
@@ -334,38 +336,11 @@ static amg_status run_pass(const amg_graph *g, int64_t batch, bool *kept,
     return s;
 }
 
-/* Moves the buffers of from to to, which views them. */
-static amg_status adopt_buffers(amg_graph *to, amg_graph *from, amg_error *err)
-{
-    size_t count = (size_t)to->num_buffers + (size_t)from->num_buffers;
-    void **all = amg_realloc(to->buffers, (count ? count : 1) * sizeof *all);
-    if (!all) return amg_fold_no_memory(err);
-    for (int i = 0; i < from->num_buffers; i++)
-        all[to->num_buffers + i] = from->buffers[i];
-    to->buffers = all;
-    to->num_buffers = (int)count;
-    from->num_buffers = 0;
-    return AMG_OK;
-}
-
-/* *g, which next was made from, gives way to next. */
-static amg_status replace(amg_graph **g, amg_graph *next, amg_error *err)
-{
-    amg_status s = adopt_buffers(next, *g, err);
-    if (s) {
-        amg_graph_free(next);
-        return s;
-    }
-    amg_graph_free(*g);
-    *g = next;
-    return AMG_OK;
-}
-
 static amg_status pass_over(amg_graph **g, int64_t batch, amg_error *err)
 {
     amg_graph *next = NULL;
     amg_status s = run_pass(*g, batch, NULL, &next, err);
-    return s ? s : replace(g, next, err);
+    return s ? s : amg_replace_graph(g, next, err);
 }
 
 typedef amg_status (*rewrite_fn)(const amg_graph *g, amg_graph **out, amg_error *err);
@@ -376,7 +351,7 @@ static amg_status rewrite(amg_graph **g, rewrite_fn fn, bool *changed, amg_error
     amg_status s = fn(*g, &next, err);
     if (s || !next) return s;
     *changed = true;
-    return replace(g, next, err);
+    return amg_replace_graph(g, next, err);
 }
 
 /* Compositions give way to their parts (lower.h), which then are folded. */
@@ -387,7 +362,7 @@ static amg_status lower(amg_graph **g, int64_t batch, bool *kept, amg_error *err
     amg_status s = rewrite(g, amg_lower_rewrite, &changed, err);
     if (s || !changed) return s;
     s = run_pass(*g, batch, kept, &next, err);
-    return s ? s : replace(g, next, err);
+    return s ? s : amg_replace_graph(g, next, err);
 }
 
 /* Weights may be absent, what the network computes with may not. */
@@ -412,6 +387,8 @@ amg_status amg_graph_plan_batch(const amg_graph *g, int64_t batch, amg_graph **o
         return amg_fail(err, AMG_INVALID, -1, "graph",
                         "batch is %lld, expected 1 or more", (long long)batch);
     amg_status s = run_pass(g, AMG_DIM_BATCH, &again, &made, err);
+    if (!s) s = rewrite(&made, amg_drop_masks_join, &again, err);
+    if (!s) s = amg_drop_masks_check(made, err);
     if (!s) s = lower(&made, AMG_DIM_BATCH, &again, err);
     if (!s) s = rewrite(&made, amg_linear_rewrite, &again, err);
     if (!s && again) s = pass_over(&made, AMG_DIM_BATCH, err);

@@ -143,6 +143,21 @@ static amg_status infer_same(const amg_infer *c)
     return AMG_OK;
 }
 
+/* The input's shape, and its type but where an attribute names another. */
+static amg_status infer_random(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    const int64_t given = amg_attr_int(c->node, "dtype", amg_dtype_onnx(x->dtype));
+    const amg_dtype dtype =
+        given > 0 && given < 64 ? amg_dtype_find_onnx((int)given) : AMG_DTYPE_NONE;
+    if (dtype != AMG_F32)
+        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                             "draws numbers of ONNX element type %lld, expected FLOAT",
+                             (long long)given);
+    amg_infer_set(c, 0, dtype, x->rank, x->dims);
+    return AMG_OK;
+}
+
 /* Celu divides by alpha. */
 static amg_status infer_celu(const amg_infer *c)
 {
@@ -272,6 +287,9 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_FLATTEN] = amg_infer_flatten,
     [AMG_OP_RESHAPE] = amg_infer_reshape,
     [AMG_OP_DROPOUT] = infer_same,
+    [AMG_OP_BERNOULLI] = infer_random,
+    [AMG_OP_RANDOM_UNIFORM_LIKE] = infer_random,
+    [AMG_OP_RANDOM_NORMAL_LIKE] = infer_random,
     [AMG_OP_IDENTITY] = infer_same,
     [AMG_OP_REDUCE_MEAN] = amg_infer_reduce,
     [AMG_OP_PAD] = amg_infer_pad,

@@ -149,7 +149,7 @@ static void emit_linear(const rewrite *r, int mat_mul)
 static amg_status emit(const rewrite *r, amg_graph **out, amg_error *err)
 {
     const amg_graph *g = r->g;
-    amg_replace_values(&r->base);
+    amg_replace_values(&r->base, NULL);
     for (int n = 0; n < g->num_nodes; n++) {
         amg_status s = AMG_OK;
         const match *m = &r->matches[n];

@@ -153,7 +153,7 @@ static void write_anew(amg_replace *r, const amg_node *node, const amg_lower_rul
 static amg_status rewrite(amg_replace *r, amg_graph **out, amg_error *err)
 {
     const amg_graph *g = r->g;
-    amg_replace_values(r);
+    amg_replace_values(r, NULL);
     for (int n = 0; n < g->num_nodes; n++) {
         const amg_lower_rule *rule = find_rule(g, &g->nodes[n]);
         amg_status s = AMG_OK;

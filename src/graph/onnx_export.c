@@ -9,6 +9,7 @@
 
 #include "formats/onnx.h"
 #include "graph/builder.h"
+#include "graph/drop_mask.h"
 #include "graph/infer.h"
 #include "graph/merged_outputs.h"
 #include "graph/onnx_graph.h"
@@ -482,13 +483,16 @@ static amg_status fill_model(exporter *ex, whole *w)
 
 amg_status amg_graph_write_onnx(const char *path, const amg_graph *g, amg_error *err)
 {
-    amg_graph *own = NULL;
+    amg_graph *own = NULL, *split = NULL;
     amg_status st = amg_graph_as_given(g, &own, err);
-    exporter ex = {.g = own ? own : g, .form = AMG_PACK_WHOLE, .err = err};
+    const amg_graph *given = own ? own : g;
+    if (!st) st = amg_drop_masks_split(given, &split, err);
+    exporter ex = {.g = split ? split : given, .form = AMG_PACK_WHOLE, .err = err};
     whole w;
     if (!st) st = fill_model(&ex, &w);
     if (!st) st = amg_onnx_write(path, &w.model, err);
     amg_arena_clear(&ex.arena);
+    amg_graph_free(split);
     amg_graph_free(own);
     return st;
 }
@@ -496,10 +500,13 @@ amg_status amg_graph_write_onnx(const char *path, const amg_graph *g, amg_error 
 amg_status amg_graph_pack_onnx(const amg_graph *g, amg_pack_form form, uint8_t **data,
                                size_t *size_bytes, amg_error *err)
 {
-    exporter ex = {.g = g, .form = form, .err = err};
+    amg_graph *split;
+    amg_status st = amg_drop_masks_split(g, &split, err);
+    exporter ex = {.g = split ? split : g, .form = form, .err = err};
     whole w;
-    amg_status st = fill_model(&ex, &w);
+    if (!st) st = fill_model(&ex, &w);
     if (!st) st = amg_onnx_pack(&w.model, data, size_bytes, err);
     amg_arena_clear(&ex.arena);
+    amg_graph_free(split);
     return st;
 }

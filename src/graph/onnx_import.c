@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/drop_mask.h"
 #include "graph/merged_outputs.h"
 #include "graph/onnx_import.h"
+#include "graph/replace.h"
 
 #define OLDEST_OPSET 9
 #define NEWEST_OPSET 28 /* onnx 1.23; newer ones may change an operator's meaning */
@@ -292,6 +294,13 @@ static amg_status check_constants(const amg_graph *g, amg_error *err)
     return AMG_OK;
 }
 
+static amg_status join_masks(amg_graph **g, amg_error *err)
+{
+    amg_graph *joined;
+    const amg_status st = amg_drop_masks_join(*g, &joined, err);
+    return st || !joined ? st : amg_replace_graph(g, joined, err);
+}
+
 static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
 {
     amg_status st = check_model(im, err);
@@ -319,6 +328,7 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
     if (st) return st;
     st = check_constants(made, err);
     if (!st && !im->as_is) st = amg_said_finish(&im->said, made, err);
+    if (!st && !im->as_is) st = join_masks(&made, err);
     if (st)
         amg_graph_free(made);
     else

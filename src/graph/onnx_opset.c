@@ -549,6 +549,9 @@ amg_status amg_import_normalise(node *n)
         if (n->num_inputs > 2) n->num_inputs = 2; /* training_mode */
         drop_attr(n, "seed");
         return opset < 12 ? float_to_input(n, "ratio", 1) : AMG_OK;
+    case AMG_OP_BERNOULLI:
+    case AMG_OP_RANDOM_UNIFORM_LIKE:
+    case AMG_OP_RANDOM_NORMAL_LIKE: drop_attr(n, "seed"); return AMG_OK;
     case AMG_OP_BATCH_NORM: drop_attr(n, "training_mode"); return AMG_OK;
     case AMG_OP_MAX_POOL: drop_attr(n, "storage_order"); return window(n);
     case AMG_OP_CAST:

@@ -24,7 +24,7 @@ void amg_replace_clear(amg_replace *r)
     amg_free(r->map);
 }
 
-void amg_replace_values(const amg_replace *r)
+void amg_replace_values(const amg_replace *r, const bool *live)
 {
     const amg_graph *g = r->g;
     for (int i = 0; i < g->num_inputs; i++) {
@@ -34,7 +34,7 @@ void amg_replace_values(const amg_replace *r)
     }
     for (int i = 0; i < g->num_values; i++) {
         const amg_value *v = &g->values[i];
-        if (v->kind == AMG_VALUE_PARAM)
+        if (v->kind == AMG_VALUE_PARAM && (!live || live[i]))
             r->map[i] = amg_builder_param_of(r->b, v->name, v);
     }
 }
@@ -79,4 +79,30 @@ void amg_replace_name(const amg_replace *r, const char *base, const char *suffix
         name[length++] = '_';
         name[length] = 0;
     }
+}
+
+/* Moves the buffers of from to to, which views them. */
+static amg_status adopt_buffers(amg_graph *to, amg_graph *from, amg_error *err)
+{
+    size_t count = (size_t)to->num_buffers + (size_t)from->num_buffers;
+    void **all = amg_realloc(to->buffers, (count ? count : 1) * sizeof *all);
+    if (!all) return no_memory(err);
+    for (int i = 0; i < from->num_buffers; i++)
+        all[to->num_buffers + i] = from->buffers[i];
+    to->buffers = all;
+    to->num_buffers = (int)count;
+    from->num_buffers = 0;
+    return AMG_OK;
+}
+
+amg_status amg_replace_graph(amg_graph **g, amg_graph *next, amg_error *err)
+{
+    amg_status s = adopt_buffers(next, *g, err);
+    if (s) {
+        amg_graph_free(next);
+        return s;
+    }
+    amg_graph_free(*g);
+    *g = next;
+    return AMG_OK;
 }

@@ -24,8 +24,8 @@ static void rows_have_sensible_bounds(void **state)
         assert_true(op->max_inputs == -1 || op->max_inputs >= op->min_inputs);
         assert_true(op->min_outputs >= 1);
         assert_true(op->max_outputs == -1 || op->max_outputs >= op->min_outputs);
-        /* An operator that is neither computed nor folded would be useless. */
-        assert_true(op->flags & (AMG_OP_D | AMG_OP_F));
+        /* An operator that is neither computed, folded nor drawn would be useless. */
+        assert_true(op->flags & (AMG_OP_D | AMG_OP_F | AMG_OP_T));
     }
 }
 

@@ -488,6 +488,11 @@ CASES = [
         {"zero": ints(0), "rest": ints(3, 4), "w": (1, 3, 4)}, ".expand(x.shape[0], 3, 4)"),
     Case("Dropout", [("Dropout", "x,p", "y", {})], (2, 9), {"p": number(.3)},
          "F.dropout(x, 0.3, self.training)"),
+    Case("Dropout of whole channels", [
+        ("Shape", "x", "n", {"start": 0, "end": 1}), ("Concat", "n,rest", "s", {"axis": 0}),
+        ("ConstantOfShape", "s", "o", {"value": numpy_helper.from_array(np.ones(1, np.float32))}),
+        ("Dropout", "o,p", "m", {}), ("Mul", "x,m", "y", {})], (2, 3, 4), {"p": number(.3), "rest": ints(3, 1)},
+         "drop(x, (x.shape[0], 3, 1), 0.3) if self.training else x"),
     Case("Where and Equal", [
         ("Equal", "x,three", "m", {}), ("Where", "m,a,b", "y", {})], (2, 5),
         {"three": np.array(3, np.int64), "a": (1, 5), "b": (1, 5)}, "torch.where(", integers=6),

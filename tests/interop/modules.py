@@ -114,6 +114,71 @@ class TiedGPT(nn.Module):
         return self.head(self.norm(self.block(x))).flatten(0, 1)
 
 
+class DropPath(nn.Module):
+    """Stochastic depth as timm, timm before 0.6 and torchvision write it, and by a comparison."""
+
+    def __init__(self, rate, form):
+        super().__init__()
+        self.rate, self.form = rate, form
+
+    def forward(self, x):
+        if self.rate == 0.0 or not self.training:
+            return x
+        keep, shape = 1 - self.rate, (x.shape[0],) + (1,) * (x.ndim - 1)
+        if self.form == "timm":
+            mask = x.new_empty(shape).bernoulli_(keep)
+            if keep > 0.0:
+                mask.div_(keep)
+            return x * mask
+        if self.form == "older timm":
+            mask = keep + torch.rand(shape, dtype=x.dtype, device=x.device)
+            mask.floor_()
+            return x.div(keep) * mask
+        if self.form == "torchvision":
+            noise = torch.empty(shape, dtype=x.dtype, device=x.device)
+            noise = noise.bernoulli_(keep)
+            noise.div_(keep)
+            return x * noise
+        return x * (torch.rand(x.shape[0], 1, 1, 1) < keep) / keep
+
+
+class Paths(nn.Module):
+    """ConvNeXt's blocks, each dropped in another way and at another rate; dropout between them."""
+
+    def __init__(self, dropout, width=16, classes=10):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 4, 4)
+        forms = ("timm", "older timm", "torchvision", "comparison")
+        self.drops = nn.ModuleList(DropPath(dropout * (i + 2), form) for i, form in enumerate(forms))
+        self.spatial = nn.ModuleList(nn.Conv2d(width, width, 7, padding=3, groups=width) for _ in forms)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in forms)
+        self.mlps = nn.ModuleList(nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout),
+                                                nn.Linear(2 * width, width)) for _ in forms)
+        self.scales = nn.ParameterList(nn.Parameter(torch.full((width,), 0.5)) for _ in forms)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for drop, spatial, norm, mlp, scale in zip(self.drops, self.spatial, self.norms, self.mlps, self.scales):
+            y = scale * mlp(norm(spatial(x).permute(0, 2, 3, 1)))
+            x = x + drop(y.permute(0, 3, 1, 2))
+        return self.head(x.mean((-2, -1)))
+
+
+class Channels(nn.Module):
+    """Dropout of whole channels."""
+
+    def __init__(self, dropout, width=16, classes=10):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, width, 3, 2, 1), nn.Conv2d(width, 2 * width, 3, 2, 1)
+        self.drop1, self.drop2 = nn.Dropout2d(dropout), nn.Dropout2d(2 * dropout)
+        self.head = nn.Linear(2 * width, classes)
+
+    def forward(self, x):
+        x = self.drop1(F.silu(self.conv1(x)))
+        return self.head(self.drop2(F.silu(self.conv2(x))).mean((2, 3)))
+
+
 class Tabular(nn.Sequential):
     def __init__(self, dropout, width=20, classes=3):
         super().__init__(
@@ -218,6 +283,8 @@ KINDS = {
     "tied_gpt": Kind(TiedGPT, windows, None, True),
     "vit": Kind(lambda dropout: twins.ViT((3, 32, 32), 10), pictures(32), labels(10)),
     "encoder_vit": Kind(EncoderViT, pictures(32), labels(10)),
+    "paths": Kind(Paths, pictures(32), labels(10)),
+    "channels": Kind(Channels, pictures(32), labels(10)),
     "tabular": Kind(Tabular, lambda n, g: torch.randn(n, 20, generator=g), labels(3)),
     "functions": Kind(lambda dropout: Functions(),
                       lambda n, g: torch.randn(n, 20, generator=g), labels(3)),

@@ -75,13 +75,15 @@ CASES = [
     Case("tied_gpt", None, {**SGD, "lr": 0.05}, dropout=True),
     Case("vit", None, {**SGD, "lr": 0.01}),
     Case("encoder_vit", None, {**SGD, "lr": 0.01}, dropout=True),
+    Case("paths", None, {**SGD, "lr": 0.01}, dropout=True),
+    Case("channels", None, {**SGD, "lr": 0.01}, dropout=True),
     Case("tabular", None, {**SGD, "lr": 0.01, "clip": 0.5}, dropout=True),
     Case("functions", None, {**SGD, "lr": 0.02}),
     Case("autoencoder", None, {**SGD, "lr": 0.05}),
 ]
 HEAVY = {"resnet34", "resnet50", "vgg16", "vgg16_bn", "densenet121"}
 MIXED = {"vit": {"SGD": SGD, "AdamW": ADAMW}, "tabular": {"SGD": {**SGD, "lr": 0.01}}}
-OLD = {"lenet", "unet", "lstm", "vit", "autoencoder"}
+OLD = {"lenet", "unet", "lstm", "vit", "paths", "channels", "autoencoder"}
 
 
 def make(jobs, case, dropout):
