@@ -120,8 +120,8 @@ static bool is_reserved(const char *name)
         "pass", "raise", "return", "try", "while", "with", "yield",
         /* the module's own */
         "F", "_", "apart", "attention", "augment", "batch_norm", "class_rows", "drop",
-        "float", "forward", "gru", "list", "lstm", "nn", "output", "recurrent", "self",
-        "super", "torch", "training"};
+        "float", "forward", "gru", "gru_reset_first", "list", "lstm", "nn", "output",
+        "recurrent", "self", "super", "torch", "training"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(name, words[i]) == 0) return true;
     /* c and digits: the constants */
@@ -398,7 +398,8 @@ static amg_status write_module(writer *w, const char *const *targets)
 {
     const amg_graph *g = w->e.g;
     amg_status st = AMG_OK;
-    amg_text_add(&w->file, "%s%s", head, amg_emit_recurrent_helpers(g));
+    amg_text_add(&w->file, "%s", head);
+    amg_emit_recurrent_helpers(g, &w->file);
     for (int i = 0; !st && i < g->num_outputs; i++) {
         int target;
         st = find_target(w, i, targets ? targets[i] : NULL, &target);

@@ -131,8 +131,8 @@ amg_status amg_emit_cast(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_lstm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_gru(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_rnn(amg_emit *e, const amg_emit_step *s);
-/* The Python functions that those call, or "" if g has none of them. */
-const char *amg_emit_recurrent_helpers(const amg_graph *g);
+/* Adds the Python functions that those of g call. */
+void amg_emit_recurrent_helpers(const amg_graph *g, amg_text *out);
 
 /* Name of torch's dtype, NULL if torch 1.13 has none. */
 const char *amg_emit_dtype(amg_dtype dtype);

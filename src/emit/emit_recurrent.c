@@ -51,13 +51,52 @@ static const char helpers[] =
     "\n"
     "\n";
 
-const char *amg_emit_recurrent_helpers(const amg_graph *g)
+static const char reset_first[] =
+    "def gru_reset_first(x, w, r, b, h, reverse=False, batch_first=False):\n"
+    "    \"\"\"ONNX's GRU by default: the state is reset ahead of its product, which "
+    "PyTorch's is not.\"\"\"\n"
+    "    if batch_first:\n"
+    "        x, h = x.transpose(0, 1), None if h is None else h.transpose(0, 1)\n"
+    "    y, last, z_r = [], [], 2 * r.shape[2]\n"
+    "    for d in range(w.shape[0]):\n"
+    "        turned = reverse or d == 1\n"
+    "        state = x.new_zeros(x.shape[1], r.shape[2]) if h is None else h[d]\n"
+    "        bias, hidden = (None, None) if b is None else b[d].chunk(2)\n"
+    "        ends = (None, None) if b is None else (hidden[:z_r], hidden[z_r:])\n"
+    "        steps = []\n"
+    "        for gates in F.linear(x.flip(0) if turned else x, w[d], bias):\n"
+    "            z, reset = torch.sigmoid(\n"
+    "                gates[:, :z_r] + F.linear(state, r[d, :z_r], ends[0])).chunk(2, "
+    "1)\n"
+    "            new = torch.tanh(gates[:, z_r:] + F.linear(reset * state, r[d, z_r:], "
+    "ends[1]))\n"
+    "            state = (1 - z) * new + z * state\n"
+    "            steps.append(state)\n"
+    "        y.append(torch.stack(steps[::-1] if turned else steps))\n"
+    "        last.append(state)\n"
+    "    y, last = torch.stack(y, 1), torch.stack(last)\n"
+    "    if batch_first:\n"
+    "        return y.permute(2, 0, 1, 3), last.transpose(0, 1)\n"
+    "    return y, last\n"
+    "\n"
+    "\n";
+
+static bool resets_first(const amg_node *n)
 {
-    for (int i = 0; i < g->num_nodes; i++)
-        if (g->nodes[i].op == AMG_OP_LSTM || g->nodes[i].op == AMG_OP_GRU ||
-            g->nodes[i].op == AMG_OP_RNN)
-            return helpers;
-    return "";
+    return n->op == AMG_OP_GRU && amg_attr_int(n, "linear_before_reset", 0) == 0;
+}
+
+void amg_emit_recurrent_helpers(const amg_graph *g, amg_text *out)
+{
+    bool own = false, torchs = false;
+    for (int i = 0; i < g->num_nodes; i++) {
+        const amg_node *n = &g->nodes[i];
+        own = own || resets_first(n);
+        torchs = torchs || n->op == AMG_OP_LSTM || n->op == AMG_OP_RNN ||
+                 (n->op == AMG_OP_GRU && !resets_first(n));
+    }
+    if (torchs) amg_text_add(out, "%s", helpers);
+    if (own) amg_text_add(out, "%s", reset_first);
 }
 
 static amg_status check_form(amg_emit *e, const amg_emit_step *s)
@@ -65,8 +104,6 @@ static amg_status check_form(amg_emit *e, const amg_emit_step *s)
     const amg_node *n = s->node;
     if (amg_emit_in(e, s, 4) || amg_emit_in(e, s, 7))
         return amg_emit_fail(e, s, "has sequence lengths or peepholes, expected none");
-    if (n->op == AMG_OP_GRU && amg_attr_int(n, "linear_before_reset", 0) == 0)
-        return amg_emit_fail(e, s, "linear_before_reset is 0, expected 1");
     if (amg_attr_find(n, "clip"))
         return amg_emit_fail(e, s, "has clip, expected PyTorch's own form");
     return AMG_OK;
@@ -99,7 +136,9 @@ amg_status amg_emit_gru(amg_emit *e, const amg_emit_step *s)
 {
     amg_status st = check_form(e, s);
     if (st) return st;
-    amg_emit_format(e, s, "gru(%0, %1, %2, %3, %5, self.training");
+    amg_emit_format(e, s,
+                    resets_first(s->node) ? "gru_reset_first(%0, %1, %2, %3, %5"
+                                          : "gru(%0, %1, %2, %3, %5, self.training");
     add_results(e, s, 2);
     return AMG_OK;
 }

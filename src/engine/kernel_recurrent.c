@@ -125,18 +125,35 @@ static void input_gates(const pass *p, const float *x, const float *w)
                   p->bias ? 1 : 0, p->gates, width);
 }
 
-/* What the state of the step before adds: to the gates, or beside them in a GRU. */
+/* What the state of the step before adds: to the gates, or beside them in a GRU; of one
+ * that resets first, to z and r. */
 static void hidden_gates(const amg_recurrent_step *st, const float *r)
 {
     const amg_recurrent *s = st->shape;
     const int64_t width = width_of(s);
     if (st->last_out)
-        amg_dnnl_gemm(false, true, s->n, width, s->hidden, st->last_out,
-                      st->last_stride, r, s->hidden, is_gru(s) ? 0 : 1,
-                      is_gru(s) ? st->hidden_gates : st->gates, st->gate_stride);
+        amg_dnnl_gemm(false, true, s->n, s->resets_first ? 2 * s->hidden : width,
+                      s->hidden, st->last_out, st->last_stride, r, s->hidden,
+                      is_gru(s) ? 0 : 1, is_gru(s) ? st->hidden_gates : st->gates,
+                      st->gate_stride);
     for (int64_t i = 0; is_gru(s) && !st->last_out && i < s->n; i++)
         memset(st->hidden_gates + i * st->gate_stride, 0,
                sizeof(float) * (size_t)width);
+}
+
+/* r: of this direction. */
+static void run_cell(const amg_recurrent_step *st, const float *r)
+{
+    const amg_recurrent *s = st->shape;
+    if (!s->resets_first) {
+        amg_recurrent_cell(st);
+        return;
+    }
+    amg_gru_reset(st);
+    amg_dnnl_gemm(false, true, s->n, s->hidden, s->hidden, st->hidden_gates,
+                  st->gate_stride, r + 2 * s->hidden * s->hidden, s->hidden, 0,
+                  st->hidden_gates + 2 * s->hidden, st->gate_stride);
+    amg_gru_finish(st);
 }
 
 /* Copies [N,H] between two strides. */
@@ -163,7 +180,7 @@ static void run_forward(const amg_call *call)
         for (int64_t i = 0; i < s->steps; i++) {
             amg_recurrent_step st = step_of(&p, i);
             hidden_gates(&st, r + d * width_of(s) * s->hidden);
-            amg_recurrent_cell(&st);
+            run_cell(&st, r + d * width_of(s) * s->hidden);
         }
         amg_recurrent_step st = step_of(&p, s->steps - 1);
         if (self->has_h)
@@ -208,6 +225,21 @@ typedef struct {
 } gradients;
 #define NUM_GRADIENTS 21
 
+/* dh, dc -> the gates' gradients; r: of this direction. */
+static void run_cell_gradient(const amg_recurrent_step *st, const float *r)
+{
+    const amg_recurrent *s = st->shape;
+    if (!s->resets_first) {
+        amg_recurrent_cell_gradient(st);
+        return;
+    }
+    amg_gru_finish_gradient(st);
+    amg_dnnl_gemm(false, false, s->n, s->hidden, s->hidden, st->gates + 2 * s->hidden,
+                  st->gate_stride, r + 2 * s->hidden * s->hidden, s->hidden, 0,
+                  st->hidden_gates + s->hidden, st->gate_stride);
+    amg_gru_reset_gradient(st);
+}
+
 /* Through time: turns the direction's gates into gradients. */
 static void through_time(const recurrent_state *self, const pass *p, const gradients *b,
                          const float *r)
@@ -224,16 +256,17 @@ static void through_time(const recurrent_state *self, const pass *p, const gradi
         st.dh = b->dh;
         st.dc = b->dc;
         if (self->has_y) add_rows(s, b->dh, b->dy + y_offset(p, t), y_stride(s));
-        amg_recurrent_cell_gradient(&st);
+        run_cell_gradient(&st, r);
         if (!st.last_out) {
             for (int64_t n = 0; n < s->n; n++)
                 memset(last + n * stride, 0, sizeof(float) * (size_t)s->hidden);
             continue;
         }
         copy_rows(s, last, stride, st.last_out, st.last_stride);
-        amg_dnnl_gemm(false, false, s->n, s->hidden, width_of(s),
-                      is_gru(s) ? st.hidden_gates : st.gates, st.gate_stride, r,
-                      s->hidden, 1, b->dh, s->hidden);
+        amg_dnnl_gemm(false, false, s->n, s->hidden,
+                      s->resets_first ? 2 * s->hidden : width_of(s),
+                      is_gru(s) && !s->resets_first ? st.hidden_gates : st.gates,
+                      st.gate_stride, r, s->hidden, 1, b->dh, s->hidden);
     }
     if (self->begins_h)
         copy_rows(s, b->dfirst_h + last_offset(p), last_stride(s), b->dh, s->hidden);
@@ -246,11 +279,17 @@ static void weight_gradients(const recurrent_state *self, const pass *p,
 {
     const amg_recurrent *s = p->s;
     const int64_t width = width_of(s), rows = rows_of(s), d = p->d;
-    const float *hidden = is_gru(s) ? p->hidden_gates : p->gates;
+    const float *hidden = is_gru(s) && !s->resets_first ? p->hidden_gates : p->gates;
+    const int64_t of_last = s->resets_first ? 2 * s->hidden : width;
+    float *dr = b->dr + d * width * s->hidden;
     amg_dnnl_gemm(true, false, width, s->inputs, rows, p->gates, width, b->x, s->inputs,
                   0, b->dw + d * width * s->inputs, s->inputs);
-    amg_dnnl_gemm(true, false, width, s->hidden, rows, hidden, width, b->last,
-                  s->hidden, 0, b->dr + d * width * s->hidden, s->hidden);
+    amg_dnnl_gemm(true, false, of_last, s->hidden, rows, hidden, width, b->last,
+                  s->hidden, 0, dr, s->hidden);
+    if (s->resets_first)
+        amg_dnnl_gemm(true, false, s->hidden, s->hidden, rows, p->gates + of_last,
+                      width, p->hidden_gates, width, 0, dr + of_last * s->hidden,
+                      s->hidden);
     if (!self->has_bias) return;
     column_sums(p->gates, rows, width, b->sums, b->db + d * 2 * width);
     column_sums(hidden, rows, width, b->sums, b->db + (d * 2 + 1) * width);
@@ -288,6 +327,8 @@ static void read_shape(amg_plan *p, int node, amg_recurrent *s)
               : n->op == AMG_OP_RNN ? AMG_CELL_RNN
                                     : AMG_CELL_LSTM;
     s->relu = strncmp(amg_attr_string(n, "activations", ""), "Relu", 4) == 0;
+    s->resets_first =
+        s->cell == AMG_CELL_GRU && amg_attr_int(n, "linear_before_reset", 0) == 0;
     s->reverse = strcmp(amg_attr_string(n, "direction", "forward"), "reverse") == 0;
     s->layout = amg_attr_int(n, "layout", 0) != 0;
     s->steps = x->dims[s->layout ? 1 : 0];

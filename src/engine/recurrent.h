@@ -13,9 +13,10 @@ typedef enum { AMG_CELL_LSTM, AMG_CELL_GRU, AMG_CELL_RNN } amg_cell;
 
 typedef struct {
     amg_cell cell;
-    bool relu;    /* of an RNN, else tanh */
-    bool reverse; /* one direction, from the last step to the first */
-    bool layout;  /* X is [N,S,I] and Y [N,S,D,H], else [S,N,I] and [S,D,N,H] */
+    bool relu;         /* of an RNN, else tanh */
+    bool resets_first; /* of a GRU: r meets h', not h' R' */
+    bool reverse;      /* one direction, from the last step to the first */
+    bool layout;       /* X is [N,S,I] and Y [N,S,D,H], else [S,N,I] and [S,D,N,H] */
     int64_t steps, n, inputs, hidden, directions, gates;
 } amg_recurrent;
 
@@ -26,7 +27,7 @@ typedef struct {
     int64_t gate_stride, state_stride, out_stride;
     int64_t last_stride, last_state_stride; /* of last_out and last_cells */
     float *gates;        /* x W' + bias (+ h R' unless a GRU); then the gates' values */
-    float *hidden_gates; /* GRU: h R'; then the gradient of that */
+    float *hidden_gates; /* GRU: h R'; then the gradient of that (see below) */
     const float *hidden_bias; /* GRU: [G * H], NULL: none */
     float *cells;             /* LSTM: c of this step */
     const float *last_cells;  /* of the step before, NULL at the first: zeros */
@@ -40,5 +41,16 @@ void amg_recurrent_cell(const amg_recurrent_step *s);
 /* dh, dc of this step -> gates (and hidden_gates) become gradients of what came in;
  * dc, and dh as far as it does not go through R, those of the step before. */
 void amg_recurrent_cell_gradient(const amg_recurrent_step *s);
+
+/* The halves of a GRU that resets first, between which a product with R lies. Its row
+ * of hidden_gates is [u, du, u R'], u = r h'.
+ *
+ *   forward    z, r from [h' R', …] -> gates, u;          u R' -> n, out
+ *   backward   dh -> gates of z and n, dh of z h';        du -> gate of r, dh of r h'
+ */
+void amg_gru_reset(const amg_recurrent_step *s);
+void amg_gru_finish(const amg_recurrent_step *s);
+void amg_gru_finish_gradient(const amg_recurrent_step *s);
+void amg_gru_reset_gradient(const amg_recurrent_step *s);
 
 #endif

@@ -3,6 +3,7 @@
  *
  *   LSTM   c = f c' + i g,  h = o tanh(c)          i, o, f sigmoid, g tanh
  *   GRU    h = (1 - z) n + z h'                    z, r sigmoid, n = tanh(xn + r hn)
+ *          n = tanh(xn + (r h') R') where it resets first
  *   RNN    h = tanh or relu of its only gate
  */
 #include <math.h>
@@ -104,6 +105,69 @@ static void gru_gradient_range(void *arg, int64_t begin, int64_t end)
     }
 }
 
+static void gru_reset_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    const float *bias = s->hidden_bias;
+    for (int64_t r = begin; r < end; r++) {
+        float *gate = s->gates + r * s->gate_stride;
+        float *hid = s->hidden_gates + r * s->gate_stride;
+        const float *last = s->last_out ? s->last_out + r * s->last_stride : NULL;
+        for (int64_t k = 0; k < 2 * h; k++)
+            gate[k] = sigmoid(gate[k] + (hid[k] + (bias ? bias[k] : 0)));
+        for (int64_t k = 0; k < h; k++) hid[k] = last ? gate[h + k] * last[k] : 0;
+    }
+}
+
+static void gru_finish_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    const float *bias = s->hidden_bias ? s->hidden_bias + 2 * h : NULL;
+    for (int64_t r = begin; r < end; r++) {
+        float *gate = s->gates + r * s->gate_stride, *n = gate + 2 * h;
+        const float *hid = s->hidden_gates + r * s->gate_stride + 2 * h;
+        const float *last = s->last_out ? s->last_out + r * s->last_stride : NULL;
+        float *out = s->out + r * s->out_stride;
+        for (int64_t k = 0; k < h; k++) {
+            n[k] = tanhf(n[k] + (hid[k] + (bias ? bias[k] : 0)));
+            out[k] = (1 - gate[k]) * n[k] + (last ? gate[k] * last[k] : 0);
+        }
+    }
+}
+
+static void gru_finish_gradient_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    for (int64_t r = begin; r < end; r++) {
+        float *gate = s->gates + r * s->gate_stride, *dh = s->dh + r * h;
+        const float *last = s->last_out ? s->last_out + r * s->last_stride : NULL;
+        for (int64_t k = 0; k < h; k++) {
+            const float z = gate[k], n = gate[2 * h + k];
+            gate[k] = dh[k] * ((last ? last[k] : 0) - n) * z * (1 - z);
+            gate[2 * h + k] = dh[k] * (1 - z) * (1 - n * n);
+            dh[k] *= z;
+        }
+    }
+}
+
+static void gru_reset_gradient_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    for (int64_t r = begin; r < end; r++) {
+        float *gate = s->gates + r * s->gate_stride + h, *dh = s->dh + r * h;
+        const float *u = s->hidden_gates + r * s->gate_stride, *du = u + h;
+        for (int64_t k = 0; k < h; k++) {
+            const float reset = gate[k];
+            gate[k] = du[k] * u[k] * (1 - reset); /* u = r h' */
+            dh[k] += du[k] * reset;
+        }
+    }
+}
+
 static void rnn_range(void *arg, int64_t begin, int64_t end)
 {
     const amg_recurrent_step *s = arg;
@@ -153,4 +217,17 @@ void amg_recurrent_cell_gradient(const amg_recurrent_step *s)
                                           [AMG_CELL_GRU] = gru_gradient_range,
                                           [AMG_CELL_RNN] = rnn_gradient_range};
     each_row(s, ranges[s->shape->cell]);
+}
+
+void amg_gru_reset(const amg_recurrent_step *s) { each_row(s, gru_reset_range); }
+void amg_gru_finish(const amg_recurrent_step *s) { each_row(s, gru_finish_range); }
+
+void amg_gru_finish_gradient(const amg_recurrent_step *s)
+{
+    each_row(s, gru_finish_gradient_range);
+}
+
+void amg_gru_reset_gradient(const amg_recurrent_step *s)
+{
+    each_row(s, gru_reset_gradient_range);
 }

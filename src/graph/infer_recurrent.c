@@ -1,5 +1,6 @@
 /* Shape rules of the recurrent layers LSTM, GRU and RNN, and what of them is read at
- * all: PyTorch's forms, which have no peepholes, no clipping and no sequence lengths.
+ * all: PyTorch's forms, which have no peepholes, no clipping and no sequence lengths,
+ * and a GRU that resets first.
  *
  * Legend: S steps, N batch, I inputs, H hidden values, D directions (2: both ways),
  * G gates (4 of an LSTM, 3 of a GRU, 1 of an RNN). layout 0 is [S,N,I], layout 1
@@ -46,10 +47,6 @@ static amg_status check_form(const amg_infer *c)
     if (amg_attr_find(n, "clip") || amg_attr_int(n, "input_forget", 0) != 0)
         return amg_node_fail(n, AMG_UNSUPPORTED, c->err,
                              "has clip or input_forget, expected none");
-    if (n->op == AMG_OP_GRU && amg_attr_int(n, "linear_before_reset", 0) == 0)
-        return amg_node_fail(
-            n, AMG_UNSUPPORTED, c->err,
-            "linear_before_reset is 0, expected 1 (as PyTorch has it)");
     return AMG_OK;
 }
 

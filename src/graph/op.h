@@ -53,7 +53,7 @@
       "1-d, 2-d, 3-d; weights may be computed")                                        \
     X(RESIZE, "Resize", 1, 4, 1, 1, AMG_OP_D, "nearest, linear, cubic; 1-d to 3-d")    \
     X(LSTM, "LSTM", 3, 8, 1, 3, AMG_OP_D, "no peepholes, no clipping")                 \
-    X(GRU, "GRU", 3, 6, 1, 2, AMG_OP_D, "linear_before_reset = 1, no clipping")        \
+    X(GRU, "GRU", 3, 6, 1, 2, AMG_OP_D, "no clipping")                                 \
     X(RNN, "RNN", 3, 6, 1, 2, AMG_OP_D, "tanh or relu, no clipping")                   \
     X(INSTANCE_NORM, "InstanceNormalization", 3, 3, 1, 1, AMG_OP_D, "")                \
     X(GROUP_NORM, "GroupNormalization", 3, 3, 1, 1, AMG_OP_D, "scale per channel")     \

@@ -10,7 +10,24 @@ from goldens import Goldens
 G = Goldens(20261125)
 # PyTorch's kernel, and where its gates stand in ONNX's order.
 KINDS = {"LSTM": (torch._VF.lstm, (0, 2, 3, 1)), "GRU": (torch._VF.gru, (1, 0, 2)),
-         "RNN": (torch._VF.rnn_tanh, (0,)), "Relu": (torch._VF.rnn_relu, (0,))}
+         "Reset": (None, (0, 1, 2)), "RNN": (torch._VF.rnn_tanh, (0,)), "Relu": (torch._VF.rnn_relu, (0,))}
+
+
+def reset_first(v, state, weights, bias):
+    """A GRU that resets the state ahead of its product, as ONNX defines it; weights as in ONNX. -> y, ends."""
+    ways, size = [], state.shape[-1]
+    for d, h in enumerate(state):
+        w, r, *b = weights[d * (4 if bias else 2):][:4 if bias else 2]
+        wb, rb = b or (v.new_zeros(3 * size), v.new_zeros(3 * size))
+        steps = []
+        for x in v.flip(0) if d else v:
+            gates = x @ w.T + wb
+            z, reset = torch.sigmoid(gates[:, :2 * size] + h @ r[:2 * size].T + rb[:2 * size]).split(size, 1)
+            n = torch.tanh(gates[:, 2 * size:] + (reset * h) @ r[2 * size:].T + rb[2 * size:])
+            h = (1 - z) * n + z * h
+            steps.append(h)
+        ways.append((torch.stack(steps[::-1] if d else steps), h))
+    return torch.cat([y for y, _ in ways], -1), torch.stack([h for _, h in ways])
 
 
 def recurrent(name, kind, steps=5, n=3, inputs=4, hidden=6, *, direction="forward", layout=0,
@@ -31,7 +48,7 @@ def recurrent(name, kind, steps=5, n=3, inputs=4, hidden=6, *, direction="forwar
         attrs["layout"] = 1
     if kind == "GRU":
         attrs["linear_before_reset"] = 1
-    op = "RNN" if kind == "Relu" else kind
+    op = {"Relu": "RNN", "Reset": "GRU"}.get(kind, kind)
     if kind == "Relu":
         attrs["activations"] = ["Relu"] * ways
     nodes = [(op, ",".join(names).rstrip(","), ",".join(results.values()), attrs)]
@@ -53,7 +70,10 @@ def recurrent(name, kind, steps=5, n=3, inputs=4, hidden=6, *, direction="forwar
             parts = [p["w"][d], p["r"][d], *(p["b"][d].chunk(2) if bias else ())]
             weights += [torch.cat([part.chunk(len(gates))[i] for i in gates]) for part in parts]
         states = (put("h"), put("c")) if kind == "LSTM" else put("h")
-        y, *ends = run(v.contiguous(), states, weights, bias, 1, 0.0, True, ways == 2, False)
+        if kind == "Reset":
+            y, *ends = reset_first(v, states, weights, bias)
+        else:
+            y, *ends = run(v.contiguous(), states, weights, bias, 1, 0.0, True, ways == 2, False)
         y = y.unflatten(-1, (ways, -1)).movedim(2, 1)
         y = y.flip(0) if direction == "reverse" else y
         if layout:
@@ -82,5 +102,10 @@ recurrent("rnn_first_both", "RNN", first="h", outputs=("Y", "Y_h"), **BOTH)
 recurrent("rnn_layout", "RNN", first="h", layout=1, **BOTH)
 recurrent("rnn_reverse", "RNN", outputs=("Y", "Y_h"), last="Y_h", **BACK)
 recurrent("rnn_relu", "Relu", first="h", **BOTH)
+recurrent("gru_reset", "Reset")
+recurrent("gru_reset_first", "Reset", first="h", outputs=("Y", "Y_h"), bias=False)
+recurrent("gru_reset_both", "Reset", first="h", outputs=("Y", "Y_h"), **BOTH)
+recurrent("gru_reset_layout", "Reset", first="h", layout=1, outputs=("Y", "Y_h"), last="Y_h", **BOTH)
+recurrent("gru_reset_reverse", "Reset", outputs=("Y", "Y_h"), last="Y_h", **BACK)
 
 G.save("tests/engine/data/recurrent.safetensors")

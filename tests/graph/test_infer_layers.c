@@ -169,8 +169,8 @@ static void recurrent_layers_refuse_other_forms(void **state)
     in[0] = input(b, DIMS(5, 3, 4));
     in[1] = weight(b, "w", 0, DIMS(1, 18, 4));
     in[2] = weight(b, "r", 0, DIMS(1, 18, 6));
-    node(b, AMG_OP_GRU, in, 3, NO_ATTRS);
-    must_refuse(b, AMG_UNSUPPORTED, "(GRU)", "linear_before_reset is 0");
+    node(b, AMG_OP_GRU, in, 3, ATTRS(amg_flt("clip", 1)));
+    must_refuse(b, AMG_UNSUPPORTED, "(GRU)", "has clip");
 
     b = amg_builder_new();
     in[0] = input(b, DIMS(0, 3, 4));

@@ -99,7 +99,7 @@ def recurrent(op, name, form, gates, first="", directions=1, **attributes):
     if directions == 2:
         attributes["direction"] = "bidirectional"
     if op == "GRU":
-        attributes["linear_before_reset"] = 1
+        attributes.setdefault("linear_before_reset", 1)
     inputs = ",".join(["t", "w", "r", "b", "", *(f"first_{s}" if s in first else "" for s in "hc")])
     return Case(f"{op} {name}", [
         ("Transpose", "x", "t", {"perm": [1, 0, 2]}),
@@ -112,6 +112,9 @@ RECURRENT = [
     recurrent("LSTM", "reverse", "reverse=True)", 4, "c", direction="reverse"),
     recurrent("GRU", "with an initial state", "self.b, self.first_h, self.training)", 3, "h"),
     recurrent("GRU", "reverse", "reverse=True)", 3, "h", direction="reverse"),
+    recurrent("GRU", "that resets first", "gru_reset_first(t, ", 3, linear_before_reset=0),
+    recurrent("GRU", "that resets first, both ways", "self.b, self.first_h)", 3, "h", 2, linear_before_reset=0),
+    recurrent("GRU", "that resets first, reverse", "reverse=True)", 3, direction="reverse", linear_before_reset=0),
     recurrent("RNN", "tanh", "rnn(torch._VF.rnn_tanh, ", 1, "h", 2),
     recurrent("RNN", "relu", "rnn(torch._VF.rnn_relu, ", 1, directions=2,
               activations=["Relu", "Relu"]),
