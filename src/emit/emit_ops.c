@@ -36,6 +36,8 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(AVERAGE_POOL, amg_emit_average_pool)                                             \
     X(GLOBAL_AVERAGE_POOL, amg_emit_global_pool)                                       \
     X(GLOBAL_MAX_POOL, amg_emit_global_pool)                                           \
+    X(LP_POOL, emit_folded)                                                            \
+    X(GLOBAL_LP_POOL, emit_folded)                                                     \
     X(GEMM, amg_emit_gemm)                                                             \
     X(MAT_MUL, amg_emit_binary)                                                        \
     X(EINSUM, emit_folded)                                                             \
@@ -55,6 +57,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(IDENTITY, emit_identity)                                                         \
     X(REDUCE_MEAN, amg_emit_reduce)                                                    \
     X(PAD, amg_emit_pad)                                                               \
+    X(CENTER_CROP_PAD, emit_folded)                                                    \
     X(DEPTH_TO_SPACE, emit_folded)                                                     \
     X(SPACE_TO_DEPTH, emit_folded)                                                     \
     X(CONV_TRANSPOSE, amg_emit_conv_transpose)                                         \
@@ -81,6 +84,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(SCATTER_ELEMENTS, amg_emit_scatter)                                              \
     X(SCATTER_ND, amg_emit_scatter)                                                    \
     X(ONE_HOT, emit_folded)                                                            \
+    X(EYE_LIKE, emit_folded)                                                           \
     X(CAST, amg_emit_cast)                                                             \
     X(SHAPE, emit_folded)                                                              \
     X(SIZE, emit_folded)                                                               \
@@ -104,8 +108,10 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(LRN, emit_folded)                                                                \
     X(MEAN_VARIANCE_NORM, emit_folded)                                                 \
     X(ATTENTION, emit_folded)                                                          \
+    X(ROTARY_EMBEDDING, emit_folded)                                                   \
     X(SOFTMAX, amg_emit_softmax)                                                       \
     X(LOG_SOFTMAX, amg_emit_softmax)                                                   \
+    X(HARDMAX, emit_folded)                                                            \
     X(GELU, amg_emit_activation)                                                       \
     X(ERF, amg_emit_function)                                                          \
     X(EXP, amg_emit_function)                                                          \

@@ -62,6 +62,11 @@ bool amg_eval_has_batch(const amg_tensor *t)
     return false;
 }
 
+bool amg_eval_reads_shape(amg_op op)
+{
+    return op == AMG_OP_SHAPE || op == AMG_OP_SIZE || op == AMG_OP_EYE_LIKE;
+}
+
 bool amg_eval_ready(const amg_value *values, const amg_node *node)
 {
     if (!(amg_op_get(node->op)->flags & AMG_OP_F)) return false;
@@ -71,7 +76,7 @@ bool amg_eval_ready(const amg_value *values, const amg_node *node)
         for (int i = 0; i < out->rank; i++)
             if (out->dims[i] < 0) return false;
     }
-    if (node->op == AMG_OP_SHAPE || node->op == AMG_OP_SIZE) return true;
+    if (amg_eval_reads_shape(node->op)) return true;
     for (int i = 0; i < node->num_inputs; i++) {
         if (node->inputs[i] == AMG_NO_VALUE) continue;
         const amg_tensor *t = &values[node->inputs[i]].data;
@@ -412,6 +417,18 @@ static bool eval_constant_of_shape(const amg_eval *e)
     return true;
 }
 
+static bool eval_eye_like(const amg_eval *e)
+{
+    const int64_t k = amg_attr_int(e->node, "k", 0), columns = e->out->dims[1];
+    const amg_number one = {
+        .is_float = amg_dtype_is_float(e->out->dtype), .i = 1, .f = 1};
+    for (int64_t i = 0; i < e->out->dims[0]; i++)
+        if (k >= -i && k < columns - i &&
+            !amg_number_store(e->out, i * columns + i + k, one))
+            return false;
+    return true;
+}
+
 static bool eval_range(const amg_eval *e)
 {
     amg_number start, delta;
@@ -459,6 +476,7 @@ bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
     case AMG_OP_SIZE: return eval_size(&e);
     case AMG_OP_CONSTANT: return eval_constant(&e);
     case AMG_OP_CONSTANT_OF_SHAPE: return eval_constant_of_shape(&e);
+    case AMG_OP_EYE_LIKE: return eval_eye_like(&e);
     case AMG_OP_RANGE: return eval_range(&e);
     default: break;
     }

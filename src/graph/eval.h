@@ -14,6 +14,8 @@
 int64_t amg_eval_batches(int64_t v);
 /* Whether an I64 tensor holds a multiple of the batch. */
 bool amg_eval_has_batch(const amg_tensor *t);
+/* Whether the operator reads its input's shape alone. */
+bool amg_eval_reads_shape(amg_op op);
 /* Whether everything that node reads is known well enough to compute it, its outputs'
  * shapes too: for most operators, without the batch in it. */
 bool amg_eval_ready(const amg_value *values, const amg_node *node);

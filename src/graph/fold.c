@@ -75,6 +75,7 @@ static bool is_output(const amg_graph *g, int value)
 static amg_param_said said_of_result(const pass *p, const amg_node *node)
 {
     amg_param_said said = AMG_SAID_CONSTANT;
+    if (amg_eval_reads_shape(node->op)) return said;
     for (int i = 0; i < node->num_inputs; i++) {
         if (node->inputs[i] == AMG_NO_VALUE) continue;
         const amg_value *v = &p->values[node->inputs[i]];

@@ -93,6 +93,7 @@ amg_status amg_infer_size(const amg_infer *c);
 amg_status amg_infer_constant(const amg_infer *c);
 amg_status amg_infer_constant_of_shape(const amg_infer *c);
 amg_status amg_infer_range(const amg_infer *c);
+amg_status amg_infer_eye_like(const amg_infer *c);
 amg_status amg_infer_concat(const amg_infer *c); /* infer_move.c */
 amg_status amg_infer_gather(const amg_infer *c);
 amg_status amg_infer_slice(const amg_infer *c);
@@ -113,7 +114,9 @@ amg_status amg_infer_layer_norm(const amg_infer *c); /* infer_rows.c */
 amg_status amg_infer_softmax(const amg_infer *c);
 amg_status amg_infer_mean_variance(const amg_infer *c);
 amg_status amg_infer_attention(const amg_infer *c); /* infer_attention.c */
-amg_status amg_infer_recurrent(const amg_infer *c); /* infer_recurrent.c */
-amg_status amg_infer_resize(const amg_infer *c);    /* infer_resize.c */
+amg_status amg_infer_rotary(const amg_infer *c);
+amg_status amg_infer_center_crop_pad(const amg_infer *c); /* infer_image.c */
+amg_status amg_infer_recurrent(const amg_infer *c);       /* infer_recurrent.c */
+amg_status amg_infer_resize(const amg_infer *c);          /* infer_resize.c */
 
 #endif

@@ -1,4 +1,4 @@
-/* Shape rule of Attention. Legend as in lower_attention.c. */
+/* Shape rules of Attention, legend as in lower_attention.c, and RotaryEmbedding. */
 #include "graph/infer.h"
 
 typedef struct {
@@ -74,5 +74,45 @@ amg_status amg_infer_attention(const amg_infer *c)
         amg_infer_set(c, 0, AMG_F32, 4, (int64_t[]){h[0].N, h[0].H, h[0].L, h[2].D});
     else
         amg_infer_set(c, 0, AMG_F32, 3, (int64_t[]){h[0].N, h[0].L, h[0].H * h[2].D});
+    return AMG_OK;
+}
+
+/* The dims of tables of R / 2 numbers for each position: [positions,R/2] where position
+ * ids choose, else [N,S,R/2]. */
+static bool are_tables(const amg_infer *c, const amg_value *x, int64_t half)
+{
+    const bool chosen = amg_infer_find_in(c, 3) != NULL;
+    const int64_t S = x->dims[x->rank == 4 ? 2 : 1];
+    for (int i = 1; i < 3; i++) {
+        const amg_value *v = amg_infer_in(c, i);
+        if (v->rank != (chosen ? 2 : 3) || v->dims[v->rank - 1] != half ||
+            v->dtype != x->dtype || (!chosen && v->dims[1] != S))
+            return false;
+    }
+    return true;
+}
+
+/* x is [N,H,S,D], or [N,S,H*D] with num_heads. */
+amg_status amg_infer_rotary(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *ids = amg_infer_find_in(c, 3);
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    for (int i = 0; i < c->node->num_inputs; i++)
+        if (amg_infer_find_in(c, i) && amg_infer_find_in(c, i)->rank < 0) return AMG_OK;
+    const int64_t num_heads = amg_attr_int(c->node, "num_heads", 0);
+    int64_t rotated = amg_attr_int(c->node, "rotary_embedding_dim", 0), D = 0;
+    if (x->rank == 4) D = x->dims[3];
+    if (x->rank == 3 && num_heads > 0 && x->dims[2] % num_heads == 0)
+        D = x->dims[2] / num_heads;
+    if (rotated == 0) rotated = D;
+    char text[AMG_SHAPE_TEXT];
+    if (D < 1 || rotated < 2 || rotated > D || rotated % 2 != 0 ||
+        (ids && ids->rank != 2) || !are_tables(c, x, rotated / 2))
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "input %s of %lld heads, %lld of each rotated, does not "
+                             "fit its tables of positions",
+                             amg_shape_text(x->dtype, x->rank, x->dims, text),
+                             (long long)num_heads, (long long)rotated);
+    amg_infer_set(c, 0, x->dtype, x->rank, x->dims);
     return AMG_OK;
 }

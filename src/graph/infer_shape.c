@@ -285,6 +285,22 @@ amg_status amg_infer_constant_of_shape(const amg_infer *c)
     return s;
 }
 
+amg_status amg_infer_eye_like(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    const int64_t to = amg_attr_int(c->node, "dtype", 0);
+    amg_dtype dtype = x->dtype;
+    if (to) dtype = to > 0 && to < 64 ? amg_dtype_find_onnx((int)to) : AMG_DTYPE_NONE;
+    if (dtype == AMG_DTYPE_NONE || (x->rank >= 0 && x->rank != 2))
+        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                             "makes ONNX element type %lld of %d dims, expected a "
+                             "number type and 2",
+                             (long long)to, x->rank);
+    amg_infer_out(c, 0)->dtype = dtype;
+    if (x->rank == 2) amg_infer_set(c, 0, dtype, 2, x->dims);
+    return AMG_OK;
+}
+
 /* ceil((limit - start) / delta) numbers, worked out in float64. */
 static amg_status range_of_floats(const amg_infer *c)
 {
@@ -310,7 +326,9 @@ static amg_status range_of_ints(const amg_infer *c)
     int64_t v[3], span;
     int n;
     for (int i = 0; i < 3; i++)
-        if (!amg_value_ints(amg_infer_in(c, i), 1, &v[i], &n) || n != 1) return AMG_OK;
+        if (!amg_value_shape(amg_infer_in(c, i), 1, &v[i], &n) || n != 1 ||
+            amg_eval_batches(v[i]))
+            return AMG_OK;
     if (v[2] == 0 || __builtin_sub_overflow(v[1], v[0], &span) || v[2] == INT64_MIN)
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
                              "range %lld..%lld by %lld is not finite", (long long)v[0],

@@ -25,6 +25,12 @@ const amg_lower_rule *amg_lower_rule_get(amg_op op)
     case AMG_OP_LP_NORM: return &amg_lower_lp_norm;
     case AMG_OP_LRN: return &amg_lower_lrn;
     case AMG_OP_MEAN_VARIANCE_NORM: return &amg_lower_mean_variance;
+    case AMG_OP_LP_POOL: return &amg_lower_lp_pool;
+    case AMG_OP_GLOBAL_LP_POOL: return &amg_lower_global_lp_pool;
+    case AMG_OP_CENTER_CROP_PAD: return &amg_lower_center_crop_pad;
+    case AMG_OP_ROTARY_EMBEDDING: return &amg_lower_rotary;
+    case AMG_OP_HARDMAX: return &amg_lower_hardmax;
+    case AMG_OP_DROPOUT: return &amg_lower_dropout;
     case AMG_OP_ATTENTION: return &amg_lower_attention;
     default: return NULL;
     }

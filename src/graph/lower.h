@@ -11,6 +11,9 @@
  *   lower_norm.c       LpNormalization, LRN, MeanVarianceNormalization,
  *                      LayerNormalization's statistics
  *   lower_attention.c  Attention
+ *   lower_rotary.c     RotaryEmbedding
+ *   lower_image.c      CenterCropPad, LpPool, GlobalLpPool
+ *   lower_mask.c       Hardmax, Dropout's mask
  *   lower_activation.c the other way round: Gelu and Mish, which exporters take apart
  */
 #ifndef AMG_GRAPH_LOWER_H
@@ -65,6 +68,8 @@ const amg_lower_rule *amg_lower_rule_get(amg_op op);
 extern const amg_lower_rule amg_lower_depth_to_space, amg_lower_one_hot, amg_lower_pad,
     amg_lower_top_k, amg_lower_mat_mul, amg_lower_gemm, amg_lower_einsum,
     amg_lower_layer_norm, amg_lower_lp_norm, amg_lower_activation, amg_lower_lrn,
-    amg_lower_mean_variance, amg_lower_attention;
+    amg_lower_mean_variance, amg_lower_attention, amg_lower_lp_pool,
+    amg_lower_global_lp_pool, amg_lower_center_crop_pad, amg_lower_rotary,
+    amg_lower_hardmax, amg_lower_dropout;
 
 #endif

@@ -404,7 +404,9 @@ static bool all_one(const amg_attr *a)
 static int64_t opset_of(const amg_graph *g, const amg_node *n)
 {
     switch (n->op) {
-    case AMG_OP_MISH: return 18;
+    case AMG_OP_MISH:
+    case AMG_OP_CENTER_CROP_PAD:
+    case AMG_OP_LP_POOL: return 18;
     case AMG_OP_GELU: return 20;
     case AMG_OP_GROUP_NORM: return 21;
     case AMG_OP_AVERAGE_POOL: return all_one(amg_attr_find(n, "dilations")) ? 0 : 19;
@@ -414,6 +416,7 @@ static int64_t opset_of(const amg_graph *g, const amg_node *n)
                    : 0;
     case AMG_OP_PAD:
         return strcmp(amg_attr_string(n, "mode", "constant"), "wrap") == 0 ? 19 : 0;
+    case AMG_OP_ROTARY_EMBEDDING:
     case AMG_OP_RMS_NORM: return 23;
     case AMG_OP_ATTENTION:
         return amg_attr_find(n, "left_window_size") ||

@@ -7,7 +7,7 @@
  *                       ReduceSum axes (13) · Split sizes (13)
  *   became an input,    Reduce… axes (18): an attribute again
  *   taken back          Pad axes (18): written out into pads; Split num_outputs (18)
- *   changed its meaning Softmax, LogSoftmax (13): the axis is written out
+ *   changed its meaning Softmax, LogSoftmax, Hardmax (13): the axis is written out
  *   another form        CastLike: a Cast; Upsample and old Resizes (11): a Resize;
  *                       others: onnx_parts.c
  *   dropped             what does not change training here: training_mode, seed,
@@ -534,6 +534,7 @@ amg_status amg_import_normalise(node *n)
         if (opset >= 18) return new_split(n);
         return opset < 13 ? ints_to_input(n, "split", 1, NULL) : AMG_OK;
     case AMG_OP_SOFTMAX:
+    case AMG_OP_HARDMAX:
     case AMG_OP_LOG_SOFTMAX: return softmax(n);
     case AMG_OP_LAYER_NORM:
     case AMG_OP_RMS_NORM:
@@ -544,6 +545,7 @@ amg_status amg_import_normalise(node *n)
     case AMG_OP_RNN: return activations(n);
     case AMG_OP_CONV:
     case AMG_OP_CONV_TRANSPOSE:
+    case AMG_OP_LP_POOL:
     case AMG_OP_AVERAGE_POOL: return window(n);
     case AMG_OP_DROPOUT:
         if (n->num_inputs > 2) n->num_inputs = 2; /* training_mode */

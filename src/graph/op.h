@@ -27,6 +27,8 @@
     X(AVERAGE_POOL, "AveragePool", 1, 1, 1, 1, AMG_OP_D, "1-d, 2-d, 3-d")              \
     X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", 1, 1, 1, 1, AMG_OP_D, "")              \
     X(GLOBAL_MAX_POOL, "GlobalMaxPool", 1, 1, 1, 1, AMG_OP_D, "")                      \
+    X(LP_POOL, "LpPool", 1, 1, 1, 1, AMG_OP_D, "1-d, 2-d, 3-d")                        \
+    X(GLOBAL_LP_POOL, "GlobalLpPool", 1, 1, 1, 1, AMG_OP_D, "")                        \
     X(GEMM, "Gemm", 2, 3, 1, 1, AMG_OP_D, "")                                          \
     X(MAT_MUL, "MatMul", 2, 2, 1, 1, AMG_OP_D, "")                                     \
     X(EINSUM, "Einsum", 1, -1, 1, 1, AMG_OP_D, "up to seven labels")                   \
@@ -47,6 +49,7 @@
     X(IDENTITY, "Identity", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")            \
     X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, AMG_OP_D, "constant axes")                \
     X(PAD, "Pad", 2, 4, 1, 1, AMG_OP_D, "constant amounts; all modes")                 \
+    X(CENTER_CROP_PAD, "CenterCropPad", 2, 2, 1, 1, AMG_OP_D, "constant shape")        \
     X(DEPTH_TO_SPACE, "DepthToSpace", 1, 1, 1, 1, AMG_OP_D, "")                        \
     X(SPACE_TO_DEPTH, "SpaceToDepth", 1, 1, 1, 1, AMG_OP_D, "")                        \
     X(CONV_TRANSPOSE, "ConvTranspose", 2, 3, 1, 1, AMG_OP_D,                           \
@@ -77,6 +80,7 @@
     X(SCATTER_ELEMENTS, "ScatterElements", 3, 3, 1, 1, AMG_OP_D, "replaces or adds")   \
     X(SCATTER_ND, "ScatterND", 3, 3, 1, 1, AMG_OP_D, "replaces or adds")               \
     X(ONE_HOT, "OneHot", 3, 3, 1, 1, AMG_OP_F, "of data; constant depth")              \
+    X(EYE_LIKE, "EyeLike", 1, 1, 1, 1, AMG_OP_F, "folded")                             \
     X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F,                                              \
       "of data: between float32, int64, int32, uint8, bool")                           \
     X(SHAPE, "Shape", 1, 1, 1, 1, AMG_OP_F, "folded")                                  \
@@ -101,8 +105,10 @@
     X(LRN, "LRN", 1, 1, 1, 1, AMG_OP_D, "")                                            \
     X(MEAN_VARIANCE_NORM, "MeanVarianceNormalization", 1, 1, 1, 1, AMG_OP_D, "")       \
     X(ATTENTION, "Attention", 3, 7, 1, 1, AMG_OP_D, "no keys and values from before")  \
+    X(ROTARY_EMBEDDING, "RotaryEmbedding", 3, 4, 1, 1, AMG_OP_D, "")                   \
     X(SOFTMAX, "Softmax", 1, 1, 1, 1, AMG_OP_D, "")                                    \
     X(LOG_SOFTMAX, "LogSoftmax", 1, 1, 1, 1, AMG_OP_D, "")                             \
+    X(HARDMAX, "Hardmax", 1, 1, 1, 1, 0, "of data; no gradient")                       \
     X(GELU, "Gelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
     X(ERF, "Erf", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(EXP, "Exp", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \

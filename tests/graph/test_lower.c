@@ -102,6 +102,47 @@ static void only_what_pytorch_cannot_pad_is_taken_apart(void **state)
     }
 }
 
+/* The middle of one axis, zeros around the other; the batch keeps its own size. */
+static void a_crop_keeps_the_batch(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = input(b, DIMS(B, 3, 4, 5));
+    int shape = INTS(b, "shape", 8, 3, 7, 2);
+    output(b, AMG_OP_CENTER_CROP_PAD, IDS(x, shape), NULL, 0);
+    expect_output(folded(b, B, "Pad Slice"), DIMS(B, 3, 7, 2));
+    b = amg_builder_new();
+    x = input(b, DIMS(B, 3, 4, 5));
+    output(b, AMG_OP_CENTER_CROP_PAD, IDS(x, INTS(b, "shape", 7, 2)), NULL, 0);
+    must_refuse(b, AMG_MISMATCH, "(CenterCropPad)", "2 numbers does not fit");
+}
+
+/* Tables of angles are no weights, though they are gathered from. */
+static void a_rotation_trains_nothing(void **state)
+{
+    (void)state;
+    for (int64_t pairs = 0; pairs < 2; pairs++) {
+        amg_builder *b = amg_builder_new();
+        int in[4] = {
+            input(b, DIMS(B, 4, 12)), weight(b, "cos", 1, DIMS(9, 3)),
+            weight(b, "sin", 0, DIMS(9, 3)),
+            amg_builder_node(b, AMG_OP_RESHAPE, "",
+                             IDS(INTS(b, "p", 0, 1, 2, 3), INTS(b, "row", 1, 4)), NULL,
+                             0, "ids")};
+        output(b, AMG_OP_ROTARY_EMBEDDING, in, 4,
+               ATTRS(amg_int("num_heads", 2), amg_int("interleaved", pairs)));
+        const char *expected =
+            pairs ? "Reshape Slice Slice Mul Mul Sub Mul Mul Add Unsqueeze Unsqueeze "
+                    "Concat Reshape Reshape"
+                  : "Reshape Slice Slice Mul Mul Sub Mul Mul Add Concat Reshape";
+        amg_graph *g = folded(b, B, expected);
+        for (int v = 0; v < g->num_values; v++)
+            assert_true(g->values[v].kind != AMG_VALUE_PARAM ||
+                        g->values[v].role == AMG_ROLE_CONSTANT);
+        expect_output(g, DIMS(B, 4, 12));
+    }
+}
+
 /* x * 0.5 * (1 + erf(x / root)), as PyTorch's exporters write it up to opset 19. */
 static int gelu_parts(amg_builder *b, int x, float root, int *erf)
 {
@@ -249,6 +290,8 @@ int main(void)
         cmocka_unit_test(blocks_move_with_the_batch_free),
         cmocka_unit_test(one_hot_compares),
         cmocka_unit_test(only_what_pytorch_cannot_pad_is_taken_apart),
+        cmocka_unit_test(a_crop_keeps_the_batch),
+        cmocka_unit_test(a_rotation_trains_nothing),
         cmocka_unit_test(activations_come_together_again),
         cmocka_unit_test(a_linear_layer_stays_one),
         cmocka_unit_test(an_equation_of_a_layer_is_one),

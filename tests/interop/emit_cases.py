@@ -57,6 +57,7 @@ def number(value):
 
 
 IMAGE = (2, 4, 9, 7)
+ANGLES = np.linspace(0.1, 0.9, 12, dtype=np.float32).reshape(4, 3)
 CONV = {"w": (6, 4, 3, 3), "b": (6,)}
 WINDOW = {"kernel_shape": [3, 3]}
 
@@ -384,6 +385,23 @@ CASES = [
           ("causal", "x,x,x", {"is_causal": 1}, (2, 3, 5, 8), None, "causal=True"),
           ("bools", "x,x,x,m", {}, (2, 3, 4, 8),
            {"m": np.tri(4, dtype=bool)}, "torch.where("))),
+    Case("RotaryEmbedding", [("RotaryEmbedding", "x,c,s,i", "y", {})], (2, 3, 4, 6),
+         {"c": ANGLES, "s": 1 - ANGLES, "i": ints(0, 1, 2, 3).reshape(1, 4)}, opset=23,
+         reference=[("Split", "x", "a,b", {"axis": -1, "num_outputs": 2}),
+                    ("Mul", "a,c", "ac", {}), ("Mul", "b,s", "bs", {}), ("Mul", "a,s", "as", {}),
+                    ("Mul", "b,c", "bc", {}), ("Sub", "ac,bs", "f", {}), ("Add", "as,bc", "g", {}),
+                    ("Concat", "f,g", "y", {"axis": -1})]),
+    Case("LpPool", [("LpPool", "x", "y", {"kernel_shape": [3, 2], "strides": [2, 1], "p": 3,
+                                          "pads": [1, 0, 1, 1]})], IMAGE, opset=18),
+    Case("GlobalLpPool", [("GlobalLpPool", "x", "y", {"p": 2})], IMAGE),
+    Case("CenterCropPad", [("CenterCropPad", "x,s", "y", {"axes": [2, 3]})], IMAGE,
+         {"s": ints(12, 4)}, opset=18),
+    Case("Hardmax", [("Hardmax", "x", "h", {"axis": 1}), ("Mul", "x,h", "y", {})], (2, 5, 3)),
+    Case("EyeLike", [("EyeLike", "w", "e", {"k": -1}), ("Mul", "x,e", "m", {}),
+                     ("Add", "m,w", "y", {})], (2, 3, 4), {"w": (3, 4)}),
+    Case("Dropout with its mask", [
+        ("Dropout", "x,r", "d,m", {}), ("Cast", "m", "f", {"to": 1}), ("Mul", "d,f", "y", {})],
+        (2, 5), {"r": number(0.25)}, "F.dropout("),
     Case("LpNormalization", [("LpNormalization", "x", "y", {"axis": 1})], (2, 3, 5)),
     Case("LRN", [("LRN", "x", "y", {"size": 3, "alpha": 0.2, "beta": 0.6, "bias": 1.5})], IMAGE),
     Case("MeanVarianceNormalization", [("MeanVarianceNormalization", "x", "y", {})], IMAGE),

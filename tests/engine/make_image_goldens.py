@@ -1,0 +1,115 @@
+"""Writes tests/engine/data/images.safetensors: operators that are read in parts (lower_image.c,
+lower_mask.c, lower_rotary.c) and those on images that have no window, as PyTorch computes them,
+for test_kernels_image.c. Run it from the repository's root with PyTorch 2.13 and onnx:
+
+    python tests/engine/make_image_goldens.py
+"""
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from goldens import Goldens
+
+G = Goldens(20261124)
+
+
+def one(name, x, fn, *, op, inputs="v", params=None, constants=None, opset=22, smooth=True,
+        **attrs):
+    """A node of one operator, from "v" and what inputs names."""
+    G.case(name, x, params or {}, [(op, inputs, "y", attrs)], fn, constants=constants,
+           opset=opset, smooth=smooth)
+
+
+# ---- pools of norms; all numbers away from 0, where |x| has a kink
+def away(*shape):
+    return torch.randn(shape).sign() * (torch.rand(shape) + 0.2)
+
+
+def windows(v, kernel, stride=1, dilation=1, pads=(0, 0, 0, 0)):
+    v = F.pad(v, pads)
+    for d in range(2):
+        last = v.shape[2 + d] - dilation * (kernel - 1)
+        v = torch.stack([v.narrow(2 + d, k * dilation, last) for k in range(kernel)], -1)
+        v = v[(slice(None),) * (2 + d) + (slice(None, None, stride),)]
+    return v
+
+
+one("lp_pool", away(2, 3, 7, 6), lambda v, p: F.lp_pool2d(v.abs(), 2, 3, 2),
+    op="LpPool", kernel_shape=[3, 3], strides=[2, 2])
+one("lp_pool_cubes", away(2, 3, 6, 6),
+    lambda v, p: windows(v, 2, pads=(1, 0, 1, 0)).abs().pow(3).sum((-2, -1)).pow(1 / 3),
+    op="LpPool", p=3, kernel_shape=[2, 2], pads=[1, 1, 0, 0])
+one("lp_pool_sums", away(2, 3, 7, 7),
+    lambda v, p: windows(v, 2, 2, 2).abs().sum((-2, -1)),
+    op="LpPool", p=1, kernel_shape=[2, 2], strides=[2, 2], dilations=[2, 2])
+one("lp_pool_ceil", away(2, 3, 6, 6),
+    lambda v, p: windows(v, 3, 2, pads=(0, 1, 0, 1)).square().sum((-2, -1)).sqrt(),
+    op="LpPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+one("global_lp_pool", away(2, 3, 4, 5),
+    lambda v, p: torch.linalg.vector_norm(v, 2, (2, 3), True), op="GlobalLpPool")
+one("global_lp_pool_cubes", away(2, 3, 5),
+    lambda v, p: torch.linalg.vector_norm(v, 3, 2, True), op="GlobalLpPool", p=3)
+
+# ---- cut in the middle, or zeros around
+one("center_crop", (2, 3, 7, 9), lambda v, p: v[:, :, 1:6, 3:6], op="CenterCropPad",
+    inputs="v,s", constants={"s": np.array([5, 3])}, axes=[2, -1])
+one("center_pad", (2, 3, 4, 5), lambda v, p: F.pad(v[:, :, :, 1:4], (0, 0, 1, 2, 0, 1)),
+    op="CenterCropPad", inputs="v,s", constants={"s": np.array([2, 4, 7, 3])})
+
+
+# ---- positions as angles
+def halves(v):
+    a, b = v.chunk(2, -1)
+    return torch.cat((-b, a), -1)
+
+
+T = 9
+ANGLES = torch.arange(T).unsqueeze(1) * torch.tensor([1.0, 0.3, 0.1])
+COS, SIN = ANGLES.cos(), ANGLES.sin()
+IDS = torch.tensor([[5, 4, 8, 0]])  # of all samples
+TABLES = {"cos": COS, "sin": SIN}
+
+
+def turned(v, cos, sin):
+    """As transformers have it: v [N,H,S,R], cos and sin [N,1,S,R/2]."""
+    return v * torch.cat((cos, cos), -1) + halves(v) * torch.cat((sin, sin), -1)
+
+
+def by_ids(table, dim):
+    return table.double()[IDS].unsqueeze(dim)
+
+
+one("rotary", (2, 3, 4, 6), lambda v, p: turned(v, by_ids(COS, 1), by_ids(SIN, 1)),
+    op="RotaryEmbedding", inputs="v,cos,sin,ids", constants={**TABLES, "ids": IDS}, opset=23)
+one("rotary_part", (2, 3, 4, 8),
+    lambda v, p: torch.cat((turned(v[..., :6], by_ids(COS, 1), by_ids(SIN, 1)), v[..., 6:]), -1),
+    op="RotaryEmbedding", inputs="v,cos,sin,ids", constants={**TABLES, "ids": IDS}, opset=23,
+    rotary_embedding_dim=6)
+one("rotary_flat", (2, 4, 18), lambda v, p: turned(
+    v.unflatten(-1, (3, 6)), by_ids(COS, 2), by_ids(SIN, 2)).flatten(2),
+    op="RotaryEmbedding", inputs="v,cos,sin,ids", constants={**TABLES, "ids": IDS}, opset=23,
+    num_heads=3)
+
+
+def complexly(v, cos, sin):
+    """As Llama's first form has it: pairs are complex numbers."""
+    pairs = torch.view_as_complex(v.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
+
+
+one("rotary_pairs", (2, 3, 4, 6), lambda v, p: complexly(
+    v, COS[:4].double().expand(2, 3, 4, 3), SIN[:4].double().expand(2, 3, 4, 3)),
+    op="RotaryEmbedding", inputs="v,cos,sin", opset=23, interleaved=1,
+    constants={k: t[:4].unsqueeze(0) for k, t in TABLES.items()})
+
+# ---- what has no gradient itself, and constants that are made
+G.case("hardmax", (3, 4, 5), {}, [("Hardmax", "v", "h", {"axis": 1}), ("Mul", "v,h", "y", {})],
+       lambda v, p: v * (v == v.amax(1, keepdim=True)))
+G.case("dropout_mask", (3, 4), {}, [
+    ("Dropout", "v,r", "d,m", {}), ("Cast", "m", "f", {"to": 1}), ("Mul", "d,f", "y", {})],
+    lambda v, p: v, constants={"r": np.array(0, np.float32)})
+G.case("eye_like", (2, 3, 5), {"w": (3, 5)}, [
+    ("EyeLike", "w", "e", {"k": 1}), ("Add", "v,e", "s", {}), ("Mul", "s,w", "y", {})],
+    lambda v, p: (v + torch.eye(5, dtype=torch.float64)[1:4]) * p["w"])
+
+G.save("tests/engine/data/images.safetensors")
