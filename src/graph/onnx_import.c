@@ -79,7 +79,7 @@ static amg_status input_dim(amg_import *im, const Onnx__TensorShapeProto *shape,
         d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
     if (i == 0 && !im->as_is) {
         *dim = AMG_DIM_BATCH;
-        im->fixed_batch = is_number;
+        im->fixed_batch = is_number ? d->dim_value : 0;
         return AMG_OK;
     }
     if (!is_number) {
@@ -135,6 +135,7 @@ static amg_status add_input(amg_import *im, amg_name *e, amg_error *err)
     amg_status st = describe_input(im, e, &in, err);
     if (st) return st;
     e->value = amg_builder_input(im->builder, e->name, in.dtype, in.rank, in.dims);
+    im->batch_value = e->value;
     e->made = true;
     return AMG_OK;
 }
@@ -165,6 +166,7 @@ static amg_status add_data_inputs(amg_import *im, amg_error *err)
     for (int i = 0; i < count && !st; i++) {
         data[i]->value = merged[i].value;
         data[i]->made = true;
+        im->batch_value = merged[i].value;
     }
     return st;
 }
@@ -210,6 +212,9 @@ amg_status amg_import_param(amg_import *im, const char *name, const amg_tensor *
         amg_hint(err, "export the model in float32: model.float()");
         return st;
     }
+    *value = AMG_NO_VALUE;
+    amg_status st = amg_import_open_rows(im, name, t, said, value, err);
+    if (st || *value != AMG_NO_VALUE) return st;
     *value =
         t->data || !t->size_bytes
             ? amg_builder_param(im->builder, name, t)
@@ -336,18 +341,34 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
     return st;
 }
 
-/* im: how to read. Takes over onnx. */
-static amg_status import_onnx(amg_onnx *onnx, const char *file, amg_import im,
+/* im: how to read. */
+static amg_status import_once(amg_import *im, amg_graph **out, amg_error *err)
+{
+    im->builder = amg_builder_new();
+    amg_status st = im->builder ? import_graph(im, out, err)
+                                : amg_fail(err, AMG_NO_MEMORY, -1, im->file,
+                                           "no memory for the graph");
+    amg_builder_free(im->builder);
+    amg_arena_clear(&im->arena);
+    return st;
+}
+
+/* A file that does not fit together may have its batch baked in. Where shapes do not
+ * fit then either, the first attempt's word counts. Takes over onnx. */
+static amg_status import_onnx(amg_onnx *onnx, const char *file, amg_import how,
                               amg_graph **out, amg_error *err)
 {
-    im.onnx = onnx;
-    im.file = file;
-    im.builder = amg_builder_new();
-    amg_status st =
-        im.builder ? import_graph(&im, out, err)
-                   : amg_fail(err, AMG_NO_MEMORY, -1, file, "no memory for the graph");
-    amg_builder_free(im.builder);
-    amg_arena_clear(&im.arena);
+    how.onnx = onnx;
+    how.file = file;
+    amg_import im = how;
+    amg_status st = import_once(&im, out, err);
+    if (st == AMG_MISMATCH && im.fixed_batch > 0) {
+        how.baked = im.fixed_batch;
+        amg_error again = {0};
+        const amg_status second = import_once(&how, out, &again);
+        if (second != AMG_MISMATCH) st = second;
+        if (second != AMG_MISMATCH && err) *err = again;
+    }
     amg_onnx_close(onnx);
     return st;
 }

@@ -30,11 +30,13 @@ typedef struct {
     Onnx__GraphProto inlined;      /* the file's with functions written out */
     int64_t *opsets;               /* of its nodes; NULL: all the file's */
     const char *file;
-    int64_t opset;    /* of the node at hand */
-    amg_said said;    /* what the file says of its tensors */
-    bool as_is;       /* no dim is the batch: amg_graph_read_onnx_as_is */
-    bool merges;      /* several outputs become one: amg_graph_read_model */
-    bool fixed_batch; /* the data input's first dim is a number */
+    int64_t opset;       /* of the node at hand */
+    amg_said said;       /* what the file says of its tensors */
+    bool as_is;          /* no dim is the batch: amg_graph_read_onnx_as_is */
+    bool merges;         /* several outputs become one: amg_graph_read_model */
+    int64_t fixed_batch; /* the data input's first dim, where it is a number; else 0 */
+    int64_t baked;       /* read that number as the batch in other places, too; 0: no */
+    int batch_value;     /* of the builder, with the batch as its first dim */
     amg_builder *builder;
     amg_arena arena;
     amg_name *names; /* sorted by name, which is unique */
@@ -102,6 +104,14 @@ AMG_MUST_CHECK amg_status amg_import_sequence(amg_import *im,
                                               const Onnx__NodeProto *proto,
                                               const char *where, bool *done,
                                               amg_error *err);
+
+/* Where a batch is baked in (im->baked), it is opened; else nothing happens. Of an
+ * Expand at hand; of a tensor called
+ * name, of which *value is set where it is one. onnx_batch.c */
+AMG_MUST_CHECK amg_status amg_import_open_expand(amg_import_work *w);
+AMG_MUST_CHECK amg_status amg_import_open_rows(amg_import *im, const char *name,
+                                               const amg_tensor *t, amg_param_said said,
+                                               int *value, amg_error *err);
 
 /* Reads a node's attributes into the arena, with room for one more; *num counts those
  * read so far, also after an error. Tensors may be owned: amg_tensor_clear. Subgraphs

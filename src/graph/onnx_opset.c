@@ -564,6 +564,7 @@ amg_status amg_import_normalise(node *n)
         drop_attr(n, "qk_matmul_output_mode");
         drop_attr(n, "softmax_precision");
         return AMG_OK;
+    case AMG_OP_EXPAND: return amg_import_open_expand(n);
     case AMG_OP_SPACE_TO_DEPTH: return space_to_depth(n);
     case AMG_OP_RANGE: drop_attr(n, "stash_type"); return AMG_OK;
     default: return AMG_OK;

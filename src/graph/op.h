@@ -108,7 +108,7 @@
     X(ROTARY_EMBEDDING, "RotaryEmbedding", 3, 4, 1, 1, AMG_OP_D, "")                   \
     X(SOFTMAX, "Softmax", 1, 1, 1, 1, AMG_OP_D, "")                                    \
     X(LOG_SOFTMAX, "LogSoftmax", 1, 1, 1, 1, AMG_OP_D, "")                             \
-    X(HARDMAX, "Hardmax", 1, 1, 1, 1, 0, "of data; no gradient")                       \
+    X(HARDMAX, "Hardmax", 1, 1, 1, 1, AMG_OP_F, "of data; no gradient")                \
     X(GELU, "Gelu", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                    \
     X(ERF, "Erf", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \
     X(EXP, "Exp", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")                      \

@@ -392,6 +392,31 @@ static void a_batch_baked_into_a_reshape_follows_the_plan(void **state)
     amg_graph_free(g);
 }
 
+/* Targets for three samples, as a file with a fixed batch has them, of [5,N,64]: heads
+ * beside the batch, apart from it, and all positions as rows and back. */
+static void a_batch_that_is_not_first_stays_where_it_is(void **state)
+{
+    (void)state;
+    static const int64_t swap[3] = {1, 0, 2};
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 5, 64));
+    x = amg_builder_node(b, AMG_OP_TRANSPOSE, "t", IDS(x),
+                         ATTRS(amg_ints("perm", 3, swap)), NULL);
+    amg_builder_output(b, op2(b, AMG_OP_RESHAPE, x, INTS(b, "heads", 5, 12, 16)));
+    amg_builder_output(b, op2(b, AMG_OP_RESHAPE, x, INTS(b, "apart", 5, 3, 4, 16)));
+    int rows = op2(b, AMG_OP_RESHAPE, x, INTS(b, "rows", 15, 64));
+    amg_builder_output(b, op2(b, AMG_OP_RESHAPE, rows, INTS(b, "back", 5, 3, 64)));
+    amg_graph *g = must_finish(b);
+    for (int64_t batch = 2; batch < 5; batch++) {
+        amg_graph *p = plan(g, batch);
+        assert_dims(&p->values[p->outputs[0]], DIMS(5, 4 * batch, 16));
+        assert_dims(&p->values[p->outputs[1]], DIMS(5, batch, 4, 16));
+        assert_dims(&p->values[p->outputs[2]], DIMS(5, batch, 64));
+        amg_graph_free(p);
+    }
+    amg_graph_free(g);
+}
+
 static void a_merged_batch_is_known_once_planned(void **state)
 {
     (void)state;
@@ -782,6 +807,7 @@ int main(void)
         cmocka_unit_test(shape_arithmetic_folds_for_a_planned_batch),
         cmocka_unit_test(shape_arithmetic_folds_with_the_batch_symbolic),
         cmocka_unit_test(a_batch_baked_into_a_reshape_follows_the_plan),
+        cmocka_unit_test(a_batch_that_is_not_first_stays_where_it_is),
         cmocka_unit_test(a_merged_batch_is_known_once_planned),
         cmocka_unit_test(arithmetic_on_the_batch_folds_once_it_is_a_number),
         cmocka_unit_test(shapes_with_the_batch_in_them_are_known),

@@ -1,0 +1,96 @@
+/* A batch that an exporter has baked in: with the data input's first dim a number B, it
+ * writes B where a shape with the open batch would be computed, and tensors of B equal
+ * rows where one would be expanded. Consumes what a first attempt to read the file has
+ * taken as it stands and could not fit together; makes of it
+ *
+ *     Expand to [B, d, …]      Expand to Concat(Shape(x)[0:1], [d, …])
+ *     constant [B, d, …]       Expand(its first row [1, d, …], likewise)
+ *
+ * Only where rows are equal, of tensors that are no weights and have two dims or more:
+ * one that has B rows by chance no longer fits, and the file is refused as before. */
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/onnx_import.h"
+
+/* NAME_WORD, or with a number behind it where the file has that. */
+static char *free_name(amg_import *im, const char *name, const char *word)
+{
+    const size_t size = strlen(name) + strlen(word) + 24;
+    char *made = amg_arena_alloc(&im->arena, size);
+    if (!made) return NULL;
+    snprintf(made, size, "%s_%s", name, word);
+    for (int i = 1; amg_import_find(im, made); i++)
+        snprintf(made, size, "%s_%s_%d", name, word, i);
+    return made;
+}
+
+/* *out = [batch, dims[1], …], as an operand named after `name`. */
+static amg_status add_shape(amg_import *im, const char *name, int rank,
+                            const int64_t *dims, int *out, amg_error *err)
+{
+    const amg_attr slice[2] = {amg_int("start", 0), amg_int("end", 1)};
+    const amg_attr axis = amg_int("axis", 0);
+    const int64_t count = rank - 1;
+    const char *names[3] = {free_name(im, name, "batch"), free_name(im, name, "rest"),
+                            free_name(im, name, "shape")};
+    amg_tensor rest;
+    if (!names[0] || !names[1] || !names[2])
+        return amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory for a shape");
+    amg_status st = amg_tensor_view(AMG_I64, 1, &count, dims + 1, &rest, err);
+    if (st) return st;
+    int parts[2] = {amg_builder_node(im->builder, AMG_OP_SHAPE, names[0],
+                                     &im->batch_value, 1, slice, 2, names[0]),
+                    amg_builder_param(im->builder, names[1], &rest)};
+    *out = amg_builder_node(im->builder, AMG_OP_CONCAT, names[2], parts, 2, &axis, 1,
+                            names[2]);
+    return AMG_OK;
+}
+
+amg_status amg_import_open_expand(amg_import_work *w)
+{
+    const amg_value *shape = w->num_inputs == 2 && w->inputs[1] != AMG_NO_VALUE
+                                 ? amg_builder_value(w->im->builder, w->inputs[1])
+                                 : NULL;
+    if (!w->im->baked || !shape || shape->dtype != AMG_I64 || shape->rank != 1 ||
+        shape->dims[0] < 1 || shape->dims[0] > AMG_MAX_RANK || !shape->data.data ||
+        ((const int64_t *)shape->data.data)[0] != w->im->baked)
+        return AMG_OK;
+    int64_t dims[AMG_MAX_RANK];
+    const int rank = (int)shape->dims[0];
+    memcpy(dims, shape->data.data, sizeof *dims * (size_t)rank);
+    return add_shape(w->im, w->proto->output[0], rank, dims, &w->inputs[1], w->err);
+}
+
+static bool has_equal_rows(const amg_tensor *t)
+{
+    const size_t row = t->size_bytes / (size_t)t->dims[0];
+    for (int64_t i = 1; i < t->dims[0]; i++)
+        if (memcmp(t->data, (const char *)t->data + (size_t)i * row, row) != 0)
+            return false;
+    return true;
+}
+
+amg_status amg_import_open_rows(amg_import *im, const char *name, const amg_tensor *t,
+                                amg_param_said said, int *value, amg_error *err)
+{
+    const bool constant = said == AMG_SAID_CONSTANT || !amg_dtype_is_float(t->dtype);
+    if (!im->baked || !constant || t->rank < 2 || t->dims[0] != im->baked || !t->data ||
+        !t->size_bytes || !has_equal_rows(t))
+        return AMG_OK;
+    amg_tensor first = {.rank = t->rank};
+    int64_t dims[AMG_MAX_RANK];
+    memcpy(dims, t->dims, sizeof dims);
+    dims[0] = 1;
+    amg_status st = amg_tensor_view(t->dtype, t->rank, dims, t->data, &first, err);
+    int in[2];
+    if (!st) st = add_shape(im, name, t->rank, t->dims, &in[1], err);
+    const char *row = free_name(im, name, "row");
+    if (!st && !row) st = amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory for a row");
+    if (st) return st;
+    in[0] = amg_builder_param(im->builder, row, &first);
+    if (amg_dtype_is_float(t->dtype))
+        amg_builder_say(im->builder, in[0], AMG_SAID_CONSTANT);
+    *value = amg_builder_node(im->builder, AMG_OP_EXPAND, name, in, 2, NULL, 0, name);
+    return AMG_OK;
+}

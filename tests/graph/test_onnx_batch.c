@@ -1,0 +1,102 @@
+/* Files in which an exporter has baked its batch in: what becomes of the number, what
+ * is left alone, and that a file which fits as it stands is read so. */
+#include "onnx_fixture.h"
+
+/* y = Concat(rows, x) over x [2,3,8]. */
+static void join_rows(model *m)
+{
+    start(m, 17);
+    m->inputs[0] = info(m, "x", "2,3,8");
+    node(m, "Concat", "rows x", "y");
+    attr_int(m, "axis", 1);
+}
+
+static void expect_open(model *m, const char *ops)
+{
+    char names[1024];
+    amg_graph *g = must_import(m), *planned = NULL;
+    op_names(g, names);
+    assert_string_equal(names, ops);
+    expect_shape(g, "y", "F32[N,4,8]");
+    assert_int_equal(amg_graph_plan_batch(g, 5, &planned, NULL), AMG_OK);
+    expect_shape(planned, "y", "F32[5,4,8]");
+    amg_graph_free(planned);
+    amg_graph_free(g);
+}
+
+static void a_token_expanded_to_the_batch_follows_it(void **state)
+{
+    (void)state;
+    model m;
+    join_rows(&m);
+    init(&m, "token", 1, 3, (int64_t[]){1, 1, 8}, 32);
+    init_ints(&m, "shape", INTS(2, 1, 8));
+    node(&m, "Expand", "token shape", "rows");
+    expect_open(&m, "Shape Concat Expand Concat");
+}
+
+static void equal_rows_of_a_constant_follow_the_batch(void **state)
+{
+    (void)state;
+    for (int wrong = 0; wrong < 3; wrong++) {
+        model m;
+        join_rows(&m);
+        Onnx__TensorProto *rows = init(&m, "rows", 1, 3, (int64_t[]){2, 1, 8}, 64);
+        if (wrong != 1) rows->doc_string = keep(&m, "constant");
+        if (wrong == 2) rows->raw_data.data[63] = 1;
+        if (wrong) /* a weight; rows that differ */
+            expect_failure(&m, AMG_MISMATCH, "node \"n0\" (Concat)",
+                           "does not join F32[2,1,8]");
+        else
+            expect_open(&m, "Shape Concat Expand Concat");
+    }
+}
+
+/* Positions of whole numbers, rows alike, choose rows of a table. */
+static void equal_rows_of_whole_numbers_follow_the_batch(void **state)
+{
+    (void)state;
+    model m;
+    join_rows(&m);
+    init(&m, "table", 1, 2, (int64_t[]){7, 8}, 7 * 32);
+    init(&m, "ids", 7, 2, (int64_t[]){2, 1}, 16);
+    node(&m, "Gather", "table ids", "rows");
+    expect_open(&m, "Shape Concat Expand Gather Concat");
+}
+
+static void a_file_that_fits_is_read_as_it_stands(void **state)
+{
+    (void)state;
+    model m;
+    char names[1024];
+    start(&m, 17);
+    m.inputs[0] = info(&m, "x", "1,3,8");
+    init(&m, "mask", 1, 3, (int64_t[]){1, 3, 8}, 96)->doc_string = keep(&m, "constant");
+    node(&m, "Add", "x mask", "y");
+    amg_graph *g = must_import(&m);
+    op_names(g, names);
+    assert_string_equal(names, "Add");
+    amg_graph_free(g);
+}
+
+static void a_batch_that_is_not_why_is_told_as_it_was(void **state)
+{
+    (void)state;
+    model m;
+    join_rows(&m);
+    init(&m, "rows", 1, 3, (int64_t[]){2, 1, 9}, 72)->doc_string = keep(&m, "constant");
+    expect_failure(&m, AMG_MISMATCH, "node \"n0\" (Concat)",
+                   "does not join F32[2,1,9]");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_token_expanded_to_the_batch_follows_it),
+        cmocka_unit_test(equal_rows_of_a_constant_follow_the_batch),
+        cmocka_unit_test(equal_rows_of_whole_numbers_follow_the_batch),
+        cmocka_unit_test(a_file_that_fits_is_read_as_it_stands),
+        cmocka_unit_test(a_batch_that_is_not_why_is_told_as_it_was),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
