@@ -1,7 +1,7 @@
 /* Attention that a graph writes in parts, as one kernel:
  *
- *     O[i] = softmax(scale Q[i] K[i]^T + mask) V[i]     for every i of the batch
- *     Q [l,d]  K [s,d]  V [s,e]  O [l,e]
+ *     O[i] = dropout(softmax(scale Q[i] K[i]^T + mask)) V[i]     for every i of the
+ * batch Q [l,d]  K [s,d]  V [s,e]  O [l,e]
  *
  * Exporters move and scale the operands on their way (heads are split off, turned round
  * and joined again); the kernel reads the matrices where they were before, and writes
@@ -25,12 +25,15 @@ typedef struct {
 typedef struct {
     int64_t batch, l, s, d, e;
     float scale;
+    int dropout; /* node, -1: none */
     /* Whose memory: graph values. Of V, K and Q what they are views of, of O the last
      * view; a mask, or AMG_NO_VALUE. */
     int value[AMG_ATTENTION_PARTS];
     amg_matrices at[AMG_ATTENTION_PARTS];
     /* Set by forward(). */
-    int weights;          /* buffer of what softmax gives, [batch,l,s] */
+    int weights; /* buffer of what softmax gives, [batch,l,s] */
+    int dropped; /* buffer of the dropout's mask, AMG_NO_BUFFER: none */
+    float kept_scale;
     int slots;            /* threads that share the batch out */
     int64_t slot_floats;  /* scratch of each */
     size_t zero_bytes[3]; /* of Q's, K's and V's gradient, if parts of it are theirs */

@@ -1,6 +1,6 @@
 /* Finds attention in a graph (attention.h). From the last MatMul upwards:
  *
- *     MatMul(Softmax([Add mask] [Mul, Div by a number] MatMul(q, k)), v)
+ *     MatMul([Dropout] Softmax([Add mask] [Mul, Div by a number] MatMul(q, k)), v)
  *
  * where q, k and v come by a chain of views (strided.h) and Mul, Div by numbers, and
  * the result goes on through views. Values on the way must have no other reader. */
@@ -8,6 +8,7 @@
 
 #include "engine/attention.h"
 #include "engine/strided.h"
+#include "graph/drop_mask.h"
 
 #define MAX_CHAIN 16
 
@@ -25,7 +26,8 @@ typedef struct {
     int owner, scores; /* the MatMul nodes */
     float scale;
     int mask;
-    int num_inside, inside[3 + 2 * MAX_CHAIN]; /* nodes other than the chains' */
+    int dropout;                               /* node, -1: none */
+    int num_inside, inside[4 + 2 * MAX_CHAIN]; /* nodes other than the chains' */
     int last;                                  /* of the views that follow, -1: none */
     chain chain[3];                            /* Q, K, V */
 } match;
@@ -182,11 +184,25 @@ static bool take_scores(match *m, int value)
     return false;
 }
 
-/* Softmax over the last dim of masked scores. */
+/* Whether it draws for every element, and only its first output is read. */
+static bool is_dropout(const amg_plan *p, int node)
+{
+    const amg_node *n = amg_plan_node(p, node);
+    return n->op == AMG_OP_DROPOUT && !amg_attr_find(n, AMG_DROP_AXES) &&
+           (n->num_outputs < 2 || n->outputs[1] == AMG_NO_VALUE ||
+            p->values[n->outputs[1]].num_uses == 0);
+}
+
+/* Softmax over the last dim of masked scores, perhaps dropped. */
 static bool take_softmax(match *m, int value)
 {
     const amg_plan *p = m->p;
     int node = private_maker(p, value);
+    if (node >= 0 && is_dropout(p, node)) {
+        m->dropout = m->inside[m->num_inside++] = node;
+        value = amg_plan_input_value(p, node, 0);
+        node = private_maker(p, value);
+    }
     if (node < 0 || amg_plan_node(p, node)->op != AMG_OP_SOFTMAX) return false;
     const amg_node *softmax = amg_plan_node(p, node);
     const amg_value *scores = amg_plan_value(p, value);
@@ -362,6 +378,7 @@ static void set_shape(const match *m, amg_attention *a)
     a->s = v->dims[v->rank - 2];
     a->e = v->dims[v->rank - 1];
     a->scale = m->scale;
+    a->dropout = m->dropout;
     for (int k = 0; k < 3; k++)
         for (int i = 0; i < m->chain[k].length; i++) a->scale *= m->chain[k].scale[i];
 }
@@ -389,7 +406,7 @@ static bool place(match *m, amg_attention *a)
 
 void amg_attention_prepare(amg_plan *p, int node)
 {
-    match m = {.p = p, .owner = node, .mask = AMG_NO_VALUE};
+    match m = {.p = p, .owner = node, .mask = AMG_NO_VALUE, .dropout = -1};
     const amg_node *n = amg_plan_node(p, node);
     if (!is_plain(p, node) || !take_softmax(&m, n->inputs[0]) || !is_plain(p, m.scores))
         return;

@@ -17,6 +17,7 @@ typedef struct {
     const float *x[AMG_ATTENTION_PARTS]; /* operands, mask; backward: x[AMG_O] is dO */
     float *y[AMG_ATTENTION_PARTS];       /* forward: y[AMG_O]; backward: gradients */
     float *weights, *scratch;
+    const uint8_t *dropped; /* NULL: nothing is */
 } context;
 
 /* A thread's scratch: matrices of its own, row-major. */
@@ -104,6 +105,25 @@ AMG_VECTOR static void softmax_gradient(const amg_attention *a, const float *p,
         amg_softmax_row_gradient(a->s, 1, false, p, s, s);
 }
 
+/* What dropout makes of s: weights forward, their gradient backward. */
+AMG_VECTOR static void drop(const context *c, int64_t i, const float *s, float *out)
+{
+    const int64_t count = c->a->l * c->a->s;
+    const uint8_t *kept = c->dropped + i * count;
+    const float scale = c->a->kept_scale;
+#pragma omp simd
+    for (int64_t k = 0; k < count; k++) out[k] = kept[k] ? s[k] * scale : 0;
+}
+
+/* The weights of matrix i as V met them. */
+static const float *dropped(const context *c, const room *m, int64_t i)
+{
+    const float *p = c->weights + i * c->a->l * c->a->s;
+    if (!c->dropped) return p;
+    drop(c, i, p, m->s);
+    return m->s;
+}
+
 static void forward_one(const context *c, const room *m, int64_t i)
 {
     const amg_attention *a = c->a;
@@ -113,7 +133,8 @@ static void forward_one(const context *c, const room *m, int64_t i)
     load(&a->at[AMG_V], i, c->x[AMG_V], 1, m->v);
     amg_dnnl_gemm(false, true, a->l, a->s, a->d, m->q, a->d, m->k, a->d, 0, p, a->s);
     softmax(c, i, p);
-    amg_dnnl_gemm(false, false, a->l, a->e, a->s, p, a->s, m->v, a->e, 0, m->o, a->e);
+    amg_dnnl_gemm(false, false, a->l, a->e, a->s, dropped(c, m, i), a->s, m->v, a->e, 0,
+                  m->o, a->e);
     store(&a->at[AMG_O], i, m->o, 1, c->y[AMG_O]);
 }
 
@@ -123,13 +144,14 @@ static void backward_one(const context *c, const room *m, int64_t i)
     const float *p = c->weights + i * a->l * a->s;
     load(&a->at[AMG_O], i, c->x[AMG_O], 1, m->o);
     if (a->wants[AMG_V]) {
-        amg_dnnl_gemm(true, false, a->s, a->e, a->l, p, a->s, m->o, a->e, 0, m->result,
-                      a->e);
+        amg_dnnl_gemm(true, false, a->s, a->e, a->l, dropped(c, m, i), a->s, m->o, a->e,
+                      0, m->result, a->e);
         store(&a->at[AMG_V], i, m->result, 1, c->y[AMG_V]);
     }
     if (!a->wants[AMG_Q] && !a->wants[AMG_K]) return;
     load(&a->at[AMG_V], i, c->x[AMG_V], 1, m->v);
     amg_dnnl_gemm(false, true, a->l, a->s, a->e, m->o, a->e, m->v, a->e, 0, m->s, a->s);
+    if (c->dropped) drop(c, i, m->s, m->s);
     softmax_gradient(a, p, m->s);
     if (a->wants[AMG_Q]) {
         load(&a->at[AMG_K], i, c->x[AMG_K], 1, m->k);
@@ -164,7 +186,8 @@ static void backward_slots(void *arg, int64_t begin, int64_t end)
     }
 }
 
-/* ptr: output, weights, scratch, Q, K, V, mask if there is one. */
+/* ptr: output, weights, scratch, Q, K, V, mask, dropout's mask; where one is missing,
+ * anything. */
 static void run_forward(const amg_call *call)
 {
     const amg_attention *a = call->self;
@@ -172,16 +195,18 @@ static void run_forward(const amg_call *call)
     c.y[AMG_O] = call->ptr[0];
     for (int k = 0; k < 3; k++) c.x[k] = call->ptr[3 + k];
     if (a->value[AMG_MASK] != AMG_NO_VALUE) c.x[AMG_MASK] = call->ptr[6];
+    if (a->dropped != AMG_NO_BUFFER) c.dropped = call->ptr[7];
     amg_parallel_for(a->slots, 1, forward_slots, &c);
 }
 
-/* ptr: the output's gradient, weights, scratch, Q, K, V, their gradients; where one is
- * not wanted, anything. */
+/* ptr: the output's gradient, weights, scratch, Q, K, V, their gradients, dropout's
+ * mask; where one is missing, anything. */
 static void run_backward(const amg_call *call)
 {
     const amg_attention *a = call->self;
     context c = {.a = a, .weights = call->ptr[1], .scratch = call->ptr[2]};
     c.x[AMG_O] = call->ptr[0];
+    if (a->dropped != AMG_NO_BUFFER) c.dropped = call->ptr[9];
     for (int k = 0; k < 3; k++) {
         c.x[k] = call->ptr[3 + k];
         c.y[k] = call->ptr[6 + k];
@@ -208,15 +233,19 @@ static void forward(amg_plan *p, int node)
     const int y = a->value[AMG_O], mask = a->value[AMG_MASK];
     a->slots = amg_threads() < a->batch ? amg_threads() : (int)a->batch;
     a->slot_floats = room_floats(a);
-    int buffers[7] = {0};
+    int buffers[8];
     for (int k = 0; k < 3; k++) buffers[3 + k] = read_plain(p, node, a->value[k]);
-    if (mask != AMG_NO_VALUE) buffers[6] = read_plain(p, node, mask);
+    buffers[6] = mask == AMG_NO_VALUE ? buffers[3] : read_plain(p, node, mask);
+    a->dropped = AMG_NO_BUFFER;
+    if (a->dropout >= 0)
+        a->dropped =
+            amg_dropout_draw(p, a->dropout, a->batch * a->l * a->s, &a->kept_scale);
+    buffers[7] = a->dropped == AMG_NO_BUFFER ? buffers[3] : a->dropped;
     a->weights = amg_plan_temp(p, sizeof(float) * (size_t)(a->batch * a->l * a->s));
     buffers[0] = amg_plan_define(p, y, amg_plan_plain(p, y));
     buffers[1] = a->weights;
     buffers[2] = scratch_of(p, a);
-    amg_emit_kernel(p, node, "attention", run_forward, a, 6 + (mask != AMG_NO_VALUE),
-                    buffers);
+    amg_emit_kernel(p, node, "attention", run_forward, a, 8, buffers);
 }
 
 static int64_t count_of(const amg_value *v)
@@ -249,7 +278,7 @@ static bool covers(amg_plan *p, const amg_attention *a, int first)
 static void backward(amg_plan *p, int node)
 {
     amg_attention *a = p->nodes[node].self;
-    int buffers[9] = {amg_plan_grad(p, node, NULL), a->weights, scratch_of(p, a)};
+    int buffers[10] = {amg_plan_grad(p, node, NULL), a->weights, scratch_of(p, a)};
     for (int k = 0; k < 3; k++) {
         buffers[3 + k] = read_plain(p, node, a->value[k]);
         buffers[6 + k] = buffers[3 + k];
@@ -264,7 +293,8 @@ static void backward(amg_plan *p, int node)
         if (!p->status && first == k && !covers(p, a, k))
             a->zero_bytes[k] = amg_layout_bytes(plain);
     }
-    amg_emit_kernel(p, node, "attention backward", run_backward, a, 9, buffers);
+    buffers[9] = a->dropped == AMG_NO_BUFFER ? buffers[3] : a->dropped;
+    amg_emit_kernel(p, node, "attention backward", run_backward, a, 10, buffers);
     for (int k = 0; k < 3; k++)
         if (a->wants[k] && first_of(a, k) == k)
             amg_plan_give_grad(p, node, a->value[k], buffers[6 + k],

@@ -163,6 +163,18 @@ static float find_ratio(amg_plan *p, int node)
     return ratio;
 }
 
+int amg_dropout_draw(amg_plan *p, int node, int64_t count, float *scale)
+{
+    const float ratio = find_ratio(p, node);
+    dropout *d = amg_plan_alloc(p, 1, sizeof *d);
+    if (p->status || !p->options.training || ratio == 0) return AMG_NO_BUFFER;
+    *d = (dropout){ratio, (uint32_t)p->nodes[node].ordinal, .count = count};
+    *scale = 1 / (1 - ratio);
+    const int mask = amg_plan_temp(p, (size_t)count);
+    amg_emit_kernel(p, node, "dropout mask", run_draw, d, 1, &mask);
+    return mask;
+}
+
 /* Rows of a mask along whole positions of x, in whatever channel blocks it lies: one
  * draw for each sample, or for each channel of a sample, with the blocks' padding. */
 static void by_channels(dropout *d, const amg_geometry *g, bool each)

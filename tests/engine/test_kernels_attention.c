@@ -108,6 +108,24 @@ static int overlapping(const golden *g, int x)
     return parts(g, x, (int64_t[]){0, 2, 4});
 }
 
+/* With weights that are dropped; in_parts: somebody else reads them, too. */
+static int dropping(const golden *g, int x, bool in_parts)
+{
+    const int q = heads(g, project(g, x, "q"), "q_heads", 5, 4);
+    const int k = heads(g, project(g, x, "k"), "k_heads", 5, 4);
+    const int v = heads(g, project(g, x, "v"), "v_heads", 5, 3);
+    const int w =
+        PLAIN(AMG_OP_SOFTMAX, PLAIN(AMG_OP_MAT_MUL, q, turn(g, k, 0, 1, 3, 2)));
+    int y = PLAIN(AMG_OP_DROPOUT, w, network_scalar(g, "ratio", 0.25f));
+    y = joined(g, PLAIN(AMG_OP_MAT_MUL, y, v), 5, 3);
+    if (!in_parts) return y;
+    const int none =
+        PLAIN(AMG_OP_MUL, PLAIN(AMG_OP_REDUCE_SUM, w), network_scalar(g, "none", 0));
+    return PLAIN(AMG_OP_ADD, y, PLAIN(AMG_OP_RESHAPE, none, VECTOR("one", 1, 1, 1)));
+}
+static int dropped(const golden *g, int x) { return dropping(g, x, false); }
+static int dropped_in_parts(const golden *g, int x) { return dropping(g, x, true); }
+
 /* ---- tests ---- */
 
 typedef struct {
@@ -161,18 +179,62 @@ static void gradients_match_finite_differences(void **state)
     amg_safetensors_close(st);
 }
 
+enum { OUTPUTS = 60, WEIGHTS = 60 + 48 + 48 + 36 };
+
+/* One step of a case with crossed's weights: its output and all gradients. */
+static void run_step(const amg_safetensors *st, int (*build)(const golden *g, int x),
+                     int attention, float out[OUTPUTS], float grads[WEIGHTS])
+{
+    golden g = {st, "crossed", NULL};
+    amg_graph *graph = golden_case_graph(&g, &(golden_case){"crossed", build});
+    assert_int_equal(count_steps(graph, true), attention);
+    bound b = bind_plan(graph, (amg_plan_options){.training = true, .seed = 3});
+    const amg_tensor *x = golden_get(&g, "", "x"), *dy = golden_get(&g, "", "dy");
+    const float *y;
+    int64_t count, at = 0;
+    memcpy(amg_plan_input(b.plan), x->data, x->size_bytes);
+    assert_ok(amg_plan_forward(b.plan, 7, &y, &count, err));
+    assert_int_equal(count, OUTPUTS);
+    memcpy(out, y, sizeof(float) * OUTPUTS);
+    assert_ok(amg_plan_backward(b.plan, dy->data, err));
+    for (int i = 0; i < amg_plan_num_slots(b.plan); i++) {
+        const amg_plan_slot *slot = amg_plan_slot_at(b.plan, i);
+        assert_true(at + slot->count <= WEIGHTS);
+        memcpy(grads + at, slot->grad, sizeof(float) * (size_t)slot->count);
+        at += slot->count;
+    }
+    assert_int_equal(at, WEIGHTS);
+    bound_clear(&b);
+    amg_graph_free(graph);
+}
+
+static void drops_what_dropout_drops(void **state)
+{
+    (void)state;
+    float y[2][OUTPUTS], grads[2][WEIGHTS];
+    amg_safetensors *st = open_goldens("attention.safetensors");
+    run_step(st, dropped, 1, y[0], grads[0]);
+    run_step(st, dropped_in_parts, 0, y[1], grads[1]);
+    assert_true(norm_of(grads[0], WEIGHTS) > 0);
+    assert_true(relative_error(y[0], y[1], OUTPUTS) < FORWARD_TOLERANCE);
+    assert_true(relative_error(grads[0], grads[1], WEIGHTS) < GRADIENT_TOLERANCE);
+    amg_safetensors_close(st);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[3 * NUM_CASES];
+    struct CMUnitTest tests[3 * NUM_CASES + 1] = {
+        cmocka_unit_test(drops_what_dropout_drops)};
     static attention_case mutable_cases[NUM_CASES];
     memcpy(mutable_cases, cases, sizeof cases);
     for (size_t i = 0; i < NUM_CASES; i++) {
         void *c = &mutable_cases[i];
         const char *name = cases[i].c.name;
-        tests[3 * i] = (struct CMUnitTest){name, matches_pytorch, NULL, NULL, c};
-        tests[3 * i + 1] = (struct CMUnitTest){name, becomes_one_kernel, NULL, NULL, c};
-        tests[3 * i + 2] = (struct CMUnitTest){name, gradients_match_finite_differences,
-                                               NULL, NULL, c};
+        struct CMUnitTest *test = tests + 1 + 3 * i;
+        test[0] = (struct CMUnitTest){name, matches_pytorch, NULL, NULL, c};
+        test[1] = (struct CMUnitTest){name, becomes_one_kernel, NULL, NULL, c};
+        test[2] = (struct CMUnitTest){name, gradients_match_finite_differences, NULL,
+                                      NULL, c};
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
