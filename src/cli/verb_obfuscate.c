@@ -155,13 +155,15 @@ static void note_start(const amg_obfuscate_options *o, const amg_obfuscate_resul
     const int n = r->num_unknown_init;
     if (n > 0 && !r->same_start)
         ui_note("warning: no known initialisation law fits %d of the parameters (a "
-                "pretrained model?): freshly drawn decoys beside them are "
+                "pretrained model? or running statistics, which torch.onnx.export "
+                "moves): freshly drawn decoys beside them are "
                 "recognisable; --decoy-start same hides which one it is",
                 n);
     else if (n > 0 && o->decoys.start == AMG_START_AUTO)
         ui_note("note: --decoy-start same: no known initialisation law fits %d of the "
-                "parameters (a pretrained model?), so decoys start from the same "
-                "weights; weights that have seen your data before still know it again",
+                "parameters (a pretrained model? or running statistics, which "
+                "torch.onnx.export moves), so decoys start from the same weights; "
+                "weights that have seen your data before still know it again",
                 n);
 }
 
