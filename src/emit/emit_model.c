@@ -108,6 +108,13 @@ static const char drop[] =
     "\n"
     "\n";
 
+static const char noise[] =
+    "def noise(net, out, draw, a, b, mean):\n"
+    "    \"\"\"Random numbers in the shape of out, in evaluation their mean.\"\"\"\n"
+    "    return getattr(out, draw)(a, b) if net.training else out.fill_(mean)\n"
+    "\n"
+    "\n";
+
 /* ---- names ---- */
 
 static bool is_reserved(const char *name)
@@ -120,8 +127,8 @@ static bool is_reserved(const char *name)
         "pass", "raise", "return", "try", "while", "with", "yield",
         /* the module's own */
         "F", "_", "apart", "attention", "augment", "batch_norm", "class_rows", "drop",
-        "float", "forward", "gru", "gru_reset_first", "list", "lstm", "nn", "output",
-        "recurrent", "self", "super", "torch", "training"};
+        "float", "forward", "gru", "gru_reset_first", "list", "lstm", "nn", "noise",
+        "output", "recurrent", "self", "super", "torch", "training"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(name, words[i]) == 0) return true;
     /* c and digits: the constants */
@@ -408,6 +415,7 @@ static amg_status write_module(writer *w, const char *const *targets)
     if (w->e.uses_attention) amg_text_add(&w->file, "%s", attention);
     if (w->e.rows) amg_text_add(&w->file, "%s", apart);
     if (w->e.uses_drop) amg_text_add(&w->file, "%s", drop);
+    if (w->e.uses_noise) amg_text_add(&w->file, "%s", noise);
     amg_text_reset(&w->line);
     amg_text_add(&w->line, "NETS = (");
     for (int i = 0; i < g->num_outputs; i++)

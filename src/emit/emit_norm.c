@@ -1,4 +1,4 @@
-/* Forms of normalisation and dropout. */
+/* Forms of normalisation, dropout and noise. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -110,5 +110,41 @@ amg_status amg_emit_dropout(amg_emit *e, const amg_emit_step *s)
     amg_emit_format(e, s, "F.dropout(%0, ");
     amg_text_float(&e->out, (float)ratio);
     amg_text_add(&e->out, ", self.training)");
+    return AMG_OK;
+}
+
+bool amg_emit_noise_by_shape(const amg_graph *g, const amg_node *node)
+{
+    const amg_value *like = &g->values[node->inputs[0]];
+    return like->kind == AMG_VALUE_PARAM ||
+           amg_graph_maker(g, node->inputs[0], AMG_OP_CONSTANT_OF_SHAPE) ||
+           amg_graph_maker(g, node->inputs[0], AMG_OP_EXPAND);
+}
+
+/* What torch.randn and torch.rand call; in evaluation the mean. */
+amg_status amg_emit_noise(amg_emit *e, const amg_emit_step *s)
+{
+    const amg_value *out = amg_emit_result(e, s);
+    const bool normal = s->node->op == AMG_OP_RANDOM_NORMAL_LIKE;
+    const float from = amg_attr_float(s->node, normal ? "mean" : "low", 0);
+    const float by = amg_attr_float(s->node, normal ? "scale" : "high", 1);
+    if (out->rank < 0) return amg_emit_fail(e, s, "the shape is not known");
+    e->uses_noise = true;
+    amg_text_add(&e->out, "noise(self, ");
+    if (amg_emit_noise_by_shape(e->g, s->node)) {
+        amg_text_add(&e->out, "torch.empty((");
+        amg_emit_dims(e, out->rank, out->dims, false);
+        amg_text_add(&e->out, out->rank == 1 ? ",), " : "), ");
+        amg_text_add(&e->out, "device=%s.device)", e->g->values[e->g->inputs[0]].name);
+    } else {
+        amg_emit_format(e, s, "torch.empty_like(%0)");
+    }
+    amg_text_add(&e->out, ", \"%s\", ", normal ? "normal_" : "uniform_");
+    amg_text_float(&e->out, from);
+    amg_text_add(&e->out, ", ");
+    amg_text_float(&e->out, by);
+    amg_text_add(&e->out, ", ");
+    amg_text_float(&e->out, normal ? from : from + (by - from) / 2);
+    amg_text_add(&e->out, ")");
     return AMG_OK;
 }

@@ -52,8 +52,8 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(RESHAPE, amg_emit_reshape)                                                       \
     X(DROPOUT, amg_emit_dropout)                                                       \
     X(BERNOULLI, emit_folded)                                                          \
-    X(RANDOM_UNIFORM_LIKE, emit_folded)                                                \
-    X(RANDOM_NORMAL_LIKE, emit_folded)                                                 \
+    X(RANDOM_UNIFORM_LIKE, amg_emit_noise)                                             \
+    X(RANDOM_NORMAL_LIKE, amg_emit_noise)                                              \
     X(IDENTITY, emit_identity)                                                         \
     X(REDUCE_MEAN, amg_emit_reduce)                                                    \
     X(PAD, amg_emit_pad)                                                               \

@@ -23,6 +23,7 @@ typedef struct {
     bool rows;           /* outputs are rows of several ones */
     bool uses_attention; /* some form calls the module's attention() */
     bool uses_drop;      /* some form calls its drop() */
+    bool uses_noise;     /* some form calls its noise() */
     amg_error *err;
 } amg_emit;
 
@@ -91,6 +92,10 @@ amg_status amg_emit_rms_norm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_instance_norm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_group_norm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_dropout(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_noise(amg_emit *e, const amg_emit_step *s);
+/* Whether noise is drawn as torch.rand(shape) is, and not like a tensor, whose strides
+ * say which element is drawn first. */
+bool amg_emit_noise_by_shape(const amg_graph *g, const amg_node *node);
 /* emit_math.c */
 amg_status amg_emit_gemm(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_binary(amg_emit *e, const amg_emit_step *s);

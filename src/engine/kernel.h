@@ -62,7 +62,7 @@ typedef struct {
     bool absorbed; /* another node computes this one */
     int fused;     /* the last node that this one computes too (a Relu; what follows
                       attention), -1: none */
-    int ordinal;   /* of a Dropout among the Dropouts */
+    int ordinal;   /* of a Dropout among the Dropouts, of noise among noise */
     const amg_kernel_row *row; /* NULL: the operator's own */
     void *self;                /* what prepare() and forward() keep for later */
 } amg_node_state;
@@ -250,6 +250,7 @@ AMG_KERNEL(dropout)
 /* For a kernel that applies the mask itself: draws count bytes, 0 where node drops. The
  * buffer, AMG_NO_BUFFER where nothing is dropped; by what the others are multiplied. */
 int amg_dropout_draw(amg_plan *p, int node, int64_t count, float *scale);
+void amg_noise_forward(amg_plan *p, int node);
 AMG_KERNEL(gather)
 AMG_KERNEL(mat_mul)
 /* Attention, if node is its last MatMul (attention.h). */

@@ -27,12 +27,14 @@ static void mark_gradients(amg_plan *p)
 
 static void count_uses(amg_plan *p)
 {
-    int dropouts = 0;
+    int dropouts = 0, noises = 0;
     for (int i = 0; i < p->num_nodes; i++) {
         const amg_node *n = &p->graph->nodes[p->order[i]];
         for (int j = 0; j < n->num_inputs; j++)
             if (n->inputs[j] != AMG_NO_VALUE) p->values[n->inputs[j]].num_uses++;
         if (n->op == AMG_OP_DROPOUT) p->nodes[p->order[i]].ordinal = dropouts++;
+        if (n->op == AMG_OP_RANDOM_NORMAL_LIKE || n->op == AMG_OP_RANDOM_UNIFORM_LIKE)
+            p->nodes[p->order[i]].ordinal = noises++;
     }
     p->values[p->graph->outputs[p->output]].num_uses++;
     if (p->kept_value != AMG_NO_VALUE) p->values[p->kept_value].num_uses++;

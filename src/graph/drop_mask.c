@@ -393,20 +393,55 @@ amg_status amg_drop_masks_join(const amg_graph *g, amg_graph **out, amg_error *e
     return s;
 }
 
-static bool is_random(amg_op op)
+/* ---- what is no mask ---- */
+
+static bool is_noise(amg_op op)
 {
-    return op == AMG_OP_RANDOM_UNIFORM_LIKE || op == AMG_OP_RANDOM_NORMAL_LIKE ||
-           op == AMG_OP_BERNOULLI;
+    return op == AMG_OP_RANDOM_UNIFORM_LIKE || op == AMG_OP_RANDOM_NORMAL_LIKE;
+}
+
+/* Whether random numbers, maybe with a number added or multiplied by one, stay some. */
+static bool passes_noise(amg_op op)
+{
+    return op == AMG_OP_ADD || op == AMG_OP_SUB || op == AMG_OP_MUL ||
+           op == AMG_OP_DIV || op == AMG_OP_NEG || op == AMG_OP_CAST;
+}
+
+/* Whether a mean has no meaning behind it. */
+static bool decides(amg_op op)
+{
+    return comparison_of(op) || op == AMG_OP_FLOOR || op == AMG_OP_CEIL ||
+           op == AMG_OP_ROUND || op == AMG_OP_SIGN || op == AMG_OP_BERNOULLI;
+}
+
+static amg_status refuse(const amg_node *node, amg_error *err)
+{
+    (void)amg_node_fail(node, AMG_UNSUPPORTED, err,
+                        "random numbers that are no mask of a dropout");
+    amg_hint(err, "docs/onnx.md lists the forms of dropout and of stochastic depth");
+    return AMG_UNSUPPORTED;
 }
 
 amg_status amg_drop_masks_check(const amg_graph *g, amg_error *err)
 {
-    const amg_node *random = NULL;
-    for (int n = 0; n < g->num_nodes && !random; n++)
-        if (is_random(g->nodes[n].op)) random = &g->nodes[n];
-    if (!random) return AMG_OK;
-    (void)amg_node_fail(random, AMG_UNSUPPORTED, err,
-                        "random numbers that are no mask of a dropout");
-    amg_hint(err, "docs/onnx.md lists the forms of dropout and of stochastic depth");
-    return AMG_UNSUPPORTED;
+    amg_status s = AMG_OK;
+    /* The random node of which a value is made, NULL: of none. */
+    const amg_node **source = amg_calloc((size_t)g->num_values + 1, sizeof *source);
+    if (!source) return amg_fail(err, AMG_NO_MEMORY, -1, "graph", "out of memory");
+    for (int n = 0; n < g->num_nodes && !s; n++) {
+        const amg_node *node = &g->nodes[n], *from = NULL;
+        bool alone = true; /* but for parameters */
+        for (int i = 0; i < node->num_inputs; i++) {
+            const int v = node->inputs[i];
+            if (v == AMG_NO_VALUE || g->values[v].kind == AMG_VALUE_PARAM) continue;
+            if (source[v]) from = source[v];
+            alone = alone && source[v];
+        }
+        if (node->op == AMG_OP_BERNOULLI) from = node;
+        if (from && decides(node->op)) s = refuse(from, err);
+        if (is_noise(node->op)) source[node->outputs[0]] = node;
+        if (from && alone && passes_noise(node->op)) source[node->outputs[0]] = from;
+    }
+    amg_free(source);
+    return s;
 }

@@ -40,7 +40,8 @@ void amg_drop_mask_dims(const amg_node *node, const amg_value *x, int64_t *dims)
 AMG_MUST_CHECK amg_status amg_drop_masks_join(const amg_graph *g, amg_graph **out,
                                               amg_error *err);
 
-/* AMG_UNSUPPORTED: random numbers for something else. */
+/* AMG_UNSUPPORTED: random numbers that decide something else, so that their mean could
+ * not stand for them in evaluation. */
 AMG_MUST_CHECK amg_status amg_drop_masks_check(const amg_graph *g, amg_error *err);
 
 /* Masks backwards, into operators that ONNX has:

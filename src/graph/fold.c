@@ -183,14 +183,15 @@ static amg_status try_evaluate(pass *p, const amg_node *node, amg_error *err)
 }
 
 /* A block that is run several times moves its weights each time, and each would train
- * alone: what node n computed gives way to what an equal node did before. */
+ * alone: what node n computed gives way to what an equal node did before. Constants are
+ * left alone: those of a job's sub-networks must not become one. */
 static void skip_repeated(pass *p, int n)
 {
     const amg_node *node = &p->nodes[n];
     for (int i = 0; i < node->num_outputs; i++) {
         const amg_value *v = &p->values[node->outputs[i]];
         if (v->kind != AMG_VALUE_PARAM || v->dtype != AMG_F32 ||
-            is_output(p->g, node->outputs[i]))
+            v->said == AMG_SAID_CONSTANT || is_output(p->g, node->outputs[i]))
             return;
     }
     for (int m = 0; m < p->num_moved; m++) {

@@ -44,8 +44,9 @@
     X(DROPOUT, "Dropout", 1, 3, 1, 2, AMG_OP_D | AMG_OP_T, "constant ratio")           \
     X(BERNOULLI, "Bernoulli", 1, 1, 1, 1, AMG_OP_T, "as the mask of a dropout")        \
     X(RANDOM_UNIFORM_LIKE, "RandomUniformLike", 1, 1, 1, 1, AMG_OP_T,                  \
-      "as the mask of a dropout")                                                      \
-    X(RANDOM_NORMAL_LIKE, "RandomNormalLike", 1, 1, 1, 1, AMG_OP_T, "")                \
+      "its mean in evaluation")                                                        \
+    X(RANDOM_NORMAL_LIKE, "RandomNormalLike", 1, 1, 1, 1, AMG_OP_T,                    \
+      "its mean in evaluation")                                                        \
     X(IDENTITY, "Identity", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")            \
     X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, AMG_OP_D, "constant axes")                \
     X(PAD, "Pad", 2, 4, 1, 1, AMG_OP_D, "constant amounts; all modes")                 \

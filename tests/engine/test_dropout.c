@@ -1,6 +1,6 @@
 /* Dropout whose draws count for several elements (graph/drop_mask.h): what is dropped,
  * where, how often and by what it is divided, in row-major memory and in oneDNN's
- * channel blocks. */
+ * channel blocks. And noise. */
 #include "plan_fixture.h"
 
 #include "graph/drop_mask.h"
@@ -189,15 +189,101 @@ static void masks_are_those_of_their_place(void **state)
     assert_true(num_both * 100 < num_first * 85 && num_both * 100 > num_first * 65);
 }
 
+/* ---- noise: RandomNormalLike of mean 3 and deviation 2, RandomUniformLike of [1, 5)
+ * ---- */
+
+enum { NUM_DRAWN = 60000 };
+
+static amg_graph *noise_graph(bool normal)
+{
+    amg_builder *b = amg_builder_new();
+    const int64_t dims[] = {NUM_DRAWN / 4, 4};
+    const amg_attr attrs[2] = {
+        {.name = normal ? "mean" : "low", .kind = AMG_ATTR_FLOAT, .f = normal ? 3 : 1},
+        {.name = normal ? "scale" : "high",
+         .kind = AMG_ATTR_FLOAT,
+         .f = normal ? 2 : 5}};
+    int y[2] = {amg_builder_input(b, "x", AMG_F32, 2, dims)};
+    const int x = y[0];
+    for (int i = 0; i < 2; i++)
+        y[i] = amg_builder_node(
+            b, normal ? AMG_OP_RANDOM_NORMAL_LIKE : AMG_OP_RANDOM_UNIFORM_LIKE,
+            i ? "b" : "a", &x, 1, attrs, 2, NULL);
+    const amg_attr axis = amg_int("axis", 1);
+    amg_builder_output(
+        b, amg_builder_node(b, AMG_OP_CONCAT, "both", y, 2, &axis, 1, NULL));
+    amg_graph *g = NULL;
+    assert_ok(amg_builder_finish(b, &g, err));
+    amg_builder_free(b);
+    return g;
+}
+
+/* The k-th of the two noises. */
+static void draw_noise(const bound *b, int64_t step, int k, float *out)
+{
+    static float both[MAX_ELEMENTS];
+    int64_t count;
+    run(b, step, NUM_DRAWN, both, &count);
+    assert_int_equal(count, 2 * NUM_DRAWN);
+    for (int i = 0; i < NUM_DRAWN; i++) out[i] = both[i / 4 * 8 + 4 * k + i % 4];
+}
+
+/* Whether a share of all, or a mean of independent numbers, is within six of its
+ * standard deviations. */
+static void expect_near(double found, double expected, double deviation)
+{
+    const double spread = 6 * deviation / sqrt(NUM_DRAWN);
+    if (!(fabs(found - expected) < spread))
+        fail_msg("found %g, expected %g within %g", found, expected, spread);
+}
+
+static void noise_has_its_law_and_repeats(void **state)
+{
+    (void)state;
+    static float a[NUM_DRAWN], other[NUM_DRAWN];
+    for (int normal = 0; normal < 2; normal++) {
+        amg_graph *g = noise_graph(normal);
+        bound b = bind_plan(g, (amg_plan_options){.training = true, .seed = 3});
+        draw_noise(&b, 7, 0, a);
+        double mean = 0, variance = 0, inner = 0, along = 0;
+        const double expected = normal ? 4 : 16.0 / 12;
+        for (int i = 0; i < NUM_DRAWN; i++) {
+            const double d = (double)a[i] - 3;
+            if (!normal) assert_true(a[i] >= 1 && a[i] < 5);
+            mean += (double)a[i] / NUM_DRAWN;
+            variance += d * d / NUM_DRAWN;
+            inner += (fabs(d) < (normal ? 2 : 1)) / (double)NUM_DRAWN;
+            if (i) along += d * ((double)a[i - 1] - 3) / NUM_DRAWN;
+        }
+        expect_near(mean, 3, sqrt(expected));
+        expect_near(variance, expected, normal ? expected * sqrt(2) : 1.2);
+        expect_near(inner, normal ? 0.682689 : 0.5, 0.5);
+        expect_near(along, 0, expected);
+        draw_noise(&b, 7, 0, other);
+        assert_memory_equal(a, other, sizeof a);
+        draw_noise(&b, 8, 0, other);
+        assert_memory_not_equal(a, other, sizeof a);
+        draw_noise(&b, 7, 1, other);
+        assert_memory_not_equal(a, other, sizeof a);
+        bound_clear(&b);
+        b = bind_plan(g, (amg_plan_options){.training = false});
+        draw_noise(&b, 7, 0, a);
+        for (int i = 0; i < NUM_DRAWN; i++) assert_true(a[i] == 3);
+        bound_clear(&b);
+        amg_graph_free(g);
+    }
+}
+
 int main(void)
 {
-    enum { NUM_CASES = sizeof cases / sizeof *cases };
-    struct CMUnitTest tests[NUM_CASES + 1] = {
-        cmocka_unit_test(masks_are_those_of_their_place)};
+    enum { NUM_CASES = sizeof cases / sizeof *cases, OTHERS = 2 };
+    struct CMUnitTest tests[NUM_CASES + OTHERS] = {
+        cmocka_unit_test(masks_are_those_of_their_place),
+        cmocka_unit_test(noise_has_its_law_and_repeats)};
     static mask_case mutable_cases[NUM_CASES];
     memcpy(mutable_cases, cases, sizeof cases);
     for (int i = 0; i < NUM_CASES; i++)
-        tests[i + 1] =
+        tests[OTHERS + i] =
             (struct CMUnitTest){cases[i].name, one_draw_counts_along_the_axes, NULL,
                                 NULL, &mutable_cases[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);

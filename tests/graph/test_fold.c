@@ -791,6 +791,37 @@ static void every_failing_allocation_is_one_clean_error(void **state)
     amg_graph_free(g);
 }
 
+/* A zero state in the batch's shape, which two sub-networks spell out alike: each keeps
+ * its own. */
+static void equal_constants_of_two_networks_stay_two(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    const int x = amg_builder_input(b, "x", AMG_F32, DIMS(AMG_DIM_BATCH, 4));
+    for (int i = 0; i < 2; i++) {
+        const char *const names[2][6] = {{"a0", "s0", "t0", "c0", "z0", "y0"},
+                                         {"a1", "s1", "t1", "c1", "z1", "y1"}};
+        const char *const *name = names[i];
+        const amg_attr end = amg_int("end", 1), axis = amg_int("axis", 0);
+        const int a = amg_builder_node(b, AMG_OP_RELU, "", IDS(x), NO_ATTRS, name[0]);
+        const int s = amg_builder_node(b, AMG_OP_SHAPE, "", IDS(a), &end, 1, name[1]);
+        const int four = ints(b, name[2], DIMS(4));
+        const int c =
+            amg_builder_node(b, AMG_OP_CONCAT, "", IDS(s, four), &axis, 1, name[3]);
+        const int z = amg_builder_node(b, AMG_OP_CONSTANT_OF_SHAPE, "", IDS(c),
+                                       NO_ATTRS, name[4]);
+        amg_builder_output(
+            b, amg_builder_node(b, AMG_OP_ADD, "", IDS(a, z), NO_ATTRS, name[5]));
+    }
+    amg_graph *g = must_finish(b), *planned = NULL;
+    int owner[16];
+    assert_int_equal(amg_graph_plan_batch(g, 3, &planned, NULL), AMG_OK);
+    assert_int_equal(planned->num_nodes, 4);
+    assert_int_equal(amg_graph_subnetworks(planned, owner, NULL), AMG_OK);
+    amg_graph_free(planned);
+    amg_graph_free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -824,6 +855,7 @@ int main(void)
         cmocka_unit_test(a_shape_that_depends_on_data_is_refused),
         cmocka_unit_test(a_batch_that_does_not_fit_is_refused_by_name),
         cmocka_unit_test(a_batch_below_one_is_refused),
+        cmocka_unit_test(equal_constants_of_two_networks_stay_two),
         cmocka_unit_test(every_failing_allocation_is_one_clean_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

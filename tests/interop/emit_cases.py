@@ -511,6 +511,13 @@ CASES = [
         ("ConstantOfShape", "s", "o", {"value": numpy_helper.from_array(np.ones(1, np.float32))}),
         ("Dropout", "o,p", "m", {}), ("Mul", "x,m", "y", {})], (2, 3, 4), {"p": number(.3), "rest": ints(3, 1)},
          "drop(x, (x.shape[0], 3, 1), 0.3) if self.training else x"),
+    Case("noise", [
+        ("RandomNormalLike", "x", "n", {"mean": 0.5, "scale": 2.0}), ("Mul", "x,n", "a", {}),
+        ("Shape", "x", "s", {}), ("ConstantOfShape", "s", "z", {}),
+        ("RandomUniformLike", "z", "u", {"low": 1.0, "high": 4.0}), ("Add", "a,u", "y", {})], (2, 3, 4),
+         {"half": number(0.5), "middle": number(2.5)},
+         'noise(self, torch.empty_like(x), "normal_", 0.5, 2.0, 0.5)',
+         reference=[("Mul", "x,half", "a", {}), ("Add", "a,middle", "y", {})]),
     Case("Where and Equal", [
         ("Equal", "x,three", "m", {}), ("Where", "m,a,b", "y", {})], (2, 5),
         {"three": np.array(3, np.int64), "a": (1, 5), "b": (1, 5)}, "torch.where(", integers=6),

@@ -179,6 +179,29 @@ class Channels(nn.Module):
         return self.head(self.drop2(F.silu(self.conv2(x))).mean((2, 3)))
 
 
+class Noisy(nn.Module):
+    """Noise of three kinds, drawn like a tensor and by a shape."""
+
+    def __init__(self, dropout, width=16, classes=10):
+        super().__init__()
+        self.amount = dropout
+        self.conv, self.hidden = nn.Conv2d(3, width, 8, 8), nn.Linear(16 * width, 24)
+        self.head = nn.Linear(24, classes)
+
+    def forward(self, x):
+        noisy = self.training and self.amount > 0
+        x = torch.tanh(self.conv(x))
+        if noisy:
+            x = x + self.amount * torch.randn_like(x)
+            x = x.permute(0, 2, 3, 1)
+            x = x * (torch.rand_like(x) + 0.5)
+            x = x.permute(0, 3, 1, 2)
+        x = torch.tanh(self.hidden(x.flatten(1)))
+        if noisy:
+            x = x * (1 + self.amount * torch.randn(x.shape[0], x.shape[1]))
+        return self.head(x)
+
+
 class Tabular(nn.Sequential):
     def __init__(self, dropout, width=20, classes=3):
         super().__init__(
@@ -285,6 +308,7 @@ KINDS = {
     "encoder_vit": Kind(EncoderViT, pictures(32), labels(10)),
     "paths": Kind(Paths, pictures(32), labels(10)),
     "channels": Kind(Channels, pictures(32), labels(10)),
+    "noisy": Kind(Noisy, pictures(32), labels(10)),
     "tabular": Kind(Tabular, lambda n, g: torch.randn(n, 20, generator=g), labels(3)),
     "functions": Kind(lambda dropout: Functions(),
                       lambda n, g: torch.randn(n, 20, generator=g), labels(3)),

@@ -77,13 +77,14 @@ CASES = [
     Case("encoder_vit", None, {**SGD, "lr": 0.01}, dropout=True),
     Case("paths", None, {**SGD, "lr": 0.01}, dropout=True),
     Case("channels", None, {**SGD, "lr": 0.01}, dropout=True),
+    Case("noisy", None, {**SGD, "lr": 0.01}, dropout=True),
     Case("tabular", None, {**SGD, "lr": 0.01, "clip": 0.5}, dropout=True),
     Case("functions", None, {**SGD, "lr": 0.02}),
     Case("autoencoder", None, {**SGD, "lr": 0.05}),
 ]
 HEAVY = {"resnet34", "resnet50", "vgg16", "vgg16_bn", "densenet121"}
 MIXED = {"vit": {"SGD": SGD, "AdamW": ADAMW}, "tabular": {"SGD": {**SGD, "lr": 0.01}}}
-OLD = {"lenet", "unet", "lstm", "vit", "paths", "channels", "autoencoder"}
+OLD = {"lenet", "unet", "lstm", "vit", "paths", "channels", "noisy", "autoencoder"}
 
 
 def make(jobs, case, dropout):
