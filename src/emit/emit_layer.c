@@ -353,3 +353,20 @@ amg_status amg_emit_resize(amg_emit *e, const amg_emit_step *s)
     amg_text_add(&e->out, ")");
     return AMG_OK;
 }
+
+/* ONNX's names are those of PyTorch's modes but for two. */
+amg_status amg_emit_grid_sample(amg_emit *e, const amg_emit_step *s)
+{
+    const char *mode = amg_attr_string(s->node, "mode", "linear");
+    const bool cubic = strcmp(mode, "cubic") == 0;
+    if (cubic && amg_emit_in(e, s, 0)->rank != 4)
+        return amg_emit_fail(e, s, "mode \"cubic\" of 3-d is none of PyTorch's");
+    amg_emit_format(e, s, "F.grid_sample(%0, %1, mode=\"");
+    amg_text_add(&e->out, "%s\", padding_mode=\"%s\", align_corners=%s)",
+                 cubic                         ? "bicubic"
+                 : strcmp(mode, "linear") == 0 ? "bilinear"
+                                               : "nearest",
+                 amg_attr_string(s->node, "padding_mode", "zeros"),
+                 amg_attr_int(s->node, "align_corners", 0) ? "True" : "False");
+    return AMG_OK;
+}

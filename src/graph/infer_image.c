@@ -1,4 +1,5 @@
-/* Shape rules of operators on images that no window slides over: CenterCropPad. */
+/* Shape rules of operators on images that no window slides over: CenterCropPad,
+ * GridSample and AffineGrid. */
 #include <string.h>
 
 #include "graph/infer.h"
@@ -28,5 +29,70 @@ amg_status amg_infer_center_crop_pad(const amg_infer *c)
             count, amg_plural(count), amg_shape_text(x->dtype, x->rank, x->dims, text));
     }
     amg_infer_set(c, 0, x->dtype, x->rank, dims);
+    return AMG_OK;
+}
+
+static bool is_one_of(const char *text, const char *a, const char *b, const char *c)
+{
+    return strcmp(text, a) == 0 || strcmp(text, b) == 0 || strcmp(text, c) == 0;
+}
+
+/* x [N,C,S...] of two or three spatial dims, a grid [N,O...,dims] of places in it. */
+amg_status amg_infer_grid_sample(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *grid = amg_infer_in(c, 1);
+    const char *mode = amg_attr_string(c->node, "mode", "linear");
+    const char *outside = amg_attr_string(c->node, "padding_mode", "zeros");
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (!is_one_of(mode, "linear", "nearest", "cubic") ||
+        !is_one_of(outside, "zeros", "border", "reflection"))
+        return amg_node_fail(
+            c->node, AMG_UNSUPPORTED, c->err,
+            "mode \"%.40s\", padding_mode \"%.40s\", which ONNX has not", mode,
+            outside);
+    if (x->rank < 0 || grid->rank < 0) return AMG_OK;
+    int64_t out[AMG_MAX_RANK];
+    const int dims = x->rank - 2;
+    bool fits = dims >= 2 && dims <= 3 && grid->rank == x->rank &&
+                grid->dims[0] == x->dims[0] && grid->dims[x->rank - 1] == dims &&
+                x->dtype == AMG_F32 && grid->dtype == AMG_F32;
+    for (int d = 2; fits && d < x->rank; d++) fits = x->dims[d] > 0;
+    for (int d = 0; fits && d < x->rank; d++)
+        out[d] = d < 2 ? x->dims[d] : grid->dims[d - 1];
+    if (!fits) {
+        char a[AMG_SHAPE_TEXT], b[AMG_SHAPE_TEXT];
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "grid %s does not fit %s, expected F32 of 4 or 5 dims",
+                             amg_shape_text(grid->dtype, grid->rank, grid->dims, a),
+                             amg_shape_text(x->dtype, x->rank, x->dims, b));
+    }
+    amg_infer_set(c, 0, x->dtype, x->rank, out);
+    return AMG_OK;
+}
+
+/* theta [N,dims,dims+1] and a size [N,C,S...] → [N,S...,dims]. */
+amg_status amg_infer_affine_grid(const amg_infer *c)
+{
+    const amg_value *theta = amg_infer_in(c, 0);
+    int64_t size[AMG_MAX_RANK + 1];
+    int count;
+    amg_infer_out(c, 0)->dtype = theta->dtype;
+    if (theta->rank < 0 ||
+        !amg_value_shape(amg_infer_in(c, 1), AMG_MAX_RANK, size, &count))
+        return AMG_OK;
+    const int dims = count - 2;
+    bool fits = dims >= 2 && dims <= 3 && theta->rank == 3 && theta->dims[1] == dims &&
+                theta->dims[2] == dims + 1;
+    for (int d = 2; fits && d < count; d++) fits = size[d] > 0;
+    if (!fits) {
+        char text[AMG_SHAPE_TEXT];
+        return amg_node_fail(
+            c->node, AMG_MISMATCH, c->err, "a size of %d number%s does not fit %s",
+            count, amg_plural(count),
+            amg_shape_text(theta->dtype, theta->rank, theta->dims, text));
+    }
+    size[1] = theta->dims[0];
+    size[count] = dims;
+    amg_infer_set(c, 0, theta->dtype, dims + 2, size + 1);
     return AMG_OK;
 }

@@ -28,6 +28,7 @@ const amg_lower_rule *amg_lower_rule_get(amg_op op)
     case AMG_OP_LP_POOL: return &amg_lower_lp_pool;
     case AMG_OP_GLOBAL_LP_POOL: return &amg_lower_global_lp_pool;
     case AMG_OP_CENTER_CROP_PAD: return &amg_lower_center_crop_pad;
+    case AMG_OP_AFFINE_GRID: return &amg_lower_affine_grid;
     case AMG_OP_ROTARY_EMBEDDING: return &amg_lower_rotary;
     case AMG_OP_HARDMAX: return &amg_lower_hardmax;
     case AMG_OP_DROPOUT: return &amg_lower_dropout;

@@ -1,4 +1,5 @@
-/* See lower.h: CenterCropPad, and pools of norms. */
+/* See lower.h: CenterCropPad, AffineGrid, and pools of norms. */
+#include "base/alloc.h"
 #include "graph/lower.h"
 #include "graph/window.h"
 
@@ -42,6 +43,54 @@ static void lower_center_crop_pad(amg_lower *l, int *out)
 }
 
 const amg_lower_rule amg_lower_center_crop_pad = {always, lower_center_crop_pad};
+
+/* ---- AffineGrid: places of all positions, times theta ---- */
+
+/* Position i of n from -1 to 1, the middles of the first and the last, or their edges;
+ * in the arithmetic of torch.linspace. */
+static float place_of(int64_t i, int64_t n, bool align)
+{
+    if (n == 1) return 0;
+    const float step = 2 / (float)(n - 1);
+    const float place =
+        i < n / 2 ? -1 + step * (float)i : 1 - step * (float)(n - 1 - i);
+    return align ? place : place * (float)(n - 1) / (float)n;
+}
+
+/* Rows of places with a 1 behind, [P,dims+1], for all P positions; the last dim's place
+ * comes first. */
+static int make_places(amg_lower *l, int dims, const int64_t *size, int64_t rows)
+{
+    const bool align = amg_attr_int(l->node, "align_corners", 0) != 0;
+    const int64_t shape[2] = {rows, dims + 1};
+    float *places = amg_calloc((size_t)(rows * (dims + 1)), sizeof *places);
+    if (!places) return AMG_NO_VALUE;
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t rest = r;
+        for (int d = dims - 1; d >= 0; rest /= size[d--])
+            places[r * (dims + 1) + dims - 1 - d] =
+                place_of(rest % size[d], size[d], align);
+        places[r * (dims + 1) + dims] = 1;
+    }
+    const int id = amg_lower_constant(l, AMG_F32, 2, shape, places);
+    amg_free(places);
+    return id;
+}
+
+static void lower_affine_grid(amg_lower *l, int *out)
+{
+    static const int64_t turned[3] = {0, 2, 1};
+    const amg_value *y = &l->r->g->values[l->node->outputs[0]];
+    const int dims = y->rank - 2;
+    int64_t rows = 1;
+    for (int d = 0; d < dims; d++) rows *= y->dims[1 + d];
+    const int theta = amg_lower_transpose(l, amg_lower_value(l, 0), 3, turned);
+    const int places = make_places(l, dims, y->dims + 1, rows);
+    out[0] = amg_lower_reshape(l, amg_lower_binary(l, AMG_OP_MAT_MUL, places, theta),
+                               y->rank, y->dims);
+}
+
+const amg_lower_rule amg_lower_affine_grid = {always, lower_affine_grid};
 
 /* ---- LpPool, GlobalLpPool: the p-th root of sums of |x|^p ---- */
 

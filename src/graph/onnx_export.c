@@ -407,6 +407,8 @@ static int64_t opset_of(const amg_graph *g, const amg_node *n)
     case AMG_OP_MISH:
     case AMG_OP_CENTER_CROP_PAD:
     case AMG_OP_LP_POOL: return 18;
+    case AMG_OP_AFFINE_GRID:
+    case AMG_OP_GRID_SAMPLE:
     case AMG_OP_GELU: return 20;
     case AMG_OP_GROUP_NORM: return 21;
     case AMG_OP_AVERAGE_POOL: return all_one(amg_attr_find(n, "dilations")) ? 0 : 19;

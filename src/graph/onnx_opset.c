@@ -479,6 +479,17 @@ static amg_status resize(node *n)
     return st ? st : spread_axes(n, 3, x, &axes);
 }
 
+/* Modes had other names until 20. */
+static amg_status grid_sample(node *n)
+{
+    amg_attr *mode;
+    amg_status st = get_attr(n, "mode", AMG_ATTR_STRING, &mode);
+    if (st || !mode) return st;
+    if (!strcmp(mode->s, "bilinear")) mode->s = "linear";
+    if (!strcmp(mode->s, "bicubic")) mode->s = "cubic";
+    return AMG_OK;
+}
+
 /* The order that there was before 28 is said by nothing. */
 static amg_status space_to_depth(node *n)
 {
@@ -564,6 +575,7 @@ amg_status amg_import_normalise(node *n)
         drop_attr(n, "qk_matmul_output_mode");
         drop_attr(n, "softmax_precision");
         return AMG_OK;
+    case AMG_OP_GRID_SAMPLE: return grid_sample(n);
     case AMG_OP_EXPAND: return amg_import_open_expand(n);
     case AMG_OP_SPACE_TO_DEPTH: return space_to_depth(n);
     case AMG_OP_RANGE: drop_attr(n, "stash_type"); return AMG_OK;

@@ -56,6 +56,9 @@
     X(CONV_TRANSPOSE, "ConvTranspose", 2, 3, 1, 1, AMG_OP_D,                           \
       "1-d, 2-d, 3-d; weights may be computed")                                        \
     X(RESIZE, "Resize", 1, 4, 1, 1, AMG_OP_D, "nearest, linear, cubic; 1-d to 3-d")    \
+    X(GRID_SAMPLE, "GridSample", 2, 2, 1, 1, AMG_OP_D,                                 \
+      "2-d, 3-d; in PyTorch cubic of 2-d")                                             \
+    X(AFFINE_GRID, "AffineGrid", 2, 2, 1, 1, AMG_OP_D, "constant size")                \
     X(LSTM, "LSTM", 3, 8, 1, 3, AMG_OP_D, "no peepholes, no clipping")                 \
     X(GRU, "GRU", 3, 6, 1, 2, AMG_OP_D, "no clipping")                                 \
     X(RNN, "RNN", 3, 6, 1, 2, AMG_OP_D, "tanh or relu, no clipping")                   \

@@ -102,6 +102,31 @@ one("rotary_pairs", (2, 3, 4, 6), lambda v, p: complexly(
     op="RotaryEmbedding", inputs="v,cos,sin", opset=23, interleaved=1,
     constants={k: t[:4].unsqueeze(0) for k, t in TABLES.items()})
 
+# ---- places in an image, inside and around it, which the image itself decides
+def sample(name, x, mode, ours, outside, align):
+    dims = len(x) - 2
+    shape = [-1, *x[2:-1], x[-1] * x[1] // dims, dims]
+    G.case(name, x, {}, [
+        ("Reshape", "v,s", "r", {}), ("Sin", "r", "t", {}), ("Mul", "t,k", "g", {}),
+        ("GridSample", "v,g", "y", {"mode": mode, "padding_mode": outside, "align_corners": align})],
+        lambda v, p: F.grid_sample(v, v.reshape(shape).sin() * 1.4, mode=ours, padding_mode=outside,
+                                   align_corners=bool(align)),
+        constants={"s": np.array(shape), "k": np.array(1.4, np.float32)}, opset=20, smooth=False)
+
+
+for mode, ours in (("linear", "bilinear"), ("nearest", "nearest"), ("cubic", "bicubic")):
+    for outside in ("zeros", "border", "reflection"):
+        for align in (0, 1):
+            sample(f"grid_{mode}_{outside}_{align}", (2, 4, 5, 6), mode, ours, outside, align)
+            if mode != "cubic":
+                sample(f"grid_3d_{mode}_{outside}_{align}", (2, 3, 3, 4, 5), mode, ours, outside, align)
+for name, shape, align in (("affine", (2, 3, 4, 5), 0), ("affine_corners", (2, 3, 4, 5), 1),
+                           ("affine_3d", (2, 3, 3, 4, 5), 0)):
+    d = len(shape) - 2
+    G.case(name, (2, d, d + 1), {}, [("AffineGrid", "v,s", "y", {"align_corners": align})],
+           lambda v, p, shape=shape, align=align: F.affine_grid(v, list(shape), bool(align)),
+           constants={"s": np.array(shape)}, opset=20)
+
 # ---- what has no gradient itself, and constants that are made
 G.case("hardmax", (3, 4, 5), {}, [("Hardmax", "v", "h", {"axis": 1}), ("Mul", "v,h", "y", {})],
        lambda v, p: v * (v == v.amax(1, keepdim=True)))

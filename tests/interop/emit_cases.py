@@ -402,6 +402,19 @@ CASES = [
     Case("Dropout with its mask", [
         ("Dropout", "x,r", "d,m", {}), ("Cast", "m", "f", {"to": 1}), ("Mul", "d,f", "y", {})],
         (2, 5), {"r": number(0.25)}, "F.dropout("),
+    *(Case(f"GridSample {mode} {outside}", [
+        ("Sin", "x", "t", {}), ("Transpose", "t", "u", {"perm": [0, 2, 3, 1]}),
+        ("GridSample", "x,u", "y", {"mode": mode, "padding_mode": outside, "align_corners": align})],
+        (2, 2, 5, 4), None, f'mode="{form}", padding_mode="{outside}", align_corners={bool(align)})',
+        opset=20)
+      for mode, form, outside, align in (
+          ("linear", "bilinear", "zeros", 0), ("nearest", "nearest", "border", 1),
+          ("cubic", "bicubic", "reflection", 0))),
+    Case("GridSample 3-d", [
+        ("Sin", "x", "t", {}), ("Transpose", "t", "u", {"perm": [0, 2, 3, 4, 1]}),
+        ("GridSample", "x,u", "y", {})], (2, 3, 3, 4, 5), None, "F.grid_sample(", opset=20),
+    Case("AffineGrid", [("AffineGrid", "x,s", "y", {})], (2, 2, 3), {"s": ints(2, 3, 4, 5)},
+         opset=20),
     Case("LpNormalization", [("LpNormalization", "x", "y", {"axis": 1})], (2, 3, 5)),
     Case("LRN", [("LRN", "x", "y", {"size": 3, "alpha": 0.2, "beta": 0.6, "bias": 1.5})], IMAGE),
     Case("MeanVarianceNormalization", [("MeanVarianceNormalization", "x", "y", {})], IMAGE),

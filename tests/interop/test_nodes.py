@@ -42,18 +42,24 @@ PYTORCHS = {"test_resize_downsample_scales_linear_align_corners": "corners are t
             "test_batchnorm_example_training_mode": "the running variance is PyTorch's, unbiased",
             "test_batchnorm_epsilon_training_mode": "the running variance is PyTorch's, unbiased"}
 # Tests of which the values count alone: ONNX's evaluator has no slope there, or another one.
-VALUES = {"test_l1normalization_axis_last": "its L1 norm has no absolute values",
+VALUES = {**{f"test_affine_grid_{n}": "its evaluator works in float32"
+             for n in ("2d", "2d_align_corners", "3d", "3d_align_corners")},
+          "test_l1normalization_axis_last": "its L1 norm has no absolute values",
           **{f"test_attention_{name}_expanded": "softmax of nothing but -inf has none, as in PyTorch"
              for name in ("causal_boolmask_nan_robustness",
                           "23_boolmask_fullymasked_row_nan_robustness",
                           "4d_causal_nonpad_negative_offset_structural_empty",
                           "23_fullymasked_qk_matmul_output_mode3_zero",
                           "24_fullymasked_qk_matmul_output_mode3_zero")}}
+# Operators of which ONNX's schema says that no input has a gradient, and PyTorch has one.
+TRAINED = {"AffineGrid"}
 INDEX = "test.index"  # the data input
 
 
 def constant_inputs(case, operator):
     """Names of the inputs that ONNX's schema calls not differentiable; case: not expanded."""
+    if operator in TRAINED:
+        return set()
     schema = onnx.defs.get_schema(operator)
     kinds = [i.differentiation_category for i in schema.inputs]
     fixed = onnx.defs.OpSchema.DifferentiationCategory.NonDifferentiable
