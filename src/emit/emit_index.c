@@ -54,20 +54,63 @@ amg_status amg_emit_gather_nd(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
+/* scatter_reduce's name of a reduction; NULL: none is needed. */
+static const char *reduction_of(const amg_node *n)
+{
+    const char *how = amg_attr_string(n, "reduction", "none");
+    return strcmp(how, "mul") == 0   ? "prod"
+           : strcmp(how, "max") == 0 ? "amax"
+           : strcmp(how, "min") == 0 ? "amin"
+                                     : NULL;
+}
+
+/* As one row of elements, by the offsets of all that the index names. */
+static void scatter_flat(amg_emit *e, const amg_emit_step *s, const char *reduction)
+{
+    const amg_value *x = amg_emit_in(e, s, 0), *index = amg_emit_in(e, s, 1);
+    const int k = (int)index->dims[index->rank - 1];
+    int64_t inner = 1, stride[AMG_MAX_RANK], next = 1;
+    for (int d = x->rank - 1; d >= 0; d--) {
+        if (d == k - 1) inner = next;
+        stride[d] = next;
+        next *= x->dims[d];
+    }
+    amg_emit_format(e, s, "%0.flatten().scatter_reduce(0, ((%1.long().remainder(");
+    amg_text_add(&e->out, "torch.tensor([");
+    amg_emit_dims(e, k, x->dims, false);
+    amg_emit_format(e, s, "], device=%0.device)) * torch.tensor([");
+    amg_emit_dims(e, k, stride, false);
+    amg_emit_format(e, s, "], device=%0.device)).sum(-1, keepdim=True) + ");
+    amg_text_add(&e->out, "torch.arange(%lld, ", (long long)inner);
+    amg_emit_format(e, s, "device=%0.device)).flatten(), %2.flatten(), ");
+    amg_text_add(&e->out, "\"%s\")", reduction);
+    amg_emit_format(e, s, ".reshape(%0.shape)");
+}
+
 amg_status amg_emit_scatter(amg_emit *e, const amg_emit_step *s)
 {
     const bool adds = strcmp(amg_attr_string(s->node, "reduction", "none"), "add") == 0;
+    const char *reduction = reduction_of(s->node);
     int64_t axis;
     if (s->node->op == AMG_OP_SCATTER_ND) {
+        if (reduction) {
+            scatter_flat(e, s, reduction);
+            return AMG_OK;
+        }
         amg_emit_format(e, s, "%0.index_put(%1.long().unbind(-1), %2");
         amg_text_add(&e->out, adds ? ", accumulate=True)" : ")");
         return AMG_OK;
     }
     if (!find_axis(e, s, &axis)) return amg_emit_fail(e, s, "its shape is not known");
-    amg_emit_format(e, s, adds ? "%0.scatter_add(" : "%0.scatter(");
+    amg_emit_format(e, s,
+                    reduction ? "%0.scatter_reduce("
+                    : adds    ? "%0.scatter_add("
+                              : "%0.scatter(");
     amg_text_add(&e->out, "%lld, ", (long long)axis);
     add_entries(e, s, axis);
-    amg_emit_format(e, s, ", %2)");
+    amg_emit_format(e, s, ", %2");
+    if (reduction) amg_text_add(&e->out, ", \"%s\"", reduction);
+    amg_text_add(&e->out, ")");
     return AMG_OK;
 }
 

@@ -6,24 +6,15 @@
  *     gather    y[i] = x[at i]                    dx[at i] += dy[i]
  *     scatter   y = x, y[at i] = or += update[i]   dx = dy, 0 at all that is replaced;
  *                                                 dupdate[i] = dy[at i]
- */
+ *
+ * Reductions by mul, max and min are kernel_scatter.c's. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/parallel.h"
-#include "engine/kernel.h"
-#include "graph/index_offsets.h"
+#include "engine/kernel_index.h"
 
-typedef struct {
-    amg_index index;
-    const void *constant; /* NULL: the index is a buffer, the last one */
-    amg_dtype dtype;      /* of the index */
-    size_t size;          /* of an element of the data */
-    int64_t total;        /* elements of the data */
-    bool adds;
-    int offsets;       /* buffer */
-    const char *where; /* node "NAME" (Op) */
-} state;
+typedef amg_indexing state;
 
 /* ptr: offsets, the index unless it is constant. */
 static void run_offsets(const amg_call *call)
@@ -73,8 +64,11 @@ static void run_scatter(const amg_call *call)
     float *y = call->ptr[0];
     const float *updates = call->ptr[2];
     memcpy(y, call->ptr[1], sizeof(float) * (size_t)s->total);
-    if (s->adds) {
-        add_slices(s, y, updates, at);
+    if (s->how != AMG_SCATTER_REPLACE) {
+        if (s->how == AMG_SCATTER_ADD)
+            add_slices(s, y, updates, at);
+        else
+            amg_scatter_combine(s, y, updates, at);
         return;
     }
     for (int64_t i = 0; i < s->index.count; i++)
@@ -88,7 +82,7 @@ static void run_scatter_backward(const amg_call *call)
     const int64_t *at = call->ptr[2];
     float *dx = call->ptr[0];
     memcpy(dx, call->ptr[1], sizeof(float) * (size_t)s->total);
-    for (int64_t i = 0; i < s->index.count && !s->adds; i++)
+    for (int64_t i = 0; i < s->index.count && s->how == AMG_SCATTER_REPLACE; i++)
         memset(dx + at[i], 0, sizeof(float) * (size_t)s->index.inner);
 }
 
@@ -123,7 +117,7 @@ static state *begin(amg_plan *p, int node)
     s->size = amg_dtype_size(x->dtype);
     s->total = 1;
     for (int d = 0; d < x->rank; d++) s->total *= x->dims[d];
-    s->adds = strcmp(amg_attr_string(n, "reduction", "none"), "add") == 0;
+    s->how = amg_scatter_how(n);
     s->where = name_node(p, n);
     if (s->index.count * s->index.inner * s->total == 0)
         amg_plan_fail(p, node, AMG_UNSUPPORTED, "it has no elements");
@@ -179,6 +173,11 @@ void amg_scatter_forward(amg_plan *p, int node)
 
 void amg_scatter_backward(amg_plan *p, int node)
 {
+    const state *s = p->nodes[node].self;
+    if (s->how != AMG_SCATTER_REPLACE && s->how != AMG_SCATTER_ADD) {
+        amg_scatter_reduced_backward(p, node, s);
+        return;
+    }
     give(p, node, 0, "scatter d-data", run_scatter_backward);
     give(p, node, 2, "scatter d-updates", run_gather);
 }

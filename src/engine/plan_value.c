@@ -292,6 +292,8 @@ static bool backward_reads_result(const amg_plan *p, int node)
     case AMG_OP_REDUCE_MIN:
     case AMG_OP_REDUCE_L2:
     case AMG_OP_REDUCE_LOG_SUM_EXP:
+    case AMG_OP_SCATTER_ELEMENTS: /* the largest or smallest */
+    case AMG_OP_SCATTER_ND:
     case AMG_OP_LSTM:
     case AMG_OP_GRU:
     case AMG_OP_RNN: return true;

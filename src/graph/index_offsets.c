@@ -145,6 +145,14 @@ amg_status amg_infer_gather_nd(const amg_infer *c)
     return AMG_OK;
 }
 
+static bool is_reduction(const char *how)
+{
+    static const char *const names[] = {"none", "add", "mul", "max", "min"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(how, names[i]) == 0) return true;
+    return false;
+}
+
 amg_status amg_infer_scatter(const amg_infer *c)
 {
     const amg_value *x = amg_infer_in(c, 0), *index = amg_infer_in(c, 1);
@@ -152,10 +160,9 @@ amg_status amg_infer_scatter(const amg_infer *c)
     const char *how = amg_attr_string(c->node, "reduction", "none");
     const bool elements = is_of_elements(c->node->op);
     amg_infer_out(c, 0)->dtype = x->dtype;
-    if (strcmp(how, "none") != 0 && strcmp(how, "add") != 0)
+    if (!is_reduction(how))
         return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                             "reduction is \"%.40s\", expected \"none\" or \"add\"",
-                             how);
+                             "reduction is \"%.40s\", which ONNX has not", how);
     if (x->rank < 0 || index->rank < 0 || updates->rank < 0) return AMG_OK;
     bool fits = elements ? fits_elements(c, x, index) : fits_nd(c, x, index);
     if (!fits) return fail_index(c, x, index);

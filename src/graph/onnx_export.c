@@ -420,6 +420,9 @@ static int64_t opset_of(const amg_graph *g, const amg_node *n)
         return strcmp(amg_attr_string(n, "mode", "constant"), "wrap") == 0 ? 19 : 0;
     case AMG_OP_ROTARY_EMBEDDING:
     case AMG_OP_RMS_NORM: return 23;
+    case AMG_OP_SCATTER_ELEMENTS:
+    case AMG_OP_SCATTER_ND:
+        return amg_attr_string(n, "reduction", "none")[0] == 'm' ? 18 : 0;
     case AMG_OP_ATTENTION:
         return amg_attr_find(n, "left_window_size") ||
                        amg_attr_find(n, "right_window_size")

@@ -81,8 +81,8 @@
     X(GATHER_ELEMENTS, "GatherElements", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "")          \
     X(GATHER_ND, "GatherND", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F,                          \
       "in PyTorch one batch dim at most")                                              \
-    X(SCATTER_ELEMENTS, "ScatterElements", 3, 3, 1, 1, AMG_OP_D, "replaces or adds")   \
-    X(SCATTER_ND, "ScatterND", 3, 3, 1, 1, AMG_OP_D, "replaces or adds")               \
+    X(SCATTER_ELEMENTS, "ScatterElements", 3, 3, 1, 1, AMG_OP_D, "")                   \
+    X(SCATTER_ND, "ScatterND", 3, 3, 1, 1, AMG_OP_D, "")                               \
     X(ONE_HOT, "OneHot", 3, 3, 1, 1, AMG_OP_F, "of data; constant depth")              \
     X(EYE_LIKE, "EyeLike", 1, 1, 1, 1, AMG_OP_F, "folded")                             \
     X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F,                                              \

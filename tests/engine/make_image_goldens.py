@@ -127,6 +127,23 @@ for name, shape, align in (("affine", (2, 3, 4, 5), 0), ("affine_corners", (2, 3
            lambda v, p, shape=shape, align=align: F.affine_grid(v, list(shape), bool(align)),
            constants={"s": np.array(shape)}, opset=20)
 
+# ---- scattered by a product, the largest or the smallest; ties, and zeros: none, one and two
+TIES = torch.randint(-2, 3, (1, 4, 5)).float()
+AT = torch.tensor([[0, 2, 2, 1, 4], [3, 3, 3, 0, 1], [1, 1, 0, 0, 4]])
+UPDATES = torch.tensor([[2, 0, 1, -1, 2], [0, 0, 1, 2, 1], [1, 1, -2, 2, 0.0]])
+for how, name in (("mul", "prod"), ("max", "amax"), ("min", "amin")):
+    for kind, x, u in (("", torch.randn(2, 4, 5), torch.randn(3, 5)), ("_ties", TIES, UPDATES)):
+        G.case(f"scatter_{how}{kind}", x, {"u": u}, [
+            ("ReduceSum", "v,first", "s", {"keepdims": 0}),
+            ("ScatterElements", "s,at,u", "y", {"axis": 1, "reduction": how})],
+            lambda v, p, name=name: v.sum(0).scatter_reduce(1, AT, p["u"], name),
+            constants={"at": AT.numpy(), "first": np.array([0])}, opset=18, smooth=not kind)
+    G.case(f"scatter_nd_{how}", (5, 2, 3), {"u": (4, 3)}, [
+        ("ScatterND", "v,at,u", "y", {"reduction": how})],
+        lambda v, p, name=name: v.flatten(0, 1).scatter_reduce(
+            0, torch.tensor([7, 0, 7, 3]).unsqueeze(1).expand(4, 3), p["u"], name).reshape(v.shape),
+        constants={"at": np.array([[3, 1], [0, 0], [3, -1], [1, 1]])}, opset=18)
+
 # ---- what has no gradient itself, and constants that are made
 G.case("hardmax", (3, 4, 5), {}, [("Hardmax", "v", "h", {"axis": 1}), ("Mul", "v,h", "y", {})],
        lambda v, p: v * (v == v.amax(1, keepdim=True)))

@@ -438,6 +438,13 @@ CASES = [
         {"w": (1, 3), "i": np.array([[2, 0]]), "u": (1, 2)}, "t.scatter(1, "),
     Case("ScatterND add", [("ScatterND", "x,i,u", "y", {"reduction": "add"})], (4, 3),
          {"i": np.array([[3], [1], [3]]), "u": (3, 3)}, "accumulate=True"),
+    *(Case(f"ScatterElements {how}", [
+        ("Tanh", "w", "t", {}), ("ScatterElements", "t,i,u", "g", {"axis": 1, "reduction": how}),
+        ("Add", "x,g", "y", {})], (2, 3), {"w": (1, 3), "i": np.array([[2, 2]]), "u": (1, 2)},
+        f', "{form}")', opset=18)
+      for how, form in (("mul", "prod"), ("max", "amax"))),
+    Case("ScatterND min", [("ScatterND", "x,i,u", "y", {"reduction": "min"})], (4, 2, 3),
+         {"i": np.array([[3, 1], [0, 0], [3, -1]]), "u": (3, 3)}, '"amin").reshape(', opset=18),
     Case("Trilu", [("Trilu", "x,k", "y", {"upper": 0})], (2, 4, 4), {"k": np.array(-1)},
          "torch.tril(x, -1)"),
     move("Concat negative axis", [("Concat", "x,x,x", "y", {"axis": -1})], IMAGE, {},
