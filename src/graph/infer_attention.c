@@ -36,20 +36,40 @@ static amg_status check_mask(const amg_infer *c, const heads *q, const heads *k)
                          amg_shape_text(AMG_F32, 4, wanted, expected));
 }
 
+/* Keys and values from before, inputs 4 and 5, [N,H,past,D]; none: *past 0. */
+static amg_status find_past(const amg_infer *c, const heads *h, int64_t *past)
+{
+    const amg_value *in[2] = {amg_infer_find_in(c, 4), amg_infer_find_in(c, 5)};
+    if (!in[0] && !in[1]) return AMG_OK;
+    bool fits = in[0] && in[1];
+    for (int i = 0; fits && i < 2; i++)
+        fits = in[i]->rank == 4 && in[i]->dtype == AMG_F32 &&
+               in[i]->dims[0] == h[1 + i].N && in[i]->dims[1] == h[1 + i].H &&
+               in[i]->dims[2] == in[0]->dims[2] && in[i]->dims[3] == h[1 + i].D &&
+               in[i]->dims[2] >= 0;
+    if (!fits)
+        return amg_node_fail(
+            c->node, AMG_MISMATCH, c->err,
+            "keys and values from before do not fit those that follow");
+    *past = in[0]->dims[2];
+    return AMG_OK;
+}
+
 amg_status amg_infer_attention(const amg_infer *c)
 {
     const amg_value *in[3];
     heads h[3];
     for (int i = 0; i < 3; i++) in[i] = amg_infer_in(c, i);
     amg_infer_out(c, 0)->dtype = in[0]->dtype;
-    for (int i = 4; i < c->node->num_inputs; i++)
-        if (amg_infer_find_in(c, i))
-            return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                                 "input %d is given: keys and values kept from before "
-                                 "are for generation, not for training",
-                                 i);
-    for (int i = 0; i < 3; i++)
-        if (in[i]->rank < 0) return AMG_OK;
+    if (amg_infer_find_in(c, 6))
+        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                             "input 6 is given: keys kept outside, and how many of "
+                             "them count, are for generation, not for training");
+    for (int i = 1; i < c->node->num_outputs; i++)
+        amg_infer_out(c, i)->dtype = in[0]->dtype;
+    for (int i = 0; i < c->node->num_inputs; i++)
+        if (i != 3 && amg_infer_find_in(c, i) && amg_infer_find_in(c, i)->rank < 0)
+            return AMG_OK;
     const int64_t q_heads = amg_attr_int(c->node, "q_num_heads", 0);
     const int64_t kv_heads = amg_attr_int(c->node, "kv_num_heads", 0);
     bool fits = in[0]->dtype == AMG_F32;
@@ -68,8 +88,15 @@ amg_status amg_infer_attention(const amg_infer *c)
             "not fit",
             text[0], text[1], text[2], (long long)q_heads, (long long)kv_heads);
     }
-    amg_status s = check_mask(c, &h[0], &h[1]);
+    int64_t past = 0;
+    amg_status s = find_past(c, h, &past);
+    h[1].L += past;
+    if (!s) s = check_mask(c, &h[0], &h[1]);
     if (s) return s;
+    for (int i = 1; i < 3 && i < c->node->num_outputs; i++)
+        amg_infer_set(c, i, AMG_F32, 4, (int64_t[]){h[i].N, h[i].H, h[1].L, h[i].D});
+    if (c->node->num_outputs > 3)
+        amg_infer_set(c, 3, AMG_F32, 4, (int64_t[]){h[0].N, h[0].H, h[0].L, h[1].L});
     if (in[0]->rank == 4)
         amg_infer_set(c, 0, AMG_F32, 4, (int64_t[]){h[0].N, h[0].H, h[0].L, h[2].D});
     else

@@ -5,7 +5,7 @@
  *
  * N batch, H heads, L queries, S keys, D size of a head: q [N,H,L,D], k and v
  * [N,H,S,D]; as three dims [N,L,H*D]. Fewer heads of keys serve several of queries
- * each. */
+ * each. Keys and values from before come first, and count as seen. */
 #include <float.h>
 #include <math.h>
 
@@ -43,13 +43,15 @@ static int share_heads(amg_lower *l, int x, int64_t kv_heads, int64_t heads)
 }
 
 /* Whether query i sees key j by their places: not what comes behind it by more than
- * right, nor in front of it by more than left; below 0: all. */
+ * right, nor in front of it by more than left; below 0: all. Queries stand behind the
+ * keys from before. */
 typedef struct {
-    int64_t left, right, L, S;
+    int64_t left, right, L, S, before;
 } window;
 
 static bool sees(const window *w, int64_t i, int64_t j)
 {
+    i += w->before;
     return (w->right < 0 || j <= i + w->right) && (w->left < 0 || j >= i - w->left);
 }
 
@@ -78,23 +80,29 @@ static int softmax(amg_lower *l, int scores)
     return amg_lower_node(l, AMG_OP_SOFTMAX, 1, &scores, 1, &axis);
 }
 
-/* Numbers are added to the scores. */
-static int weigh(amg_lower *l, int scores, const window *w, bool has_window)
+/* Numbers are added to the scores: *biased. */
+static int weigh(amg_lower *l, int scores, const window *w, bool has_window,
+                 int *biased)
 {
     if (has_window)
         scores = amg_lower_binary(l, AMG_OP_ADD, scores, make_window(l, w, AMG_F32));
     if (amg_lower_in(l->r->g, l->node, 3))
         scores = amg_lower_binary(l, AMG_OP_ADD, scores, amg_lower_value(l, 3));
+    *biased = scores;
     return softmax(l, scores);
 }
 
 /* Bools choose; a query that sees nothing gives zeros. */
-static int choose(amg_lower *l, int scores, const window *w, bool has_window)
+static int choose(amg_lower *l, int scores, const window *w, bool has_window,
+                  int *biased)
 {
     int seen = amg_lower_value(l, 3);
     if (has_window)
         seen = amg_lower_binary(l, AMG_OP_AND, seen, make_window(l, w, AMG_BOOL));
-    int in[3] = {seen, scores, amg_lower_float(l, -FLT_MAX)};
+    int in[3] = {seen, scores, amg_lower_float(l, -INFINITY)};
+    if (l->node->num_outputs > 3)
+        *biased = amg_lower_node(l, AMG_OP_WHERE, 3, in, 0, NULL);
+    in[2] = amg_lower_float(l, -FLT_MAX);
     in[1] = softmax(l, amg_lower_node(l, AMG_OP_WHERE, 3, in, 0, NULL));
     in[2] = amg_lower_float(l, 0);
     return amg_lower_node(l, AMG_OP_WHERE, 3, in, 0, NULL);
@@ -108,23 +116,50 @@ static int cap(amg_lower *l, int scores, float most)
     return amg_lower_binary(l, AMG_OP_MUL, amg_lower_unary(l, AMG_OP_TANH, y), number);
 }
 
-static int find_weights(amg_lower *l, int scores, int64_t L, int64_t S)
+static int find_weights(amg_lower *l, int scores, window w, int *biased)
 {
     const amg_value *mask = amg_lower_in(l->r->g, l->node, 3);
-    window w = {amg_attr_int(l->node, "left_window_size", -1),
-                amg_attr_int(l->node, "right_window_size", -1), L, S};
     if (amg_attr_int(l->node, "is_causal", 0)) w.right = 0;
     const bool has_window = w.left >= 0 || w.right >= 0;
-    return mask && mask->dtype == AMG_BOOL ? choose(l, scores, &w, has_window)
-                                           : weigh(l, scores, &w, has_window);
+    return mask && mask->dtype == AMG_BOOL ? choose(l, scores, &w, has_window, biased)
+                                           : weigh(l, scores, &w, has_window, biased);
+}
+
+/* Keys or values behind those of input i, which may be absent. */
+static int behind(amg_lower *l, int i, int x)
+{
+    const amg_attr axis = amg_int("axis", 2);
+    if (!amg_lower_in(l->r->g, l->node, i)) return x;
+    return amg_lower_node(l, AMG_OP_CONCAT, 2, (int[]){amg_lower_value(l, i), x}, 1,
+                          &axis);
+}
+
+/* Queries, keys and values, [N,H,…]: part; *turned: keys as they were split, whose
+ * heads stand behind the positions. present: outputs 1 and 2 of the node. */
+static void split_parts(amg_lower *l, int64_t heads, int64_t kv_heads, int part[3],
+                        bool *turned, int *present)
+{
+    static const int64_t inner[4] = {0, 2, 1, 3};
+    const bool flat = amg_lower_in(l->r->g, l->node, 0)->rank == 3;
+    const bool grows = l->node->num_outputs > 1 || amg_lower_in(l->r->g, l->node, 4);
+    *turned = flat && kv_heads == heads && !grows;
+    for (int i = 0; i < 3; i++) {
+        part[i] = split_heads(l, i, i ? kv_heads : heads);
+        if (flat && (i != 1 || !*turned))
+            part[i] = amg_lower_transpose(l, part[i], 4, inner);
+        if (!i) continue;
+        present[i - 1] = part[i] = behind(l, 3 + i, part[i]);
+        part[i] = share_heads(l, part[i], kv_heads, heads);
+    }
 }
 
 static void lower(amg_lower *l, int *out)
 {
-    static const int64_t inner[4] = {0, 2, 1, 3}, turned[4] = {0, 2, 3, 1},
-                         flipped[4] = {0, 1, 3, 2};
+    static const int64_t inner[4] = {0, 2, 1, 3}, turn[4] = {0, 2, 3, 1},
+                         flip[4] = {0, 1, 3, 2};
     const amg_value *q = amg_lower_in(l->r->g, l->node, 0);
     const amg_value *k = amg_lower_in(l->r->g, l->node, 1);
+    const amg_value *past = amg_lower_in(l->r->g, l->node, 4);
     const amg_value *y = &l->r->g->values[l->node->outputs[0]];
     const bool flat = q->rank == 3;
     const int64_t heads = flat ? amg_attr_int(l->node, "q_num_heads", 1) : q->dims[1];
@@ -133,26 +168,27 @@ static void lower(amg_lower *l, int *out)
     const int64_t D = flat ? q->dims[2] / heads : q->dims[3];
     const float given = amg_attr_float(l->node, "scale", 0);
     const double scale = given != 0 ? (double)given : 1 / sqrt((double)D);
-    int part[3];
-    for (int i = 0; i < 3; i++) {
-        part[i] = split_heads(l, i, i ? kv_heads : heads);
-        if (flat && (i != 1 || kv_heads != heads))
-            part[i] = amg_lower_transpose(l, part[i], 4, inner);
-        if (i) part[i] = share_heads(l, part[i], kv_heads, heads);
-    }
-    const bool turn = flat && kv_heads == heads;
-    part[1] = amg_lower_transpose(l, part[1], 4, turn ? turned : flipped);
+    window w = {.left = amg_attr_int(l->node, "left_window_size", -1),
+                .right = amg_attr_int(l->node, "right_window_size", -1),
+                .L = q->dims[flat ? 1 : 2],
+                .S = k->dims[flat ? 1 : 2],
+                .before = past ? past->dims[2] : 0};
+    int part[3], shown[4] = {0};
+    bool turned;
+    w.S += w.before;
+    split_parts(l, heads, kv_heads, part, &turned, out + 1);
+    part[1] = amg_lower_transpose(l, part[1], 4, turned ? turn : flip);
     const int by = amg_lower_float(l, (float)sqrt(scale));
-    int scores = amg_lower_binary(l, AMG_OP_MAT_MUL,
-                                  amg_lower_binary(l, AMG_OP_MUL, part[0], by),
-                                  amg_lower_binary(l, AMG_OP_MUL, part[1], by));
-    const int64_t L = q->dims[flat ? 1 : 2], S = k->dims[flat ? 1 : 2];
-    scores = cap(l, scores, amg_attr_float(l->node, "softcap", 0));
-    out[0] =
-        amg_lower_binary(l, AMG_OP_MAT_MUL, find_weights(l, scores, L, S), part[2]);
+    shown[0] = amg_lower_binary(l, AMG_OP_MAT_MUL,
+                                amg_lower_binary(l, AMG_OP_MUL, part[0], by),
+                                amg_lower_binary(l, AMG_OP_MUL, part[1], by));
+    shown[1] = cap(l, shown[0], amg_attr_float(l->node, "softcap", 0));
+    shown[3] = find_weights(l, shown[1], w, &shown[2]);
+    out[0] = amg_lower_binary(l, AMG_OP_MAT_MUL, shown[3], part[2]);
     if (flat)
         out[0] =
             amg_lower_reshape(l, amg_lower_transpose(l, out[0], 4, inner), 3, y->dims);
+    out[3] = shown[amg_attr_int(l->node, "qk_matmul_output_mode", 0) & 3];
 }
 
 const amg_lower_rule amg_lower_attention = {always, lower};

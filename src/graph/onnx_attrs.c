@@ -130,6 +130,7 @@ static const struct {
     {AMG_OP_ATTENTION, "kv_num_heads", AMG_ATTR_INT},
     {AMG_OP_ATTENTION, "left_window_size", AMG_ATTR_INT},
     {AMG_OP_ATTENTION, "q_num_heads", AMG_ATTR_INT},
+    {AMG_OP_ATTENTION, "qk_matmul_output_mode", AMG_ATTR_INT},
     {AMG_OP_ATTENTION, "right_window_size", AMG_ATTR_INT},
     {AMG_OP_ATTENTION, "scale", AMG_ATTR_FLOAT},
     {AMG_OP_ATTENTION, "softcap", AMG_ATTR_FLOAT},

@@ -140,6 +140,7 @@ static int num_outputs(const node *n)
     case AMG_OP_GRU:
     case AMG_OP_RNN: return (int)n->proto->n_output;
     case AMG_OP_TOP_K: return n->proto->n_output < 2 ? 1 : 2;
+    case AMG_OP_ATTENTION:
     case AMG_OP_DROPOUT:
     case AMG_OP_LAYER_NORM: return num_needed(n);
     default: return 1;
@@ -149,7 +150,7 @@ static int num_outputs(const node *n)
 static bool has_absent_outputs(amg_op op)
 {
     return op == AMG_OP_LSTM || op == AMG_OP_GRU || op == AMG_OP_RNN ||
-           op == AMG_OP_LAYER_NORM || op == AMG_OP_TOP_K;
+           op == AMG_OP_LAYER_NORM || op == AMG_OP_TOP_K || op == AMG_OP_ATTENTION;
 }
 
 static amg_status add_node(node *n)

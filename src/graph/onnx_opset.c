@@ -571,10 +571,7 @@ amg_status amg_import_normalise(node *n)
         drop_attr(n, "saturate");
         drop_attr(n, "round_mode");
         return is_cast_like(n) ? cast_like(n) : AMG_OK;
-    case AMG_OP_ATTENTION: /* of an output that is not read, and of nothing */
-        drop_attr(n, "qk_matmul_output_mode");
-        drop_attr(n, "softmax_precision");
-        return AMG_OK;
+    case AMG_OP_ATTENTION: drop_attr(n, "softmax_precision"); return AMG_OK;
     case AMG_OP_GRID_SAMPLE: return grid_sample(n);
     case AMG_OP_EXPAND: return amg_import_open_expand(n);
     case AMG_OP_SPACE_TO_DEPTH: return space_to_depth(n);

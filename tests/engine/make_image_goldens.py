@@ -144,6 +144,27 @@ for how, name in (("mul", "prod"), ("max", "amax"), ("min", "amin")):
             0, torch.tensor([7, 0, 7, 3]).unsqueeze(1).expand(4, 3), p["u"], name).reshape(v.shape),
         constants={"at": np.array([[3, 1], [0, 0], [3, -1], [1, 1]])}, opset=18)
 
+# ---- attention to what came before, and all that an Attention gives
+def attended(v, causal):
+    key, value = torch.cat((v.sin(), v), 2), torch.cat((v.cos(), v.tanh()), 2)
+    scores = v @ key.transpose(-1, -2) / 6 ** 0.5
+    scores = (scores / 2).tanh() * 2
+    if causal:
+        scores = scores.masked_fill(torch.ones(4, 8).tril(4) == 0, -torch.inf)
+    return scores.softmax(-1) @ value + scores.softmax(-1) @ value.square() + key[:, :, 4:]
+
+
+for causal in (0, 1):
+    G.case(f"attention_past_{causal}", (2, 3, 4, 6), {}, [
+        ("Sin", "v", "past", {}), ("Cos", "v", "past_v", {}), ("Tanh", "v", "t", {}),
+        ("Attention", "v,v,t,,past,past_v", "a,key,value,qk",
+         {"is_causal": causal, "softcap": 2.0, "qk_matmul_output_mode": 2}),
+        ("Mul", "value,value", "square", {}), ("Softmax", "qk", "p", {}),
+        ("MatMul", "p,square", "m", {}), ("Slice", "key,from,to,axis", "k", {}),
+        ("Add", "a,m", "s", {}), ("Add", "s,k", "y", {})],
+        lambda v, p, causal=causal: attended(v, causal), opset=23,
+        constants={"from": np.array([4]), "to": np.array([8]), "axis": np.array([2])})
+
 # ---- what has no gradient itself, and constants that are made
 G.case("hardmax", (3, 4, 5), {}, [("Hardmax", "v", "h", {"axis": 1}), ("Mul", "v,h", "y", {})],
        lambda v, p: v * (v == v.amax(1, keepdim=True)))

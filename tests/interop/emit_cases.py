@@ -415,6 +415,9 @@ CASES = [
         ("GridSample", "x,u", "y", {})], (2, 3, 3, 4, 5), None, "F.grid_sample(", opset=20),
     Case("AffineGrid", [("AffineGrid", "x,s", "y", {})], (2, 2, 3), {"s": ints(2, 3, 4, 5)},
          opset=20),
+    Case("Attention to what came before", [
+        ("Tanh", "x", "p", {}), ("Attention", "x,x,x,,p,p", "a,k,v,w", {"is_causal": 1}),
+        ("MatMul", "w,v", "m", {}), ("Add", "a,m", "y", {})], (2, 3, 4, 8), opset=23),
     Case("LpNormalization", [("LpNormalization", "x", "y", {"axis": 1})], (2, 3, 5)),
     Case("LRN", [("LRN", "x", "y", {"size": 3, "alpha": 0.2, "beta": 0.6, "bias": 1.5})], IMAGE),
     Case("MeanVarianceNormalization", [("MeanVarianceNormalization", "x", "y", {})], IMAGE),
