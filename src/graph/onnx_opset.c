@@ -17,6 +17,7 @@
  *
  * More than 500 lines: one short rule for each operator that changed. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -452,6 +453,37 @@ static amg_status spread_axes(node *n, int i, const amg_value *x, const amg_attr
                   : add_constant(n, i, "sizes", AMG_I64, 1, &rank, sizes);
 }
 
+/* Sizes of which each axis gets as much as all can have by one scale, the smallest or
+ * the largest of theirs → the sizes that come out. A scale that makes no whole numbers
+ * would also move the places where the input is read: refused. */
+static amg_status keep_aspect(node *n, const amg_value *x, const amg_attr *axes,
+                              bool larger)
+{
+    amg_tensor sizes;
+    amg_status st = constant_ints(n, 3, "sizes", &sizes);
+    if (st || !sizes.data) return st; /* of scales it says nothing */
+    const int64_t count = sizes.dims[0], *wanted = sizes.data;
+    int64_t dims[AMG_MAX_RANK], out[AMG_MAX_RANK];
+    bool fits = x->rank >= 0 && count == (axes ? axes->count : x->rank);
+    double scale = 0;
+    for (int64_t i = 0; fits && i < count; i++) {
+        const int d = axes ? amg_axis_find(axes->ints[i], x->rank) : (int)i;
+        dims[i] = d < 0 ? 0 : x->dims[d];
+        fits = dims[i] > 0;
+        const double own = fits ? (double)wanted[i] / (double)dims[i] : 0;
+        if (i == 0 || (larger ? own > scale : own < scale)) scale = own;
+    }
+    for (int64_t i = 0; fits && i < count; i++) {
+        out[i] = (int64_t)floor(scale * (double)dims[i] + 0.5);
+        fits = fabs(scale * (double)dims[i] - (double)out[i]) < 1e-6;
+    }
+    if (!fits)
+        return amg_import_fail(n, AMG_UNSUPPORTED,
+                               "keep_aspect_ratio_policy needs axes of known size, and "
+                               "one scale that makes whole numbers of all");
+    return add_constant(n, 3, "aspect", AMG_I64, 1, &count, out);
+}
+
 /* The region of interest and the rest of what says nothing for the modes that are read.
  */
 static amg_status resize(node *n)
@@ -460,19 +492,21 @@ static amg_status resize(node *n)
     if (n->im->opset < 11) return old_resize(n);
     if (n->num_inputs > 1) n->inputs[1] = AMG_NO_VALUE;
     drop_attr(n, "extrapolation_value");
-    amg_status st = get_attr(n, "keep_aspect_ratio_policy", AMG_ATTR_STRING, &a);
+    amg_attr *policy, *given;
+    amg_status st = get_attr(n, "keep_aspect_ratio_policy", AMG_ATTR_STRING, &policy);
+    if (!st) st = get_attr(n, "axes", AMG_ATTR_INTS, &given);
     if (st) return st;
-    if (a && strcmp(a->s, "stretch") != 0)
-        return amg_import_fail(
-            n, AMG_UNSUPPORTED,
-            "keep_aspect_ratio_policy is \"%.40s\", expected stretch", a->s);
-    drop_attr(n, "keep_aspect_ratio_policy");
-    st = get_attr(n, "axes", AMG_ATTR_INTS, &a);
-    if (st || !a) return st;
     const amg_value *x = n->num_inputs > 0 && n->inputs[0] >= 0
                              ? amg_builder_value(n->im->builder, n->inputs[0])
                              : NULL;
     if (!x) return AMG_OK; /* the builder has failed; finish says how */
+    if (policy && strcmp(policy->s, "stretch") != 0)
+        st = keep_aspect(n, x, given, strcmp(policy->s, "not_smaller") == 0);
+    drop_attr(n, "keep_aspect_ratio_policy");
+    st = st ? st : get_attr(n, "axes", AMG_ATTR_INTS, &a);
+    if (st || !a) return st;
+    x = amg_builder_value(n->im->builder, n->inputs[0]);
+    if (!x) return AMG_OK;
     const amg_attr axes = *a;
     drop_attr(n, "axes");
     st = spread_axes(n, 2, x, &axes);
