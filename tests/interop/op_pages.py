@@ -41,6 +41,8 @@ A model with any of these is refused with the node's name; `amalgam inspect MODE
 - Control flow (If, Loop, Scan), sequences, strings, and domains of other makers (functions that the file itself
   defines are written out).
 - Shapes that depend on the values of the data; tensors of more than 8 dims; weights in types other than float32.
+- Losses (NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss): a model ends in its outputs, and training has losses of its
+  own.
 """
 
 
