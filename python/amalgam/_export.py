@@ -29,6 +29,7 @@ from ._fixed import say_what_trains
 from ._observe import Observation, buffers_kept_while_traced, observe, unchanged
 from ._outputs import Output, Wanted, plain
 from ._parts import merge
+from ._symbolic import export_with_channel_dropout
 
 MAX_OPSET = 20
 TOLERANCE = 1e-4
@@ -148,11 +149,15 @@ def _highest_opset() -> int:
 def _export_torchscript(model: Any, inputs: Tuple[Any, ...], names: List[str], outputs: List[str], path: str) -> None:
     import torch
     choice = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    with buffers_kept_while_traced(model):
+
+    def export() -> None:
         torch.onnx.export(model, inputs, path, training=torch.onnx.TrainingMode.TRAINING,
                           do_constant_folding=False, opset_version=_highest_opset(), input_names=names,
                           output_names=outputs, dynamic_axes={name: {0: "N"} for name in [*names, *outputs]},
                           **choice)
+
+    with buffers_kept_while_traced(model):
+        export_with_channel_dropout(export)
 
 
 def _export_dynamo(model: Any, inputs: Tuple[Any, ...], names: List[str], outputs: List[str], path: str) -> None:

@@ -17,6 +17,8 @@ Every model of the zoo and the modules of modules.py, 20 steps of train.py --det
            module's parameters
            within 1e-4. Not where Adam meets gradients that are nothing but rounding, as of
            the bias ahead of a batch norm (tabular: 6e-4)
+  engine   amalgam verify of the networks of RANDOM: masks and noise of amalgam-train are the same
+           alone and in the job
   drift    the networks whose running statistics hold 1e-4 for fewer than 20 steps: after 20,
            parameters still do, and the statistics are within three times what train.py is
            away from itself when every weight of the start is moved by one unit in its last
@@ -84,6 +86,7 @@ CASES = [
 ]
 HEAVY = {"resnet34", "resnet50", "vgg16", "vgg16_bn", "densenet121"}
 MIXED = {"vit": {"SGD": SGD, "AdamW": ADAMW}, "tabular": {"SGD": {**SGD, "lr": 0.01}}}
+RANDOM = {"paths", "channels", "noisy"}
 OLD = {"lenet", "unet", "lstm", "vit", "paths", "channels", "noisy", "autoencoder"}
 
 
@@ -180,6 +183,13 @@ def check_amalgam(h, jobs, case, title, out):
                              rtol=1e-4) and np.isclose(a["lr"], b["lr"], rtol=1e-8))
 
 
+def check_engine(h, jobs, case, title):
+    """Masks and noise of amalgam-train: in the job those of the network alone."""
+    made = make(jobs, case, True)
+    found = h.run_program("amalgam", "verify", "--key", made.key, "--job", made.job, "--steps", 4, "--batch", 4)
+    h.expect(f"{title}: amalgam verify", found.returncode == 0, found.stderr[-300:])
+
+
 def check_refused(h, jobs, title, made, options, words):
     process = jobs.start(made.job, [*options, "--batch", "4"])
     _, errors = process.communicate()
@@ -227,6 +237,8 @@ def main(h):
             out = check_bits(h, jobs, case, title, sys.executable)
             if not case.keep:
                 check_amalgam(h, jobs, case, title, out)
+            if case.name in RANDOM:
+                check_engine(h, jobs, case, title)
             if case.name in MIXED:
                 check_mixed(h, jobs, case, "mixed")
                 check_mixed(h, jobs, case, "rotated")

@@ -4,6 +4,7 @@ import os
 import tempfile
 import unittest
 import warnings
+from unittest import mock
 
 import support
 
@@ -229,6 +230,19 @@ class Through(support.Case):
         tempfile.tempdir = os.path.abspath("tmp")
         amalgam.obfuscate(Net(), images(64), decoys_from=images(80, 1), key="job.key", out="job", progress=False)
         self.assertEqual(os.listdir("tmp"), [])
+
+
+    def test_dropout_of_whole_channels(self):
+        net = Net()
+        net.drop = nn.Sequential(nn.Unflatten(1, (4, 16)), nn.Dropout1d(0.25), nn.Flatten())
+        with mock.patch.object(_export, "_export_dynamo", side_effect=AssertionError("is not asked")):
+            self.cycle(net, TensorDataset(*images(64)), TensorDataset(*images(80, 1)))
+        with open("job/model.py") as f:
+            self.assertEqual(f.read().count('4, 1), 0.25, "bernoulli", "mask") if self.training'), 2)
+        with self.assertRaisesRegex(Exception, "feature_dropout"):  # PyTorch's exporter is what it was
+            with _export._quiet():
+                torch.onnx.export(net, (torch.zeros(2, 1, 6, 6),), "net.onnx", dynamo=False,
+                                  training=torch.onnx.TrainingMode.TRAINING)
 
 
 class Refusals(support.Case):
