@@ -67,7 +67,8 @@ static bool filling_of(const amg_graph *g, int value, double *out)
     const amg_value *v = &g->values[value];
     const amg_node *of_shape = amg_graph_maker(g, value, AMG_OP_CONSTANT_OF_SHAPE);
     const amg_attr *filling = of_shape ? amg_attr_find(of_shape, "value") : NULL;
-    if (filling && filling->tensor.dtype == AMG_F32) {
+    if (filling && filling->tensor.dtype == AMG_F32 &&
+        amg_tensor_count(&filling->tensor) == 1) {
         *out = (double)*(const float *)filling->tensor.data;
         return true;
     }
