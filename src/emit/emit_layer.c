@@ -370,3 +370,27 @@ amg_status amg_emit_grid_sample(amg_emit *e, const amg_emit_step *s)
                  amg_attr_int(s->node, "align_corners", 0) ? "True" : "False");
     return AMG_OK;
 }
+
+/* F.fold has pads of both sides alike; others are part of a larger image, cut after. */
+amg_status amg_emit_col2im(amg_emit *e, const amg_emit_step *s)
+{
+    int64_t image[MAX_SPATIAL];
+    amg_window w;
+    if (!amg_fold_read(s->node, amg_emit_in(e, s, 1), amg_emit_in(e, s, 2), &w,
+                       image) ||
+        w.num_dims != 2)
+        return amg_emit_fail(e, s,
+                             "its image is not of two dims, as PyTorch's fold has");
+    const bool even = is_even(&w);
+    for (int i = 0; i < 2 && !even; i++) image[i] += w.begin[i] + w.end[i];
+    amg_emit_format(e, s, even ? "F.fold(%0, " : "F.pad(F.fold(%0, ");
+    amg_text_tuple(&e->out, 2, image);
+    amg_text_add(&e->out, ", ");
+    amg_text_tuple(&e->out, 2, w.kernel);
+    add_option(e, "dilation", 2, w.dilation, 1);
+    if (even) add_option(e, "padding", 2, w.begin, 0);
+    add_option(e, "stride", 2, w.stride, 1);
+    amg_text_add(&e->out, ")");
+    if (!even) add_cut(e, &w);
+    return AMG_OK;
+}

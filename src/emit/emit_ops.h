@@ -85,6 +85,7 @@ amg_status amg_emit_max_pool(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_average_pool(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_global_pool(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_resize(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_col2im(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_grid_sample(amg_emit *e, const amg_emit_step *s);
 /* emit_norm.c */
 amg_status amg_emit_batch_norm(amg_emit *e, const amg_emit_step *s);

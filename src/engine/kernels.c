@@ -42,6 +42,7 @@ static const amg_kernel_row table[] = {
     [AMG_OP_SPACE_TO_DEPTH] = {NULL, NULL, NULL},
     [AMG_OP_CONV_TRANSPOSE] = {NULL, amg_conv_transpose_forward, amg_conv_transpose_backward},
     [AMG_OP_RESIZE] = {NULL, amg_resize_forward, amg_resize_backward},
+    [AMG_OP_COL2IM] = {NULL, amg_col2im_forward, amg_col2im_backward},
     [AMG_OP_GRID_SAMPLE] = {NULL, amg_grid_sample_forward, amg_grid_sample_backward},
     [AMG_OP_AFFINE_GRID] = {NULL, NULL, NULL},
     [AMG_OP_LSTM] = {NULL, amg_recurrent_forward, amg_recurrent_backward},

@@ -300,6 +300,7 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_SPACE_TO_DEPTH] = amg_infer_depth_to_space,
     [AMG_OP_CONV_TRANSPOSE] = amg_infer_conv_transpose,
     [AMG_OP_RESIZE] = amg_infer_resize,
+    [AMG_OP_COL2IM] = amg_infer_col2im,
     [AMG_OP_GRID_SAMPLE] = amg_infer_grid_sample,
     [AMG_OP_AFFINE_GRID] = amg_infer_affine_grid,
     [AMG_OP_LSTM] = amg_infer_recurrent,

@@ -116,6 +116,7 @@ amg_status amg_infer_mean_variance(const amg_infer *c);
 amg_status amg_infer_attention(const amg_infer *c); /* infer_attention.c */
 amg_status amg_infer_rotary(const amg_infer *c);
 amg_status amg_infer_center_crop_pad(const amg_infer *c); /* infer_image.c */
+amg_status amg_infer_col2im(const amg_infer *c);
 amg_status amg_infer_grid_sample(const amg_infer *c);
 amg_status amg_infer_affine_grid(const amg_infer *c);
 amg_status amg_infer_recurrent(const amg_infer *c); /* infer_recurrent.c */

@@ -1,8 +1,10 @@
 /* Shape rules of operators on images that no window slides over: CenterCropPad,
- * GridSample and AffineGrid. */
+ * GridSample, AffineGrid, and Col2Im, which puts windows back. */
 #include <string.h>
 
+#include "base/checked.h"
 #include "graph/infer.h"
+#include "graph/window.h"
 
 /* shape names the dims of axes, or of all; the batch keeps its own. */
 amg_status amg_infer_center_crop_pad(const amg_infer *c)
@@ -94,5 +96,35 @@ amg_status amg_infer_affine_grid(const amg_infer *c)
     size[1] = theta->dims[0];
     size[count] = dims;
     amg_infer_set(c, 0, theta->dtype, dims + 2, size + 1);
+    return AMG_OK;
+}
+
+/* x [N,C*K,L]: K elements of a window, L windows over the image. */
+amg_status amg_infer_col2im(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0);
+    int64_t out[2 + AMG_MAX_SPATIAL], taps = 1, windows = 1;
+    amg_window w;
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (x->rank < 0 || amg_infer_in(c, 1)->kind != AMG_VALUE_PARAM ||
+        amg_infer_in(c, 2)->kind != AMG_VALUE_PARAM)
+        return AMG_OK;
+    bool fits = x->rank == 3 && amg_fold_read(c->node, amg_infer_in(c, 1),
+                                              amg_infer_in(c, 2), &w, out + 2);
+    for (int i = 0; fits && i < w.num_dims; i++) {
+        const int64_t room =
+            out[2 + i] + w.begin[i] + w.end[i] - amg_window_extent(&w, i);
+        fits = room >= 0 && amg_mul_i64(taps, w.kernel[i], &taps) &&
+               amg_mul_i64(windows, room / w.stride[i] + 1, &windows);
+    }
+    if (!fits || x->dims[1] % taps != 0 || x->dims[2] != windows) {
+        char text[AMG_SHAPE_TEXT];
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "columns %s do not fit the image and its windows",
+                             amg_shape_text(x->dtype, x->rank, x->dims, text));
+    }
+    out[0] = x->dims[0];
+    out[1] = x->dims[1] / taps;
+    amg_infer_set(c, 0, x->dtype, 2 + w.num_dims, out);
     return AMG_OK;
 }

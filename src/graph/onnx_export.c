@@ -406,6 +406,7 @@ static int64_t opset_of(const amg_graph *g, const amg_node *n)
     switch (n->op) {
     case AMG_OP_MISH:
     case AMG_OP_CENTER_CROP_PAD:
+    case AMG_OP_COL2IM:
     case AMG_OP_LP_POOL: return 18;
     case AMG_OP_AFFINE_GRID:
     case AMG_OP_GRID_SAMPLE:

@@ -56,6 +56,7 @@
     X(CONV_TRANSPOSE, "ConvTranspose", 2, 3, 1, 1, AMG_OP_D,                           \
       "1-d, 2-d, 3-d; weights may be computed")                                        \
     X(RESIZE, "Resize", 1, 4, 1, 1, AMG_OP_D, "nearest, linear, cubic; 1-d to 3-d")    \
+    X(COL2IM, "Col2Im", 3, 3, 1, 1, AMG_OP_D, "constant shapes; in PyTorch 2-d")       \
     X(GRID_SAMPLE, "GridSample", 2, 2, 1, 1, AMG_OP_D,                                 \
       "2-d, 3-d; in PyTorch cubic of 2-d")                                             \
     X(AFFINE_GRID, "AffineGrid", 2, 2, 1, 1, AMG_OP_D, "constant size")                \

@@ -202,3 +202,29 @@ int64_t amg_window_end(const amg_window *w, int i, int64_t in, int64_t out)
 {
     return (out - 1) * w->stride[i] + amg_window_extent(w, i) - in - w->begin[i];
 }
+
+bool amg_fold_read(const amg_node *node, const amg_value *image, const amg_value *block,
+                   amg_window *out, int64_t dims[AMG_MAX_SPATIAL])
+{
+    int count[2];
+    int64_t pads[2 * AMG_MAX_SPATIAL] = {0};
+    *out = (amg_window){0};
+    if (!amg_value_ints(image, AMG_MAX_SPATIAL, dims, &count[0]) ||
+        !amg_value_ints(block, AMG_MAX_SPATIAL, out->kernel, &count[1]) ||
+        count[0] != count[1] || count[0] < 1)
+        return false;
+    const int n = out->num_dims = count[0];
+    for (int i = 0; i < n; i++) out->stride[i] = out->dilation[i] = 1;
+    if (read_ints(node, "strides", n, 1, out->stride, NULL) ||
+        read_ints(node, "dilations", n, 1, out->dilation, NULL) ||
+        read_ints(node, "pads", 2 * n, 0, pads, NULL))
+        return false;
+    for (int i = 0; i < n; i++) {
+        out->begin[i] = pads[i];
+        out->end[i] = pads[n + i];
+        if (dims[i] < 1 || dims[i] > INT32_MAX || out->kernel[i] < 1 ||
+            out->kernel[i] > INT32_MAX)
+            return false;
+    }
+    return true;
+}

@@ -37,4 +37,9 @@ AMG_MUST_CHECK amg_status amg_window_unslide(const amg_node *node, const amg_win
  * less than nothing where the last positions lie under no window. */
 int64_t amg_window_end(const amg_window *w, int i, int64_t in, int64_t out);
 
+/* The windows of a Col2Im from its inputs 1 and 2, and the image's dims. false: these
+ * are not constant, or an attribute does not fit them. */
+bool amg_fold_read(const amg_node *node, const amg_value *image, const amg_value *block,
+                   amg_window *out, int64_t dims[AMG_MAX_SPATIAL]);
+
 #endif

@@ -144,6 +144,16 @@ for how, name in (("mul", "prod"), ("max", "amax"), ("min", "amin")):
             0, torch.tensor([7, 0, 7, 3]).unsqueeze(1).expand(4, 3), p["u"], name).reshape(v.shape),
         constants={"at": np.array([[3, 1], [0, 0], [3, -1], [1, 1]])}, opset=18)
 
+# ---- windows put back
+for name, image, kernel, kw, attrs in (
+        ("", (5, 6), (2, 3), {}, {}),
+        ("_apart", (7, 6), (3, 2), {"stride": 2, "dilation": (1, 2), "padding": (1, 2)},
+         {"strides": [2, 2], "dilations": [1, 2], "pads": [1, 2, 1, 2]})):
+    columns = F.unfold(torch.zeros(1, 2, *image), kernel, **kw).shape[1:]
+    one(f"fold{name}", (2, *columns), lambda v, p, image=image, kernel=kernel, kw=kw: F.fold(
+        v, image, kernel, **kw), op="Col2Im", inputs="v,i,b", opset=18,
+        constants={"i": np.array(image), "b": np.array(kernel)}, **attrs)
+
 # ---- attention to what came before, and all that an Attention gives
 def attended(v, causal):
     key, value = torch.cat((v.sin(), v), 2), torch.cat((v.cos(), v.tanh()), 2)

@@ -3,4 +3,4 @@
  */
 #include "golden_onnx.h"
 
-int main(void) { return run_onnx_cases("images.safetensors", 59); }
+int main(void) { return run_onnx_cases("images.safetensors", 61); }

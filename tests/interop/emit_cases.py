@@ -413,6 +413,12 @@ CASES = [
     Case("GridSample 3-d", [
         ("Sin", "x", "t", {}), ("Transpose", "t", "u", {"perm": [0, 2, 3, 4, 1]}),
         ("GridSample", "x,u", "y", {})], (2, 3, 3, 4, 5), None, "F.grid_sample(", opset=20),
+    Case("Col2Im", [("Col2Im", "x,i,b", "y", {"strides": [2, 1], "pads": [1, 0, 1, 0]})],
+         (2, 12, 12), {"i": ints(5, 5), "b": ints(3, 2)},
+         "F.fold(x, (5, 5), (3, 2), padding=(1, 0), stride=(2, 1))", opset=18),
+    Case("Col2Im with uneven pads", [("Col2Im", "x,i,b", "y", {"pads": [1, 0, 0, 2]})],
+         (2, 12, 30), {"i": ints(6, 5), "b": ints(3, 2)}, "F.pad(F.fold(x, (7, 7), (3, 2)), ",
+         opset=18),
     Case("AffineGrid", [("AffineGrid", "x,s", "y", {})], (2, 2, 3), {"s": ints(2, 3, 4, 5)},
          opset=20),
     Case("Attention to what came before", [
