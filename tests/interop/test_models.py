@@ -70,7 +70,7 @@ SMOOTH = {*more_models.SMOOTH, "mobilenet_v3_small", "mobilenet_v3_short", "effi
           "convnext_tiny", "convnext_small", "vit_b_32", "vit_small", "lstm", "tabular",
           "autoencoder", "shared", "numbers"}
 TRAIN_PY = {"detector", "shufflenet_v2_small", "mobilenet_v3_short", "convnext_small", "numbers"}
-SAME = {"lstm", "attention_gru", "dlinear"}
+SAME = {"lstm", "attention_gru", "conv_lstm", "dlinear"}
 # By the other, torch.export or TorchScript, they are not written, or not as ONNX has it.
 BY_ONE = {"translator": ("torchscript",), "video": ("torchscript",), "gcn": ("dynamo",)}
 # Weights that stand beside the data or are divided by their norm: in a file that is written by
