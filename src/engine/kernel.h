@@ -252,7 +252,7 @@ AMG_KERNEL(dropout)
 /* For a kernel that applies the mask itself: draws count bytes, 0 where node drops. The
  * buffer, AMG_NO_BUFFER where nothing is dropped; by what the others are multiplied. */
 int amg_dropout_draw(amg_plan *p, int node, int64_t count, float *scale);
-void amg_noise_forward(amg_plan *p, int node);
+void amg_random_forward(amg_plan *p, int node);
 AMG_KERNEL(gather)
 AMG_KERNEL(mat_mul)
 /* Attention, if node is its last MatMul (attention.h). */

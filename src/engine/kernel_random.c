@@ -81,7 +81,7 @@ static void run_mean(const amg_call *call)
     for (int64_t i = 0; i < d->count; i++) y[i] = mean;
 }
 
-void amg_noise_forward(amg_plan *p, int node)
+void amg_random_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
     noise *d = amg_plan_alloc(p, 1, sizeof *d);
