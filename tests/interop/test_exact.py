@@ -84,10 +84,10 @@ CASES = [
     Case("functions", None, {**SGD, "lr": 0.02}),
     Case("autoencoder", None, {**SGD, "lr": 0.05}),
 ]
-HEAVY = {"resnet34", "resnet50", "vgg16", "vgg16_bn", "densenet121"}
+HEAVY = {"resnet34", "resnet50", "vgg16", "vgg16_bn", "densenet121", "mobilenet_v2"}
 MIXED = {"vit": {"SGD": SGD, "AdamW": ADAMW}, "tabular": {"SGD": {**SGD, "lr": 0.01}}}
 RANDOM = {"paths", "channels", "noisy"}
-OLD = {"lenet", "unet", "lstm", "vit", "paths", "channels", "noisy", "autoencoder"}
+OLD = {"lenet", "unet", "lstm", "vit", "paths", "autoencoder"}
 
 
 def make(jobs, case, dropout):
