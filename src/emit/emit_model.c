@@ -128,7 +128,8 @@ static bool is_reserved(const char *name)
         /* the module's own */
         "F", "_", "apart", "attention", "augment", "batch_norm", "class_rows", "drop",
         "float", "forward", "gru", "gru_reset_first", "list", "lstm", "nn", "noise",
-        "output", "recurrent", "self", "super", "torch", "training"};
+        "output", "packed", "recurrent", "self", "super", "torch", "training",
+        "turned"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(name, words[i]) == 0) return true;
     /* c and digits: the constants */

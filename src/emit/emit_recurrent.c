@@ -3,21 +3,26 @@
  * its own way; the functions only move numbers, so they change no bit.
  *
  *   ONNX     x [S,N,I], w [D,G*H,I], r [D,G*H,H], b [D,2*G*H], h [D,N,H] -> y [S,D,N,H]
- *   PyTorch  per direction G*H rows of w, r and two biases; y [S,N,D*H] */
+ *   PyTorch  per direction G*H rows of w, r and two biases; y [S,N,D*H]
+ *
+ * Sequences of unequal length are packed as in PyTorch, so that the products are those
+ * of a module that packs them. */
 #include <string.h>
 
 #include "emit/emit_ops.h"
 
 static const char helpers[] =
     "def recurrent(run, gates, x, w, r, b, states, training, reverse=False,\n"
-    "              batch_first=False):\n"
+    "              batch_first=False, lengths=None):\n"
     "    \"\"\"One recurrent layer; gates: where PyTorch's gates stand in w and "
     "r.\"\"\"\n"
     "    if batch_first:\n"
     "        x = x.transpose(0, 1)\n"
     "        states = [s if s is None else s.transpose(0, 1) for s in states]\n"
     "    if reverse:\n"
-    "        x = x.flip(0)\n"
+    "        x = turned(x, lengths)\n"
+    "    if lengths is not None:\n"
+    "        run = packed(run, lengths)\n"
     "    weights = []\n"
     "    for d in range(w.shape[0]):\n"
     "        parts = [w[d], r[d]] + ([] if b is None else list(b[d].chunk(2)))\n"
@@ -28,12 +33,21 @@ static const char helpers[] =
     "    states = tuple(zeros if s is None else s.contiguous() for s in states)\n"
     "    y, *last = run(x, states if len(states) > 1 else states[0], weights,\n"
     "                   b is not None, 1, 0.0, training, w.shape[0] == 2, False)\n"
-    "    y = y.reshape(y.shape[0], y.shape[1], w.shape[0], -1).permute(0, 2, 1, 3)\n"
     "    if reverse:\n"
-    "        y = y.flip(0)\n"
+    "        y = turned(y, lengths)\n"
+    "    y = y.reshape(y.shape[0], y.shape[1], w.shape[0], -1).permute(0, 2, 1, 3)\n"
     "    if batch_first:\n"
     "        return (y.permute(2, 0, 1, 3), *(s.transpose(0, 1) for s in last))\n"
     "    return (y, *last)\n"
+    "\n"
+    "\n"
+    "def turned(x, lengths):\n"
+    "    \"\"\"[S,N,H] from each sequence's last step to its first.\"\"\"\n"
+    "    if lengths is None:\n"
+    "        return x.flip(0)\n"
+    "    t = torch.arange(x.shape[0], device=x.device).unsqueeze(1)\n"
+    "    n = torch.arange(x.shape[1], device=x.device)\n"
+    "    return x[torch.where(t < lengths, lengths - 1 - t, t), n]\n"
     "\n"
     "\n"
     "def lstm(x, w, r, b, h, c, training, **how):\n"
@@ -51,8 +65,32 @@ static const char helpers[] =
     "\n"
     "\n";
 
+/* Behind them where some layer has lengths: found when it runs. */
+static const char unequal[] =
+    "def packed(run, lengths):\n"
+    "    \"\"\"run over sequences of unequal length, as a module runs over a "
+    "PackedSequence.\"\"\"\n"
+    "    def over(x, states, weights, bias, layers, dropout, training, both, _):\n"
+    "        x, total = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu().long(),\n"
+    "                                                     enforce_sorted=False), "
+    "len(x)\n"
+    "        if isinstance(states, tuple):\n"
+    "            states = tuple(s.index_select(1, x.sorted_indices) for s in states)\n"
+    "        else:\n"
+    "            states = states.index_select(1, x.sorted_indices)\n"
+    "        y, *last = run(x.data, x.batch_sizes, states, weights, bias, layers, "
+    "dropout,\n"
+    "                       training, both)\n"
+    "        y, _ = nn.utils.rnn.pad_packed_sequence(\n"
+    "            nn.utils.rnn.PackedSequence(y, *x[1:]), total_length=total)\n"
+    "        return (y, *(s.index_select(1, x.unsorted_indices) for s in last))\n"
+    "    return over\n"
+    "\n"
+    "\n";
+
 static const char reset_first[] =
-    "def gru_reset_first(x, w, r, b, h, reverse=False, batch_first=False):\n"
+    "def gru_reset_first(x, w, r, b, h, reverse=False, batch_first=False, "
+    "lengths=None):\n"
     "    \"\"\"ONNX's GRU by default: the state is reset ahead of its product, which "
     "PyTorch's is not.\"\"\"\n"
     "    if batch_first:\n"
@@ -70,11 +108,18 @@ static const char reset_first[] =
     "1)\n"
     "            new = torch.tanh(gates[:, z_r:] + F.linear(reset * state, r[d, z_r:], "
     "ends[1]))\n"
-    "            state = (1 - z) * new + z * state\n"
+    "            new = (1 - z) * new + z * state\n"
+    "            if lengths is not None:\n"
+    "                t = len(x) - 1 - len(steps) if turned else len(steps)\n"
+    "                new = torch.where((t < lengths).unsqueeze(1), new, state)\n"
+    "            state = new\n"
     "            steps.append(state)\n"
     "        y.append(torch.stack(steps[::-1] if turned else steps))\n"
     "        last.append(state)\n"
     "    y, last = torch.stack(y, 1), torch.stack(last)\n"
+    "    if lengths is not None:\n"
+    "        t = torch.arange(len(y), device=y.device).unsqueeze(1)\n"
+    "        y = y.masked_fill((t >= lengths).view(len(y), 1, -1, 1), 0.0)\n"
     "    if batch_first:\n"
     "        return y.permute(2, 0, 1, 3), last.transpose(0, 1)\n"
     "    return y, last\n"
@@ -86,24 +131,32 @@ static bool resets_first(const amg_node *n)
     return n->op == AMG_OP_GRU && amg_attr_int(n, "linear_before_reset", 0) == 0;
 }
 
+static bool has_lengths(const amg_node *n)
+{
+    return (n->op == AMG_OP_LSTM || n->op == AMG_OP_GRU || n->op == AMG_OP_RNN) &&
+           n->num_inputs > 4 && n->inputs[4] != AMG_NO_VALUE;
+}
+
 void amg_emit_recurrent_helpers(const amg_graph *g, amg_text *out)
 {
-    bool own = false, torchs = false;
+    bool own = false, torchs = false, lengths = false;
     for (int i = 0; i < g->num_nodes; i++) {
         const amg_node *n = &g->nodes[i];
         own = own || resets_first(n);
         torchs = torchs || n->op == AMG_OP_LSTM || n->op == AMG_OP_RNN ||
                  (n->op == AMG_OP_GRU && !resets_first(n));
+        lengths = lengths || has_lengths(n);
     }
     if (torchs) amg_text_add(out, "%s", helpers);
+    if (torchs && lengths) amg_text_add(out, "%s", unequal);
     if (own) amg_text_add(out, "%s", reset_first);
 }
 
 static amg_status check_form(amg_emit *e, const amg_emit_step *s)
 {
     const amg_node *n = s->node;
-    if (amg_emit_in(e, s, 4) || amg_emit_in(e, s, 7))
-        return amg_emit_fail(e, s, "has sequence lengths or peepholes, expected none");
+    if (amg_emit_in(e, s, 7))
+        return amg_emit_fail(e, s, "has peepholes, expected none");
     if (amg_attr_find(n, "clip"))
         return amg_emit_fail(e, s, "has clip, expected PyTorch's own form");
     return AMG_OK;
@@ -115,8 +168,9 @@ static void add_results(amg_emit *e, const amg_emit_step *s, int all)
 {
     const bool reverse =
         strcmp(amg_attr_string(s->node, "direction", "forward"), "reverse") == 0;
-    amg_text_add(&e->out, "%s%s)", reverse ? ", reverse=True" : "",
+    amg_text_add(&e->out, "%s%s", reverse ? ", reverse=True" : "",
                  amg_attr_int(s->node, "layout", 0) ? ", batch_first=True" : "");
+    amg_emit_format(e, s, amg_emit_in(e, s, 4) ? ", lengths=%4)" : ")");
     if (s->node->num_outputs == 1)
         amg_text_add(&e->out, "[0]");
     else if (s->node->num_outputs < all)

@@ -147,6 +147,9 @@ void amg_plan_fail(amg_plan *p, int node, amg_status code, const char *fmt, ...)
 /* Keeps a failure of a dnnl.h function, whose error is cause. */
 void amg_plan_fail_with(amg_plan *p, int node, amg_status code, const amg_error *cause);
 
+/* node "NAME" (Op), for a loop that meets bad data; NULL after a failure. */
+const char *amg_plan_where(amg_plan *p, int node);
+
 const amg_node *amg_plan_node(const amg_plan *p, int node);
 /* Value of input i, AMG_NO_VALUE if absent. */
 int amg_plan_input_value(const amg_plan *p, int node, int i);

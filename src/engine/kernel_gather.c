@@ -11,7 +11,6 @@
  * (the optimizer moves all rows), but only rows that are read now, or were in the step
  * before, are touched here. Rows may stand in another order than tokens count
  * (amg_row_order of plan.h). */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/parallel.h"
@@ -209,15 +208,6 @@ static const int64_t *read_index(amg_plan *p, int node, const amg_tensor *t,
     return index;
 }
 
-static const char *name_node(amg_plan *p, const amg_node *n)
-{
-    char where[256];
-    (void)snprintf(where, sizeof where, "node \"%.200s\" (Gather)", n->name);
-    char *copy = amg_plan_alloc(p, strlen(where) + 1, 1);
-    if (copy) memcpy(copy, where, strlen(where) + 1);
-    return copy;
-}
-
 /* The table's own order of rows, if it has one. */
 static const int32_t *find_rank(const amg_plan *p, const amg_value *table)
 {
@@ -254,7 +244,7 @@ void amg_gather_forward(amg_plan *p, int node)
     *g = (gather){.outer = 1, .source = x->dims[axis], .count = 1};
     g->inner_bytes = (int64_t)amg_dtype_size(x->dtype);
     g->dtype = index->dtype;
-    g->where = name_node(p, n);
+    g->where = amg_plan_where(p, node);
     for (int d = 0; d < axis; d++) g->outer *= x->dims[d];
     for (int d = (int)axis + 1; d < x->rank; d++) g->inner_bytes *= x->dims[d];
     for (int d = 0; d < index->rank; d++) g->count *= index->dims[d];

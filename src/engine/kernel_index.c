@@ -8,7 +8,6 @@
  *                                                 dupdate[i] = dy[at i]
  *
  * Reductions by mul, max and min are kernel_scatter.c's. */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/parallel.h"
@@ -86,16 +85,6 @@ static void run_scatter_backward(const amg_call *call)
         memset(dx + at[i], 0, sizeof(float) * (size_t)s->index.inner);
 }
 
-static const char *name_node(amg_plan *p, const amg_node *n)
-{
-    char where[256];
-    (void)snprintf(where, sizeof where, "node \"%.200s\" (%s)", n->name,
-                   amg_op_get(n->op)->name);
-    char *copy = amg_plan_alloc(p, strlen(where) + 1, 1);
-    if (copy) memcpy(copy, where, strlen(where) + 1);
-    return copy;
-}
-
 static int read_plain(amg_plan *p, int node, int i)
 {
     int value = amg_plan_input_value(p, node, i);
@@ -118,7 +107,7 @@ static state *begin(amg_plan *p, int node)
     s->total = 1;
     for (int d = 0; d < x->rank; d++) s->total *= x->dims[d];
     s->how = amg_scatter_how(n);
-    s->where = name_node(p, n);
+    s->where = amg_plan_where(p, node);
     if (s->index.count * s->index.inner * s->total == 0)
         amg_plan_fail(p, node, AMG_UNSUPPORTED, "it has no elements");
     s->offsets = amg_plan_temp(p, sizeof(int64_t) * (size_t)s->index.count);

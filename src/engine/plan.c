@@ -17,15 +17,28 @@ void amg_plan_fail_with(amg_plan *p, int node, amg_status code, const amg_error 
     if (first && cause->hint[0]) amg_hint(p->err, "%s", cause->hint);
 }
 
+/* node "NAME" (Op) */
+static void write_where(const amg_plan *p, int node, char where[256])
+{
+    const amg_node *n = &p->graph->nodes[node];
+    (void)snprintf(where, 256, "node \"%.200s\" (%s)", n->name,
+                   amg_op_get(n->op)->name);
+}
+
+const char *amg_plan_where(amg_plan *p, int node)
+{
+    char where[256];
+    write_where(p, node, where);
+    char *copy = amg_plan_alloc(p, strlen(where) + 1, 1);
+    if (copy) memcpy(copy, where, strlen(where) + 1);
+    return copy;
+}
+
 void amg_plan_fail(amg_plan *p, int node, amg_status code, const char *fmt, ...)
 {
     if (p->status) return;
     char where[256] = "plan", what[512];
-    if (node >= 0) {
-        const amg_node *n = &p->graph->nodes[node];
-        (void)snprintf(where, sizeof where, "node \"%s\" (%s)", n->name,
-                       amg_op_get(n->op)->name);
-    }
+    if (node >= 0) write_where(p, node, where);
     va_list args;
     va_start(args, fmt);
     (void)vsnprintf(what, sizeof what, fmt, args);

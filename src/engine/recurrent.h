@@ -1,5 +1,6 @@
 /* What the files of the recurrent layers share: their shape, where a step's rows lie,
- * and the two cells. Private to kernel_recurrent.c and recurrent_cell.c.
+ * the cells, and the passes over a sequence. Private to kernel_recurrent.c,
+ * recurrent_pass.c and recurrent_cell.c.
  *
  * Legend: S steps, N batch, I inputs, H hidden values, D directions, G gates (4 of an
  * LSTM: i o f c; 3 of a GRU: z r h; 1 of an RNN). One row is one sample at one step. */
@@ -8,6 +9,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "engine/kernel.h"
 
 typedef enum { AMG_CELL_LSTM, AMG_CELL_GRU, AMG_CELL_RNN } amg_cell;
 
@@ -34,7 +37,16 @@ typedef struct {
     float *out;               /* h of this step */
     const float *last_out;    /* of the step before, NULL at the first: zeros */
     float *dh, *dc;           /* backward: [N,H] gradients, in place */
+    const int32_t *lengths;   /* [N]: steps that each sample has; NULL: all of them */
+    int64_t time;             /* of this step, 0 ≤ time < S */
 } amg_recurrent_step;
+
+/* Whether sample r has this step. One that has not keeps its state, and its gradients
+ * pass through. */
+static inline bool amg_recurrent_runs(const amg_recurrent_step *s, int64_t r)
+{
+    return !s->lengths || s->time < s->lengths[r];
+}
 
 /* gates, hidden_gates -> values, cells, out. */
 void amg_recurrent_cell(const amg_recurrent_step *s);
@@ -52,5 +64,58 @@ void amg_gru_reset(const amg_recurrent_step *s);
 void amg_gru_finish(const amg_recurrent_step *s);
 void amg_gru_finish_gradient(const amg_recurrent_step *s);
 void amg_gru_reset_gradient(const amg_recurrent_step *s);
+
+/* ---- over all steps ---- */
+
+/* A node's passes; what is absent is false. */
+typedef struct {
+    amg_recurrent shape;
+    bool has_bias, has_h, has_c; /* B; Y_h and Y_c, or their gradients */
+    bool begins_h, begins_c;     /* initial_h, initial_c */
+    bool has_y, needs_x;         /* backward: the gradient of Y, that of X */
+    bool has_lengths;
+    int gates, states, held;         /* buffers; see amg_recurrent_values */
+    const int32_t *constant_lengths; /* NULL: a buffer, or none */
+    const char *where;               /* node "NAME" (LSTM) */
+} amg_recurrent_passes;
+
+/* The buffers of a forward pass, in the order of its kernel; those that are absent are
+ * Y again. states: cells or hidden gates, of an RNN gates. held: h of every step, which
+ * Y is where there are no lengths; past a sample's end it is the last one's, Y zeros.
+ */
+typedef struct {
+    float *y;
+    const float *x, *w, *r;
+    float *gates, *states;
+    const float *bias;
+    float *y_h, *y_c;
+    const float *first_h, *first_c; /* initial states */
+    const int32_t *lengths;
+    float *held;
+} amg_recurrent_values;
+
+/* The buffers of a backward pass, likewise. last: h of the step before, by row of the
+ * gates. */
+typedef struct {
+    float *dx, *dw, *dr, *db;
+    const float *x, *w, *r;
+    float *gates, *states, *y;
+    const float *dy, *dy_h, *dy_c;
+    float *dh, *dc, *last;
+    double *sums;
+    const float *first_h, *first_c;
+    float *dfirst_h, *dfirst_c;
+    const int32_t *lengths;
+    float *held;
+} amg_recurrent_gradients;
+
+enum {
+    AMG_RECURRENT_VALUES = sizeof(amg_recurrent_values) / sizeof(void *),
+    AMG_RECURRENT_GRADIENTS = sizeof(amg_recurrent_gradients) / sizeof(void *)
+};
+
+/* Kernels of an amg_recurrent_passes. A length out of 1 … S ends the run. */
+void amg_recurrent_run(const amg_call *call);
+void amg_recurrent_run_back(const amg_call *call);
 
 #endif

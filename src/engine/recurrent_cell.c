@@ -8,6 +8,7 @@
  */
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/parallel.h"
 #include "engine/recurrent.h"
@@ -195,12 +196,62 @@ static void rnn_gradient_range(void *arg, int64_t begin, int64_t end)
     }
 }
 
+/* ---- samples that have not the step ---- */
+
+static void hold_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    for (int64_t r = begin; r < end; r++) {
+        float *out = s->out + r * s->out_stride;
+        for (int64_t k = 0; k < h; k++)
+            out[k] = s->last_out ? s->last_out[r * s->last_stride + k] : 0;
+        for (int64_t k = 0; k < h && s->cells; k++)
+            s->cells[r * s->state_stride + k] =
+                s->last_cells ? s->last_cells[r * s->last_state_stride + k] : 0;
+    }
+}
+
+/* dh and dc stay as they are. */
+static void hold_gradient_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const size_t size = sizeof(float) * (size_t)(s->shape->gates * s->shape->hidden);
+    for (int64_t r = begin; r < end; r++) {
+        memset(s->gates + r * s->gate_stride, 0, size);
+        if (s->hidden_gates) memset(s->hidden_gates + r * s->gate_stride, 0, size);
+    }
+}
+
+static void nothing_range(void *arg, int64_t begin, int64_t end)
+{
+    (void)arg;
+    (void)begin;
+    (void)end;
+}
+
+/* ---- one step of all samples ---- */
+
+typedef struct {
+    amg_recurrent_step step;
+    amg_range_fn run, hold;
+} cell;
+
+static void cell_range(void *arg, int64_t begin, int64_t end)
+{
+    cell *c = arg;
+    if (!c->step.lengths) c->run(&c->step, begin, end);
+    for (int64_t r = begin; c->step.lengths && r < end; r++)
+        (amg_recurrent_runs(&c->step, r) ? c->run : c->hold)(&c->step, r, r + 1);
+}
+
 #define GRAIN_VALUES 4096
 
-static void each_row(const amg_recurrent_step *s, amg_range_fn fn)
+/* hold: what happens to samples that have not the step. */
+static void each_row(const amg_recurrent_step *s, amg_range_fn run, amg_range_fn hold)
 {
-    amg_recurrent_step copy = *s;
-    amg_parallel_for(s->shape->n, GRAIN_VALUES / s->shape->hidden + 1, fn, &copy);
+    cell c = {*s, run, hold};
+    amg_parallel_for(s->shape->n, GRAIN_VALUES / s->shape->hidden + 1, cell_range, &c);
 }
 
 void amg_recurrent_cell(const amg_recurrent_step *s)
@@ -208,7 +259,7 @@ void amg_recurrent_cell(const amg_recurrent_step *s)
     static const amg_range_fn ranges[] = {[AMG_CELL_LSTM] = lstm_range,
                                           [AMG_CELL_GRU] = gru_range,
                                           [AMG_CELL_RNN] = rnn_range};
-    each_row(s, ranges[s->shape->cell]);
+    each_row(s, ranges[s->shape->cell], hold_range);
 }
 
 void amg_recurrent_cell_gradient(const amg_recurrent_step *s)
@@ -216,18 +267,25 @@ void amg_recurrent_cell_gradient(const amg_recurrent_step *s)
     static const amg_range_fn ranges[] = {[AMG_CELL_LSTM] = lstm_gradient_range,
                                           [AMG_CELL_GRU] = gru_gradient_range,
                                           [AMG_CELL_RNN] = rnn_gradient_range};
-    each_row(s, ranges[s->shape->cell]);
+    each_row(s, ranges[s->shape->cell], hold_gradient_range);
 }
 
-void amg_gru_reset(const amg_recurrent_step *s) { each_row(s, gru_reset_range); }
-void amg_gru_finish(const amg_recurrent_step *s) { each_row(s, gru_finish_range); }
+void amg_gru_reset(const amg_recurrent_step *s)
+{
+    each_row(s, gru_reset_range, nothing_range);
+}
+
+void amg_gru_finish(const amg_recurrent_step *s)
+{
+    each_row(s, gru_finish_range, hold_range);
+}
 
 void amg_gru_finish_gradient(const amg_recurrent_step *s)
 {
-    each_row(s, gru_finish_gradient_range);
+    each_row(s, gru_finish_gradient_range, hold_gradient_range);
 }
 
 void amg_gru_reset_gradient(const amg_recurrent_step *s)
 {
-    each_row(s, gru_reset_gradient_range);
+    each_row(s, gru_reset_gradient_range, nothing_range);
 }

@@ -46,15 +46,19 @@ static bool is_zero(const pass *p, int value)
     }
 }
 
-/* Recurrent layers begin with zeros, which exporters spell out in the batch's shape. */
+/* Recurrent layers begin with zeros and take all steps, which exporters spell out in
+ * the batch's shape. */
 static void drop_zero_states(pass *p, int n)
 {
     amg_node *node = &p->nodes[n];
     int *inputs = amg_fold_inputs_of(p, n);
     if (node->op != AMG_OP_LSTM && node->op != AMG_OP_GRU && node->op != AMG_OP_RNN)
         return;
-    if (node->num_inputs > 4)
-        inputs[4] = AMG_NO_VALUE; /* all steps: infer has seen to it */
+    const amg_value *x = &p->values[inputs[0]];
+    const int steps = amg_attr_int(node, "layout", 0) ? 1 : 0;
+    if (node->num_inputs > 4 && inputs[4] != AMG_NO_VALUE && x->rank == 3 &&
+        amg_recurrent_is_full(&p->values[inputs[4]], x->dims[steps]))
+        inputs[4] = AMG_NO_VALUE;
     for (int i = 5; i < node->num_inputs && i < 7; i++)
         if (inputs[i] != AMG_NO_VALUE && is_zero(p, inputs[i]))
             inputs[i] = AMG_NO_VALUE;

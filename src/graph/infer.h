@@ -120,6 +120,8 @@ amg_status amg_infer_col2im(const amg_infer *c);
 amg_status amg_infer_grid_sample(const amg_infer *c);
 amg_status amg_infer_affine_grid(const amg_infer *c);
 amg_status amg_infer_recurrent(const amg_infer *c); /* infer_recurrent.c */
-amg_status amg_infer_resize(const amg_infer *c);    /* infer_resize.c */
+/* Whether sequence_lens of a recurrent layer are numbers that say nothing. */
+bool amg_recurrent_is_full(const amg_value *lengths, int64_t steps);
+amg_status amg_infer_resize(const amg_infer *c); /* infer_resize.c */
 
 #endif

@@ -1,6 +1,6 @@
 /* Shape rules of the recurrent layers LSTM, GRU and RNN, and what of them is read at
- * all: PyTorch's forms, which have no peepholes, no clipping and no sequence lengths,
- * and a GRU that resets first.
+ * all: PyTorch's forms, which have no peepholes and no clipping, and a GRU that resets
+ * first.
  *
  * Legend: S steps, N batch, I inputs, H hidden values, D directions (2: both ways),
  * G gates (4 of an LSTM, 3 of a GRU, 1 of an RNN). layout 0 is [S,N,I], layout 1
@@ -23,7 +23,7 @@ static amg_status expect_dims(const amg_infer *c, const char *what, const amg_va
     if (fits) return AMG_OK;
     return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%s is %s, expected %s", what,
                          amg_shape_text(v->dtype, v->rank, v->dims, found),
-                         amg_shape_text(AMG_F32, rank, dims, expected));
+                         amg_shape_text(v->dtype, rank, dims, expected));
 }
 
 /* Directions of the attribute; 0 if it is not one that is read. */
@@ -50,20 +50,26 @@ static amg_status check_form(const amg_infer *c)
     return AMG_OK;
 }
 
-/* Lengths of sequences say nothing if all are full. */
-static amg_status check_lengths(const amg_infer *c, int64_t steps)
+bool amg_recurrent_is_full(const amg_value *lengths, int64_t steps)
+{
+    const amg_tensor *t = &lengths->data;
+    bool full = t->data && (t->dtype == AMG_I32 || t->dtype == AMG_I64);
+    for (int64_t i = 0; full && i < amg_tensor_count(t); i++)
+        full = (t->dtype == AMG_I32 ? ((const int32_t *)t->data)[i]
+                                    : ((const int64_t *)t->data)[i]) == steps;
+    return full;
+}
+
+/* Lengths of sequences that are not all full. */
+static amg_status check_lengths(const amg_infer *c, int64_t steps, int64_t batch)
 {
     const amg_value *v = amg_infer_find_in(c, 4);
-    if (!v) return AMG_OK;
-    bool full = v->data.data && (v->dtype == AMG_I32 || v->dtype == AMG_I64);
-    for (int64_t i = 0; full && i < amg_tensor_count(&v->data); i++)
-        full = (v->dtype == AMG_I32 ? ((const int32_t *)v->data.data)[i]
-                                    : ((const int64_t *)v->data.data)[i]) == steps;
-    if (full) return AMG_OK;
-    return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                         "has sequence lengths (input 4), expected none or %lld for "
-                         "every sample",
-                         (long long)steps);
+    if (!v || amg_recurrent_is_full(v, steps)) return AMG_OK;
+    if (v->dtype != AMG_I32)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "sequence_lens is %s, expected I32",
+                             amg_dtype_name(v->dtype));
+    return expect_dims(c, "sequence_lens", v, 1, &batch);
 }
 
 /* Shapes of the operands against X, W and R, which are known. */
@@ -85,9 +91,9 @@ static amg_status check_operands(const amg_infer *c, int64_t gates)
             amg_shape_text(r->dtype, r->rank, r->dims, text), (long long)d,
             (long long)gates);
     rows /= 2;
-    amg_status s = check_lengths(c, x->dims[layout ? 1 : 0]);
-    if (s) return s;
     int64_t batch = x->dims[layout ? 0 : 1];
+    amg_status s = check_lengths(c, x->dims[layout ? 1 : 0], batch);
+    if (s) return s;
     int64_t state[3] = {layout ? batch : d, layout ? d : batch, hidden};
     s = expect_dims(c, "R", r, 3, (int64_t[]){d, rows, hidden});
     if (!s)

@@ -31,9 +31,10 @@ def reset_first(v, state, weights, bias):
 
 
 def recurrent(name, kind, steps=5, n=3, inputs=4, hidden=6, *, direction="forward", layout=0,
-              bias=True, first=(), outputs=("Y",), last=None, **attrs):
+              bias=True, first=(), outputs=("Y",), last=None, lengths=None, **attrs):
     """first: which initial states are given ("h", "c"); outputs: those that the node has, all of
-    which are summed unless last says which is the result."""
+    which are summed unless last says which is the result; lengths: of the sequences, each of which
+    PyTorch then computes alone."""
     run, gates = KINDS[kind]
     ways, rows = 1 + (direction == "bidirectional"), len(gates) * hidden
     state = (n, ways, hidden) if layout else (ways, n, hidden)
@@ -41,7 +42,8 @@ def recurrent(name, kind, steps=5, n=3, inputs=4, hidden=6, *, direction="forwar
     if bias:
         params["b"] = torch.randn(ways, 2 * rows) / 2
     params.update({s: torch.randn(state) for s in first})
-    names = ["v", "w", "r", "b" if bias else "", "", *(s if s in first else "" for s in "hc")]
+    names = ["v", "w", "r", "b" if bias else "", "lengths" if lengths else "",
+             *(s if s in first else "" for s in "hc")]
     results = dict(zip(outputs, ["o0", "o1", "o2"]))
     attrs.update(direction=direction, hidden_size=hidden)
     if layout:
@@ -64,24 +66,35 @@ def recurrent(name, kind, steps=5, n=3, inputs=4, hidden=6, *, direction="forwar
             s = p[s] if s in first else torch.zeros(state, dtype=torch.float64)
             return s.transpose(0, 1) if layout else s
         v = v.transpose(0, 1) if layout else v
-        v = v.flip(0) if direction == "reverse" else v
         weights = []
         for d in range(ways):
             parts = [p["w"][d], p["r"][d], *(p["b"][d].chunk(2) if bias else ())]
             weights += [torch.cat([part.chunk(len(gates))[i] for i in gates]) for part in parts]
-        states = (put("h"), put("c")) if kind == "LSTM" else put("h")
-        if kind == "Reset":
-            y, *ends = reset_first(v, states, weights, bias)
+        states = [put("h"), put("c")] if kind == "LSTM" else [put("h")]
+
+        def over(v, states):
+            v = v.flip(0) if direction == "reverse" else v
+            states = states if kind == "LSTM" else states[0]
+            if kind == "Reset":
+                y, *ends = reset_first(v, states, weights, bias)
+            else:
+                y, *ends = run(v.contiguous(), states, weights, bias, 1, 0.0, True, ways == 2, False)
+            return [y.flip(0) if direction == "reverse" else y, *ends]
+        if lengths:
+            alone = [over(v[:s, i:i + 1], [h[:, i:i + 1].contiguous() for h in states]) for i, s in enumerate(lengths)]
+            for one in alone:
+                one[0] = torch.nn.functional.pad(one[0], (0, 0, 0, 0, 0, steps - len(one[0])))
+            y, *ends = [torch.cat(parts, 1) for parts in zip(*alone)]
         else:
-            y, *ends = run(v.contiguous(), states, weights, bias, 1, 0.0, True, ways == 2, False)
+            y, *ends = over(v, states)
         y = y.unflatten(-1, (ways, -1)).movedim(2, 1)
-        y = y.flip(0) if direction == "reverse" else y
         if layout:
             y, ends = y.permute(2, 0, 1, 3), [e.transpose(0, 1) for e in ends]
         values = dict(zip(("Y", "Y_h", "Y_c"), (y, *ends)))
         return -sum(values[output] for output in picked)
     x = (n, steps, inputs) if layout else (steps, n, inputs)
-    G.case(name, x, params, nodes, fn, smooth=kind != "Relu")
+    constants = {"lengths": torch.tensor(lengths, dtype=torch.int32)} if lengths else {}
+    G.case(name, x, params, nodes, fn, constants=constants, smooth=kind != "Relu")
 
 
 BOTH, BACK = {"direction": "bidirectional"}, {"direction": "reverse"}
@@ -107,5 +120,17 @@ recurrent("gru_reset_first", "Reset", first="h", outputs=("Y", "Y_h"), bias=Fals
 recurrent("gru_reset_both", "Reset", first="h", outputs=("Y", "Y_h"), **BOTH)
 recurrent("gru_reset_layout", "Reset", first="h", layout=1, outputs=("Y", "Y_h"), last="Y_h", **BOTH)
 recurrent("gru_reset_reverse", "Reset", outputs=("Y", "Y_h"), last="Y_h", **BACK)
+UNEQUAL = {"lengths": (3, 5, 1)}
+recurrent("lstm_lengths", "LSTM", first="hc", **UNEQUAL)
+recurrent("lstm_lengths_zeros", "LSTM", outputs=("Y", "Y_h", "Y_c"), last="Y_c", **UNEQUAL)
+recurrent("lstm_lengths_both", "LSTM", first="hc", outputs=("Y", "Y_h", "Y_c"), **BOTH, **UNEQUAL)
+recurrent("lstm_lengths_layout", "LSTM", first="hc", layout=1, outputs=("Y", "Y_h"), last="Y", **BOTH, **UNEQUAL)
+recurrent("lstm_lengths_reverse", "LSTM", outputs=("Y", "Y_h"), **BACK, **UNEQUAL)
+recurrent("gru_lengths_both", "GRU", first="h", outputs=("Y", "Y_h"), **BOTH, **UNEQUAL)
+recurrent("gru_lengths_reverse", "GRU", first="h", outputs=("Y", "Y_h"), last="Y_h", bias=False, **BACK, **UNEQUAL)
+recurrent("rnn_lengths_both", "RNN", first="h", outputs=("Y", "Y_h"), **BOTH, **UNEQUAL)
+recurrent("rnn_relu_lengths", "Relu", outputs=("Y", "Y_h"), **UNEQUAL)
+recurrent("gru_reset_lengths_both", "Reset", first="h", outputs=("Y", "Y_h"), **BOTH, **UNEQUAL)
+recurrent("gru_reset_lengths", "Reset", layout=1, bias=False, **UNEQUAL)
 
 G.save("tests/engine/data/recurrent.safetensors")

@@ -163,7 +163,16 @@ static void recurrent_layers_refuse_other_forms(void **state)
     in[3] = AMG_NO_VALUE;
     in[4] = ints(b, "lengths", DIMS(5, 5, 4));
     node(b, AMG_OP_RNN, in, 5, NO_ATTRS);
-    must_refuse(b, AMG_UNSUPPORTED, "(RNN)", "expected none or 5 for every sample");
+    must_refuse(b, AMG_MISMATCH, "(RNN)", "sequence_lens is I64, expected I32");
+
+    b = amg_builder_new();
+    in[0] = input(b, DIMS(5, 3, 4));
+    in[1] = weight(b, "w", 0, DIMS(1, 6, 4));
+    in[2] = weight(b, "r", 0, DIMS(1, 6, 6));
+    in[4] = node(b, AMG_OP_CAST, IDS(INTS(b, "lengths", 5, 4)),
+                 ATTRS(amg_int("to", amg_dtype_onnx(AMG_I32))));
+    node(b, AMG_OP_RNN, in, 5, NO_ATTRS);
+    must_refuse(b, AMG_MISMATCH, "(RNN)", "sequence_lens is I32[2], expected I32[3]");
 
     b = amg_builder_new();
     in[0] = input(b, DIMS(5, 3, 4));

@@ -123,6 +123,31 @@ RECURRENT = [
 
 
 
+def unequal(op, name, form, gates, first="", directions=1, **attributes):
+    """Sequences of 3 and 7 steps: their outputs, and the last state behind them."""
+    case = recurrent(op, f"{name}, of unequal length", form, gates, first, directions, **attributes)
+    (_, inputs, _, attributes), *_ = case.nodes[1:]
+    inputs = inputs.split(",") + [""] * 5
+    inputs[4] = "lengths"
+    case.nodes[1:] = [
+        (op, ",".join(inputs).rstrip(","), "all,last", attributes), ("Transpose", "all", "a", {"perm": [2, 0, 1, 3]}),
+        ("Transpose", "last", "l", {"perm": [1, 0, 2]}), ("Unsqueeze", "l,axes", "u", {}),
+        ("Concat", "a,u", "y", {"axis": 1})]
+    case.weights.update(lengths=np.array([3, 7], np.int32), axes=np.array([1], np.int64))
+    return case
+
+
+RECURRENT += [
+    unequal("LSTM", "both ways", "lengths=self.c", 4, "hc", 2),
+    unequal("LSTM", "reverse", "reverse=True", 4, direction="reverse"),
+    unequal("GRU", "both ways", "gru(t, ", 3, "h", 2),
+    unequal("GRU", "reverse", "reverse=True", 3, "h", direction="reverse"),
+    unequal("GRU", "that resets first, both ways", "gru_reset_first(t, ", 3, "h", 2, linear_before_reset=0),
+    unequal("GRU", "that resets first, reverse", "reverse=True", 3, direction="reverse", linear_before_reset=0),
+    unequal("RNN", "both ways", "rnn(torch._VF.rnn_tanh, ", 1, "h", 2),
+]
+
+
 def batch_first(op, gates, states, output):
     """layout 1, which onnxruntime has not: its reference is layout 0 between Transposes."""
     weights = {"w": (1, gates * 5, 3), "r": (1, gates * 5, 5), "b": (1, 2 * gates * 5),
