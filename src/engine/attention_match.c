@@ -1,9 +1,12 @@
 /* Finds attention in a graph (attention.h). From the last MatMul upwards:
  *
- *     MatMul([Dropout] Softmax([Add mask] [Mul, Div by a number] MatMul(q, k)), v)
+ *     MatMul([Dropout] [Where] Softmax([Add mask] [Where] [Mul, Div by a number]
+ *            MatMul(q, k)), v)
  *
- * where q, k and v come by a chain of views (strided.h) and Mul, Div by numbers, and
- * the result goes on through views. Values on the way must have no other reader. */
+ * where the inner Where takes a number in place of some scores, and the outer one 0 in
+ * place of their weights; q, k and v come by a chain of views (strided.h) and Mul, Div
+ * by numbers, and the result goes on through views. Values on the way must have no
+ * other reader. */
 #include <string.h>
 
 #include "engine/attention.h"
@@ -21,13 +24,22 @@ typedef struct {
     float scale[MAX_CHAIN]; /* 1 of a view */
 } chain;
 
+/* A Where with a number on one side: what it takes where its condition is `kept`. */
+typedef struct {
+    int condition; /* AMG_NO_VALUE: there is none */
+    bool kept;
+    float instead;
+} choice;
+
 typedef struct {
     amg_plan *p;
     int owner, scores; /* the MatMul nodes */
     float scale;
     int mask;
+    choice seen;
+    bool hides;                                /* weights, too */
     int dropout;                               /* node, -1: none */
-    int num_inside, inside[4 + 2 * MAX_CHAIN]; /* nodes other than the chains' */
+    int num_inside, inside[6 + 2 * MAX_CHAIN]; /* nodes other than the chains' */
     int last;                                  /* of the views that follow, -1: none */
     chain chain[3];                            /* Q, K, V */
 } match;
@@ -150,16 +162,24 @@ static void cut(match *m)
 
 /* ---- between the two MatMuls ---- */
 
-static bool is_mask(const amg_plan *p, int value, const amg_value *scores)
+/* Whether value broadcasts to the scores. */
+static bool spreads(const amg_plan *p, int value, const amg_value *scores)
 {
     const amg_value *v = amg_plan_value(p, value);
-    if (v->dtype != AMG_F32 || amg_plan_needs_grad(p, value) || v->rank > scores->rank)
-        return false;
+    if (v->rank > scores->rank) return false;
     for (int d = 1; d <= v->rank; d++)
         if (v->dims[v->rank - d] != 1 &&
             v->dims[v->rank - d] != scores->dims[scores->rank - d])
             return false;
-    return !(v->kind == AMG_VALUE_PARAM && v->role == AMG_ROLE_TRAINABLE);
+    return true;
+}
+
+static bool is_mask(const amg_plan *p, int value, const amg_value *scores)
+{
+    const amg_value *v = amg_plan_value(p, value);
+    return v->dtype == AMG_F32 && !amg_plan_needs_grad(p, value) &&
+           spreads(p, value, scores) &&
+           !(v->kind == AMG_VALUE_PARAM && v->role == AMG_ROLE_TRAINABLE);
 }
 
 /* Whether value is scores of two operands, perhaps scaled; takes that in. */
@@ -184,6 +204,42 @@ static bool take_scores(match *m, int value)
     return false;
 }
 
+/* What a Where chooses where it takes no number, and how; else AMG_NO_VALUE. */
+static int chosen(const amg_plan *p, int node, choice *how)
+{
+    if (node < 0) return AMG_NO_VALUE;
+    const amg_node *n = amg_plan_node(p, node);
+    if (n->op != AMG_OP_WHERE) return AMG_NO_VALUE;
+    const amg_value *y = amg_plan_value(p, n->outputs[0]);
+    for (int i = 1; i < 3; i++) {
+        const amg_value *x = amg_plan_value(p, n->inputs[i]);
+        if (!is_number(p, n->inputs[3 - i], &how->instead) || x->rank != y->rank ||
+            memcmp(x->dims, y->dims, sizeof *x->dims * (size_t)x->rank) != 0 ||
+            !spreads(p, n->inputs[0], y))
+            continue;
+        how->condition = n->inputs[0];
+        how->kept = i == 1;
+        return n->inputs[i];
+    }
+    return AMG_NO_VALUE;
+}
+
+/* Scores, perhaps some of them chosen. */
+static bool take_chosen(match *m, int value)
+{
+    const int num_inside = m->num_inside, node = private_maker(m->p, value);
+    choice how;
+    if (take_scores(m, value)) return true;
+    value = chosen(m->p, node, &how);
+    if (value == AMG_NO_VALUE) return false;
+    m->inside[m->num_inside++] = node;
+    m->seen = how;
+    if (take_scores(m, value)) return true;
+    m->num_inside = num_inside;
+    m->seen.condition = AMG_NO_VALUE;
+    return false;
+}
+
 /* Whether it draws for every element, and only its first output is read. */
 static bool is_dropout(const amg_plan *p, int node)
 {
@@ -193,33 +249,46 @@ static bool is_dropout(const amg_plan *p, int node)
             p->values[n->outputs[1]].num_uses == 0);
 }
 
-/* Softmax over the last dim of masked scores, perhaps dropped. */
-static bool take_softmax(match *m, int value)
+/* Softmax over the last dim of masked scores. */
+static bool take_masked(match *m, int node)
 {
     const amg_plan *p = m->p;
-    int node = private_maker(p, value);
-    if (node >= 0 && is_dropout(p, node)) {
-        m->dropout = m->inside[m->num_inside++] = node;
-        value = amg_plan_input_value(p, node, 0);
-        node = private_maker(p, value);
-    }
     if (node < 0 || amg_plan_node(p, node)->op != AMG_OP_SOFTMAX) return false;
     const amg_node *softmax = amg_plan_node(p, node);
-    const amg_value *scores = amg_plan_value(p, value);
+    const amg_value *scores = amg_plan_value(p, softmax->inputs[0]);
     const int64_t axis = amg_attr_int(softmax, "axis", -1);
     if (axis != -1 && axis != scores->rank - 1) return false;
     m->inside[m->num_inside++] = node;
-    if (take_scores(m, softmax->inputs[0])) return true;
+    if (take_chosen(m, softmax->inputs[0])) return true;
     node = private_maker(p, softmax->inputs[0]);
     if (node < 0 || amg_plan_node(p, node)->op != AMG_OP_ADD) return false;
     m->inside[m->num_inside++] = node;
     for (int i = 0; i < 2; i++) {
         m->mask = amg_plan_input_value(p, node, 1 - i);
         if (is_mask(p, m->mask, scores) &&
-            take_scores(m, amg_plan_input_value(p, node, i)))
+            take_chosen(m, amg_plan_input_value(p, node, i)))
             return true;
     }
     return false;
+}
+
+/* Weights, perhaps dropped, or none where a Where hides them as it does their scores.
+ */
+static bool take_weights(match *m, int value)
+{
+    const amg_plan *p = m->p;
+    choice hidden;
+    int node = private_maker(p, value);
+    if (node >= 0 && is_dropout(p, node)) {
+        m->dropout = m->inside[m->num_inside++] = node;
+        node = private_maker(p, amg_plan_input_value(p, node, 0));
+    }
+    const int weights = chosen(p, node, &hidden);
+    if (weights == AMG_NO_VALUE) return take_masked(m, node);
+    m->inside[m->num_inside++] = node;
+    m->hides = take_masked(m, private_maker(p, weights)) && hidden.instead == 0 &&
+               hidden.condition == m->seen.condition && hidden.kept == m->seen.kept;
+    return m->hides;
 }
 
 /* ---- where the matrices are ---- */
@@ -396,19 +465,28 @@ static bool place(match *m, amg_attention *a)
             return false;
     }
     a->value[AMG_MASK] = m->mask;
+    a->value[AMG_SEEN] = m->seen.condition;
+    a->kept = m->seen.kept;
+    a->instead = m->seen.instead;
+    a->hides = m->hides;
     const amg_value *scores =
         amg_plan_value(p, amg_plan_node(p, m->scores)->outputs[0]);
-    if (m->mask != AMG_NO_VALUE && !set_mask(p, m->mask, scores, &a->at[AMG_MASK]))
-        return false;
+    for (int k = AMG_MASK; k <= AMG_SEEN; k++)
+        if (a->value[k] != AMG_NO_VALUE && !set_mask(p, a->value[k], scores, &a->at[k]))
+            return false;
     a->value[AMG_O] = follow(m, &at);
     return set_matrices(p, &at, false, &a->at[AMG_O]);
 }
 
 void amg_attention_prepare(amg_plan *p, int node)
 {
-    match m = {.p = p, .owner = node, .mask = AMG_NO_VALUE, .dropout = -1};
+    match m = {.p = p,
+               .owner = node,
+               .mask = AMG_NO_VALUE,
+               .seen = {.condition = AMG_NO_VALUE},
+               .dropout = -1};
     const amg_node *n = amg_plan_node(p, node);
-    if (!is_plain(p, node) || !take_softmax(&m, n->inputs[0]) || !is_plain(p, m.scores))
+    if (!is_plain(p, node) || !take_weights(&m, n->inputs[0]) || !is_plain(p, m.scores))
         return;
     const amg_node *scores = amg_plan_node(p, m.scores);
     climb(p, scores->inputs[0], true, &m.chain[AMG_Q]);

@@ -17,6 +17,7 @@ typedef struct {
     const float *x[AMG_ATTENTION_PARTS]; /* operands, mask; backward: x[AMG_O] is dO */
     float *y[AMG_ATTENTION_PARTS];       /* forward: y[AMG_O]; backward: gradients */
     float *weights, *scratch;
+    const uint8_t *seen;    /* NULL: all is */
     const uint8_t *dropped; /* NULL: nothing is */
 } context;
 
@@ -89,12 +90,24 @@ static void add_mask(const amg_matrices *m, const float *mask, int64_t i, int64_
     for (int64_t c = 0; c < m->cols; c++) row[c] += from[c * m->col];
 }
 
+/* Row r of matrix i has number where it does not see. */
+static void hide(const context *c, int64_t i, int64_t r, float number, float *row)
+{
+    const amg_matrices *m = &c->a->at[AMG_SEEN];
+    const uint8_t *seen = c->seen + amg_walk_at(&m->batch, i) + m->row[r];
+    const bool kept = c->a->kept;
+    for (int64_t k = 0; k < m->cols; k++)
+        if ((seen[k * m->col] != 0) != kept) row[k] = number;
+}
+
 AMG_VECTOR static void softmax(const context *c, int64_t i, float *s)
 {
     const amg_attention *a = c->a;
     for (int64_t r = 0; r < a->l; r++, s += a->s) {
+        if (c->seen) hide(c, i, r, a->instead, s);
         if (c->x[AMG_MASK]) add_mask(&a->at[AMG_MASK], c->x[AMG_MASK], i, r, s);
         amg_softmax_row(a->s, 1, false, s, s);
+        if (a->hides) hide(c, i, r, 0, s);
     }
 }
 
@@ -153,6 +166,7 @@ static void backward_one(const context *c, const room *m, int64_t i)
     amg_dnnl_gemm(false, true, a->l, a->s, a->e, m->o, a->e, m->v, a->e, 0, m->s, a->s);
     if (c->dropped) drop(c, i, m->s, m->s);
     softmax_gradient(a, p, m->s);
+    for (int64_t r = 0; c->seen && r < a->l; r++) hide(c, i, r, 0, m->s + r * a->s);
     if (a->wants[AMG_Q]) {
         load(&a->at[AMG_K], i, c->x[AMG_K], 1, m->k);
         amg_dnnl_gemm(false, false, a->l, a->d, a->s, m->s, a->s, m->k, a->d, 0,
@@ -186,8 +200,8 @@ static void backward_slots(void *arg, int64_t begin, int64_t end)
     }
 }
 
-/* ptr: output, weights, scratch, Q, K, V, mask, dropout's mask; where one is missing,
- * anything. */
+/* ptr: output, weights, scratch, Q, K, V, mask, dropout's mask, SEEN; where one is
+ * missing, anything. */
 static void run_forward(const amg_call *call)
 {
     const amg_attention *a = call->self;
@@ -195,18 +209,20 @@ static void run_forward(const amg_call *call)
     c.y[AMG_O] = call->ptr[0];
     for (int k = 0; k < 3; k++) c.x[k] = call->ptr[3 + k];
     if (a->value[AMG_MASK] != AMG_NO_VALUE) c.x[AMG_MASK] = call->ptr[6];
+    if (a->value[AMG_SEEN] != AMG_NO_VALUE) c.seen = a->seen ? a->seen : call->ptr[8];
     if (a->dropped != AMG_NO_BUFFER) c.dropped = call->ptr[7];
     amg_parallel_for(a->slots, 1, forward_slots, &c);
 }
 
 /* ptr: the output's gradient, weights, scratch, Q, K, V, their gradients, dropout's
- * mask; where one is missing, anything. */
+ * mask, SEEN; where one is missing, anything. */
 static void run_backward(const amg_call *call)
 {
     const amg_attention *a = call->self;
     context c = {.a = a, .weights = call->ptr[1], .scratch = call->ptr[2]};
     c.x[AMG_O] = call->ptr[0];
     if (a->dropped != AMG_NO_BUFFER) c.dropped = call->ptr[9];
+    if (a->value[AMG_SEEN] != AMG_NO_VALUE) c.seen = a->seen ? a->seen : call->ptr[10];
     for (int k = 0; k < 3; k++) {
         c.x[k] = call->ptr[3 + k];
         c.y[k] = call->ptr[6 + k];
@@ -227,15 +243,28 @@ static int scratch_of(amg_plan *p, const amg_attention *a)
     return amg_plan_temp(p, sizeof(float) * (size_t)(a->slot_floats * a->slots));
 }
 
+/* The buffer of SEEN; other: there is none, or the graph has its data. */
+static int read_seen(amg_plan *p, int node, const amg_attention *a, int other)
+{
+    return a->value[AMG_SEEN] == AMG_NO_VALUE || a->seen
+               ? other
+               : read_plain(p, node, a->value[AMG_SEEN]);
+}
+
 static void forward(amg_plan *p, int node)
 {
     amg_attention *a = p->nodes[node].self;
     const int y = a->value[AMG_O], mask = a->value[AMG_MASK];
     a->slots = amg_threads() < a->batch ? amg_threads() : (int)a->batch;
     a->slot_floats = room_floats(a);
-    int buffers[8];
+    int buffers[9];
     for (int k = 0; k < 3; k++) buffers[3 + k] = read_plain(p, node, a->value[k]);
     buffers[6] = mask == AMG_NO_VALUE ? buffers[3] : read_plain(p, node, mask);
+    if (a->value[AMG_SEEN] != AMG_NO_VALUE) {
+        const amg_tensor *seen = amg_plan_constant(p, a->value[AMG_SEEN]);
+        a->seen = seen ? seen->data : NULL;
+    }
+    buffers[8] = read_seen(p, node, a, buffers[3]);
     a->dropped = AMG_NO_BUFFER;
     if (a->dropout >= 0)
         a->dropped =
@@ -245,7 +274,7 @@ static void forward(amg_plan *p, int node)
     buffers[0] = amg_plan_define(p, y, amg_plan_plain(p, y));
     buffers[1] = a->weights;
     buffers[2] = scratch_of(p, a);
-    amg_emit_kernel(p, node, "attention", run_forward, a, 8, buffers);
+    amg_emit_kernel(p, node, "attention", run_forward, a, 9, buffers);
 }
 
 static int64_t count_of(const amg_value *v)
@@ -278,7 +307,7 @@ static bool covers(amg_plan *p, const amg_attention *a, int first)
 static void backward(amg_plan *p, int node)
 {
     amg_attention *a = p->nodes[node].self;
-    int buffers[10] = {amg_plan_grad(p, node, NULL), a->weights, scratch_of(p, a)};
+    int buffers[11] = {amg_plan_grad(p, node, NULL), a->weights, scratch_of(p, a)};
     for (int k = 0; k < 3; k++) {
         buffers[3 + k] = read_plain(p, node, a->value[k]);
         buffers[6 + k] = buffers[3 + k];
@@ -294,7 +323,8 @@ static void backward(amg_plan *p, int node)
             a->zero_bytes[k] = amg_layout_bytes(plain);
     }
     buffers[9] = a->dropped == AMG_NO_BUFFER ? buffers[3] : a->dropped;
-    amg_emit_kernel(p, node, "attention backward", run_backward, a, 10, buffers);
+    buffers[10] = read_seen(p, node, a, buffers[3]);
+    amg_emit_kernel(p, node, "attention backward", run_backward, a, 11, buffers);
     for (int k = 0; k < 3; k++)
         if (a->wants[k] && first_of(a, k) == k)
             amg_plan_give_grad(p, node, a->value[k], buffers[6 + k],

@@ -64,10 +64,42 @@ def parts(x, p, at):
     return joined(attention(q, k, v))
 
 
+def chosen(x, p, choose, hide=lambda w: w):
+    """Scores that give way to numbers, and weights that do."""
+    q, k, v = heads(x @ p["q"], 2), heads(x @ p["k"], 2), heads(x @ p["v"], 2)
+    scores = choose(q @ k.transpose(-1, -2) / 2)
+    return joined(hide(F.softmax(scores, -1)) @ v)
+
+
+BEFORE = torch.ones(5, 5).tril().bool()
+SOME = BEFORE.expand(2, 1, 5, 5).clone()
+SOME[1] = (torch.arange(5) != 3)[:, None] & (torch.arange(5) != 1)
+LOW = torch.finfo(torch.float32).min
+
+
+def causal(x, p):
+    return chosen(x, p, lambda s: torch.where(BEFORE, s, -1e4))
+
+
+def hidden(x, p):
+    seen = (x[:, :, 0] >= 0)[:, None, None]
+    return chosen(x, p, lambda s: torch.where(seen, s, -0.5) - torch.arange(5) / 4)
+
+
+def unseen(x, p, scores=SOME, weights=SOME):
+    return chosen(x, p, lambda s: torch.where(scores, s, LOW),
+                  lambda w: torch.where(weights, w, 0.0))
+
+
 case("packed", (5, 3, 8), {"qkv": (8, 24), "out": (8, 8)}, packed)
 case("crossed", (2, 5, 6), {"q": (6, 8), "k": (6, 8), "v": (6, 6)}, crossed)
 case("apart", (2, 5, 6), {"w": (6, 16)}, lambda x, p: parts(x, p, (8, 0, 4)))
 case("tied", (2, 5, 6), {"w": (6, 16)}, lambda x, p: parts(x, p, (4, 4, 12)))
 case("overlapping", (2, 5, 6), {"w": (6, 16)}, lambda x, p: parts(x, p, (0, 2, 4)))
+SELF = {"q": (6, 8), "k": (6, 8), "v": (6, 6)}
+case("causal", (2, 5, 6), SELF, causal)
+case("hidden", (2, 5, 6), SELF, hidden)
+case("unseen", (2, 5, 6), SELF, unseen)
+case("half_hidden", (2, 5, 6), SELF, lambda x, p: unseen(x, p, BEFORE, SOME))
 
 save_file({k: v.contiguous() for k, v in OUT.items()}, "tests/engine/data/attention.safetensors")

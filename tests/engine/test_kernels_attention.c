@@ -3,6 +3,8 @@
  * and must not where gradients of its operands would meet. */
 #include "node_fixture.h"
 
+#include <float.h>
+
 #include "engine/kernel.h"
 
 static int project(const golden *g, int x, const char *weight)
@@ -84,6 +86,88 @@ static int crossed(const golden *g, int x)
     return joined(g, PLAIN(AMG_OP_MAT_MUL, PLAIN(AMG_OP_SOFTMAX, y), v), 5, 3);
 }
 
+/* Bools [1 or 2,1,5,5] of what each query sees; name: of the constant. */
+static int seen_by(const golden *g, const char *name, int samples,
+                   bool (*sees)(int sample, int i, int j))
+{
+    bool bools[50];
+    amg_tensor t;
+    for (int k = 0; k < 25 * samples; k++) bools[k] = sees(k / 25, k / 5 % 5, k % 5);
+    assert_ok(
+        amg_tensor_view(AMG_BOOL, 4, (int64_t[]){samples, 1, 5, 5}, bools, &t, err));
+    return amg_builder_param(g->b, name, &t);
+}
+
+static bool sees_before(int sample, int i, int j) { return sample == 0 && j <= i; }
+static bool sees_some(int sample, int i, int j)
+{
+    return sample == 0 ? j <= i : i != 3 && j != 1; /* query 3 of sample 1: nothing */
+}
+
+static int self_scores(const golden *g, int x)
+{
+    const int q = heads(g, project(g, x, "q"), "q_heads", 5, 4);
+    const int k = heads(g, project(g, x, "k"), "k_heads", 5, 4);
+    const int y = PLAIN(AMG_OP_MAT_MUL, q, turn(g, k, 0, 1, 3, 2));
+    return PLAIN(AMG_OP_DIV, y, network_scalar(g, "two", 2));
+}
+
+static int self_values(const golden *g, int x, int weights)
+{
+    const int v = heads(g, project(g, x, "v"), "v_heads", 5, 3);
+    return joined(g, PLAIN(AMG_OP_MAT_MUL, weights, v), 5, 3);
+}
+
+/* As GPT-2 was written: scores that are not to be seen give way to a low number. */
+static int causal(const golden *g, int x)
+{
+    const int seen = seen_by(g, "seen", 1, sees_before);
+    const int y =
+        PLAIN(AMG_OP_WHERE, seen, self_scores(g, x), network_scalar(g, "low", -1e4f));
+    return self_values(g, x, PLAIN(AMG_OP_SOFTMAX, y));
+}
+
+/* By the data, the other way round, with a number that leaves weight to what is hidden,
+ * and a mask on top. */
+static int hidden(const golden *g, int x)
+{
+    int seen = WITH(AMG_OP_GATHER, amg_int("axis", 2), x, index_scalar(g, "column", 0));
+    seen = PLAIN(AMG_OP_LESS, seen, network_scalar(g, "zero", 0));
+    seen = PLAIN(AMG_OP_RESHAPE, seen, VECTOR("mask_shape", 2, 1, 1, 5));
+    int y =
+        PLAIN(AMG_OP_WHERE, seen, network_scalar(g, "low", -0.5f), self_scores(g, x));
+    const float slope[5] = {0, -0.25f, -0.5f, -0.75f, -1};
+    amg_tensor t;
+    assert_ok(amg_tensor_view(AMG_F32, 1, (int64_t[]){5}, slope, &t, err));
+    const int mask = amg_builder_param(g->b, "slope", &t);
+    amg_builder_say(g->b, mask, AMG_SAID_CONSTANT);
+    y = PLAIN(AMG_OP_ADD, y, mask);
+    return self_values(g, x, PLAIN(AMG_OP_SOFTMAX, y));
+}
+
+/* As Attention by bools is lowered: where nothing is seen, the result is 0. */
+static int unseen(const golden *g, int x)
+{
+    const int seen = seen_by(g, "seen", 2, sees_some);
+    int y = PLAIN(AMG_OP_WHERE, seen, self_scores(g, x),
+                  network_scalar(g, "low", -FLT_MAX));
+    y = PLAIN(AMG_OP_WHERE, seen, PLAIN(AMG_OP_SOFTMAX, y),
+              network_scalar(g, "none", 0));
+    return self_values(g, x, y);
+}
+
+/* Weights that another condition hides than their scores stay in parts. */
+static int half_hidden(const golden *g, int x)
+{
+    const int seen = seen_by(g, "seen", 1, sees_before);
+    const int some = seen_by(g, "some", 2, sees_some);
+    int y = PLAIN(AMG_OP_WHERE, seen, self_scores(g, x),
+                  network_scalar(g, "low", -FLT_MAX));
+    y = PLAIN(AMG_OP_WHERE, some, PLAIN(AMG_OP_SOFTMAX, y),
+              network_scalar(g, "none", 0));
+    return self_values(g, x, y);
+}
+
 /* Q, K and V from columns at.. of what x projects to; 2 heads of width 2. */
 static int parts(const golden *g, int x, const int64_t at[3])
 {
@@ -135,6 +219,10 @@ typedef struct {
 
 static const attention_case cases[] = {{{"packed", packed}, 1, 1},
                                        {{"crossed", crossed}, 1, 1},
+                                       {{"causal", causal}, 1, 1},
+                                       {{"hidden", hidden}, 1, 1},
+                                       {{"unseen", unseen}, 1, 1},
+                                       {{"half_hidden", half_hidden}, 0, 0},
                                        {{"apart", apart}, 1, 1},
                                        {{"tied", tied}, 0, 1},
                                        {{"overlapping", overlapping}, 0, 1}};
