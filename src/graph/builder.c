@@ -333,16 +333,14 @@ static bool copy_attrs(amg_builder *b, amg_node *node, const amg_attr *attrs)
     return true;
 }
 
-/* A shape that the node computes from the batch is kept with its value, so that what
- * reads it has dims before the batch is planned. */
-static bool note_shape(amg_builder *b, const amg_node *node)
+/* Keeps output i of a node whose inputs are known, if it is small enough for a shape.
+ */
+static bool note_output(amg_builder *b, const amg_node *node, int i)
 {
-    amg_value *out = &b->g->values[node->outputs[0]];
+    amg_value *out = &b->g->values[node->outputs[i]];
     const size_t most = 2 * AMG_MAX_RANK * sizeof(int64_t);
     amg_tensor t = {.dtype = out->dtype, .rank = out->rank};
-    if ((out->dtype != AMG_I64 && out->dtype != AMG_BOOL) || node->num_outputs != 1)
-        return true;
-    if (!amg_eval_ready(b->g->values, node)) return true;
+    if (out->dtype != AMG_I64 && out->dtype != AMG_BOOL) return true;
     memcpy(t.dims, out->dims, sizeof t.dims);
     if (amg_tensor_size(t.dtype, t.rank, t.dims, &t.size_bytes, NULL) ||
         t.size_bytes > most)
@@ -352,7 +350,17 @@ static bool note_shape(amg_builder *b, const amg_node *node)
         amg_builder_no_memory(b);
         return false;
     }
-    if (amg_eval_node(b->g->values, node, 0, &t)) out->data = t;
+    if (amg_eval_node(b->g->values, node, i, &t)) out->data = t;
+    return true;
+}
+
+/* A shape that the node computes from the batch is kept with its value, so that what
+ * reads it has dims before the batch is planned. */
+static bool note_shape(amg_builder *b, const amg_node *node)
+{
+    if (!amg_eval_ready(b->g->values, node)) return true;
+    for (int i = 0; i < node->num_outputs; i++)
+        if (!note_output(b, node, i)) return false;
     return true;
 }
 

@@ -264,7 +264,7 @@ static amg_status read_attr(reader *r, const Onnx__AttributeProto *p, amg_attr *
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPHS:
         st = amg_fail(r->err, AMG_UNSUPPORTED, -1, r->where,
                       "attribute %s is a subgraph", p->name);
-        amg_hint(r->err, "docs/onnx.md lists what is read; control flow is not");
+        amg_hint(r->err, "docs/onnx.md lists what is read; loops are not");
         return st;
     default: break;
     }

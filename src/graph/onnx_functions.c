@@ -1,6 +1,7 @@
 /* Functions of an ONNX file: every call gives way to the nodes of the function's body,
- * under names that begin with the call's first output. Consumes the unpacked model,
- * produces the list of nodes that the rest of the import reads; knows no operator.
+ * under names that begin with the call's first output. Branches of an If likewise, both
+ * of them: which of them is taken is onnx_if.c's. Consumes the unpacked model, produces
+ * the list of nodes that the rest of the import reads; knows no other operator.
  *
  * A body reads its own formal inputs and makes its formal outputs; its attributes may
  * refer to those of the call, or to the function's defaults. It may call others, and
@@ -19,15 +20,17 @@
 typedef struct {
     amg_import *im;
     const Onnx__ModelProto *model;
-    size_t count, room, calls;
+    size_t count, room, calls, initializer_room;
     amg_error *err;
 } inliner;
 
 /* A body at work: what its names stand for. NULL: the graph itself. */
-typedef struct {
-    const Onnx__FunctionProto *function;
-    const Onnx__NodeProto *call; /* in the graph's names */
-    const char *prefix;          /* of all names that are the body's own */
+typedef struct scope {
+    const Onnx__FunctionProto *function; /* NULL: a branch of an If */
+    const Onnx__GraphProto *branch;      /* NULL: a function */
+    const struct scope *around;          /* whose names a branch sees */
+    const Onnx__NodeProto *call;         /* or the If, in the graph's names */
+    const char *prefix;                  /* of all names that are the body's own */
     size_t num_defaults;
     Onnx__AttributeProto **defaults;
     int depth;
@@ -131,16 +134,31 @@ static int find_text(char *const *list, size_t count, const char *text)
     return -1;
 }
 
+/* Whether a branch makes the value itself; else it is one around it. */
+static bool makes(const Onnx__GraphProto *branch, const char *name)
+{
+    for (size_t i = 0; i < branch->n_initializer; i++)
+        if (branch->initializer[i]->name && !strcmp(branch->initializer[i]->name, name))
+            return true;
+    for (size_t i = 0; i < branch->n_node; i++)
+        if (find_text(branch->node[i]->output, branch->node[i]->n_output, name) >= 0)
+            return true;
+    return false;
+}
+
 /* What a name in a body is called in the graph; NULL: out of memory. */
 static const char *outer_name(inliner *in, const scope *s, const char *name)
 {
+    while (s && s->branch && !makes(s->branch, name)) s = s->around;
     if (!s || !name[0]) return name;
     const Onnx__FunctionProto *f = s->function;
-    int i = find_text(f->input, f->n_input, name);
-    if (i >= 0) return (size_t)i < s->call->n_input ? s->call->input[i] : "";
-    i = find_text(f->output, f->n_output, name);
-    if (i >= 0 && (size_t)i < s->call->n_output && s->call->output[i][0])
-        return s->call->output[i];
+    if (f) {
+        int i = find_text(f->input, f->n_input, name);
+        if (i >= 0) return (size_t)i < s->call->n_input ? s->call->input[i] : "";
+        i = find_text(f->output, f->n_output, name);
+        if (i >= 0 && (size_t)i < s->call->n_output && s->call->output[i][0])
+            return s->call->output[i];
+    }
     const size_t size = strlen(s->prefix) + strlen(name) + 2;
     char *full = amg_arena_alloc(&in->im->arena, size);
     if (full) snprintf(full, size, "%s/%s", s->prefix, name);
@@ -173,6 +191,8 @@ static Onnx__AttributeProto *find_attribute(size_t count,
  * an attribute that nobody gives are left out. */
 static amg_status resolve_attributes(inliner *in, const scope *s, Onnx__NodeProto *node)
 {
+    while (s && s->branch) s = s->around; /* the function that it stands in */
+    if (!s) return AMG_OK;
     Onnx__AttributeProto **list =
         amg_arena_array(&in->im->arena, node->n_attribute + 1, sizeof *list);
     size_t count = 0;
@@ -215,18 +235,19 @@ static bool is_taken(const inliner *in, const char *prefix)
     return false;
 }
 
-/* No two calls have one output, so that no two bodies share a prefix. */
-static amg_status find_prefix(inliner *in, scope *s)
+/* No two calls have one output, so that no two bodies share a prefix. part: of the
+ * branches of an If, which do. */
+static amg_status find_prefix(inliner *in, scope *s, const char *part)
 {
     const char *output = "";
     for (size_t i = 0; i < s->call->n_output && !output[0]; i++)
         output = s->call->output[i];
-    const size_t size = strlen(output) + 16;
+    const size_t size = strlen(output) + strlen(part) + 16;
     char *prefix = amg_arena_alloc(&in->im->arena, size);
     if (!prefix) return no_memory(in);
-    snprintf(prefix, size, "%s", output);
+    snprintf(prefix, size, "%s%s", output, part);
     for (int i = 2; is_taken(in, prefix); i++)
-        snprintf(prefix, size, "%s#%d", output, i);
+        snprintf(prefix, size, "%s%s#%d", output, part, i);
     s->prefix = prefix;
     return AMG_OK;
 }
@@ -260,6 +281,27 @@ static amg_status append(inliner *in, Onnx__NodeProto *node, int64_t opset)
 static amg_status expand(inliner *in, const scope *outer, Onnx__NodeProto *node,
                          int64_t opset);
 
+static amg_status add_initializer(inliner *in, const Onnx__TensorProto *t,
+                                  const char *name)
+{
+    Onnx__GraphProto *g = &in->im->inlined;
+    Onnx__TensorProto *copy = amg_arena_alloc(&in->im->arena, sizeof *copy);
+    if (!copy || !name) return no_memory(in);
+    if (g->n_initializer == in->initializer_room) {
+        const size_t room = 2 * in->initializer_room + 16;
+        Onnx__TensorProto **all = amg_arena_array(&in->im->arena, room, sizeof *all);
+        if (!all) return no_memory(in);
+        if (g->n_initializer)
+            memcpy(all, g->initializer, g->n_initializer * sizeof *all);
+        g->initializer = all;
+        in->initializer_room = room;
+    }
+    *copy = *t;
+    memcpy(&copy->name, &name, sizeof name);
+    g->initializer[g->n_initializer++] = copy;
+    return AMG_OK;
+}
+
 static amg_status find_opset(const inliner *in, const Onnx__FunctionProto *f,
                              int64_t *opset)
 {
@@ -276,16 +318,22 @@ static amg_status find_opset(const inliner *in, const Onnx__FunctionProto *f,
     return AMG_OK;
 }
 
+static amg_status check_depth(inliner *in, const scope *s, const char *what)
+{
+    if (s->depth <= MAX_DEPTH && ++in->calls <= MAX_NODES) return AMG_OK;
+    return amg_fail(in->err, AMG_MALFORMED, -1, in->im->file,
+                    "functions nest deeper than %d or call more than %zu times, at "
+                    "\"%.100s\"",
+                    MAX_DEPTH, MAX_NODES, what);
+}
+
 static amg_status expand_body(inliner *in, const scope *outer,
                               const Onnx__FunctionProto *f, const Onnx__NodeProto *call,
                               int64_t opset)
 {
     scope s = {.function = f, .call = call, .depth = outer ? outer->depth + 1 : 1};
-    if (s.depth > MAX_DEPTH || ++in->calls > MAX_NODES)
-        return amg_fail(in->err, AMG_MALFORMED, -1, in->im->file,
-                        "functions nest deeper than %d or call more than %zu times, at "
-                        "\"%.100s\"",
-                        MAX_DEPTH, MAX_NODES, f->name);
+    amg_status st = check_depth(in, &s, f->name);
+    if (st) return st;
     if (call->n_input > f->n_input || call->n_output > f->n_output) {
         char where[AMG_NODE_TEXT];
         return amg_fail(in->err, AMG_MALFORMED, -1, amg_import_where(call, where),
@@ -293,7 +341,7 @@ static amg_status expand_body(inliner *in, const scope *outer,
                         "%zu and %zu",
                         call->n_input, call->n_output, f->n_input, f->n_output);
     }
-    amg_status st = find_prefix(in, &s);
+    st = find_prefix(in, &s, "");
     if (!st) st = find_defaults(in, &s);
     if (!st) st = find_opset(in, f, &opset);
     for (size_t i = 0; i < f->n_node && !st; i++)
@@ -301,13 +349,80 @@ static amg_status expand_body(inliner *in, const scope *outer,
     return st;
 }
 
-/* Adds node, of outer's body, or what its function is made of. */
+/* ---- branches ---- */
+
+static bool is_if(const Onnx__NodeProto *node)
+{
+    return node->op_type && !strcmp(node->op_type, "If") &&
+           same_domain(node->domain, "");
+}
+
+/* Adds the nodes of one branch; results: what its outputs are called in the graph. */
+static amg_status expand_branch(inliner *in, scope *s, const char *part, int64_t opset,
+                                char **results)
+{
+    const Onnx__GraphProto *b = s->branch;
+    amg_status st = check_depth(in, s, "If");
+    if (!st) st = find_prefix(in, s, part);
+    for (size_t i = 0; i < b->n_initializer && !st; i++)
+        if (b->initializer[i]->name)
+            st = add_initializer(in, b->initializer[i],
+                                 outer_name(in, s, b->initializer[i]->name));
+    for (size_t i = 0; i < b->n_node && !st; i++) st = expand(in, s, b->node[i], opset);
+    for (size_t i = 0; i < b->n_output && !st; i++) {
+        const char *name = b->output[i]->name ? b->output[i]->name : "";
+        name = outer_name(in, s, name);
+        if (!name) st = no_memory(in);
+        memcpy(&results[i], &name, sizeof name);
+    }
+    return st;
+}
+
+/* The node gets what its branches make as inputs behind its condition: all of the one,
+ * then all of the other; see onnx_if.c. node: a copy of its own, in the graph's names.
+ */
+static amg_status expand_if(inliner *in, const scope *outer, Onnx__NodeProto *node,
+                            int64_t opset)
+{
+    static const char *const names[] = {"then_branch", "else_branch"};
+    static const char *const parts[] = {"/then", "/else"};
+    const Onnx__GraphProto *branch[2] = {NULL};
+    const size_t count = node->n_output;
+    for (int i = 0; i < 2; i++) {
+        const Onnx__AttributeProto *a =
+            find_attribute(node->n_attribute, node->attribute, names[i]);
+        branch[i] = a ? a->g : NULL;
+    }
+    char where[AMG_NODE_TEXT];
+    if (!branch[0] || !branch[1] || node->n_input != 1 || !count ||
+        branch[0]->n_output != count || branch[1]->n_output != count)
+        return amg_fail(in->err, AMG_MALFORMED, -1, amg_import_where(node, where),
+                        "expected one input, and two branches of its %zu output%s",
+                        count, amg_plural((int64_t)count));
+    char **inputs = amg_arena_array(&in->im->arena, 1 + 2 * count, sizeof *inputs);
+    if (!inputs) return no_memory(in);
+    inputs[0] = node->input[0];
+    amg_status st = AMG_OK;
+    for (int i = 0; i < 2 && !st; i++) {
+        scope s = {.branch = branch[i],
+                   .around = outer,
+                   .call = node,
+                   .depth = outer ? outer->depth + 1 : 1};
+        st = expand_branch(in, &s, parts[i], opset, inputs + 1 + (size_t)i * count);
+    }
+    node->input = inputs;
+    node->n_input = 1 + 2 * count;
+    node->n_attribute = 0;
+    return st ? st : append(in, node, opset);
+}
+
+/* Adds node, of outer's body, or what its function or its branches are made of. */
 static amg_status expand(inliner *in, const scope *outer, Onnx__NodeProto *node,
                          int64_t opset)
 {
     const Onnx__FunctionProto *f;
     amg_status st = find_function(in, node, &f);
-    if (!st && outer) {
+    if (!st && (outer || is_if(node))) {
         Onnx__NodeProto *copy = amg_arena_alloc(&in->im->arena, sizeof *copy);
         if (!copy) return no_memory(in);
         *copy = *node;
@@ -318,17 +433,21 @@ static amg_status expand(inliner *in, const scope *outer, Onnx__NodeProto *node,
         node = copy;
     }
     if (st) return st;
-    return f ? expand_body(in, outer, f, node, opset) : append(in, node, opset);
+    if (f) return expand_body(in, outer, f, node, opset);
+    return is_if(node) ? expand_if(in, outer, node, opset) : append(in, node, opset);
 }
 
 amg_status amg_import_functions(amg_import *im, amg_error *err)
 {
     inliner in = {.im = im, .model = amg_onnx_model(im->onnx), .err = err};
-    if (!in.model->n_functions) return AMG_OK;
     const Onnx__GraphProto *g = im->graph;
+    bool any = in.model->n_functions > 0;
+    for (size_t i = 0; i < g->n_node && !any; i++) any = is_if(g->node[i]);
+    if (!any) return AMG_OK;
     amg_status st = AMG_OK;
     im->inlined = *g;
     im->inlined.node = NULL;
+    in.initializer_room = g->n_initializer;
     for (size_t i = 0; i < g->n_node && !st; i++)
         st = expand(&in, NULL, g->node[i], im->opset);
     im->inlined.n_node = in.count;

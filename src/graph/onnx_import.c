@@ -235,7 +235,7 @@ static amg_status add_initializer(amg_import *im, size_t index, amg_error *err)
 {
     const Onnx__TensorProto *p = im->graph->initializer[index];
     amg_name *e = amg_import_find(im, p->name);
-    if (!e->needed) return AMG_OK;
+    if (!e->needed || e->made) return AMG_OK;
     amg_tensor t = {0};
     amg_status st = is_absent(p) ? amg_onnx_tensor_shape(p, &t, err)
                                  : amg_onnx_tensor(im->onnx, p, &t, err);
@@ -244,6 +244,32 @@ static amg_status add_initializer(amg_import *im, size_t index, amg_error *err)
                               &e->value, err);
     amg_tensor_clear(&t);
     e->made = !st;
+    return st;
+}
+
+static amg_status add_initializers(amg_import *im, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    for (size_t i = 0; !st && i < im->graph->n_initializer; i++)
+        st = add_initializer(im, i, err);
+    return st;
+}
+
+/* The needed ones, in their order; from the start where one of them needs others. */
+static amg_status add_nodes(amg_import *im, amg_error *err)
+{
+    amg_status st = AMG_OK;
+    for (size_t i = 0; !st && i < im->graph->n_node; i++) {
+        const size_t n = im->order[i];
+        if (!im->node_needed[n] || im->node_made[n]) continue;
+        if (im->opsets) im->opset = im->opsets[n];
+        im->again = false;
+        st = amg_import_node(im, im->graph->node[n], err);
+        im->node_made[n] = !im->again;
+        if (st || !im->again) continue;
+        st = add_initializers(im, err);
+        i = SIZE_MAX; /* and on from 0 */
+    }
     return st;
 }
 
@@ -315,14 +341,8 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
         st = amg_fail(err, AMG_NO_MEMORY, -1, im->file, "no memory for the graph");
     if (!st) st = amg_import_order(im, err);
     if (!st) st = im->as_is ? add_all_inputs(im, err) : add_data_inputs(im, err);
-    const Onnx__GraphProto *g = im->graph;
-    for (size_t i = 0; !st && i < g->n_initializer; i++)
-        st = add_initializer(im, i, err);
-    for (size_t i = 0; !st && i < g->n_node; i++) {
-        const size_t n = im->order[i];
-        if (im->opsets) im->opset = im->opsets[n];
-        if (im->node_needed[n]) st = amg_import_node(im, g->node[n], err);
-    }
+    if (!st) st = add_initializers(im, err);
+    if (!st) st = add_nodes(im, err);
     if (!st) st = add_outputs(im, err);
     amg_graph *made;
     if (!st) st = amg_builder_finish(im->builder, &made, err);

@@ -3,6 +3,8 @@
 #ifndef AMG_GRAPH_ONNX_IMPORT_H
 #define AMG_GRAPH_ONNX_IMPORT_H
 
+#include <string.h>
+
 #include "formats/onnx.h"
 #include "graph/builder.h"
 #include "graph/onnx_graph.h"
@@ -43,19 +45,23 @@ typedef struct {
     size_t num_names;
     size_t *order;     /* all nodes, topologically; file order where that is one */
     bool *node_needed; /* by some graph output; the others are left out */
+    bool *node_made;   /* is in the builder */
+    bool again;        /* the node at hand waits for others, which are needed now */
 } amg_import;
 
 /* Whether nodes of this opset are read. onnx_import.c */
 bool amg_import_reads_opset(int64_t opset);
 
-/* Writes out the calls of the file's own functions: graph and opsets. onnx_functions.c
- */
+/* Writes out the calls of the file's own functions, and both branches of every If:
+ * graph and opsets. onnx_functions.c */
 AMG_MUST_CHECK amg_status amg_import_functions(amg_import *im, amg_error *err);
 
 /* Fills names, order and node_needed. Errors: two producers of a name, an input that
  * nobody produces, a cycle, an output that does not exist. onnx_order.c */
 AMG_MUST_CHECK amg_status amg_import_order(amg_import *im, amg_error *err);
 amg_name *amg_import_find(const amg_import *im, const char *name); /* NULL if absent */
+/* Marks the value and all that it depends on as needed. */
+void amg_import_need(amg_import *im, const char *name);
 
 /* Text for amg_error.where: node "conv1" (Conv); an unnamed node goes by its output. */
 #define AMG_NODE_TEXT 256
@@ -104,6 +110,15 @@ AMG_MUST_CHECK amg_status amg_import_sequence(amg_import *im,
                                               const Onnx__NodeProto *proto,
                                               const char *where, bool *done,
                                               amg_error *err);
+
+/* The same of an If, whose branches onnx_functions.c has written out; it may set again.
+ * onnx_if.c */
+static inline bool amg_import_is_if(const Onnx__NodeProto *p)
+{
+    return p->op_type && !strcmp(p->op_type, "If");
+}
+AMG_MUST_CHECK amg_status amg_import_if(amg_import *im, const Onnx__NodeProto *proto,
+                                        const char *where, bool *done, amg_error *err);
 
 /* Where a batch is baked in (im->baked), it is opened; else nothing happens. Of an
  * Expand at hand; of a tensor called

@@ -220,6 +220,7 @@ static amg_status translate(node *n)
     bool done = false;
     amg_status st = check_domain(n);
     if (!st) st = amg_import_sequence(n->im, p, n->where, &done, n->err);
+    if (!st && !done) st = amg_import_if(n->im, p, n->where, &done, n->err);
     if (done) return st;
     if (!st) st = check_op(n);
     if (!st)

@@ -176,12 +176,31 @@ static void need(amg_import *im, const char *name)
     if (e->kind == AMG_NAME_NODE) im->node_needed[e->index] = true;
 }
 
-/* Marks what the outputs depend on, consumers before producers. */
+/* What the needed nodes read, consumers before producers. An If shows what it needs of
+ * its branches once it is read. */
+static void spread_need(amg_import *im)
+{
+    for (size_t i = im->graph->n_node; i-- > 0;) {
+        if (!im->node_needed[im->order[i]]) continue;
+        const Onnx__NodeProto *p = im->graph->node[im->order[i]];
+        const size_t count = amg_import_is_if(p) && p->n_input ? 1 : p->n_input;
+        for (size_t k = 0; k < count; k++) need(im, p->input[k]);
+    }
+}
+
+void amg_import_need(amg_import *im, const char *name)
+{
+    need(im, name);
+    spread_need(im);
+}
+
+/* Marks what the outputs depend on. */
 static amg_status mark_needed(amg_import *im, amg_error *err)
 {
     const Onnx__GraphProto *g = im->graph;
     im->node_needed = amg_arena_array(&im->arena, g->n_node ? g->n_node : 1, 1);
-    if (!im->node_needed) return fail_memory(im, err);
+    im->node_made = amg_arena_array(&im->arena, g->n_node ? g->n_node : 1, 1);
+    if (!im->node_needed || !im->node_made) return fail_memory(im, err);
     for (size_t i = 0; i < g->n_output; i++) {
         const char *name = g->output[i]->name;
         if (!name || !amg_import_find(im, name))
@@ -190,11 +209,7 @@ static amg_status mark_needed(amg_import *im, amg_error *err)
                             name ? name : "");
         need(im, name);
     }
-    for (size_t i = g->n_node; i-- > 0;) {
-        if (!im->node_needed[im->order[i]]) continue;
-        const Onnx__NodeProto *p = g->node[im->order[i]];
-        for (size_t k = 0; k < p->n_input; k++) need(im, p->input[k]);
-    }
+    spread_need(im);
     return AMG_OK;
 }
 

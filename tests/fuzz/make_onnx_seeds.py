@@ -33,6 +33,21 @@ def f4(*shape):
     return np.ones(shape, "f4")
 
 
+def branching(condition):
+    """An If in a branch of an If, with a weight of its own."""
+    def branch(op, inputs, weights=()):
+        return helper.make_graph([helper.make_node(op, inputs, ["a"])], "b", [],
+                                 [helper.make_empty_tensor_value_info("a")],
+                                 [numpy_helper.from_array(w, n) for n, w in weights])
+    inner = helper.make_graph(
+        [helper.make_node("If", ["c"], ["i"], then_branch=branch("Add", ["x", "w"],
+                                                                 [("w", f4(4))]),
+                          else_branch=branch("Relu", ["x"]))], "b", [],
+        [helper.make_empty_tensor_value_info("i")])
+    return model([helper.make_node("If", ["c"], ["y"], then_branch=inner,
+                                   else_branch=branch("Tanh", ["x"]))], {"c": condition})
+
+
 def operators():
     i8 = np.int64
     put("conv", one("Conv", {"w": f4(2, 1, 3, 3), "b": f4(2)}, group=2,
@@ -82,6 +97,7 @@ def operators():
          helper.make_node("Mul", ["x", "d"], ["y"])],
         {"s": np.array([2, 1, 1], i8), "k": np.array([[[True]], [[False]]])})
         .SerializeToString())
+    put("if", branching(np.array(True)).SerializeToString())
     put("batch16", model([helper.make_node("Relu", ["x"], ["y"])],
                          shape=(16, 3)).SerializeToString())
 
@@ -117,6 +133,10 @@ def malformed():
                                                   [1.0, 2.0]))
     put("float_data", t.SerializeToString())
     sub = helper.make_graph([], "s", [], [])
+    bad = branching(np.array(True))
+    bad.graph.node[0].attribute.pop()
+    put("bad_if", bad.SerializeToString())
+    put("bad_if_by_data", branching(f4(4)).SerializeToString())
     put("bad_subgraph", one("Relu", body=sub))
 
 

@@ -692,7 +692,7 @@ static void unknown_operators_are_named(void **state)
 
     /* The hint leads to the list. */
     start(&m, 13);
-    node(&m, "If", "x", "y");
+    node(&m, "Loop", "x", "y");
     amg_error err = {0};
     amg_graph *g;
     assert_int_equal(import(&m, &g, &err), AMG_UNSUPPORTED);

@@ -38,7 +38,7 @@ NOT_COVERED = """\
 
 A model with any of these is refused with the node's name; `amalgam inspect MODEL` says so up front.
 
-- Control flow (If, Loop, Scan), sequences, strings, and domains of other makers (functions that the file itself
+- Control flow (Loop, Scan, an If by the data), sequences, strings, and domains of other makers (functions that the file itself
   defines are written out).
 - Shapes that depend on the values of the data; tensors of more than 8 dims; weights in types other than float32.
 - Losses (NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss): a model ends in its outputs, and training has losses of its
