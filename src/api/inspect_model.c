@@ -91,11 +91,12 @@ static json_t *graph_json(const amg_graph *g)
     const bool folds = !amg_graph_plan_batch(g, AMG_DIM_BATCH, &folded, NULL);
     json_t *trained = folds ? trained_json(folded) : NULL;
     const int64_t num_trainable = amg_graph_num_trainable(folds ? folded : g);
-    amg_graph_free(folded);
+    const amg_graph *known = folds ? folded : g;
     for (int i = 0; i < g->num_inputs; i++)
         json_array_append_new(inputs, value_json(&g->values[g->inputs[i]]));
     for (int i = 0; i < g->num_outputs; i++)
-        json_array_append_new(outputs, value_json(&g->values[g->outputs[i]]));
+        json_array_append_new(outputs, value_json(&known->values[known->outputs[i]]));
+    amg_graph_free(folded);
     for (int i = 0; i < g->num_nodes; i++) {
         const char *name = amg_op_get(g->nodes[i].op)->name;
         json_int_t n = json_integer_value(json_object_get(ops, name));

@@ -1,12 +1,11 @@
 /* Cost statements: FLOPs of one sample's forward pass and number of trainable scalars.
- * Consumes inferred shapes; an operator without a matrix product counts as free. */
+ * An operator without a matrix product counts as free. */
 #include "graph/graph.h"
 
-/* Elements of one sample: all dims but the batch. */
-static double sample_count(const amg_value *v)
+static double count(const amg_value *v)
 {
     double n = 1;
-    for (int i = 1; i < v->rank; i++) n *= (double)v->dims[i];
+    for (int i = 0; i < v->rank; i++) n *= (double)v->dims[i];
     return n;
 }
 
@@ -24,18 +23,17 @@ static double depth(const amg_graph *g, const amg_node *node)
     return n;
 }
 
-/* Multiply-adds of an LSTM, GRU or RNN on one sample: its steps times W and R. */
+/* Multiply-adds of an LSTM, GRU or RNN: its steps times W and R. */
 static double recurrent(const amg_graph *g, const amg_node *node)
 {
     const amg_value *x = &g->values[node->inputs[0]], *w = &g->values[node->inputs[1]];
     const amg_value *r = &g->values[node->inputs[2]];
     if (x->rank != 3 || w->rank != 3 || r->rank != 3) return 0;
-    const double steps = (double)x->dims[amg_attr_int(node, "layout", 0) ? 1 : 0];
-    return steps * (double)(w->dims[0] * w->dims[1]) *
+    return (double)(x->dims[0] * x->dims[1]) * (double)(w->dims[0] * w->dims[1]) *
            (double)(w->dims[2] + r->dims[2]);
 }
 
-double amg_graph_flops(const amg_graph *g)
+static double flops_of(const amg_graph *g)
 {
     double flops = 0;
     for (int n = 0; n < g->num_nodes; n++) {
@@ -44,10 +42,10 @@ double amg_graph_flops(const amg_graph *g)
         case AMG_OP_CONV:
         case AMG_OP_GEMM:
         case AMG_OP_MAT_MUL:
-            flops += 2 * depth(g, node) * sample_count(&g->values[node->outputs[0]]);
+            flops += 2 * depth(g, node) * count(&g->values[node->outputs[0]]);
             break;
         case AMG_OP_CONV_TRANSPOSE:
-            flops += 2 * depth(g, node) * sample_count(&g->values[node->inputs[0]]);
+            flops += 2 * depth(g, node) * count(&g->values[node->inputs[0]]);
             break;
         case AMG_OP_LSTM:
         case AMG_OP_GRU:
@@ -55,6 +53,15 @@ double amg_graph_flops(const amg_graph *g)
         default: break;
         }
     }
+    return flops;
+}
+
+double amg_graph_flops(const amg_graph *g)
+{
+    amg_graph *one = NULL;
+    if (amg_graph_plan_batch(g, 1, &one, NULL)) return 0;
+    const double flops = flops_of(one);
+    amg_graph_free(one);
     return flops;
 }
 

@@ -226,8 +226,14 @@ amg_status amg_fold_baked_target(pass *p, int n, amg_error *err)
         !amg_value_ints(&p->values[node->inputs[1]], AMG_MAX_RANK, target, &rank) ||
         target[0] < 1 || has_empty_dim(node, target, rank))
         return AMG_OK;
-    if (x->dims[0] != AMG_DIM_BATCH && !samples_of(x, target, rank)) return AMG_OK;
-    target[0] = x->dims[0] == AMG_DIM_BATCH ? 0 : -1;
+    if (x->dims[0] == AMG_DIM_BATCH) {
+        target[0] = 0;
+    } else {
+        for (int i = 1; i < rank; i++) /* [7,-1] of [N*3,16] is [N,48] */
+            if (target[i] == -1) target[i] = out->dims[i];
+        if (!samples_of(x, target, rank)) return AMG_OK;
+        target[0] = -1;
+    }
     return set_target(p, n, target, rank, err);
 }
 

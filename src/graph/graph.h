@@ -161,8 +161,8 @@ int amg_graph_canonical_order(const amg_graph *g, int output_index, int *order);
 int amg_graph_canonical_params(const amg_graph *g, int output_index, int *params);
 
 /* FLOPs (multiply-adds x 2) of one sample's forward pass, matrix products only; and
- * number of trainable scalars. For cost statements, not exact accounting. g must have
- * shapes inferred. */
+ * number of trainable scalars. For cost statements, not exact accounting: 0 if g cannot
+ * be planned. */
 double amg_graph_flops(const amg_graph *g);
 int64_t amg_graph_num_trainable(const amg_graph *g);
 

@@ -48,10 +48,21 @@ amg_status amg_infer_flatten(const amg_infer *c)
  *   [-1, 512]    the free place is P/512 times the batch
  *   [1, 512]     a number first, where the input has the batch, and the rest makes P:
  *                an exporter baked its batch in
- *   [1, -1]      likewise
+ *   [1, -1]      likewise; of samples in several rows, [B*4, 16], also [7, -1], which
+ *                makes rows of samples again, and [7, -1, 64], unless 7 divides the 4
  *   [7, -1, 64]  else the free place has the batch
  * Anything else is unknown until the batch is planned. */
 typedef enum { SOLVED, UNKNOWN, CONTRADICTION } solution;
+
+/* Whether a target's number in front is a batch that an exporter baked in, of a free
+ * place behind it. */
+static bool bakes(const amg_value *x, const int64_t *dims, int rank)
+{
+    const int64_t rows = -x->dims[0]; /* of a sample */
+    return x->dims[0] == AMG_DIM_BATCH ||
+           (rows > 1 && dims[0] > 0 &&
+            (rank == 2 || dims[0] == 1 || rows % dims[0] != 0));
+}
 
 static solution solve(const amg_value *x, int64_t *dims, int rank, int free_at)
 {
@@ -68,7 +79,7 @@ static solution solve(const amg_value *x, int64_t *dims, int rank, int free_at)
         dims[free_at] = total / rest;
         return SOLVED;
     }
-    if (free_at == 0 || (free_at > 0 && x_batch && x->dims[0] != AMG_DIM_BATCH)) {
+    if (free_at == 0 || (free_at > 0 && x_batch && !bakes(x, dims, rank))) {
         if (!x_batch || !fits) return UNKNOWN;
         dims[free_at] = -(total / rest);
         return SOLVED;

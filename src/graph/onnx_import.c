@@ -354,6 +354,7 @@ static amg_status import_graph(amg_import *im, amg_graph **out, amg_error *err)
     st = check_constants(made, err);
     if (!st && !im->as_is) st = amg_said_finish(&im->said, made, err);
     if (!st && !im->as_is) st = join_masks(&made, err);
+    if (!st && !im->as_is) st = amg_replace_dead(&made, err);
     if (st)
         amg_graph_free(made);
     else

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "formats/onnx.h"
+#include "graph/eval.h"
 #include "graph/eval_number.h"
 #include "graph/origin.h"
 
@@ -106,13 +107,15 @@ static bool is_float(const Onnx__TensorProto *t)
     return t->has_data_type && t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
 }
 
-/* Since PyTorch 1.13 the TorchScript exporter names nodes by their module: "/fc/Gemm".
- */
+/* Since PyTorch 1.13 the TorchScript exporter names nodes by their module: "/fc/Gemm",
+ * but for constants that belong to none. */
 static bool is_torchscript(const Onnx__ModelProto *m, const Onnx__GraphProto *g)
 {
     if (!m->producer_name || strcmp(m->producer_name, "pytorch") != 0) return false;
     for (size_t i = 0; i < g->n_node; i++)
-        if (!g->node[i]->name || g->node[i]->name[0] != '/') return false;
+        if (strcmp(g->node[i]->op_type, "Constant") != 0 &&
+            (!g->node[i]->name || g->node[i]->name[0] != '/'))
+            return false;
     return g->n_node > 0;
 }
 
@@ -155,6 +158,11 @@ static bool is_module_name(const char *name)
     return name[strspn(name, allowed)] == 0 && name[strspn(name, "0123456789")] != 0;
 }
 
+static bool differentiable(const amg_node *node)
+{
+    return amg_op_get(node->op)->flags & AMG_OP_D;
+}
+
 /* The initializer that value is made of alone, by moves and functions of each element.
  */
 static amg_value *source_of(const amg_graph *g, int value)
@@ -163,8 +171,7 @@ static amg_value *source_of(const amg_graph *g, int value)
         amg_value *v = &g->values[value];
         if (v->kind != AMG_VALUE_ACTIVATION) return v;
         const amg_node *node = &g->nodes[v->producer];
-        const bool differentiable = amg_op_get(node->op)->flags & AMG_OP_D;
-        if (node->op == AMG_OP_CONCAT || !differentiable ||
+        if (node->op == AMG_OP_CONCAT || !differentiable(node) ||
             (!amg_number_is_unary(node->op) && !amg_origin_moves(node, 0)))
             return v;
         value = node->inputs[0];
@@ -200,18 +207,66 @@ static bool is_unclear(const amg_value *v)
            v->said == AMG_SAID_NOTHING && !is_mask(v);
 }
 
-/* Whether a trainable goes into the node's output; down: the same of its inputs. */
-static bool is_downstream(const amg_graph *g, const amg_node *node, const bool *down)
+/* Of each value. */
+typedef struct {
+    bool *data;   /* it depends on the data */
+    bool *down;   /* a trainable goes into it */
+    bool *weight; /* of no data, and a layer's weight is made of it */
+} reach;
+
+static bool trains(const amg_value *v)
 {
-    if (!(amg_op_get(node->op)->flags & AMG_OP_D)) return false;
+    return v->kind == AMG_VALUE_PARAM &&
+           (v->role == AMG_ROLE_TRAINABLE || v->said == AMG_SAID_WEIGHT);
+}
+
+static void follow(const reach *r, const amg_graph *g, const amg_node *node)
+{
+    bool data = false, down = false;
     for (int i = 0; i < node->num_inputs; i++) {
         const int v = node->inputs[i];
         if (v == AMG_NO_VALUE) continue;
-        if (down[v] || (g->values[v].kind == AMG_VALUE_PARAM &&
-                        g->values[v].role == AMG_ROLE_TRAINABLE))
-            return true;
+        data = data || r->data[v];
+        down = down || r->down[v] || trains(&g->values[v]);
     }
-    return false;
+    for (int i = 0; i < node->num_outputs; i++) {
+        r->data[node->outputs[i]] = data && !amg_eval_reads_shape(node->op);
+        r->down[node->outputs[i]] = down && differentiable(node);
+    }
+}
+
+static bool is_layer(amg_op op)
+{
+    return op == AMG_OP_CONV || op == AMG_OP_CONV_TRANSPOSE || op == AMG_OP_GEMM ||
+           op == AMG_OP_MAT_MUL || op == AMG_OP_EINSUM;
+}
+
+/* Backwards from the layers. */
+static void mark_weights(const reach *r, const amg_graph *g)
+{
+    for (int n = g->num_nodes - 1; n >= 0; n--) {
+        const amg_node *node = &g->nodes[n];
+        bool wanted = is_layer(node->op);
+        for (int i = 0; i < node->num_outputs; i++)
+            wanted = wanted || r->weight[node->outputs[i]];
+        for (int i = 0; wanted && differentiable(node) && i < node->num_inputs; i++)
+            if (node->inputs[i] != AMG_NO_VALUE && !r->data[node->inputs[i]])
+                r->weight[node->inputs[i]] = true;
+    }
+}
+
+/* What a weight is multiplied with to make parts of it zeros (MADE, pruning). */
+static bool is_binary(const amg_value *v)
+{
+    const float *data = v->data.data;
+    const int64_t count = data ? amg_tensor_count(&v->data) : 0;
+    int64_t ones = 0;
+    if (v->rank < 2) return false;
+    for (int64_t i = 0; i < count; i++) {
+        if (data[i] != 0 && data[i] != 1) return false;
+        ones += data[i] == 1;
+    }
+    return ones > 0 && ones < count;
 }
 
 static amg_status fail_lost(const amg_said *s, const amg_value *v, amg_error *err)
@@ -224,26 +279,71 @@ static amg_status fail_lost(const amg_said *s, const amg_value *v, amg_error *er
     return AMG_UNSUPPORTED;
 }
 
+/* Whether a module holds what nobody said anything of. */
+static bool is_held(const amg_value *v)
+{
+    return is_unclear(v) && is_module_name(v->name);
+}
+
+/* Whether the operand has numbers for each of the data's channels, or columns, and
+ * makes more of each: a line for each column of a table, centres to be compared with.
+ * What normalises data makes nothing more of them. */
+static bool enlarges(const amg_value *data, const amg_value *operand)
+{
+    bool along = false, across = false;
+    for (int d = 1; d <= operand->rank; d++) {
+        const int64_t own = operand->dims[operand->rank - d];
+        const int64_t theirs = d <= data->rank ? data->dims[data->rank - d] : 1;
+        along = along || (own > 1 && own == theirs);
+        across = across || (own > 1 && theirs == 1);
+    }
+    return along && across;
+}
+
+/* Operand i of a node that joins two. */
+static amg_status judge(const amg_said *s, const reach *r, const amg_graph *g,
+                        const amg_node *node, int i, amg_error *err)
+{
+    amg_value *v = source_of(g, node->inputs[i]);
+    const int other = node->inputs[1 - i];
+    if (s->lost) return r->down[other] && is_unclear(v) ? fail_lost(s, v, err) : AMG_OK;
+    const bool meets =
+        r->down[other] ||
+        (r->data[other] && enlarges(&g->values[other], &g->values[node->inputs[i]]));
+    if (meets && is_held(v)) v->said = AMG_SAID_WEIGHT;
+    return AMG_OK;
+}
+
+/* Forwards, so that what a weight goes into counts for what follows. */
+static amg_status judge_all(const amg_said *s, const reach *r, amg_graph *g,
+                            amg_error *err)
+{
+    amg_status st = AMG_OK;
+    for (int i = 0; i < g->num_inputs; i++) r->data[g->inputs[i]] = true;
+    for (int n = 0; n < g->num_nodes; n++) follow(r, g, &g->nodes[n]);
+    if (!s->lost) mark_weights(r, g);
+    for (int v = 0; v < g->num_values; v++)
+        if (r->weight[v] && is_held(&g->values[v]))
+            g->values[v].said =
+                is_binary(&g->values[v]) ? AMG_SAID_CONSTANT : AMG_SAID_WEIGHT;
+    for (int n = 0; n < g->num_nodes && !st; n++) {
+        const amg_node *node = &g->nodes[n];
+        for (int i = 0; joins(node->op) && i < 2 && !st; i++)
+            st = judge(s, r, g, node, i, err);
+        follow(r, g, node);
+    }
+    if (!st) amg_graph_classify(g);
+    return st;
+}
+
 amg_status amg_said_finish(const amg_said *s, amg_graph *g, amg_error *err)
 {
     if (!s->names_modules && !s->lost) return AMG_OK;
-    amg_status st = AMG_OK;
-    bool *down = amg_calloc((size_t)g->num_values, sizeof *down);
-    if (!down) return amg_fail(err, AMG_NO_MEMORY, -1, "graph", "out of memory");
-    for (int n = 0; n < g->num_nodes && !st; n++) {
-        const amg_node *node = &g->nodes[n];
-        for (int i = 0; joins(node->op) && i < 2 && !st; i++) {
-            amg_value *v = source_of(g, node->inputs[i]);
-            if (!down[node->inputs[1 - i]] || !is_unclear(v)) continue;
-            if (s->lost)
-                st = fail_lost(s, v, err);
-            else if (is_module_name(v->name))
-                v->said = AMG_SAID_WEIGHT;
-        }
-        for (int i = 0; i < node->num_outputs; i++)
-            down[node->outputs[i]] = is_downstream(g, node, down);
-    }
-    amg_free(down);
-    if (!st) amg_graph_classify(g);
+    const size_t count = (size_t)g->num_values + 1;
+    bool *flags = amg_calloc(3 * count, sizeof *flags);
+    if (!flags) return amg_fail(err, AMG_NO_MEMORY, -1, "graph", "out of memory");
+    const reach r = {flags, flags + count, flags + 2 * count};
+    const amg_status st = judge_all(s, &r, g, err);
+    amg_free(flags);
     return st;
 }

@@ -38,11 +38,19 @@ bool amg_said_init(amg_said *s, const Onnx__ModelProto *m, const Onnx__GraphProt
 amg_param_said amg_said_of_initializer(const amg_said *s, const Onnx__TensorProto *t);
 amg_param_said amg_said_of_node(const amg_said *s);
 
-/* The last word on g, as read and classified, which this classifies again: what nobody
- * said anything of and a trainable's result is added to, multiplied or compared with,
- * be it one number, moved, or through a function (x / t, x * exp(s)). Under a name by
- * which a module holds it, it is a weight. AMG_UNSUPPORTED: dynamo's exporter computed
- * it and lost a parameter, so that it may be made of that. */
+/* The last word on g, as read and classified, which this classifies again, on what
+ * nobody said anything of and
+ *
+ *   a trainable's result is added to, multiplied or compared with, be it one number,
+ *       moved, or through a function (x / t, x * exp(s));
+ *   data are, if that makes more of them: a line for each column of a table (w x + b),
+ *       centres from which distances are taken;
+ *   a layer's weight is computed from: a norm or a standard deviation taken out, two
+ *       factors (LoRA). Not a mask of zeros and ones.
+ *
+ * Under a name by which a module holds it, it is a weight. AMG_UNSUPPORTED: dynamo's
+ * exporter computed the first of these and lost a parameter, of which it may be made.
+ */
 AMG_MUST_CHECK amg_status amg_said_finish(const amg_said *s, amg_graph *g,
                                           amg_error *err);
 

@@ -106,3 +106,51 @@ amg_status amg_replace_graph(amg_graph **g, amg_graph *next, amg_error *err)
     *g = next;
     return AMG_OK;
 }
+
+/* What the outputs need; returns whether that is all nodes. */
+static bool mark_live(const amg_graph *g, bool *live)
+{
+    bool all = true;
+    for (int i = 0; i < g->num_outputs; i++) live[g->outputs[i]] = true;
+    for (int n = g->num_nodes - 1; n >= 0; n--) {
+        const amg_node *node = &g->nodes[n];
+        bool needed = false;
+        for (int i = 0; i < node->num_outputs; i++)
+            needed = needed || live[node->outputs[i]];
+        all = all && needed;
+        for (int i = 0; needed && i < node->num_inputs; i++)
+            if (node->inputs[i] != AMG_NO_VALUE) live[node->inputs[i]] = true;
+    }
+    return all;
+}
+
+static amg_status copy_live(amg_replace *r, const bool *live, amg_graph **out,
+                            amg_error *err)
+{
+    const amg_graph *g = r->g;
+    amg_status s = AMG_OK;
+    amg_replace_values(r, live);
+    for (int n = 0; n < g->num_nodes && !s; n++) {
+        bool needed = false;
+        for (int i = 0; i < g->nodes[n].num_outputs; i++)
+            needed = needed || live[g->nodes[n].outputs[i]];
+        if (needed) s = amg_replace_copy(r, &g->nodes[n], err);
+    }
+    return s ? s : amg_replace_finish(r, out, err);
+}
+
+amg_status amg_replace_dead(amg_graph **g, amg_error *err)
+{
+    bool *live = amg_calloc((size_t)(*g)->num_values + 1, sizeof *live);
+    if (!live) return no_memory(err);
+    amg_graph *next = NULL;
+    amg_status s = AMG_OK;
+    if (!mark_live(*g, live)) {
+        amg_replace r;
+        s = amg_replace_init(&r, *g, err);
+        if (!s) s = copy_live(&r, live, &next, err);
+        amg_replace_clear(&r);
+    }
+    amg_free(live);
+    return s || !next ? s : amg_replace_graph(g, next, err);
+}

@@ -34,5 +34,8 @@ void amg_replace_name(const amg_replace *r, const char *base, const char *suffix
  * next is freed. */
 AMG_MUST_CHECK amg_status amg_replace_graph(amg_graph **g, amg_graph *next,
                                             amg_error *err);
+/* *g gives way to a copy without nodes and parameters that no output needs, if it has
+ * such. */
+AMG_MUST_CHECK amg_status amg_replace_dead(amg_graph **g, amg_error *err);
 
 #endif

@@ -392,6 +392,26 @@ static void a_batch_baked_into_a_reshape_follows_the_plan(void **state)
     amg_graph_free(g);
 }
 
+/* Channels as samples of their own, [3N,16], and back for the exporter's seven samples.
+ */
+static void a_batch_baked_in_where_rows_are_joined_follows_the_plan(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 3, 16));
+    int y = op2(b, AMG_OP_RESHAPE, x, INTS(b, "s", -1, 16));
+    amg_builder_output(b, op2(b, AMG_OP_RESHAPE, y, INTS(b, "t", 7, -1)));
+    amg_builder_output(b, op2(b, AMG_OP_RESHAPE, y, INTS(b, "u", 7, 4, -1)));
+    amg_graph *g = must_finish(b);
+    for (int64_t batch = 1; batch < 8; batch++) {
+        amg_graph *p = plan(g, batch);
+        assert_dims(&p->values[p->outputs[0]], DIMS(batch, 48));
+        assert_dims(&p->values[p->outputs[1]], DIMS(batch, 4, 12));
+        amg_graph_free(p);
+    }
+    amg_graph_free(g);
+}
+
 /* Targets for three samples, as a file with a fixed batch has them, of [5,N,64]: heads
  * beside the batch, apart from it, and all positions as rows and back. */
 static void a_batch_that_is_not_first_stays_where_it_is(void **state)
@@ -838,6 +858,7 @@ int main(void)
         cmocka_unit_test(shape_arithmetic_folds_for_a_planned_batch),
         cmocka_unit_test(shape_arithmetic_folds_with_the_batch_symbolic),
         cmocka_unit_test(a_batch_baked_into_a_reshape_follows_the_plan),
+        cmocka_unit_test(a_batch_baked_in_where_rows_are_joined_follows_the_plan),
         cmocka_unit_test(a_batch_that_is_not_first_stays_where_it_is),
         cmocka_unit_test(a_merged_batch_is_known_once_planned),
         cmocka_unit_test(arithmetic_on_the_batch_folds_once_it_is_a_number),

@@ -408,7 +408,13 @@ static void reshape_counts_the_batch_merged_with_another_dim(void **state)
     gives(t, reshaped(t, DIMS(6, -1, 8)), DIMS(6, B, 8));
     t = merged();
     gives(t, reshaped(t, DIMS(6, -1, 4)), DIMS(6, 2 * B, 4));
-    t = merged(); /* a batch baked in: which dim has it? */
+    t = merged(); /* a batch baked in: rows of samples again */
+    gives(t, reshaped(t, DIMS(3, -1)), DIMS(B, 48));
+    t = merged();
+    gives(t, reshaped(t, DIMS(1, -1)), DIMS(B, 48));
+    t = merged(); /* five samples: no part of six */
+    gives(t, reshaped(t, DIMS(5, -1, 8)), DIMS(B, 6, 8));
+    t = merged(); /* which dim has it? */
     gives_unknown(t, reshaped(t, DIMS(6, 3, 8)));
     t = input(DIMS(B, 8)); /* right for a batch of 5, 10, ... */
     gives_unknown(t, reshaped(t, DIMS(-1, 5)));

@@ -269,6 +269,25 @@ static void slice_squeeze_and_unsqueeze_lists_become_inputs(void **state)
     amg_graph_free(g);
 }
 
+/* Nodes that only made an attribute go with it. */
+static void what_an_attribute_was_computed_by_goes(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 18);
+    init_ints(&m, "axis", INTS(2));
+    init_ints(&m, "shape", INTS(-1));
+    node(&m, "Reshape", "axis shape", "axes");
+    node(&m, "ReduceMean", "x axes", "y");
+    amg_graph *g = must_import(&m);
+    char ops[1024];
+    op_names(g, ops);
+    assert_string_equal(ops, "ReduceMean");
+    expect_shape(g, "y", "F32[N,3,1,8]");
+    assert_int_equal(g->num_values, 2);
+    amg_graph_free(g);
+}
+
 static void reduce_mean_axes_become_an_attribute(void **state)
 {
     (void)state;
@@ -1014,6 +1033,7 @@ int main(void)
         cmocka_unit_test(dropout_ratio_becomes_an_input_and_training_mode_goes),
         cmocka_unit_test(pads_become_inputs_and_cover_all_axes),
         cmocka_unit_test(slice_squeeze_and_unsqueeze_lists_become_inputs),
+        cmocka_unit_test(what_an_attribute_was_computed_by_goes),
         cmocka_unit_test(reduce_mean_axes_become_an_attribute),
         cmocka_unit_test(reductions_over_no_axes_work_on_elements),
         cmocka_unit_test(batch_norm_keeps_one_output_and_no_training_mode),

@@ -144,6 +144,12 @@ static void a_lost_parameter_leaves_others_unclear(void **state)
     expect_trained(&n, "wt-");
 }
 
+static void from_torchscript(model *m)
+{
+    m->m.producer_name = keep(m, "pytorch");
+    for (size_t k = 0; k < m->g.n_node; k++) m->g.node[k]->name = keep(m, "/node");
+}
+
 static void names_by_torchscript_are_a_modules(void **state)
 {
     (void)state;
@@ -154,9 +160,7 @@ static void names_by_torchscript_are_a_modules(void **state)
         const bool is_own = i < COUNT(own);
         const char *name = is_own ? own[i] : made[i - COUNT(own)];
         start_network(&n);
-        n.m.m.producer_name = keep(&n.m, "pytorch");
-        for (size_t k = 0; k < n.m.g.n_node; k++)
-            n.m.g.node[k]->name = keep(&n.m, "/node");
+        from_torchscript(&n.m);
         n.t->name = n.m.g.node[1]->input[1] = keep(&n.m, name);
         amg_graph *g = must_import(&n.m);
         assert_int_equal(value_of(g, name)->role,
@@ -173,7 +177,6 @@ static void a_module_s_number_trains_behind_a_weight(void **state)
     network n;
     model *m = &n.m;
     start(m, 17);
-    m->m.producer_name = keep(m, "pytorch");
     ones(m, "w", 4, (int64_t[]){4, 3, 1, 1}, 12);
     ones(m, "t", 0, NULL, 1);
     ones(m, "gain", 3, (int64_t[]){3, 1, 1}, 3);
@@ -181,8 +184,59 @@ static void a_module_s_number_trains_behind_a_weight(void **state)
     node(m, "Conv", "a w", "b");
     node(m, "Exp", "t", "e");
     node(m, "Mul", "e b", "y");
-    for (size_t k = 0; k < m->g.n_node; k++) m->g.node[k]->name = keep(m, "/node");
+    from_torchscript(m);
     expect_trained(&n, "wt-");
+}
+
+/* w / |w| * gain: what a layer's weight is made of trains, but for a mask. */
+static void what_a_weight_is_made_of_trains(void **state)
+{
+    (void)state;
+    for (int masked = 0; masked < 2; masked++) {
+        network n;
+        model *m = &n.m;
+        start(m, 17);
+        ones(m, "w", 4, (int64_t[]){4, 3, 1, 1}, 12);
+        ones(m, "t", 0, NULL, 1);
+        Onnx__TensorProto *gain = ones(m, "gain", 4, (int64_t[]){4, 1, 1, 1}, 4);
+        if (masked) ((float *)(void *)gain->raw_data.data)[2] = 0;
+        node(m, "ReduceL2", "w", "norm");
+        node(m, "Div", "w norm", "a");
+        node(m, "Mul", "gain a", "b");
+        node(m, "Div", "x t", "c");
+        node(m, "Conv", "c b", "y");
+        from_torchscript(m);
+        expect_trained(&n, masked ? "w--" : "w-g");
+    }
+}
+
+/* A line for each of the data's columns trains; what normalises them does not. */
+static void what_makes_more_of_the_data_trains(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t dims[3];
+        size_t rank, count;
+        const char *expected;
+    } cases[] = {
+        {{3, 1, 5}, 3, 15, "wtg"}, /* five numbers for each of three channels */
+        {{3, 1, 1}, 3, 3, "w--"},  /* one for each */
+        {{5}, 1, 5, "w--"},        /* five for all: frequencies */
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        network n;
+        model *m = &n.m;
+        start(m, 17);
+        ones(m, "gain", cases[i].rank, cases[i].dims, cases[i].count);
+        ones(m, "t", cases[i].rank, cases[i].dims, cases[i].count);
+        ones(m, "w", 4, (int64_t[]){4, 3, 1, 1}, 12);
+        node(m, "GlobalAveragePool", "x", "a");
+        node(m, "Mul", "a gain", "b");
+        node(m, "Add", "t b", "c");
+        node(m, "Conv", "c w", "y");
+        from_torchscript(m);
+        expect_trained(&n, cases[i].expected);
+    }
 }
 
 static void a_constant_node_is_one_where_weights_are_initializers(void **state)
@@ -226,6 +280,8 @@ int main(void)
         cmocka_unit_test(a_lost_parameter_leaves_others_unclear),
         cmocka_unit_test(names_by_torchscript_are_a_modules),
         cmocka_unit_test(a_module_s_number_trains_behind_a_weight),
+        cmocka_unit_test(what_a_weight_is_made_of_trains),
+        cmocka_unit_test(what_makes_more_of_the_data_trains),
         cmocka_unit_test(a_constant_node_is_one_where_weights_are_initializers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

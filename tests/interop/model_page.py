@@ -23,7 +23,8 @@ with decoys, trained as a job, extracted. `amalgam inspect model.onnx` says whet
 - **rate**: of SGD with momentum. 0.01, but where rounding grows so fast that PyTorch's float32 and float64 are
   themselves apart by more than a tenth of the limits (batch norms over few values).
 - **bits**: of a job, trained and extracted, against training alone: *engine*: by `amalgam-train`, *train.py*: in
-  PyTorch, against a plain loop over the module. Those that are not equal have no row here.
+  PyTorch, against a plain loop over the module. Without *train.py*: of several inputs, where the plain loop is not
+  compared, or the file has the module's sums in another form (docs/pitfalls.md), within 1e-6 of it.
 - **decoys**: how many architectures the original and three decoys by a walk have.
 
 | model | parameters | exporters | losses | updates | rate | bits | decoys |
@@ -37,7 +38,7 @@ def record(build, name):
 
 def row(name, found):
     written = [e for e in ("TorchScript", "dynamo") if any(e.lower() in f for f in found["files"])]
-    bits = "engine, train.py" if found["train_py"] else "engine"
+    bits = "engine, train.py" if found.get("train_py") else "engine"
     return (f"| {models.TITLES.get(name, name)} | {found['parameters']:,} | {', '.join(written)} | {found['loss']:.0e} | "
             f"{found['update']:.0e} | {found['rate']:g} | {bits} | {found['architectures']} of 4 |")
 

@@ -28,7 +28,7 @@ decoys    of three decoys by a walk of WALK steps, how many architectures there 
           to change in
 train.py  of the models of TRAIN_PY, with "all" of all: the job, trained by train.py
           --deterministic and extracted, is the module that a plain loop trained, bit for bit
-          (as in test_exact.py)
+          (as in test_exact.py), and those of OTHER_SUMS within SUMS of it
 
 Without "all" the families whose networks are large are there in short forms: one block or two
 of each kind, narrower, on 64 x 64 pixels. "all" adds the full ones of HEAVY and dynamo's files
@@ -71,11 +71,11 @@ SMOOTH = {*more_models.SMOOTH, "mobilenet_v3_small", "mobilenet_v3_short", "effi
           "autoencoder", "shared", "numbers"}
 TRAIN_PY = {"detector", "shufflenet_v2_small", "mobilenet_v3_short", "convnext_small", "numbers"}
 SAME = {"lstm", "attention_gru", "conv_lstm", "dlinear"}
+# Their files have other sums: a variance written out; branches in the order in which they are
+# joined (docs/pitfalls.md).
+OTHER_SUMS, SUMS = {"patch_tst", "deeplab", "deep_fm"}, 1e-6
 # By the other, torch.export or TorchScript, they are not written, or not as ONNX has it.
 BY_ONE = {"translator": ("torchscript",), "video": ("torchscript",), "gcn": ("dynamo",)}
-# Weights that stand beside the data or are divided by their norm: in a file that is written by
-# hand nobody says that they are.
-UNSAID = {"arcface", "ft_transformer"}
 # Of more_models.py, without "all".
 IN_CI = {"llama", "siamese", "detector"}
 
@@ -347,13 +347,18 @@ def check_decoys(h, model, path, data):
 
 
 def check_train_py(h, jobs, model):
+    """Sets found: whether the bits are the module's."""
     made = jobs.module(model.name, 0.0, file="models")
     out = jobs.train(made.job, flags(RECIPE, max_steps=STEPS, threads=2, quiet=True,
                                      deterministic=True, class_order="natural"))
     found = jobs.extract(made, out / "weights.safetensors")
     plain = jobs.plain(made, None, RECIPE, STEPS)
-    h.expect(f"{model.name}: train.py gives the plain module's bits", equal(found, plain),
-             f"(distance {distance(found, plain):.1e})")
+    far = distance(found, plain)
+    if model.name in OTHER_SUMS:
+        h.check(f"{model.name}: train.py beside the plain module", far, SUMS)
+        return
+    h.expect(f"{model.name}: train.py gives the plain module's bits", equal(found, plain), f"(distance {far:.1e})")
+    model.found["train_py"] = True
 
 
 def check(h, jobs, name, everything):
@@ -363,14 +368,13 @@ def check(h, jobs, name, everything):
         made = by_package(model, exporter, h.path(".onnx"))
         path = path or made
         check_file(h, model, made, f"{name}, {exporter}", known)
-        if name not in UNSAID and (exporter == "torchscript" or everything):
+        if exporter == "torchscript" or everything:
             fixed = by_hand(model, exporter, h.path(".onnx"))
             check_file(h, model, fixed, f"{name}, {exporter}, fixed batch", known)
     data = specs(jobs, model)
     check_bits(h, model, path, data)
     check_decoys(h, model, path, data)
-    model.found["train_py"] = (name in TRAIN_PY or everything) and len(model.inputs) == 1
-    if model.found["train_py"]:
+    if (name in TRAIN_PY or everything) and len(model.inputs) == 1:
         check_train_py(h, jobs, model)
     return model.found
 
