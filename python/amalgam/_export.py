@@ -28,6 +28,7 @@ from ._errors import AmalgamError, ExportError
 from ._fixed import say_what_trains
 from ._observe import Observation, buffers_kept_while_traced, observe, unchanged
 from ._outputs import Output, Wanted, plain
+from ._packed import packing_known
 from ._parts import merge
 from ._symbolic import export_with_channel_dropout
 
@@ -156,7 +157,7 @@ def _export_torchscript(model: Any, inputs: Tuple[Any, ...], names: List[str], o
                           output_names=outputs, dynamic_axes={name: {0: "N"} for name in [*names, *outputs]},
                           **choice)
 
-    with buffers_kept_while_traced(model):
+    with buffers_kept_while_traced(model), packing_known(path):
         export_with_channel_dropout(export)
 
 

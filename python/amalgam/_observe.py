@@ -105,6 +105,7 @@ def _make_mode(inputs: Sequence[Any], path: List[str], seen: Observation) -> Any
             super().__init__()
             self.dependent: Dict[int, Any] = {id(x): x for x in inputs}
             self.place = {id(x): i for i, x in enumerate(inputs)}
+            self.batch_sizes: Dict[int, Any] = {}  # of packed sequences
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
@@ -118,10 +119,16 @@ def _make_mode(inputs: Sequence[Any], path: List[str], seen: Observation) -> Any
                                   code="UNSUPPORTED", where=_name(path[-1]),
                                   hint="a graph computes the same for every sample: torch.where instead of if")
             result = func(*args, **kwargs)
-            if depends:
+            if name == "aten::_pack_padded_sequence":
+                self.batch_sizes[id(result[1])] = result[1]
+            if depends and not self._is_batch(name, args):
                 for t in _tensors(result):
                     self.dependent[id(t)] = t
             return result
+
+        def _is_batch(self, name: str, args: Any) -> bool:
+            """A packed sequence's first batch size, which recurrent layers look at, is the batch whatever the lengths."""
+            return name == "aten::select" and id(args[0]) in self.batch_sizes and tuple(args[1:]) == (0, 0)
 
     return Follow()
 

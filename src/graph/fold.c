@@ -6,12 +6,14 @@
  * marks what the outputs need and emits that. amg_graph_plan_batch makes passes with
  * the batch symbolic, where exporters' shape arithmetic becomes constants such as
  * [0,-1] and a batch baked into a Reshape is recognised; then one with the number.
- * Masks of dropout (drop_mask.c; here those whose shapes were not known when the file
- * was read), compositions (lower.c) and linear layers (linear.c) are rewritten between
- * passes, when shapes are known and before the transposes of weights are folded. */
+ * Sorted batches (batch_order.c), masks of dropout (drop_mask.c; here those whose
+ * shapes were not known when the file was read), compositions (lower.c) and linear
+ * layers (linear.c) are rewritten between passes, when shapes are known and before the
+ * transposes of weights are folded. */
 #include <string.h>
 
 #include "base/alloc.h"
+#include "graph/batch_order.h"
 #include "graph/builder.h"
 #include "graph/drop_mask.h"
 #include "graph/eval.h"
@@ -356,12 +358,13 @@ static amg_status rewrite(amg_graph **g, rewrite_fn fn, bool *changed, amg_error
     return amg_replace_graph(g, next, err);
 }
 
-/* Compositions give way to their parts (lower.h), which then are folded. */
-static amg_status lower(amg_graph **g, int64_t batch, bool *kept, amg_error *err)
+/* What a rewrite has made is folded. */
+static amg_status rewrite_and_fold(amg_graph **g, rewrite_fn fn, int64_t batch,
+                                   bool *kept, amg_error *err)
 {
     bool changed = false;
     amg_graph *next = NULL;
-    amg_status s = rewrite(g, amg_lower_rewrite, &changed, err);
+    amg_status s = rewrite(g, fn, &changed, err);
     if (s || !changed) return s;
     s = run_pass(*g, batch, kept, &next, err);
     return s ? s : amg_replace_graph(g, next, err);
@@ -389,16 +392,18 @@ amg_status amg_graph_plan_batch(const amg_graph *g, int64_t batch, amg_graph **o
         return amg_fail(err, AMG_INVALID, -1, "graph",
                         "batch is %lld, expected 1 or more", (long long)batch);
     amg_status s = run_pass(g, AMG_DIM_BATCH, &again, &made, err);
+    if (!s)
+        s = rewrite_and_fold(&made, amg_batch_order_drop, AMG_DIM_BATCH, &again, err);
     if (!s) s = rewrite(&made, amg_drop_masks_join, &again, err);
     if (!s) s = amg_drop_masks_check(made, err);
-    if (!s) s = lower(&made, AMG_DIM_BATCH, &again, err);
+    if (!s) s = rewrite_and_fold(&made, amg_lower_rewrite, AMG_DIM_BATCH, &again, err);
     if (!s) s = rewrite(&made, amg_linear_rewrite, &again, err);
     if (!s && again) s = pass_over(&made, AMG_DIM_BATCH, err);
     if (!s && batch != AMG_DIM_BATCH) {
         again = false;
         s = pass_over(&made, batch, err);
         /* Layers whose shapes followed from the number only. */
-        if (!s) s = lower(&made, batch, NULL, err);
+        if (!s) s = rewrite_and_fold(&made, amg_lower_rewrite, batch, NULL, err);
         if (!s) s = rewrite(&made, amg_linear_rewrite, &again, err);
     }
     if (!s) s = check_constants(made, err);

@@ -183,5 +183,8 @@ def weighed(found):
 
 case("top_k_least", (3, 7, 4), {}, lambda v, p: weighed(v.topk(2, 1, largest=False)))
 case("top_k_sorted", (5, 40), {}, lambda v, p: weighed(v.sort(1, descending=True)))
+# ---- whole numbers
+case("sum_whole", (3, 2, 9), {}, lambda v, p: v * (v > 0).sum(1, keepdim=True))
+case("sum_whole_outer", (3, 2, 5), {}, lambda v, p: v * (v > 0).sum((0, 2)).unsqueeze(1))
 
 save_file({k: v.contiguous() for k, v in OUT.items()}, "tests/engine/data/axis.safetensors")

@@ -362,6 +362,30 @@ static int top_k_sorted(const golden *g, int x)
     return PLAIN(AMG_OP_MUL, top[0], top[1]);
 }
 
+/* x times how many are above 0, counted as dtype along axes; */
+static int counted(const golden *g, int x, amg_dtype dtype, int count,
+                   const int64_t *axes, int64_t keep)
+{
+    float zero = 0;
+    amg_tensor t;
+    assert_ok(amg_tensor_view(AMG_F32, 0, NULL, &zero, &t, err));
+    int y = PLAIN(AMG_OP_GREATER, x, amg_builder_param(g->b, "zero", &t));
+    y = WITH(AMG_OP_CAST, amg_int("to", amg_dtype_onnx(dtype)), y);
+    y = WITH(AMG_OP_REDUCE_SUM, amg_int("keepdims", keep), y,
+             vector(g, "axes", count, axes));
+    if (!keep) y = PLAIN(AMG_OP_UNSQUEEZE, y, VECTOR("last", -1));
+    y = WITH(AMG_OP_CAST, amg_int("to", amg_dtype_onnx(AMG_F32)), y);
+    return PLAIN(AMG_OP_MUL, x, y);
+}
+static int sum_whole(const golden *g, int x)
+{
+    return counted(g, x, AMG_I64, 1, (int64_t[]){1}, 1);
+}
+static int sum_whole_outer(const golden *g, int x)
+{
+    return counted(g, x, AMG_I32, 2, (int64_t[]){0, -1}, 0);
+}
+
 #define OF_REDUCTION(name)                                                             \
     {#name "_last", name##_last}, {#name "_middle", name##_middle},                    \
         {#name "_outer", name##_outer}, {#name "_wide", name##_wide},                  \
@@ -447,6 +471,8 @@ static const golden_case lowered[] = {
     {"top_k", top_k},
     {"top_k_least", top_k_least},
     {"top_k_sorted", top_k_sorted},
+    {"sum_whole", sum_whole},
+    {"sum_whole_outer", sum_whole_outer},
 };
 #define NUM_LOWERED (sizeof lowered / sizeof *lowered)
 

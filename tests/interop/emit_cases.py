@@ -333,6 +333,9 @@ CASES = [
          "x.mean((1,), keepdim=True)"),
     Case("ReduceSum", [("ReduceSum", "x,axes", "y", {"keepdims": 0})], IMAGE, {"axes": ints(-1)},
          "x.sum((3,))"),
+    Case("ReduceSum of int32", [("Cast", "x", "i", {"to": TensorProto.INT32}), ("ReduceSum", "i,axes", "s", {}),
+                                ("Mod", "s,two", "m", {}), ("Cast", "m", "y", {"to": TensorProto.FLOAT})], IMAGE,
+         {"axes": ints(-1), "two": np.array(2, np.int32)}, "sum((3,), dtype=torch.int32, keepdim=True)"),
     *(Case(f"{op} {attrs}", [(op, "x", "y", attrs)], IMAGE, None, form, positive=op == "ReduceLogSum")
       for op, form in (
           ("ReduceMax", "x.amax("), ("ReduceMin", "x.amin("), ("ReduceProd", ".prod("),

@@ -8,6 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from modules import Kind, labels, pictures, windows
 
@@ -205,6 +206,42 @@ class AttentionGRU(nn.Module):
         states, _ = self.gru(self.embedding(x))
         weight = torch.softmax(self.score(torch.tanh(states)).squeeze(-1), dim=1)
         return self.head(torch.bmm(weight.unsqueeze(1), states).squeeze(1))
+
+
+class PackedText(nn.Module):
+    """Documents of unequal length; the last states of both directions decide."""
+
+    def __init__(self, tokens=50, classes=5):
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, 12, padding_idx=0)
+        self.lstm = nn.LSTM(12, 16, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(32, classes)
+
+    def forward(self, x, lengths):
+        x = pack_padded_sequence(self.embedding(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, (h, _) = self.lstm(x)
+        return self.head(torch.cat([h[-2], h[-1]], 1))
+
+
+class CountedText(PackedText):
+    """The same of tokens alone, which say where they end."""
+
+    def forward(self, x):
+        return super().forward(x, (x != 0).sum(1))
+
+
+class PackedSignal(nn.Module):
+    """Signals of unequal length; the mean over the steps that each has."""
+
+    def __init__(self, width=3, classes=5):
+        super().__init__()
+        self.gru = nn.GRU(width, 16, num_layers=2, batch_first=True)
+        self.head = nn.Linear(16, classes)
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        y, lengths = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])
+        return self.head(y.sum(1) / lengths.unsqueeze(1).to(y))
 
 
 # ---- images ----
@@ -703,6 +740,16 @@ def masked(count, g):
     return torch.randint(1, 50, (count, 12), generator=g, dtype=torch.int32) * mask, mask.int()
 
 
+def padded(count, g):
+    """Tokens filled up with 0, and how many of them count."""
+    x, mask = masked(count, g)
+    return x, mask.sum(1, dtype=torch.int32)
+
+
+def padded_signals(count, g):
+    return torch.randn(count, 20, 3, generator=g), torch.randint(1, 21, (count,), generator=g, dtype=torch.int32)
+
+
 def pairs(count, g):
     return tuple(torch.randn(count, 3, 16, 16, generator=g) for _ in range(2))
 
@@ -749,6 +796,9 @@ KINDS = {
     "llama": kind(Llama, windows, None, True),
     "translator": kind(Translator, lambda n, g: (tokens(9)(n, g), tokens(6)(n, g)), labels(5)),
     "attention_gru": kind(AttentionGRU, tokens(), labels(5)),
+    "packed_text": kind(PackedText, padded, labels(5)),
+    "counted_text": kind(CountedText, lambda n, g: padded(n, g)[0], labels(5)),
+    "packed_signal": kind(PackedSignal, padded_signals, labels(5)),
     "swin": kind(Swin, pictures(32)),
     "detector": kind(Detector, pictures(16), seen, loss="cross_entropy+0.5*smooth_l1:0.5+2*bce"),
     "regnet": kind(RegNet, pictures(32)),
@@ -776,12 +826,16 @@ KINDS = {
 }
 
 # Without ReLUs and max poolings, or with such as decisions.py does not know.
-SMOOTH = {"bert", "detector", "gpt2", "llama", "translator", "attention_gru", "swin", "efficientnet_v2", "mixer", "discriminator",
+SMOOTH = {"bert", "detector", "gpt2", "llama", "translator", "attention_gru", "packed_text",
+          "counted_text", "packed_signal", "swin", "efficientnet_v2", "mixer", "discriminator",
           "arcface", "super_resolution", "wavenet", "patch_tst", "dlinear", "video", "ft_transformer"}
 
 TITLES = {
     "bert": "BERT classifier (tokens, mask), short", "gpt2": "GPT-2, short", "llama": "LLaMA (rotary, grouped heads), short",
-    "translator": "nn.Transformer (two texts), short", "attention_gru": "GRU with attention", "swin": "Swin, short",
+    "translator": "nn.Transformer (two texts), short", "attention_gru": "GRU with attention",
+    "packed_text": "LSTM over tokens of unequal length (tokens, lengths)",
+    "counted_text": "LSTM over tokens that say where they end",
+    "packed_signal": "GRU over signals of unequal length (signal, lengths)", "swin": "Swin, short",
     "detector": "CNN with three outputs (class, boxes, certainty)", "regnet": "RegNetY, short", "efficientnet_v2": "EfficientNetV2 (fused, SE), short", "resnext": "ResNeXt, short",
     "mixer": "MLP-Mixer, short", "discriminator": "DCGAN discriminator", "deeplab": "DeepLab (ASPP), short",
     "cbam": "CNN with CBAM", "arcface": "ArcFace, short", "super_resolution": "ESPCN (pixel shuffle)",

@@ -46,6 +46,22 @@ class Text(nn.Module):
         return self.head(torch.cat([(x * weight).sum(1) / weight.sum(1), age.unsqueeze(1)], 1))
 
 
+class Packed(nn.Module):
+    """Tokens of documents of unequal length, and their lengths; the last states of both directions decide."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(50, 8)
+        self.lstm = nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, ids, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(self.embedding(ids), lengths.cpu(), batch_first=True,
+                                                   enforce_sorted=False)
+        _, (h, _) = self.lstm(packed)
+        return self.head(torch.cat([h[-2], h[-1]], 1))
+
+
 def scans(count, seed):
     r = torch.Generator().manual_seed(seed)
     return ((torch.randint(0, 256, (count, 1, 6, 6), generator=r, dtype=torch.uint8),
@@ -59,7 +75,12 @@ def texts(count, seed):
              torch.rand(count, generator=r)), torch.arange(count) % 3)
 
 
-KINDS = {"scan": (Scan, scans), "text": (Text, texts)}
+def documents(count, seed):
+    (ids, mask, _), y = texts(count, seed)
+    return (ids, mask.sum(1)), y
+
+
+KINDS = {"scan": (Scan, scans), "text": (Text, texts), "packed": (Packed, documents)}
 
 
 def as_taken(x):

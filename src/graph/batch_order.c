@@ -1,0 +1,299 @@
+/* See batch_order.h. Each value of the graph is followed with the order in which it has
+ * the samples; the copy that is made has all of them in their own. */
+#include "graph/batch_order.h"
+
+#include "base/alloc.h"
+#include "graph/eval_number.h"
+#include "graph/infer.h"
+#include "graph/pattern.h"
+#include "graph/replace.h"
+
+/* How a value has the samples. PLACES is the order of a sort, as an index; BACK that of
+ * the way back. */
+typedef enum { FREE, OWN, SORTED, PLACES, BACK, LOST } order_kind;
+
+typedef struct {
+    order_kind kind;
+    int sort; /* node of the TopK */
+} order;
+
+typedef struct {
+    amg_replace base;
+    const amg_graph *g;
+    order *orders; /* per value */
+    amg_error *err;
+} pass;
+
+static amg_status refuse(const pass *p, const amg_node *node, const char *what)
+{
+    const amg_status s = amg_node_fail(node, AMG_UNSUPPORTED, p->err, "%s", what);
+    amg_hint(p->err,
+             "pack_padded_sequence(x, lengths, enforce_sorted=False) sorts the samples "
+             "and puts them back by itself; sort nothing around it");
+    return s;
+}
+
+/* ---- sorts and indices ---- */
+
+/* Whether a number can only be that of the samples: it is taken from the shape of a
+ * vector of one number a sample. */
+static bool counts_samples(const pass *p, int value)
+{
+    for (;;) {
+        const int node = value == AMG_NO_VALUE ? -1 : p->g->values[value].producer;
+        if (node < 0) return false;
+        const amg_node *n = &p->g->nodes[node];
+        value = n->inputs[0];
+        switch (n->op) {
+        case AMG_OP_CAST:
+        case AMG_OP_GATHER:
+        case AMG_OP_IDENTITY:
+        case AMG_OP_REDUCE_PROD:
+        case AMG_OP_RESHAPE:
+        case AMG_OP_SLICE:
+        case AMG_OP_SQUEEZE:
+        case AMG_OP_UNSQUEEZE: break;
+        case AMG_OP_SHAPE:
+        case AMG_OP_SIZE: {
+            const amg_value *v = amg_builder_value(p->base.b, p->base.map[value]);
+            return v && v->rank == 1 && v->dims[0] == AMG_DIM_BATCH;
+        }
+        default: return false;
+        }
+    }
+}
+
+/* A TopK of all samples. */
+static bool is_sort(const pass *p, const amg_node *n)
+{
+    if (n->op != AMG_OP_TOP_K) return false;
+    const amg_value *x = amg_builder_value(p->base.b, p->base.map[n->inputs[0]]);
+    return x && x->rank == 1 && x->dims[0] == AMG_DIM_BATCH &&
+           counts_samples(p, n->inputs[1]);
+}
+
+/* Whether a value counts 0, 1, 2 … to the number of samples; of a constant, that of the
+ * exporter, who baked it in. */
+static bool counts_up(const pass *p, int value)
+{
+    const amg_node *n = amg_graph_maker(p->g, value, AMG_OP_RANGE);
+    const amg_tensor *t = &p->g->values[value].data;
+    if (n)
+        return amg_graph_is_number(p->g, n->inputs[0], 0) &&
+               amg_graph_is_number(p->g, n->inputs[2], 1);
+    bool counts = p->g->values[value].kind == AMG_VALUE_PARAM && t->data &&
+                  t->dtype == AMG_I64 && t->rank == 1;
+    for (int64_t i = 0; counts && i < t->dims[0]; i++)
+        counts = ((const int64_t *)t->data)[i] == i;
+    return counts;
+}
+
+static order order_of(const pass *p, const amg_node *n, int i)
+{
+    return i < n->num_inputs && n->inputs[i] != AMG_NO_VALUE ? p->orders[n->inputs[i]]
+                                                             : (order){FREE, -1};
+}
+
+/* Whether a node inverts PLACES: counts, written to where they say. */
+static bool is_inverse(const pass *p, const amg_node *n)
+{
+    const bool scatters =
+        n->op == AMG_OP_SCATTER_ELEMENTS || n->op == AMG_OP_SCATTER_ND;
+    return scatters && order_of(p, n, 0).kind == FREE &&
+           order_of(p, n, 1).kind == PLACES && counts_up(p, n->inputs[2]) &&
+           !amg_attr_find(n, "reduction");
+}
+
+/* Of a Gather. */
+static bool gathers_samples(const pass *p, const amg_node *n)
+{
+    const amg_value *x = amg_builder_value(p->base.b, p->base.map[n->inputs[0]]);
+    const int axis =
+        x && x->rank > 0 ? amg_axis_find(amg_attr_int(n, "axis", 0), x->rank) : -1;
+    return axis >= 0 && x->dims[axis] == AMG_DIM_BATCH;
+}
+
+/* ---- what does the same to a sample wherever it stands ---- */
+
+/* Product of the dims before the one with the batch; *times: what multiplies it there.
+ * -1: there is none. */
+static int64_t before_batch(const amg_value *v, int64_t *times)
+{
+    int64_t before = 1;
+    for (int i = 0; i < v->rank; i++) {
+        *times = -v->dims[i];
+        if (v->dims[i] < 0) return before;
+        before *= v->dims[i];
+    }
+    return -1;
+}
+
+static bool is_by_sample(const pass *p, const amg_node *n)
+{
+    const amg_value *v = amg_builder_value(p->base.b, p->base.map[n->outputs[0]]);
+    int64_t times, own;
+    if (!v) return true; /* the builder has failed; finish says how */
+    const int64_t after = before_batch(v, &times);
+    if (after < 0) return false;
+    switch (n->op) {
+    case AMG_OP_RESHAPE: /* the batch stays behind as many elements */
+        v = amg_builder_value(p->base.b, p->base.map[n->inputs[0]]);
+        return before_batch(v, &own) == after;
+    case AMG_OP_CONCAT:
+    case AMG_OP_GATHER:
+    case AMG_OP_SLICE:
+    case AMG_OP_SPLIT: return times == 1; /* else along the batch */
+    case AMG_OP_GEMM: return amg_attr_int(n, "transA", 0) == 0;
+    case AMG_OP_CAST:
+    case AMG_OP_CLIP:
+    case AMG_OP_DROPOUT:
+    case AMG_OP_EXPAND:
+    case AMG_OP_GRU:
+    case AMG_OP_IDENTITY:
+    case AMG_OP_LSTM:
+    case AMG_OP_MAT_MUL:
+    case AMG_OP_REDUCE_SUM:
+    case AMG_OP_RNN:
+    case AMG_OP_SQUEEZE:
+    case AMG_OP_TRANSPOSE:
+    case AMG_OP_UNSQUEEZE:
+    case AMG_OP_WHERE: return true;
+    default:
+        return amg_number_is_unary(n->op) || amg_number_is_binary(n->op) ||
+               amg_op_reduces(n->op);
+    }
+}
+
+/* ---- the pass ---- */
+
+static void set_orders(const pass *p, const amg_node *n, order o)
+{
+    for (int i = 0; i < n->num_outputs; i++) p->orders[n->outputs[i]] = o;
+}
+
+/* The node gives way to its input i: an index that only sorts stands for itself by a
+ * value of its shape. */
+static void skip(const pass *p, const amg_node *n, int i, order o)
+{
+    for (int k = 0; k < n->num_outputs; k++)
+        p->base.map[n->outputs[k]] = p->base.map[n->inputs[i]];
+    set_orders(p, n, o);
+}
+
+static void visit_sort(const pass *p, const amg_node *n, int id)
+{
+    const order x = order_of(p, n, 0);
+    order *values = &p->orders[n->outputs[0]], *places = &p->orders[n->outputs[1]];
+    skip(p, n, 0, (order){LOST, id});
+    if (x.kind == OWN || x.kind == FREE) {
+        values->kind = SORTED;
+        places->kind = PLACES;
+    } else if (x.kind == PLACES && amg_attr_int(n, "largest", 1) == 0) {
+        *places = (order){BACK, x.sort};
+    }
+}
+
+/* The order that a node's inputs have in common; LOST: they differ. */
+static order common_order(const pass *p, const amg_node *n)
+{
+    order found = {FREE, -1};
+    for (int i = 0; i < n->num_inputs; i++) {
+        const order o = order_of(p, n, i);
+        if (o.kind == FREE) continue;
+        if (found.kind == FREE) found = o;
+        if (o.kind != found.kind || (o.kind != OWN && o.sort != found.sort))
+            return (order){LOST, -1};
+    }
+    /* Counted by sample, though it reads no sample. */
+    if (found.kind == FREE &&
+        (n->op == AMG_OP_RANGE || n->op == AMG_OP_CUM_SUM || n->op == AMG_OP_EYE_LIKE))
+        found.kind = OWN;
+    return found;
+}
+
+static bool keeps_index(amg_op op)
+{
+    return op == AMG_OP_CAST || op == AMG_OP_IDENTITY || op == AMG_OP_RESHAPE ||
+           op == AMG_OP_SQUEEZE || op == AMG_OP_UNSQUEEZE;
+}
+
+/* A node that is copied, and the order of what it makes. */
+static amg_status visit_other(const pass *p, const amg_node *n)
+{
+    const amg_status s = amg_replace_copy(&p->base, n, p->err);
+    if (s) return s;
+    order o = common_order(p, n);
+    if (n->op == AMG_OP_SHAPE || n->op == AMG_OP_SIZE) o.kind = FREE;
+    set_orders(p, n, o);
+    switch (o.kind) {
+    case FREE:
+    case OWN: return AMG_OK;
+    case SORTED:
+        return is_by_sample(p, n)
+                   ? AMG_OK
+                   : refuse(p, n,
+                            "reads samples that were sorted, whose order it "
+                            "may depend on");
+    case PLACES:
+    case BACK:
+        return keeps_index(n->op) ? AMG_OK : refuse(p, n, "reads a sort's order");
+    case LOST: break;
+    }
+    return refuse(p, n, "reads samples that were sorted beside others that were not");
+}
+
+static amg_status visit(const pass *p, int id)
+{
+    const amg_node *n = &p->g->nodes[id];
+    const order x = order_of(p, n, 0), index = order_of(p, n, 1);
+    if (is_sort(p, n)) {
+        visit_sort(p, n, id);
+        return AMG_OK;
+    }
+    if (is_inverse(p, n)) {
+        skip(p, n, 1, (order){BACK, index.sort});
+        return AMG_OK;
+    }
+    const bool sorts = x.kind == OWN && index.kind == PLACES;
+    const bool undoes = x.kind == SORTED && index.kind == BACK && x.sort == index.sort;
+    if (n->op == AMG_OP_GATHER && (sorts || undoes) && gathers_samples(p, n)) {
+        skip(p, n, 0, sorts ? (order){SORTED, index.sort} : (order){OWN, -1});
+        return AMG_OK;
+    }
+    return visit_other(p, n);
+}
+
+static amg_status rewrite(pass *p, amg_graph **out)
+{
+    const amg_graph *g = p->g;
+    amg_status s = AMG_OK;
+    amg_replace_values(&p->base, NULL);
+    for (int i = 0; i < g->num_inputs; i++) p->orders[g->inputs[i]] = (order){OWN, -1};
+    for (int n = 0; !s && n < g->num_nodes; n++) s = visit(p, n);
+    for (int i = 0; !s && i < g->num_outputs; i++) {
+        const amg_value *v = &g->values[g->outputs[i]];
+        if (p->orders[g->outputs[i]].kind > OWN)
+            s = refuse(p, &g->nodes[v->producer],
+                       "is a result whose samples are sorted");
+    }
+    return s ? s : amg_replace_finish(&p->base, out, p->err);
+}
+
+amg_status amg_batch_order_drop(const amg_graph *g, amg_graph **out, amg_error *err)
+{
+    bool may = false;
+    *out = NULL;
+    for (int n = 0; n < g->num_nodes; n++)
+        may = may || (g->nodes[n].op == AMG_OP_TOP_K &&
+                      g->values[g->nodes[n].inputs[1]].kind == AMG_VALUE_ACTIVATION);
+    if (!may) return AMG_OK;
+    pass p = {.g = g,
+              .orders = amg_calloc((size_t)g->num_values + 1, sizeof *p.orders),
+              .err = err};
+    amg_status s = amg_replace_init(&p.base, g, err);
+    if (!s && !p.orders) s = amg_fail(err, AMG_NO_MEMORY, -1, "graph", "out of memory");
+    if (!s) s = rewrite(&p, out);
+    amg_replace_clear(&p.base);
+    amg_free(p.orders);
+    return s;
+}
