@@ -9,7 +9,7 @@
 #include "graph/builder.h"
 #include "graph/window.h"
 
-enum { MAX_INPUTS = 256, MAX_OUTPUTS = 256, MAX_CONV_ATTRS = 8 };
+enum { MAX_INPUTS = 256, MAX_OUTPUTS = 256, MAX_ATTRS = 8 };
 
 /* What LeakyRelu has here and Clip is bounded by: PyTorch's LeakyReLU() and ReLU6(). */
 #define LEAKY_SLOPE 0.01f
@@ -43,27 +43,16 @@ amg_op amg_arch_activation(const amg_graph *g)
     return op;
 }
 
-static int num_uses(const amg_graph *g, int v)
+/* Whether a Conv's window can be one of another kernel: odd and the same in all
+ * directions, dense, padded alike. */
+static bool can_resize_window(const amg_node *n, const amg_value *w, int delta)
 {
-    int uses = 0;
-    for (int i = 0; i < g->num_nodes; i++)
-        for (int j = 0; j < g->nodes[i].num_inputs; j++)
-            uses += g->nodes[i].inputs[j] == v;
-    return uses;
-}
-
-bool amg_arch_kernel_can(const amg_graph *g, int n, int delta)
-{
-    const amg_node *node = &g->nodes[n];
-    if (node->op != AMG_OP_CONV) return false;
-    const amg_value *w = &g->values[node->inputs[1]];
-    const amg_attr *pads = amg_attr_find(node, "pads");
-    const amg_attr *dilations = amg_attr_find(node, "dilations");
-    if (w->kind != AMG_VALUE_PARAM || num_uses(g, node->inputs[1]) != 1) return false;
+    const amg_attr *pads = amg_attr_find(n, "pads");
+    const amg_attr *dilations = amg_attr_find(n, "dilations");
     if (w->rank < 3 || w->dims[2] % 2 == 0) return false;
     for (int i = 3; i < w->rank; i++)
         if (w->dims[i] != w->dims[2]) return false;
-    if (strcmp(amg_attr_string(node, "auto_pad", "NOTSET"), "NOTSET")) return false;
+    if (strcmp(amg_attr_string(n, "auto_pad", "NOTSET"), "NOTSET")) return false;
     for (int i = 0; dilations && i < dilations->count; i++)
         if (dilations->ints[i] != 1) return false;
     int64_t pad = pads && pads->count ? pads->ints[0] : 0;
@@ -71,6 +60,22 @@ bool amg_arch_kernel_can(const amg_graph *g, int n, int delta)
         if (pads->ints[i] != pad) return false;
     int64_t kernel = w->dims[2] + 2 * delta;
     return w->dims[2] >= 3 && kernel >= 3 && kernel <= 7 && pad + delta >= 0;
+}
+
+bool amg_arch_kernel_can(const amg_graph *g, int n, int delta)
+{
+    if (g->nodes[n].op != AMG_OP_CONV) return false;
+    const int weight = g->nodes[n].inputs[1];
+    if (g->values[weight].kind != AMG_VALUE_PARAM) return false;
+    for (int i = 0; i < g->num_nodes; i++) {
+        const amg_node *reader = &g->nodes[i];
+        for (int j = 0; j < reader->num_inputs; j++)
+            if (reader->inputs[j] == weight &&
+                (reader->op != AMG_OP_CONV || j != 1 ||
+                 !can_resize_window(reader, &g->values[weight], delta)))
+                return false;
+    }
+    return true;
 }
 
 /* One pass of amg_arch_apply. */
@@ -106,7 +111,7 @@ static void new_dims(const edit_state *s, int v, int64_t dims[AMG_MAX_RANK])
     memcpy(dims, s->g->values[v].dims, sizeof s->g->values[v].dims);
     if (!s->edit->width) return;
     const amg_channels *c = s->edit->channels;
-    for (int d = 0; d < 2; d++)
+    for (int d = 0; d < AMG_FEATURE_DIMS; d++)
         if (c->params[v].dim[d])
             dims[d] = amg_channels_size(c, c->params[v].dim[d], s->edit->width);
 }
@@ -149,15 +154,15 @@ static int add_activation(edit_state *s, const amg_node *n, const char *output)
     return amg_builder_node(s->b, op, n->name, in, 3, NULL, 0, output);
 }
 
-/* A Conv's attributes; those that follow its weight can change. */
+/* A layer's attributes; those that follow its weights can change. */
 typedef struct {
-    amg_attr list[MAX_CONV_ATTRS + 2];
+    amg_attr list[MAX_ATTRS + 2];
     int count;
     int64_t kernel[AMG_MAX_SPATIAL], pads[2 * AMG_MAX_SPATIAL];
-} conv_attrs;
+} layer_attrs;
 
 /* In its place, so that nothing but the number shows the edit. */
-static void set_attr(conv_attrs *a, amg_attr attr)
+static void set_attr(layer_attrs *a, amg_attr attr)
 {
     int i = 0;
     while (i < a->count && strcmp(a->list[i].name, attr.name) != 0) i++;
@@ -165,13 +170,11 @@ static void set_attr(conv_attrs *a, amg_attr attr)
     if (i == a->count) a->count++;
 }
 
-static void make_conv_attrs(const edit_state *s, const amg_node *n, int kernel_delta,
-                            conv_attrs *a)
+static void resize_conv(const edit_state *s, const amg_node *n, int kernel_delta,
+                        layer_attrs *a)
 {
     const amg_value *w = &s->g->values[n->inputs[1]];
     int64_t groups = amg_attr_int(n, "group", 1), dims[AMG_MAX_RANK];
-    a->count = n->num_attrs;
-    for (int i = 0; i < n->num_attrs; i++) a->list[i] = n->attrs[i];
     new_dims(s, n->inputs[1], dims);
     if (groups > 1 && dims[0] != w->dims[0]) /* only a depthwise one changes */
         set_attr(a, amg_int("group", dims[0]));
@@ -185,11 +188,72 @@ static void make_conv_attrs(const edit_state *s, const amg_node *n, int kernel_d
     set_attr(a, amg_ints("pads", 2 * num_dims, a->pads));
 }
 
+static void resize_recurrent(const edit_state *s, const amg_node *n, layer_attrs *a)
+{
+    int64_t dims[AMG_MAX_RANK];
+    new_dims(s, n->inputs[2], dims);
+    if (amg_attr_find(n, "hidden_size")) set_attr(a, amg_int("hidden_size", dims[2]));
+}
+
+static bool has_sizes(const amg_node *n)
+{
+    return n->op == AMG_OP_CONV || amg_is_recurrent(n);
+}
+
+static void make_attrs(const edit_state *s, const amg_node *n, int kernel_delta,
+                       layer_attrs *a)
+{
+    a->count = n->num_attrs;
+    for (int i = 0; i < n->num_attrs; i++) a->list[i] = n->attrs[i];
+    if (n->op == AMG_OP_CONV)
+        resize_conv(s, n, kernel_delta, a);
+    else
+        resize_recurrent(s, n, a);
+}
+
+/* A Reshape's target, which may say the width of features in numbers. */
+static int use_target(edit_state *s, int index)
+{
+    const amg_node *n = &s->g->nodes[index];
+    const amg_value *target = &s->g->values[n->inputs[1]];
+    const amg_channels *c = s->edit->channels;
+    const amg_feature_list *list = s->edit->width ? &c->values[n->outputs[0]] : NULL;
+    int64_t size = list ? amg_channels_size(c, list, s->edit->width) : 0;
+    if (!list || !c->named[index] ||
+        size == s->g->values[n->outputs[0]].dims[list->axis])
+        return use_param(s, n->inputs[1], 0);
+    const char *name = new_name(s, s->g->values[n->outputs[0]].name, "_shape", true);
+    int made = amg_builder_param(s->b, name, &target->data);
+    amg_tensor *data = amg_builder_data(s->b, made);
+    if (data && data->data) ((int64_t *)data->data)[list->axis] = size;
+    amg_builder_say(s->b, made, target->said);
+    return made;
+}
+
+static int use_input(edit_state *s, int index, int i, int kernel_delta)
+{
+    const amg_node *n = &s->g->nodes[index];
+    const int v = n->inputs[i];
+    if (v == AMG_NO_VALUE) return AMG_NO_VALUE;
+    if (s->g->values[v].kind != AMG_VALUE_PARAM) return s->map[v];
+    if (n->op == AMG_OP_RESHAPE && i == 1) return use_target(s, index);
+    return use_param(s, v, i == 1 ? kernel_delta : 0);
+}
+
+/* By how much the kernel of node n grows. */
+static int kernel_delta_of(const edit_state *s, const amg_node *n)
+{
+    const amg_arch_edit *e = s->edit;
+    const bool same = e->kernel_delta && n->op == AMG_OP_CONV &&
+                      n->inputs[1] == s->g->nodes[e->kernel_node].inputs[1];
+    return same ? e->kernel_delta : 0;
+}
+
 static void copy_node(edit_state *s, int index)
 {
     const amg_node *n = &s->g->nodes[index];
     const amg_graph *g = s->g;
-    int delta = index == s->edit->kernel_node ? s->edit->kernel_delta : 0;
+    const int delta = kernel_delta_of(s, n);
     int in[MAX_INPUTS], out[MAX_OUTPUTS];
     const char *outputs[MAX_OUTPUTS];
     for (int i = 0; i < n->num_outputs; i++)
@@ -198,22 +262,14 @@ static void copy_node(edit_state *s, int index)
         s->map[n->outputs[0]] = add_activation(s, n, outputs[0]);
         return;
     }
-    for (int i = 0; i < n->num_inputs; i++) {
-        int v = n->inputs[i];
-        if (v == AMG_NO_VALUE)
-            in[i] = AMG_NO_VALUE;
-        else if (g->values[v].kind == AMG_VALUE_PARAM)
-            in[i] = use_param(s, v, i == 1 ? delta : 0);
-        else
-            in[i] = s->map[v];
-    }
-    conv_attrs conv = {.count = 0};
+    for (int i = 0; i < n->num_inputs; i++) in[i] = use_input(s, index, i, delta);
+    layer_attrs sizes = {.count = 0};
     const amg_attr *attrs = n->attrs;
     int num_attrs = n->num_attrs;
-    if (n->op == AMG_OP_CONV) {
-        make_conv_attrs(s, n, delta, &conv);
-        attrs = conv.list;
-        num_attrs = conv.count;
+    if (has_sizes(n)) {
+        make_attrs(s, n, delta, &sizes);
+        attrs = sizes.list;
+        num_attrs = sizes.count;
     }
     amg_builder_node_multi(s->b, n->op, n->name, in, n->num_inputs, attrs, num_attrs,
                            outputs, n->num_outputs, out);
@@ -234,7 +290,7 @@ static amg_status check_nodes(const amg_graph *g, amg_error *err)
     for (int i = 0; i < g->num_nodes; i++) {
         const amg_node *n = &g->nodes[i];
         if (n->num_inputs > MAX_INPUTS || n->num_outputs > MAX_OUTPUTS ||
-            (n->op == AMG_OP_CONV && n->num_attrs > MAX_CONV_ATTRS))
+            (has_sizes(n) && n->num_attrs > MAX_ATTRS))
             return amg_fail(err, AMG_UNSUPPORTED, -1, n->name,
                             "a decoy cannot be made from a node with %d input%s, %d "
                             "output%s and %d attribute%s",

@@ -7,8 +7,8 @@
 #include "graph/graph.h"
 #include "obfuscate/channels.h"
 
-/* A shape-preserving stretch of the network between two values that every path passes.
- */
+/* A shape-preserving stretch of the network between two values that every path passes,
+ * but for what is no function of weights. */
 typedef struct {
     int from, to;              /* value ids, same dims */
     int first_node, last_node; /* nodes between them, inclusive */
@@ -19,8 +19,9 @@ typedef struct {
 typedef struct {
     const int64_t *width;         /* new width per root group of channels; NULL: kept */
     const amg_channels *channels; /* of the edited graph, with width */
-    int kernel_node, kernel_delta; /* this Conv's kernel grows by 2*delta, pads by
-                                      delta; delta 0: none */
+    int kernel_node, kernel_delta; /* the kernel of this Conv, and of all that share
+                                      its weight, grows by 2*delta, pads by delta;
+                                      delta 0: none */
     bool activation; /* every one of the activation vocabulary becomes activation_op */
     amg_op activation_op;
     const amg_region *duplicate, *remove;
@@ -41,7 +42,7 @@ AMG_MUST_CHECK amg_status amg_arch_apply(const amg_graph *g, const amg_arch_edit
 int amg_arch_regions(const amg_graph *g, amg_region *regions);
 
 /* Whether node n is a Conv whose square odd kernel may change by delta (sizes 3 to 7
- * stay in range). */
+ * stay in range), and so may that of all nodes that read its weight. */
 bool amg_arch_kernel_can(const amg_graph *g, int n, int delta);
 /* The activation vocabulary: Relu, LeakyRelu(0.01), Clip(0,6). Which of them the whole
  * network uses; AMG_OP_COUNT: none, or several. */

@@ -1,57 +1,92 @@
 /* Stretches of a network that may stand twice in a row: between values that every path
- * passes, of the same shape, behind the same kind of operator. Consumes a graph's
- * structure, never its weights. */
+ * from the weights passes, of the same shape, behind the same kind of operator.
+ * Consumes a graph's structure, never its weights. */
 #include <string.h>
 
-#include "base/alloc.h"
+#include "base/arena.h"
 #include "graph/same.h"
 #include "obfuscate/arch_edit.h"
 
-/* Values that every path passes: after their node, nothing else is still needed. cut:
- * room for num_nodes. Returns how many, -1: out of memory. */
-static int find_cuts(const amg_graph *g, int *cut)
+/* What the search knows of a graph. */
+typedef struct {
+    const amg_graph *g;
+    int *last_use; /* per value: node that reads it last, or that makes it */
+    bool *learnt;  /* per value: weights are in it; of an activation */
+    int *cut;      /* value ids, in the order of their nodes */
+    int num_cuts;
+} search;
+
+static void find_uses(search *s)
 {
-    int *last_use = amg_calloc((size_t)g->num_values, sizeof *last_use);
-    int *ended = amg_calloc((size_t)g->num_nodes + 1, sizeof *ended);
-    int num_cuts = 0, live = 0;
-    if (last_use && ended) {
-        for (int i = 0; i < g->num_nodes; i++) /* what is not used ends with its node */
-            for (int o = 0; o < g->nodes[i].num_outputs; o++)
-                last_use[g->nodes[i].outputs[o]] = i;
-        for (int i = 0; i < g->num_nodes; i++)
-            for (int j = 0; j < g->nodes[i].num_inputs; j++)
-                if (g->nodes[i].inputs[j] != AMG_NO_VALUE)
-                    last_use[g->nodes[i].inputs[j]] = i;
-        for (int v = 0; v < g->num_values; v++)
-            if (g->values[v].kind != AMG_VALUE_PARAM) ended[last_use[v]]++;
-        live = g->num_inputs;
-        for (int i = 0; i < g->num_nodes; i++) {
-            int out = g->nodes[i].outputs[0];
-            live += g->nodes[i].num_outputs - ended[i];
-            if (live == 1 && last_use[out] > i) cut[num_cuts++] = out;
+    const amg_graph *g = s->g;
+    for (int i = 0; i < g->num_nodes; i++) {
+        const amg_node *n = &g->nodes[i];
+        bool learnt = false;
+        for (int j = 0; j < n->num_inputs; j++) {
+            const int v = n->inputs[j];
+            if (v == AMG_NO_VALUE) continue;
+            s->last_use[v] = i;
+            learnt |= s->learnt[v] || (g->values[v].kind == AMG_VALUE_PARAM &&
+                                       g->values[v].role == AMG_ROLE_TRAINABLE);
         }
-    } else {
-        num_cuts = -1;
+        for (int o = 0; o < n->num_outputs; o++) {
+            s->last_use[n->outputs[o]] = i;
+            s->learnt[n->outputs[o]] = learnt;
+        }
     }
-    amg_free(last_use);
-    amg_free(ended);
-    return num_cuts;
+}
+
+/* Values that every path from the weights passes: after their node nothing else that is
+ * learnt is still needed. What the data alone give (a mask) may pass by. */
+static void find_cuts(search *s, int *ended, int *ended_learnt)
+{
+    const amg_graph *g = s->g;
+    int live = g->num_inputs, live_learnt = 0;
+    find_uses(s);
+    for (int v = 0; v < g->num_values; v++) {
+        if (g->values[v].kind == AMG_VALUE_PARAM) continue;
+        ended[s->last_use[v]]++;
+        ended_learnt[s->last_use[v]] += s->learnt[v];
+    }
+    for (int i = 0; i < g->num_nodes; i++) {
+        const int out = g->nodes[i].outputs[0], num = g->nodes[i].num_outputs;
+        live += num - ended[i];
+        live_learnt += (s->learnt[out] ? num : 0) - ended_learnt[i];
+        if (s->last_use[out] > i && (live == 1 || (s->learnt[out] && live_learnt == 1)))
+            s->cut[s->num_cuts++] = out;
+    }
+}
+
+/* Whether nothing but its end is needed behind the stretch, of what it begins with or
+ * makes. */
+static bool is_closed(const search *s, int from, int to)
+{
+    const amg_graph *g = s->g;
+    const int last = g->values[to].producer;
+    if (s->last_use[from] > last) return false;
+    for (int i = g->values[from].producer + 1; i <= last; i++)
+        for (int o = 0; o < g->nodes[i].num_outputs; o++)
+            if (g->nodes[i].outputs[o] != to &&
+                s->last_use[g->nodes[i].outputs[o]] > last)
+                return false;
+    return true;
 }
 
 /* The shortest stretch from the a-th cut; returns the cut it ends at, 0: none. */
-static int find_stretch(const amg_graph *g, const int *cut, int num_cuts, int a)
+static int find_stretch(const search *s, int a)
 {
-    const amg_value *from = &g->values[cut[a]];
+    const amg_graph *g = s->g;
+    const amg_value *from = &g->values[s->cut[a]];
     bool weight = false;
     int node = from->producer + 1;
-    for (int b = a + 1; b < num_cuts; b++) {
-        const amg_value *to = &g->values[cut[b]];
+    for (int b = a + 1; b < s->num_cuts; b++) {
+        const amg_value *to = &g->values[s->cut[b]];
         for (; node <= to->producer; node++) weight |= amg_is_layer(&g->nodes[node]);
         if (g->nodes[from->producer].op != g->nodes[to->producer].op) continue;
         if (from->rank != to->rank ||
             memcmp(from->dims, to->dims, (size_t)from->rank * sizeof from->dims[0]))
             return 0; /* shapes do not come back */
-        if (weight) return b;
+        if (weight && is_closed(s, s->cut[a], s->cut[b])) return b;
     }
     return 0;
 }
@@ -85,6 +120,8 @@ static bool same_stretch(const amg_graph *g, const amg_region *a, const amg_regi
             if ((p == AMG_NO_VALUE) != (q == AMG_NO_VALUE)) return false;
             if (p == AMG_NO_VALUE) continue;
             const amg_value *v = &g->values[p], *w = &g->values[q];
+            if (v->kind != AMG_VALUE_PARAM && image[p] == AMG_NO_VALUE && p == q)
+                continue; /* passes by both */
             if (v->kind == AMG_VALUE_PARAM && v->role == AMG_ROLE_CONSTANT) {
                 if (w->kind != AMG_VALUE_PARAM || !same_param(v, w)) return false;
                 continue; /* may be shared with all the network */
@@ -116,23 +153,37 @@ static int keep_first_of_runs(const amg_graph *g, amg_region *regions, int count
     return kept;
 }
 
-int amg_arch_regions(const amg_graph *g, amg_region *regions)
+static int find_regions(const search *s, amg_region *regions)
 {
-    int *cut = amg_calloc((size_t)g->num_nodes + 1, sizeof *cut);
-    int *image = amg_calloc((size_t)g->num_values, sizeof *image);
-    int num_cuts = cut && image ? find_cuts(g, cut) : -1, count = 0;
-    for (int a = 0; a < num_cuts;) {
-        int b = find_stretch(g, cut, num_cuts, a);
+    int count = 0;
+    for (int a = 0; a < s->num_cuts;) {
+        const int b = find_stretch(s, a);
         if (b)
             regions[count++] =
-                (amg_region){.from = cut[a],
-                             .to = cut[b],
-                             .first_node = g->values[cut[a]].producer + 1,
-                             .last_node = g->values[cut[b]].producer};
+                (amg_region){.from = s->cut[a],
+                             .to = s->cut[b],
+                             .first_node = s->g->values[s->cut[a]].producer + 1,
+                             .last_node = s->g->values[s->cut[b]].producer};
         a = b ? b : a + 1;
     }
-    count = num_cuts < 0 ? -1 : keep_first_of_runs(g, regions, count, image);
-    amg_free(cut);
-    amg_free(image);
+    return count;
+}
+
+int amg_arch_regions(const amg_graph *g, amg_region *regions)
+{
+    amg_arena arena = {0};
+    const size_t values = (size_t)g->num_values + 1, nodes = (size_t)g->num_nodes + 1;
+    search s = {.g = g,
+                .last_use = amg_arena_array(&arena, values, sizeof *s.last_use),
+                .learnt = amg_arena_array(&arena, values, sizeof *s.learnt),
+                .cut = amg_arena_array(&arena, nodes, sizeof *s.cut)};
+    int *ended = amg_arena_array(&arena, nodes, sizeof *ended);
+    int *ended_learnt = amg_arena_array(&arena, nodes, sizeof *ended_learnt);
+    int *image = amg_arena_array(&arena, values, sizeof *image), count = -1;
+    if (s.last_use && s.learnt && s.cut && ended && ended_learnt && image) {
+        find_cuts(&s, ended, ended_learnt);
+        count = keep_first_of_runs(g, regions, find_regions(&s, regions), image);
+    }
+    amg_arena_clear(&arena);
     return count;
 }

@@ -1,7 +1,10 @@
 /* Channel groups by one pass over the nodes in topological order with union-find.
  * Consumes a graph's structure and shapes, never its weights; what it does not
- * understand it freezes, so that an edit by its lists always yields a valid network. */
+ * understand it freezes, so that an edit by its lists always yields a valid network.
+ * The rules of single operators stand in channel_layers.c and channel_moves.c. */
 #include "obfuscate/channels.h"
+
+#include "obfuscate/channel_pass.h"
 
 int amg_channels_root(const amg_channels *c, int group)
 {
@@ -25,25 +28,26 @@ void amg_channels_clear(amg_channels *c)
     *c = (amg_channels){0};
 }
 
-/* The pass. `failed` collects out-of-memory, so that the rules below read as rules. */
-typedef struct {
-    const amg_graph *g;
-    amg_channels *c;
-    bool *fixed; /* per value: a parameter that an operator unknown here reads */
-    bool failed;
-} pass;
+/* ---- what the rules use ---- */
 
-static amg_segment *new_segments(pass *p, int count)
+const amg_value *amg_channel_in(const amg_channel_pass *p, const amg_node *n, int i)
+{
+    return i < n->num_inputs && n->inputs[i] != AMG_NO_VALUE
+               ? &p->g->values[n->inputs[i]]
+               : NULL;
+}
+
+amg_segment *amg_channel_segments(amg_channel_pass *p, int count)
 {
     amg_segment *s = amg_arena_array(&p->c->arena, (size_t)count, sizeof *s);
     if (!s) p->failed = true;
     return s;
 }
 
-/* A list of one segment over a new group of this width. */
-static amg_feature_list open_group(pass *p, int64_t width, bool frozen)
+amg_feature_list amg_channel_open(amg_channel_pass *p, int64_t width, int axis,
+                                  bool frozen)
 {
-    amg_segment *s = new_segments(p, 1);
+    amg_segment *s = amg_channel_segments(p, 1);
     if (!s) return (amg_feature_list){0};
     amg_channels *c = p->c;
     int id = c->num_groups++;
@@ -51,17 +55,27 @@ static amg_feature_list open_group(pass *p, int64_t width, bool frozen)
     c->width[id] = width;
     c->frozen[id] = frozen;
     *s = (amg_segment){.group = id, .times = 1};
-    return (amg_feature_list){.count = 1, .segments = s};
+    return (amg_feature_list){.axis = axis, .count = 1, .segments = s};
 }
 
-static void freeze(pass *p, const amg_feature_list *list)
+amg_feature_list amg_channel_repeat(amg_channel_pass *p, const amg_feature_list *list,
+                                    int64_t times)
+{
+    amg_segment *s = amg_channel_segments(p, list->count ? list->count : 1);
+    if (!s) return (amg_feature_list){0};
+    for (int i = 0; i < list->count; i++)
+        s[i] = (amg_segment){list->segments[i].group, list->segments[i].times * times};
+    return (amg_feature_list){.axis = list->axis, .count = list->count, .segments = s};
+}
+
+void amg_channel_freeze(amg_channel_pass *p, const amg_feature_list *list)
 {
     for (int i = 0; i < list->count; i++)
         p->c->frozen[amg_channels_root(p->c, list->segments[i].group)] = true;
 }
 
-/* Makes two lists equal forever; where their structure differs, both stop moving. */
-static void join(pass *p, const amg_feature_list *a, const amg_feature_list *b)
+void amg_channel_join(amg_channel_pass *p, const amg_feature_list *a,
+                      const amg_feature_list *b)
 {
     amg_channels *c = p->c;
     bool same = a->count == b->count;
@@ -70,8 +84,8 @@ static void join(pass *p, const amg_feature_list *a, const amg_feature_list *b)
                c->width[amg_channels_root(c, a->segments[i].group)] ==
                    c->width[amg_channels_root(c, b->segments[i].group)];
     if (!same) {
-        freeze(p, a);
-        freeze(p, b);
+        amg_channel_freeze(p, a);
+        amg_channel_freeze(p, b);
         return;
     }
     for (int i = 0; i < a->count; i++) {
@@ -82,194 +96,114 @@ static void join(pass *p, const amg_feature_list *a, const amg_feature_list *b)
     }
 }
 
-/* Parameter v's dim d follows list; a parameter used twice ties its lists. A list of
- * nothing (the feature dim of a parameter) is no size to follow. */
-static void follow(pass *p, int v, int d, const amg_feature_list *list)
+void amg_channel_follow(amg_channel_pass *p, int v, int d, const amg_feature_list *list)
 {
     if (v == AMG_NO_VALUE || !list->count) return;
     const amg_feature_list **slot = &p->c->params[v].dim[d];
-    if (*slot)
-        join(p, *slot, list);
+    if (*slot) {
+        amg_channel_join(p, *slot, list);
+        return;
+    }
+    amg_feature_list *kept = amg_arena_alloc(&p->c->arena, sizeof *kept);
+    if (kept)
+        *kept = *list;
     else
-        *slot = list;
+        p->failed = true;
+    *slot = kept;
 }
 
-static int64_t feature_dim(const amg_value *v) { return v->rank > 1 ? v->dims[1] : 1; }
+amg_feature_list amg_channel_at(amg_channel_pass *p, const amg_node *n, int i, int axis)
+{
+    const amg_feature_list *list = &p->c->values[n->inputs[i]];
+    if (list->count && list->axis == axis) return *list;
+    amg_channel_freeze(p, list);
+    return amg_channel_open(p, p->g->values[n->inputs[i]].dims[axis], axis, true);
+}
 
-static amg_feature_list unknown(pass *p, const amg_node *n)
+amg_feature_list amg_channel_moved(const amg_feature_list *list, int axis)
+{
+    return (amg_feature_list){
+        .axis = axis, .count = list->count, .segments = list->segments};
+}
+
+/* A value whose features are not known counts as one of dim 1 that stays. */
+static amg_feature_list frozen_value(amg_channel_pass *p, int v)
+{
+    const amg_value *val = &p->g->values[v];
+    return amg_channel_open(p, val->rank > 1 ? val->dims[1] : 1, 1, true);
+}
+
+amg_feature_list amg_channel_unknown(amg_channel_pass *p, const amg_node *n)
 {
     for (int i = 0; i < n->num_inputs; i++)
         if (n->inputs[i] != AMG_NO_VALUE) {
-            freeze(p, &p->c->values[n->inputs[i]]);
+            amg_channel_freeze(p, &p->c->values[n->inputs[i]]);
             p->fixed[n->inputs[i]] = true;
         }
-    return open_group(p, feature_dim(&p->g->values[n->outputs[0]]), true);
+    return frozen_value(p, n->outputs[0]);
 }
 
-static amg_feature_list conv(pass *p, const amg_node *n)
-{
-    const amg_graph *g = p->g;
-    const amg_value *w = &g->values[n->inputs[1]];
-    amg_feature_list *values = p->c->values, *in = &values[n->inputs[0]];
-    int64_t groups = amg_attr_int(n, "group", 1);
-    int bias = n->num_inputs > 2 ? n->inputs[2] : AMG_NO_VALUE;
-    bool depthwise = groups > 1 && w->dims[1] == 1 && w->dims[0] == groups;
-    if (w->kind != AMG_VALUE_PARAM || (groups > 1 && !depthwise)) return unknown(p, n);
-    amg_feature_list *out = &values[n->outputs[0]];
-    *out = depthwise ? *in : open_group(p, w->dims[0], false);
-    if (!depthwise) follow(p, n->inputs[1], 1, in);
-    follow(p, n->inputs[1], 0, out);
-    follow(p, bias, 0, out);
-    return *out;
-}
+/* ---- the pass ---- */
 
-/* The weight's first dim is the input's. */
-static amg_feature_list conv_transpose(pass *p, const amg_node *n)
+static amg_feature_list carry(amg_channel_pass *p, const amg_node *n)
 {
-    const amg_value *w = &p->g->values[n->inputs[1]];
-    amg_feature_list *values = p->c->values, *out = &values[n->outputs[0]];
-    int bias = n->num_inputs > 2 ? n->inputs[2] : AMG_NO_VALUE;
-    if (w->kind != AMG_VALUE_PARAM || amg_attr_int(n, "group", 1) != 1)
-        return unknown(p, n);
-    *out = open_group(p, w->dims[1], false);
-    follow(p, n->inputs[1], 0, &values[n->inputs[0]]);
-    follow(p, n->inputs[1], 1, out);
-    follow(p, bias, 0, out);
-    return *out;
-}
-
-/* One slope, or a vector [C] or [C,1,…] of them. */
-static amg_feature_list prelu(pass *p, const amg_node *n)
-{
-    const amg_value *x = &p->g->values[n->inputs[0]];
-    const amg_value *slope = &p->g->values[n->inputs[1]];
-    const amg_feature_list *in = &p->c->values[n->inputs[0]];
-    int64_t count = 1;
-    for (int i = 0; i < slope->rank; i++) count *= slope->dims[i];
-    if (slope->kind != AMG_VALUE_PARAM) return unknown(p, n);
-    if (count == 1) return *in;
-    if (slope->rank != x->rank - 1 || slope->dims[0] != count) return unknown(p, n);
-    follow(p, n->inputs[1], 0, in);
-    return *in;
-}
-
-/* A mean that leaves the feature dim where it is. */
-static amg_feature_list reduce(pass *p, const amg_node *n)
-{
-    const amg_attr *axes = amg_attr_find(n, "axes");
-    const amg_value *x = &p->g->values[n->inputs[0]];
-    if (!axes || axes->kind != AMG_ATTR_INTS || x->rank < 2) return unknown(p, n);
-    for (int i = 0; i < axes->count; i++)
-        if ((axes->ints[i] + x->rank) % x->rank < 2) return unknown(p, n);
     return p->c->values[n->inputs[0]];
+}
+
+/* Of images: the operator reads dim 1 as channels. */
+static amg_feature_list carry_channels(amg_channel_pass *p, const amg_node *n)
+{
+    return p->g->values[n->inputs[0]].rank > 1 ? amg_channel_at(p, n, 0, 1)
+                                               : amg_channel_unknown(p, n);
 }
 
 /* Scales keep the channels; sizes are constants that name them. */
-static amg_feature_list resize(pass *p, const amg_node *n)
+static amg_feature_list resize(amg_channel_pass *p, const amg_node *n)
 {
-    if (n->num_inputs > 3 && n->inputs[3] != AMG_NO_VALUE) return unknown(p, n);
-    return p->c->values[n->inputs[0]];
+    return amg_channel_in(p, n, 3) ? amg_channel_unknown(p, n) : carry_channels(p, n);
 }
 
-static amg_feature_list linear(pass *p, const amg_node *n)
+static amg_channel_rule rule_of(const amg_node *n)
 {
-    const amg_value *w = &p->g->values[n->inputs[1]];
-    amg_feature_list *values = p->c->values, *out = &values[n->outputs[0]];
-    if (w->kind != AMG_VALUE_PARAM || w->rank != 2 ||
-        p->g->values[n->inputs[0]].rank != 2)
-        return unknown(p, n);
-    int out_dim = n->op == AMG_OP_GEMM && amg_attr_int(n, "transB", 0) ? 0 : 1;
-    int bias = n->num_inputs > 2 ? n->inputs[2] : AMG_NO_VALUE;
-    *out = open_group(p, w->dims[out_dim], false);
-    follow(p, n->inputs[1], out_dim, out);
-    follow(p, n->inputs[1], 1 - out_dim, &values[n->inputs[0]]);
-    follow(p, bias, 0, out);
-    return *out;
-}
-
-/* Add, Sub, Mul, Div: two activations are tied; a parameter must be a scalar or a
- * per-feature vector. */
-static amg_feature_list elementwise(pass *p, const amg_node *n)
-{
-    amg_feature_list *values = p->c->values;
-    const amg_value *a = &p->g->values[n->inputs[0]], *b = &p->g->values[n->inputs[1]];
-    if (a->kind != AMG_VALUE_PARAM && b->kind != AMG_VALUE_PARAM) {
-        if (a->rank != b->rank) return unknown(p, n);
-        join(p, &values[n->inputs[0]], &values[n->inputs[1]]);
-        return values[n->inputs[0]];
-    }
-    int param = a->kind == AMG_VALUE_PARAM ? 0 : 1;
-    const amg_value *vec = param ? b : a, *act = param ? a : b;
-    int64_t count = 1;
-    for (int i = 0; i < vec->rank; i++) count *= vec->dims[i];
-    const amg_feature_list *list = &values[n->inputs[!param]];
-    if (count == 1) return *list;
-    if (vec->rank == 1 && act->rank == 2) {
-        follow(p, n->inputs[param], 0, list);
-        return *list;
-    }
-    freeze(p, list); /* [1,C,1,1] and the like: correct, only not mutated */
-    return *list;
-}
-
-static amg_feature_list concat(pass *p, const amg_node *n)
-{
-    if (amg_attr_int(n, "axis", 1) != 1) return unknown(p, n);
-    int count = 0;
-    for (int i = 0; i < n->num_inputs; i++) count += p->c->values[n->inputs[i]].count;
-    amg_segment *s = new_segments(p, count ? count : 1);
-    if (!s) return (amg_feature_list){0};
-    int at = 0;
-    for (int i = 0; i < n->num_inputs; i++) {
-        const amg_feature_list *in = &p->c->values[n->inputs[i]];
-        for (int j = 0; j < in->count; j++) s[at++] = in->segments[j];
-    }
-    return (amg_feature_list){.count = count, .segments = s};
-}
-
-/* [N,C,H,W] -> [N,C*H*W]: every channel becomes H*W features in a row. */
-static amg_feature_list flatten(pass *p, const amg_node *n)
-{
-    const amg_value *in = &p->g->values[n->inputs[0]],
-                    *out = &p->g->values[n->outputs[0]];
-    const amg_feature_list *list = &p->c->values[n->inputs[0]];
-    if (out->rank != 2 || in->rank < 2) return unknown(p, n);
-    if (n->op == AMG_OP_FLATTEN && amg_attr_int(n, "axis", 1) != 1)
-        return unknown(p, n);
-    if (n->op == AMG_OP_RESHAPE) {
-        const amg_tensor *to = &p->g->values[n->inputs[1]].data;
-        if (!to->data || to->dtype != AMG_I64 || amg_tensor_count(to) != 2 ||
-            ((const int64_t *)to->data)[1] != -1)
-            return unknown(p, n);
-    }
-    int64_t area = 1;
-    for (int i = 2; i < in->rank; i++) area *= in->dims[i];
-    amg_segment *s = new_segments(p, list->count ? list->count : 1);
-    if (!s) return (amg_feature_list){0};
-    for (int i = 0; i < list->count; i++)
-        s[i] = (amg_segment){list->segments[i].group, list->segments[i].times * area};
-    return (amg_feature_list){.count = list->count, .segments = s};
-}
-
-static amg_feature_list output_of(pass *p, const amg_node *n)
-{
-    const amg_feature_list *in = n->num_inputs && n->inputs[0] != AMG_NO_VALUE
-                                     ? &p->c->values[n->inputs[0]]
-                                     : &(amg_feature_list){0};
     switch (n->op) {
-    case AMG_OP_CONV: return conv(p, n);
-    case AMG_OP_CONV_TRANSPOSE: return conv_transpose(p, n);
-    case AMG_OP_PRELU: return prelu(p, n);
-    case AMG_OP_REDUCE_MEAN: return reduce(p, n);
-    case AMG_OP_RESIZE: return resize(p, n);
-    case AMG_OP_INSTANCE_NORM:
-        for (int i = 1; i < 3; i++) follow(p, n->inputs[i], 0, in);
-        return *in;
-    case AMG_OP_GEMM:
-    case AMG_OP_MAT_MUL: return linear(p, n);
+    case AMG_OP_CONV: return amg_channel_conv;
+    case AMG_OP_CONV_TRANSPOSE: return amg_channel_conv_transpose;
+    case AMG_OP_GEMM: return amg_channel_gemm;
+    case AMG_OP_MAT_MUL: return amg_channel_mat_mul;
+    case AMG_OP_LSTM:
+    case AMG_OP_GRU:
+    case AMG_OP_RNN: return amg_channel_recurrent;
+    case AMG_OP_PRELU: return amg_channel_prelu;
     case AMG_OP_BATCH_NORM:
-        for (int i = 1; i < 5; i++) follow(p, n->inputs[i], 0, in);
-        return *in;
+    case AMG_OP_INSTANCE_NORM: return amg_channel_normalise;
+    case AMG_OP_LAYER_NORM:
+    case AMG_OP_RMS_NORM: return amg_channel_layer_norm;
+    case AMG_OP_ADD:
+    case AMG_OP_SUB:
+    case AMG_OP_MUL:
+    case AMG_OP_DIV:
+    case AMG_OP_MAX:
+    case AMG_OP_MIN: return amg_channel_elementwise;
+    case AMG_OP_CONCAT: return amg_channel_concat;
+    case AMG_OP_FLATTEN:
+    case AMG_OP_SQUEEZE:
+    case AMG_OP_UNSQUEEZE:
+    case AMG_OP_RESHAPE: return amg_channel_reshape;
+    case AMG_OP_TRANSPOSE: return amg_channel_transpose;
+    case AMG_OP_REDUCE_MEAN:
+    case AMG_OP_REDUCE_SUM:
+    case AMG_OP_REDUCE_MAX:
+    case AMG_OP_REDUCE_MIN: return amg_channel_reduce;
+    case AMG_OP_GATHER: return amg_channel_gather;
+    case AMG_OP_SLICE: return amg_channel_slice;
+    case AMG_OP_SPLIT: return amg_channel_split;
+    case AMG_OP_SOFTMAX:
+    case AMG_OP_LOG_SOFTMAX: return amg_channel_softmax;
+    case AMG_OP_RESIZE: return resize;
+    case AMG_OP_MAX_POOL:
+    case AMG_OP_AVERAGE_POOL:
+    case AMG_OP_GLOBAL_AVERAGE_POOL:
+    case AMG_OP_GLOBAL_MAX_POOL: return carry_channels;
     case AMG_OP_RELU:
     case AMG_OP_LEAKY_RELU:
     case AMG_OP_CLIP:
@@ -286,81 +220,90 @@ static amg_feature_list output_of(pass *p, const amg_node *n)
     case AMG_OP_HARD_SIGMOID:
     case AMG_OP_HARD_SWISH:
     case AMG_OP_GELU:
-    case AMG_OP_MAX_POOL:
-    case AMG_OP_AVERAGE_POOL:
-    case AMG_OP_GLOBAL_AVERAGE_POOL:
-    case AMG_OP_GLOBAL_MAX_POOL:
     case AMG_OP_DROPOUT:
     case AMG_OP_IDENTITY:
-    case AMG_OP_PAD: return *in;
-    case AMG_OP_ADD:
-    case AMG_OP_SUB:
-    case AMG_OP_MUL:
-    case AMG_OP_DIV:
-    case AMG_OP_MAX:
-    case AMG_OP_MIN: return elementwise(p, n);
-    case AMG_OP_CONCAT: return concat(p, n);
-    case AMG_OP_FLATTEN:
-    case AMG_OP_RESHAPE: return flatten(p, n);
-    default: return unknown(p, n);
+    case AMG_OP_PAD: return carry;
+    default: return amg_channel_unknown;
     }
 }
 
-/* Where a list does not add up to the feature dim (a broadcast, a parameter among a
- * Concat's inputs), the rule that made it did not understand the node. */
-static amg_feature_list checked_output(pass *p, const amg_node *n)
+/* Where a list does not add up to the feature dim (a broadcast, a shape that is not
+ * known yet), the rule that made it did not understand the node. */
+static amg_feature_list checked_output(amg_channel_pass *p, const amg_node *n)
 {
-    amg_feature_list list = output_of(p, n);
+    const bool reads = n->num_inputs && n->inputs[0] != AMG_NO_VALUE &&
+                       p->g->values[n->inputs[0]].rank >= 0;
+    const amg_feature_list list = (reads ? rule_of(n) : amg_channel_unknown)(p, n);
     const amg_value *out = &p->g->values[n->outputs[0]];
     if (p->failed ||
-        (out->rank > 1 && out->dims[1] == amg_channels_size(p->c, &list, p->c->width)))
+        (out->rank > list.axis &&
+         out->dims[list.axis] == amg_channels_size(p->c, &list, p->c->width)))
         return list;
-    freeze(p, &list);
-    return unknown(p, n);
+    amg_channel_freeze(p, &list);
+    return amg_channel_unknown(p, n);
+}
+
+static void visit(amg_channel_pass *p, const amg_node *n)
+{
+    amg_feature_list *values = p->c->values;
+    values[n->outputs[0]] = checked_output(p, n);
+    for (int i = 1; !p->failed && i < n->num_outputs; i++)
+        if (!values[n->outputs[i]].count)
+            values[n->outputs[i]] = frozen_value(p, n->outputs[i]);
 }
 
 /* A constant's data cannot be resized, nor what an unknown operator reads. */
-static void freeze_fixed(pass *p)
+static void freeze_fixed(amg_channel_pass *p)
 {
     for (int v = 0; v < p->g->num_values; v++) {
         const amg_value *val = &p->g->values[v];
         if (val->kind != AMG_VALUE_PARAM) continue;
         if (!p->fixed[v] && val->role != AMG_ROLE_CONSTANT) continue;
-        for (int d = 0; d < 2; d++)
-            if (p->c->params[v].dim[d]) freeze(p, p->c->params[v].dim[d]);
+        for (int d = 0; d < AMG_FEATURE_DIMS; d++)
+            if (p->c->params[v].dim[d]) amg_channel_freeze(p, p->c->params[v].dim[d]);
     }
+}
+
+/* A rule opens a group for each input at most, one for its output and one more; so does
+ * what stands in for it, for each output. */
+static size_t max_groups(const amg_graph *g)
+{
+    size_t count = (size_t)g->num_inputs;
+    for (int i = 0; i < g->num_nodes; i++)
+        count += (size_t)g->nodes[i].num_inputs + (size_t)g->nodes[i].num_outputs + 2;
+    return count;
 }
 
 amg_status amg_channels_init(const amg_graph *g, amg_channels *out, amg_error *err)
 {
     *out = (amg_channels){0};
-    size_t groups = 2 * (size_t)g->num_nodes + (size_t)g->num_inputs + 1;
-    size_t values = (size_t)g->num_values;
+    const size_t groups = max_groups(g), values = (size_t)g->num_values;
     out->parent = amg_arena_array(&out->arena, groups, sizeof *out->parent);
     out->width = amg_arena_array(&out->arena, groups, sizeof *out->width);
     out->frozen = amg_arena_array(&out->arena, groups, sizeof *out->frozen);
     out->values = amg_arena_array(&out->arena, values, sizeof *out->values);
     out->params = amg_arena_array(&out->arena, values, sizeof *out->params);
-    pass p = {.g = g, .c = out};
+    out->named =
+        amg_arena_array(&out->arena, (size_t)g->num_nodes + 1, sizeof *out->named);
+    amg_channel_pass p = {.g = g, .c = out};
     p.fixed = amg_arena_array(&out->arena, values, sizeof *p.fixed);
     p.failed = !out->parent || !out->width || !out->frozen || !out->values ||
-               !out->params || !p.fixed;
+               !out->params || !out->named || !p.fixed;
     for (int i = 0; !p.failed && i < g->num_inputs; i++)
-        out->values[g->inputs[i]] =
-            open_group(&p, feature_dim(&g->values[g->inputs[i]]), true);
-    for (int i = 0; !p.failed && i < g->num_nodes; i++) {
-        const amg_node *n = &g->nodes[i];
-        amg_feature_list list = checked_output(&p, n);
-        for (int o = 0; o < n->num_outputs; o++)
-            if (n->outputs[o] != AMG_NO_VALUE) out->values[n->outputs[o]] = list;
-    }
+        out->values[g->inputs[i]] = frozen_value(&p, g->inputs[i]);
+    for (int i = 0; !p.failed && i < g->num_nodes; i++) visit(&p, &g->nodes[i]);
     for (int i = 0; !p.failed && i < g->num_outputs; i++)
-        freeze(&p, &out->values[g->outputs[i]]);
+        amg_channel_freeze(&p, &out->values[g->outputs[i]]);
     if (!p.failed) freeze_fixed(&p);
     if (!p.failed) return AMG_OK;
     amg_channels_clear(out);
     return amg_fail(err, AMG_NO_MEMORY, -1, "decoy",
                     "no memory for its channel groups");
+}
+
+bool amg_is_recurrent(const amg_node *n)
+{
+    return n->op == AMG_OP_LSTM || n->op == AMG_OP_GRU || n->op == AMG_OP_RNN;
 }
 
 bool amg_is_layer(const amg_node *n)
@@ -369,10 +312,7 @@ bool amg_is_layer(const amg_node *n)
     case AMG_OP_CONV:
     case AMG_OP_CONV_TRANSPOSE:
     case AMG_OP_GEMM:
-    case AMG_OP_MAT_MUL:
-    case AMG_OP_LSTM:
-    case AMG_OP_GRU:
-    case AMG_OP_RNN: return true;
-    default: return false;
+    case AMG_OP_MAT_MUL: return true;
+    default: return amg_is_recurrent(n);
     }
 }

@@ -183,7 +183,8 @@ static double count_params(const amg_graph *g, const amg_channels *c,
         if (val->kind != AMG_VALUE_PARAM || val->role != AMG_ROLE_TRAINABLE) continue;
         double n = 1;
         for (int d = 0; d < val->rank; d++) {
-            const amg_feature_list *list = d < 2 ? c->params[v].dim[d] : NULL;
+            const amg_feature_list *list =
+                d < AMG_FEATURE_DIMS ? c->params[v].dim[d] : NULL;
             n *= (double)(list ? amg_channels_size(c, list, width) : val->dims[d]);
         }
         total += n;
@@ -266,11 +267,12 @@ static amg_status resize(amg_graph **g, double target, int64_t num_classes,
         st = amg_fail(err, AMG_NO_MEMORY, -1, "decoy", "no memory for its widths");
         goto done;
     }
-    int64_t classes = amg_channels_size(&c, head, c.width);
+    const amg_value *logits = &(*g)->values[(*g)->outputs[0]];
+    const int64_t classes = logits->rank > 1 ? logits->dims[1] : 1;
     if (num_classes > 0 && classes != num_classes) {
-        if (head->count != 1 || head->segments[0].times != 1) {
+        if (head->axis != 1 || head->count != 1 || head->segments[0].times != 1) {
             st = amg_fail(
-                err, AMG_UNSUPPORTED, -1, (*g)->values[(*g)->outputs[0]].name,
+                err, AMG_UNSUPPORTED, -1, logits->name,
                 "the covers have %lld classes and the model %lld, but its head is "
                 "not a plain layer that a decoy could resize",
                 (long long)num_classes, (long long)classes);

@@ -73,8 +73,7 @@ static fans fans_of(const amg_graph *g, int v)
     if (!layer) return (fans){1, 1};
     const amg_value *w = &g->values[layer->inputs[1]];
     if (w->rank < 2) return (fans){1, 1};
-    if (layer->op == AMG_OP_LSTM || layer->op == AMG_OP_GRU ||
-        layer->op == AMG_OP_RNN) {
+    if (amg_is_recurrent(layer)) {
         const amg_value *r = &g->values[layer->inputs[2]];
         double hidden = (double)r->dims[r->rank - 1];
         return (fans){hidden, hidden};

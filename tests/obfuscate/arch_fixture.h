@@ -18,6 +18,7 @@
 #include "graph/builder.h"
 #include "graph/zoo.h"
 #include "key/secret.h"
+#include "obfuscate/arch_edit.h"
 
 /* The CIFAR form: 3x32x32, 10 classes. Of networks for text small ones: 60 tokens, 12
  * at once, token 0 is padding. */
@@ -43,6 +44,31 @@ static inline amg_graph *zoo(const char *name)
     amg_error err = {0};
     if (amg_zoo_build(&o, &g, &err)) fail_msg("%s: %s", err.where, err.what);
     return g;
+}
+
+/* A folded LSTM of the zoo without weights, of so many layers. Its mean leaves padding
+ * out: the share of each token, which the data alone say, passes by all layers. */
+static inline amg_graph *stacked_lstm(int layers)
+{
+    const amg_zoo_options o = {.name = "lstm",
+                               .vocab = 60,
+                               .seq = 12,
+                               .num_classes = 10,
+                               .layers = layers,
+                               .width_model = 24,
+                               .width_hidden = 16,
+                               .dropout = 0.5,
+                               .pad = 0,
+                               .seed = 7};
+    amg_graph *g = NULL, *folded = NULL, *out = NULL;
+    amg_error err = {0};
+    if (amg_zoo_build(&o, &g, &err) ||
+        amg_graph_plan_batch(g, AMG_DIM_BATCH, &folded, &err) ||
+        amg_arch_apply(folded, &(amg_arch_edit){.serial = 1}, &out, &err))
+        fail_msg("%s: %s", err.where, err.what);
+    amg_graph_free(folded);
+    amg_graph_free(g);
+    return out;
 }
 
 /* The secret whose 32 bytes are number, big-endian. */

@@ -48,7 +48,9 @@ static void every_width_of_every_zoo_model_moves_up_and_back(void **state)
         for (int i = 0; i < c.num_groups; i++)
             if (amg_channels_root(&c, i) == i && !c.frozen[i]) moved++;
         int step = moved > 40 ? 17 : 1, seen = 0;
-        assert_true(moved > 0 || amg_zoo_is_text(names[m]));
+        /* An LSTM's gates are brought into order by nodes until it is folded: see
+         * test_sequence_widths. */
+        assert_true(moved > 0 || !strcmp(names[m], "lstm"));
         for (int i = 0; i < c.num_groups; i++) {
             if (amg_channels_root(&c, i) != i || c.frozen[i] || seen++ % step) continue;
             memcpy(width, c.width, (size_t)c.num_groups * sizeof *width);
@@ -106,24 +108,47 @@ static void every_kernel_that_can_grow_grows_and_shrinks_back(void **state)
     }
 }
 
-static void a_weight_of_two_convolutions_keeps_its_kernel(void **state)
+/* w [3,3,3,3] read by two convolutions one behind the other, the second one with its
+ * own padding. */
+static amg_graph *unrolled(int64_t second_pad)
 {
-    (void)state;
     amg_builder *b = amg_builder_new();
     amg_tensor t = {.dtype = AMG_F32, .rank = 4, .dims = {3, 3, 3, 3}};
-    int64_t pads[4] = {1, 1, 1, 1};
-    amg_attr pad = amg_ints("pads", 4, pads);
     int x = amg_builder_input(b, "x", AMG_F32, 4, (int64_t[]){AMG_DIM_BATCH, 3, 8, 8});
     int w = amg_builder_param(b, "w", &t);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        const int64_t p = i ? second_pad : 1, pads[4] = {1, 1, p, 1};
+        amg_attr pad = amg_ints("pads", 4, pads);
         x = amg_builder_node(b, AMG_OP_CONV, i ? "b" : "a", (int[]){x, w}, 2, &pad, 1,
-                             NULL);
+                             i ? "b" : "a");
+    }
     amg_builder_output(b, x);
     amg_graph *g = NULL;
     assert_int_equal(amg_builder_finish(b, &g, NULL), AMG_OK);
+    amg_builder_free(b);
+    return g;
+}
+
+static void convolutions_of_one_weight_change_their_kernel_together(void **state)
+{
+    (void)state;
+    amg_graph *g = unrolled(1);
+    for (int node = 0; node < 2; node++) {
+        assert_true(amg_arch_kernel_can(g, node, 1));
+        amg_graph *wide = apply(
+            g, &(amg_arch_edit){.kernel_node = node, .kernel_delta = 1, .serial = 1});
+        for (int n = 0; n < 2; n++) {
+            const amg_value *y = &wide->values[wide->nodes[n].outputs[0]];
+            assert_int_equal(wide->values[wide->nodes[n].inputs[1]].dims[3], 5);
+            assert_int_equal(amg_attr_find(&wide->nodes[n], "pads")->ints[2], 2);
+            assert_int_equal(y->dims[2], 8);
+        }
+        amg_graph_free(wide);
+    }
+    amg_graph_free(g);
+    g = unrolled(0); /* one of them cannot */
     assert_false(amg_arch_kernel_can(g, 0, 1));
     assert_false(amg_arch_kernel_can(g, 1, 1));
-    amg_builder_free(b);
     amg_graph_free(g);
 }
 
@@ -302,7 +327,7 @@ int main(void)
         cmocka_unit_test(no_edit_is_a_copy_without_weights),
         cmocka_unit_test(every_width_of_every_zoo_model_moves_up_and_back),
         cmocka_unit_test(every_kernel_that_can_grow_grows_and_shrinks_back),
-        cmocka_unit_test(a_weight_of_two_convolutions_keeps_its_kernel),
+        cmocka_unit_test(convolutions_of_one_weight_change_their_kernel_together),
         cmocka_unit_test(activations_change_as_one),
         cmocka_unit_test(mixed_and_foreign_activations_are_not_of_the_vocabulary),
         cmocka_unit_test(duplicate_and_remove_are_inverse_in_every_zoo_model),
