@@ -60,19 +60,59 @@ amg_feature_list amg_channel_gemm(amg_channel_pass *p, const amg_node *n)
     return linear(p, n, amg_attr_int(n, "transB", 0) ? 0 : 1);
 }
 
+/* The linear layer that a value is from, if what lies between moves, scales, adds and
+ * normalises; NULL: none. */
+static const amg_node *projection_of(const amg_channel_pass *p, int v)
+{
+    const amg_graph *g = p->g;
+    while (g->values[v].producer >= 0) {
+        const amg_node *n = &g->nodes[g->values[v].producer];
+        int next = AMG_NO_VALUE;
+        for (int i = n->num_inputs - 1; i >= 0; i--)
+            if (n->inputs[i] != AMG_NO_VALUE && !is_param(&g->values[n->inputs[i]]))
+                next = n->inputs[i];
+        if (n->op == AMG_OP_GEMM ||
+            (n->op == AMG_OP_MAT_MUL && is_param(&g->values[n->inputs[1]])))
+            return n;
+        if (next == AMG_NO_VALUE || amg_is_layer(n) || n->op == AMG_OP_SOFTMAX ||
+            (n->op == AMG_OP_GATHER && is_param(&g->values[n->inputs[0]])))
+            return NULL;
+        v = next;
+    }
+    return NULL;
+}
+
+/* An attention's queries, keys and values are as wide as designers make what they are
+ * from: that width stays, too. */
+static bool hold_projection(amg_channel_pass *p, int v)
+{
+    const amg_node *n = projection_of(p, v);
+    if (n) amg_channel_freeze(p, &p->c->values[n->inputs[0]]);
+    return n;
+}
+
 /* Of two activations the second one's rows are summed: its features stay features,
  * wherever the first has its own. */
+static amg_feature_list sum_rows(amg_channel_pass *p, const amg_node *n)
+{
+    const int rank = p->g->values[n->outputs[0]].rank;
+    const bool queries = hold_projection(p, n->inputs[0]);
+    if (hold_projection(p, n->inputs[1]) || queries) return amg_channel_unknown(p, n);
+    amg_channel_freeze(p, &p->c->values[n->inputs[0]]);
+    p->fixed[n->inputs[0]] = true;
+    const amg_feature_list features =
+        amg_channel_at(p, n, 1, amg_channel_in(p, n, 1)->rank - 1);
+    return amg_channel_moved(&features, rank - 1);
+}
+
 amg_feature_list amg_channel_mat_mul(amg_channel_pass *p, const amg_node *n)
 {
     const amg_value *a = amg_channel_in(p, n, 0), *b = amg_channel_in(p, n, 1);
-    const int rank = p->g->values[n->outputs[0]].rank;
     if (is_param(b) && b->rank == 2 && a->rank > 1) return linear(p, n, 1);
-    if (is_param(b) || b->rank < 2 || a->rank < 2 || rank < 2)
+    if (is_param(b) || b->rank < 2 || a->rank < 2 ||
+        p->g->values[n->outputs[0]].rank < 2)
         return amg_channel_unknown(p, n);
-    amg_channel_freeze(p, &p->c->values[n->inputs[0]]);
-    p->fixed[n->inputs[0]] = true;
-    const amg_feature_list features = amg_channel_at(p, n, 1, b->rank - 1);
-    return amg_channel_moved(&features, rank - 1);
+    return sum_rows(p, n);
 }
 
 /* A state at the beginning, [D,N,H] or [N,D,H]. */

@@ -293,7 +293,8 @@ static bool on_lattice(const study *s)
 }
 
 /* GPT-2 draws the projections into its residual stream by N(0, .02^2 / M), M of them:
- * a law that fits exactly as many matrices as it says, of those that no other fits. */
+ * a law that fits exactly as many matrices as it says, of those that no other fits. The
+ * largest M that does: of small matrices, M - 1 may be near enough to M - 1 of them. */
 static law find_residual(const study *s)
 {
     enum { MAX_PROJECTIONS = 512 };
@@ -306,7 +307,7 @@ static law find_residual(const study *s)
             num_rest < MAX_PROJECTIONS && !find_law(s, v, &other, &mean))
             rest[num_rest++] = &s->moments[v];
     }
-    for (int m = 2; m <= num_rest; m++) {
+    for (int m = num_rest; m >= 2; m--) {
         const law l = {LAW_NORMAL, FAN_NONE, .02 / sqrt(m)};
         int count = 0;
         for (int i = 0; i < num_rest; i++) count += explains(&l, l.gain, rest[i]);

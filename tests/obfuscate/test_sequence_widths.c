@@ -193,35 +193,67 @@ static void a_hidden_width_moves_all_that_follows_it(void **state)
     }
 }
 
-/* One head: what queries and keys are multiplied over has a constant of its width
- * beside it, the values' width has none. */
-static void an_attention_moves_its_values_width_alone(void **state)
+/* One head, self-attention: the stream's width and its parts' are one,
+ * which a designer would not write down otherwise. */
+static void an_attention_holds_its_widths(void **state)
 {
     (void)state;
     amg_builder *b = amg_builder_new();
     int x = embedded(b), part[3];
-    static const char *const names[] = {"q", "k", "v"}, *const weights[] = {"wq", "wk",
-                                                                            "wv"};
+    static const char *const names[] = {"q", "k", "v"};
+    static const char *const weights[] = {"wq", "wk", "wv"};
+    x = PLAIN(AMG_OP_MAT_MUL, "hidden", x, weight(b, "wh", INTS(12, 20)));
+    x = PLAIN(AMG_OP_RELU, "relu", x);
+    x = PLAIN(AMG_OP_MAT_MUL, "stream", x, weight(b, "ws", INTS(20, 12)));
     for (int i = 0; i < 3; i++)
         part[i] =
-            PLAIN(AMG_OP_MAT_MUL, names[i], x, weight(b, weights[i], INTS(12, 20)));
+            PLAIN(AMG_OP_MAT_MUL, names[i], x, weight(b, weights[i], INTS(12, 12)));
     int k =
         NODE(AMG_OP_TRANSPOSE, "kt", ATTRS(amg_ints("perm", INTS(0, 2, 1))), part[1]);
     int a = PLAIN(AMG_OP_MAT_MUL, "scores", part[0], k);
     a = NODE(AMG_OP_SOFTMAX, "share", ATTRS(amg_int("axis", -1)), a);
-    x = PLAIN(AMG_OP_MAT_MUL, "mixed", a, part[2]);
+    x = PLAIN(AMG_OP_ADD, "sum", x, PLAIN(AMG_OP_MAT_MUL, "mixed", a, part[2]));
     x = NODE(AMG_OP_LAYER_NORM, "norm", ATTRS(amg_int("axis", -1)), x,
-             weight(b, "norm.w", INTS(20)), weight(b, "norm.b", INTS(20)));
+             weight(b, "norm.w", INTS(12)), weight(b, "norm.b", INTS(12)));
     x = NODE(AMG_OP_REDUCE_MEAN, "mean",
              ATTRS(amg_ints("axes", INTS(1)), amg_int("keepdims", 0)), x);
-    amg_graph *g = classify(b, x, 20), *wide = widened(g, "v");
-    assert_stays(g, "q");
-    assert_stays(g, "k");
+    amg_graph *g = classify(b, x, 12), *wide = widened(g, "hidden");
+    for (int i = 0; i < 3; i++) assert_stays(g, names[i]);
+    assert_stays(g, "stream");
+    assert_stays(g, "norm");
     assert_non_null(wide);
-    assert_dims(wide, "wv", INTS(12, 30));
-    assert_dims(wide, "norm.w", INTS(30));
-    assert_dims(wide, "fc.w", INTS(5, 30));
-    assert_dims(wide, "wq", INTS(12, 20));
+    assert_dims(wide, "ws", INTS(30, 12));
+    amg_graph_free(wide);
+    amg_graph_free(g);
+}
+
+/* Weights for each step, a mean over steps: of the states of a recurrent layer, whose
+ * width moves; the layer that says the weights has one feature, which does not. */
+static void a_weighed_mean_of_states_moves_with_them(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    const layer gru = {AMG_OP_GRU, "gru", 3, 12, 1, {AMG_NO_VALUE, AMG_NO_VALUE}};
+    int out[3];
+    int x = NODE(AMG_OP_TRANSPOSE, "steps", ATTRS(amg_ints("perm", INTS(1, 0, 2))),
+                 embedded(b));
+    add_layer(b, &gru, x, out);
+    x = PLAIN(AMG_OP_SQUEEZE, "one", out[0], ints(b, "axis", INTS(1)));
+    x = NODE(AMG_OP_TRANSPOSE, "states", ATTRS(amg_ints("perm", INTS(1, 0, 2))), x);
+    int score = PLAIN(AMG_OP_TANH, "tanh", x);
+    score = PLAIN(AMG_OP_RESHAPE, "rows", score, ints(b, "flat", INTS(-1, 16)));
+    score = PLAIN(AMG_OP_GEMM, "score", score, weight(b, "score.w", INTS(16, 1)));
+    score = PLAIN(AMG_OP_RESHAPE, "row", score, ints(b, "back", INTS(-1, 1, 6)));
+    score = NODE(AMG_OP_SOFTMAX, "share", ATTRS(amg_int("axis", -1)), score);
+    x = PLAIN(AMG_OP_MAT_MUL, "mean", score, x);
+    x = PLAIN(AMG_OP_RESHAPE, "features", x, ints(b, "out", INTS(-1, 16)));
+    amg_graph *g = classify(b, x, 16), *wide = widened(g, "gru");
+    assert_non_null(wide);
+    assert_dims(wide, "gru.w", INTS(1, 3 * 24, 12));
+    assert_dims(wide, "score.w", INTS(24, 1));
+    assert_dims(wide, "mean", INTS(-1, 1, 24));
+    assert_dims(wide, "fc.w", INTS(5, 24));
+    assert_stays(g, "score");
     amg_graph_free(wide);
     amg_graph_free(g);
 }
@@ -332,7 +364,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hidden_width_moves_all_that_follows_it),
-        cmocka_unit_test(an_attention_moves_its_values_width_alone),
+        cmocka_unit_test(an_attention_holds_its_widths),
+        cmocka_unit_test(a_weighed_mean_of_states_moves_with_them),
         cmocka_unit_test(what_cuts_through_features_holds_them),
         cmocka_unit_test(what_is_added_to_features_moves_with_them_or_holds_them),
         cmocka_unit_test(a_recurrent_layer_can_stand_once_more_or_not_at_all),
