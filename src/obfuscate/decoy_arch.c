@@ -85,8 +85,8 @@ static amg_status step_kernel(amg_keystream *k, const amg_graph *g, amg_arch_edi
     return amg_arch_apply(g, edit, out, err);
 }
 
-/* A network of several activations stays: the way back would be lost. So does one that
- * has the drawn one already. */
+/* A network of several activations would stay: the way back would be lost. So does one
+ * that has the drawn one already. */
 static amg_status step_activation(amg_keystream *k, const amg_graph *g,
                                   amg_arch_edit *edit, amg_graph **out, amg_error *err)
 {
@@ -120,14 +120,30 @@ static amg_status step_depth(amg_keystream *k, const amg_graph *g, amg_arch_edit
     return st;
 }
 
+typedef amg_status (*step_kind)(amg_keystream *, const amg_graph *, amg_arch_edit *,
+                                amg_graph **, amg_error *);
+
+/* Those that a network of its operators can take: steps on a kernel where there is no
+ * convolution would leave short walks. No step adds or takes away the last convolution
+ * or activation, so that all networks on a walk have the same kinds. */
+static int list_kinds(const amg_graph *g, step_kind kinds[4])
+{
+    int count = 0, convs = 0;
+    for (int i = 0; i < g->num_nodes; i++) convs += g->nodes[i].op == AMG_OP_CONV;
+    kinds[count++] = step_width;
+    if (convs) kinds[count++] = step_kernel;
+    if (amg_arch_activation(g) != AMG_OP_COUNT) kinds[count++] = step_activation;
+    kinds[count++] = step_depth;
+    return count;
+}
+
 amg_status amg_decoy_step(amg_keystream *k, const amg_graph *g, int serial,
                           amg_graph **out, amg_error *err)
 {
-    static amg_status (*const kinds[])(amg_keystream *, const amg_graph *,
-                                       amg_arch_edit *, amg_graph **, amg_error *) = {
-        step_width, step_kernel, step_activation, step_depth};
+    step_kind kinds[4];
     amg_arch_edit edit = {.serial = serial};
-    return kinds[amg_keystream_below(k, 4)](k, g, &edit, out, err);
+    const int count = list_kinds(g, kinds);
+    return kinds[amg_keystream_below(k, (uint64_t)count)](k, g, &edit, out, err);
 }
 
 static bool has_movable_width(const amg_channels *c)
