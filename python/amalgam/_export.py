@@ -30,7 +30,7 @@ from ._observe import Observation, buffers_kept_while_traced, observe, unchanged
 from ._outputs import Output, Wanted, plain
 from ._packed import packing_known
 from ._parts import merge
-from ._symbolic import export_with_channel_dropout
+from ._symbolic import export_taught
 
 MAX_OPSET = 20
 TOLERANCE = 1e-4
@@ -80,13 +80,16 @@ def _export_by(exporter: Any, model: Any, batches: List[List[Any]], names: List[
                path: str) -> Exported:
     """One exporter's file, believed only after all checks."""
     with unchanged(model), _quiet():
-        exporter(model, tuple(batches[0]), names, _output_names(model, names, seen), path)
+        exporter(model, tuple(batches[0]), names, _output_names(model, names, seen), path, seen.stops > 0)
     say_what_trains(path, _parameter_names(model))
     graph = lib.call("amalgam_inspect", lib.encode(path)).get("graph")
     if graph:
         _check_inputs(model, names, graph["inputs"])
     _check_outputs(model, batches, seen.outputs, path)  # fails where there is no graph
     unread = _check_graph(model, seen, graph)
+    if exporter is _export_dynamo:
+        _check_stops(model, seen, graph)
+    _check_what_moves(seen, graph)
     return Exported(path, make_note(model, seen, graph), seen.outputs, _frozen_names(model, graph), unread,
                     graph["inputs"])
 
@@ -147,7 +150,8 @@ def _highest_opset() -> int:
     return 17
 
 
-def _export_torchscript(model: Any, inputs: Tuple[Any, ...], names: List[str], outputs: List[str], path: str) -> None:
+def _export_torchscript(model: Any, inputs: Tuple[Any, ...], names: List[str], outputs: List[str], path: str,
+                        stops: bool) -> None:
     import torch
     choice = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
 
@@ -158,10 +162,11 @@ def _export_torchscript(model: Any, inputs: Tuple[Any, ...], names: List[str], o
                           **choice)
 
     with buffers_kept_while_traced(model), packing_known(path):
-        export_with_channel_dropout(export)
+        export_taught(export, stops)
 
 
-def _export_dynamo(model: Any, inputs: Tuple[Any, ...], names: List[str], outputs: List[str], path: str) -> None:
+def _export_dynamo(model: Any, inputs: Tuple[Any, ...], names: List[str], outputs: List[str], path: str,
+                   stops: bool) -> None:
     import torch
     if "dynamo" not in inspect.signature(torch.onnx.export).parameters:
         raise ExportError(f"torch {torch.__version__} does not have it", code="UNSUPPORTED")
@@ -230,6 +235,20 @@ def _check_graph(model: Any, seen: Observation, graph: Dict[str, Any]) -> int:
                       + (f": {', '.join(others[:4])}" if others else ""), code="UNSUPPORTED",
                       where=type(model).__name__,
                       hint="does it use a parameter where there is no gradient?")
+
+
+def _check_stops(model: Any, seen: Observation, graph: Dict[str, Any]) -> None:
+    """An older dynamo exporter loses detach()."""
+    if seen.stops and not graph["operators"].get("StopGradient"):
+        raise ExportError("the exported graph lost what detach() stops", code="MISMATCH", where=type(model).__name__)
+
+
+def _check_what_moves(seen: Observation, graph: Dict[str, Any]) -> None:
+    """A step changes no buffer that the graph leaves as it is."""
+    stays = sorted(n for n in seen.moved if graph["parameters"].get(n, {}).get("role") != "buffer")
+    if stays:
+        raise ExportError("is changed by forward, which a graph does only to a batch norm's statistics",
+                          code="UNSUPPORTED", where=f'buffer "{stays[0]}"')
 
 
 def _check_outputs(model: Any, batches: List[Any], outputs: Sequence[Output], path: str) -> None:

@@ -8,11 +8,11 @@ decides a shape, the submodule and the source line are known.
 from __future__ import annotations
 
 import contextlib
-import traceback
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 from ._errors import ExportError
+from ._gradients import check_own_backwards, make_watch, source_line, tensors_in
 from ._outputs import Output
 
 # Operations whose result's value or shape Python, not the graph, goes on with.
@@ -23,12 +23,14 @@ _DECIDING = {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal", "at
 @dataclass
 class Observation:
     """outputs: names, shapes; used: names of parameters that they depend on; counters: integer buffers and what one step adds
-    to them (num_batches_tracked); first: operation -> the submodule that ran it first; read: places of the inputs that
+    to them (num_batches_tracked); moved: names of other buffers that a step changes; stops: calls of detach(); first: operation -> the submodule that ran it first; read: places of the inputs that
     some operation takes."""
     outputs: List[Output] = field(default_factory=list)
     read: Set[int] = field(default_factory=set)
     used: Set[str] = field(default_factory=set)
     counters: Dict[str, int] = field(default_factory=dict)
+    moved: Set[str] = field(default_factory=set)
+    stops: int = 0
     first: Dict[str, str] = field(default_factory=dict)
 
 
@@ -73,26 +75,10 @@ def buffers_kept_while_traced(model: Any) -> Iterator[None]:
         handle.remove()
 
 
-def _source_line() -> str:
-    """The line of the model's own code that is being run: the innermost that is not torch's or ours."""
-    for frame in reversed(traceback.extract_stack()):
-        path = frame.filename.replace("\\", "/")
-        if "/torch/" not in path and "/amalgam/_observe" not in path and not path.startswith("<"):
-            return f"{frame.filename}:{frame.lineno}: {(frame.line or '').strip()}"
-    return "unknown line"
-
-
-def _tensors(value: Any) -> List[Any]:
-    import torch
-    if isinstance(value, torch.Tensor):
-        return [value]
-    return [t for v in value for t in _tensors(v)] if isinstance(value, (tuple, list)) else []
-
-
 def _has_mask(args: Any) -> bool:
     """Whether x[…] chooses by truth values: then the data decide how many are chosen."""
     import torch
-    return any(t.dtype in (torch.bool, torch.uint8) for t in _tensors(list(args[1])))
+    return any(t.dtype in (torch.bool, torch.uint8) for t in tensors_in(list(args[1])))
 
 
 def _make_mode(inputs: Sequence[Any], path: List[str], seen: Observation) -> Any:
@@ -111,18 +97,18 @@ def _make_mode(inputs: Sequence[Any], path: List[str], seen: Observation) -> Any
             kwargs = kwargs or {}
             name = func._schema.name
             seen.first.setdefault(name, path[-1])
-            taken = {id(t) for t in _tensors([*args, *kwargs.values()])}
+            taken = {id(t) for t in tensors_in([*args, *kwargs.values()])}
             seen.read |= {self.place[t] for t in taken if t in self.place}
             depends = not taken.isdisjoint(self.dependent)
             if depends and (name in _DECIDING or name == "aten::index" and _has_mask(args)):
-                raise ExportError(f"the data decide what is computed ({name}) at {_source_line()}",
+                raise ExportError(f"the data decide what is computed ({name}) at {source_line()}",
                                   code="UNSUPPORTED", where=_name(path[-1]),
                                   hint="a graph computes the same for every sample: torch.where instead of if")
             result = func(*args, **kwargs)
             if name == "aten::_pack_padded_sequence":
                 self.batch_sizes[id(result[1])] = result[1]
             if depends and not self._is_batch(name, args):
-                for t in _tensors(result):
+                for t in tensors_in(result):
                     self.dependent[id(t)] = t
             return result
 
@@ -170,11 +156,13 @@ def observe(model: Any, inputs: Sequence[Any], by_token: bool = False, names: Se
     seen, path = Observation(), [""]
     with unchanged(model), _gradients_for_all(model):
         model.train()
-        integers = {n: b for n, b in model.named_buffers() if b.dim() == 0 and not b.is_floating_point()}
-        before = {n: int(b) for n, b in integers.items()}
+        buffers = dict(model.named_buffers())
+        integers = {n: b for n, b in buffers.items() if b.dim() == 0 and not b.is_floating_point()}
+        before = {n: b.detach().clone() for n, b in buffers.items()}
+        watch = make_watch(lambda: _name(path[-1]))
         handles = _watch_submodules(model, path)
         try:
-            with _make_mode(inputs, path, seen), torch.enable_grad():
+            with watch, _make_mode(inputs, path, seen), torch.enable_grad():
                 output = model(*inputs)
         except ExportError:
             raise
@@ -189,7 +177,10 @@ def observe(model: Any, inputs: Sequence[Any], by_token: bool = False, names: Se
         for name, t in zip(names or ["output"], outputs):
             _check_output(name, t, inputs[0], by_token and len(outputs) == 1)
             seen.outputs.append(Output(name, tuple(t.shape[1:])))
-        seen.counters = {n: int(b) - before[n] for n, b in integers.items() if int(b) > before[n]}
+        seen.counters = {n: int(b - before[n]) for n, b in integers.items() if b > before[n]}
+        seen.moved = {n for n, b in buffers.items() if n not in seen.counters and not torch.equal(b, before[n])}
+        seen.stops = watch.stops
+        check_own_backwards(model, inputs, outputs)
         named = dict(model.named_parameters())
         total = sum(t.sum() for t in outputs if t.requires_grad)
         if isinstance(total, torch.Tensor):

@@ -1,10 +1,12 @@
-"""What PyTorch's TorchScript exporter lacks in training form: dropout of whole channels (nn.Dropout1d to Dropout3d).
-Written as that exporter writes x * torch.empty(...).bernoulli_(keep).div_(keep), which is what PyTorch computes.
-Imports torch when it is called.
+"""What PyTorch's TorchScript exporter lacks in training form: dropout of whole channels (nn.Dropout1d to Dropout3d),
+written as that exporter writes x * torch.empty(...).bernoulli_(keep).div_(keep), which is what PyTorch computes; and
+x.detach(), which it leaves out. Imports torch when it is called.
 """
 from __future__ import annotations
 
 from typing import Any, Callable
+
+from ._fixed import DOMAIN
 
 NAME, OPSET = "aten::feature_dropout", 15  # Shape has a start and an end since
 
@@ -25,17 +27,29 @@ def _feature_dropout(g: Any, x: Any, ratio: Any, train: Any) -> Any:
     return g.op("Mul", x, g.op("Div", mask, keep))
 
 
-def export_with_channel_dropout(export: Callable[[], None]) -> None:
-    """Calls export; once more, with the exporter taught, where it fails for want of this operator."""
+def _stop_gradient(g: Any, x: Any) -> Any:
+    """The exporter passes x on; say_what_trains makes an Identity of this that says what it is."""
+    return g.op(f"{DOMAIN}::StopGradient", x).setType(x.type())
+
+
+def _with(name: str, symbolic: Callable[..., Any], opset: int, export: Callable[[], None]) -> None:
     import torch
-    try:
-        export()
-        return
-    except Exception as e:  # the exporter raises whatever it likes
-        if NAME not in str(e):
-            raise
-    torch.onnx.register_custom_op_symbolic(NAME, _feature_dropout, OPSET)
+    torch.onnx.register_custom_op_symbolic(name, symbolic, opset)
     try:
         export()
     finally:
-        torch.onnx.unregister_custom_op_symbolic(NAME, OPSET)
+        torch.onnx.unregister_custom_op_symbolic(name, opset)
+
+
+def export_taught(export: Callable[[], None], stops: bool) -> None:
+    """Calls export; once more, with the exporter taught, where it fails for want of channel dropout. stops: the module
+    calls detach()."""
+    if stops:
+        _with("aten::detach", _stop_gradient, 9, lambda: export_taught(export, False))
+        return
+    try:
+        export()
+    except Exception as e:  # the exporter raises whatever it likes
+        if NAME not in str(e):
+            raise
+        _with(NAME, _feature_dropout, OPSET, export)

@@ -91,6 +91,7 @@ amg_status amg_emit_function(amg_emit *e, const amg_emit_step *s)
         {AMG_OP_FLOOR, "torch.floor(%0)"},
         {AMG_OP_CEIL, "torch.ceil(%0)"},
         {AMG_OP_ROUND, "torch.round(%0)"},
+        {AMG_OP_STOP_GRADIENT, "%0.detach()"},
         {AMG_OP_SIN, "torch.sin(%0)"},
         {AMG_OP_COS, "torch.cos(%0)"},
         {AMG_OP_TAN, "torch.tan(%0)"},

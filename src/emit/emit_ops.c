@@ -55,6 +55,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(RANDOM_UNIFORM_LIKE, amg_emit_noise)                                             \
     X(RANDOM_NORMAL_LIKE, amg_emit_noise)                                              \
     X(IDENTITY, emit_identity)                                                         \
+    X(STOP_GRADIENT, amg_emit_function)                                                \
     X(REDUCE_MEAN, amg_emit_reduce)                                                    \
     X(PAD, amg_emit_pad)                                                               \
     X(CENTER_CROP_PAD, emit_folded)                                                    \

@@ -35,6 +35,7 @@ static const amg_kernel_row table[] = {
     [AMG_OP_RANDOM_UNIFORM_LIKE] = {NULL, amg_random_forward, NULL},
     [AMG_OP_RANDOM_NORMAL_LIKE] = {NULL, amg_random_forward, NULL},
     [AMG_OP_IDENTITY] = {NULL, amg_view_forward, amg_view_backward},
+    [AMG_OP_STOP_GRADIENT] = {NULL, amg_view_forward, NULL},
     [AMG_OP_REDUCE_MEAN] = {NULL, amg_reduce_forward, amg_reduce_backward},
     [AMG_OP_PAD] = {NULL, amg_pad_forward, amg_pad_backward},
     [AMG_OP_CENTER_CROP_PAD] = {NULL, NULL, NULL},

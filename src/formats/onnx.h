@@ -11,6 +11,7 @@
 struct Onnx__ModelProto;
 struct Onnx__TensorProto;
 struct Onnx__GraphProto;
+struct Onnx__NodeProto;
 typedef struct amg_onnx amg_onnx;
 
 /* Unpacks PATH. External data are looked for beneath PATH's folder when a tensor asks
@@ -25,10 +26,12 @@ AMG_MUST_CHECK amg_status amg_onnx_parse(const void *data, size_t size_bytes,
 void amg_onnx_close(amg_onnx *onnx);
 const struct Onnx__ModelProto *amg_onnx_model(const amg_onnx *onnx);
 
-/* The text that a graph's metadata_props have under key: size bytes of the model, not
- * terminated. false: there is none. */
+/* The text that a graph's, or a node's, metadata_props have under key: size bytes of
+ * the model, not terminated. false: there is none. */
 bool amg_onnx_graph_metadata(const struct Onnx__GraphProto *graph, const char *key,
                              const char **text, size_t *size_bytes);
+bool amg_onnx_node_metadata(const struct Onnx__NodeProto *node, const char *key,
+                            const char **text, size_t *size_bytes);
 
 /* A TensorProto of this model as a tensor: raw_data, typed fields or external data;
  * size checked against dims, bools against 0 and 1. The view lives until amg_onnx_close

@@ -1,11 +1,12 @@
-/* The metadata of a graph, which onnx.proto has since 1.16: with an older one they are
- * an unknown field of the unpacked message, with a newer one a known one. Finds a text
- * by its key in either form. */
+/* The metadata of a graph or node, which onnx.proto has since 1.16: with an older one
+ * they are an unknown field of the unpacked message, with a newer one a known one.
+ * Finds a text by its key in either form. */
 #include <string.h>
 
 #include "formats/onnx_internal.h"
 
-#define METADATA_PROPS 16 /* of GraphProto: StringStringEntryProto { key, value } */
+/* The fields metadata_props: StringStringEntryProto { key, value }. */
+enum { OF_GRAPH = 16, OF_NODE = 9 };
 enum { KEY = 1, VALUE = 2, WIRE_BYTES = 2 };
 
 typedef struct {
@@ -47,13 +48,13 @@ static bool read_entry(bytes entry, const char *key, bytes *value)
     return is_key && has_value;
 }
 
-static bool find_known(const Onnx__GraphProto *g, const ProtobufCFieldDescriptor *field,
+static bool find_known(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *field,
                        const char *key, bytes *value)
 {
     size_t count;
     Onnx__StringStringEntryProto **entries;
-    memcpy(&count, (const char *)g + field->quantifier_offset, sizeof count);
-    memcpy(&entries, (const char *)g + field->offset, sizeof entries);
+    memcpy(&count, (const char *)m + field->quantifier_offset, sizeof count);
+    memcpy(&entries, (const char *)m + field->offset, sizeof entries);
     for (size_t i = 0; i < count; i++) {
         const Onnx__StringStringEntryProto *e = entries[i];
         if (!e->key || !e->value || strcmp(e->key, key) != 0) continue;
@@ -64,21 +65,32 @@ static bool find_known(const Onnx__GraphProto *g, const ProtobufCFieldDescriptor
     return false;
 }
 
-bool amg_onnx_graph_metadata(const Onnx__GraphProto *g, const char *key,
-                             const char **text, size_t *size)
+static bool find(const ProtobufCMessage *m, unsigned tag, const char *key,
+                 const char **text, size_t *size)
 {
-    const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(
-        &onnx__graph_proto__descriptor, METADATA_PROPS);
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field(m->descriptor, tag);
     bytes value = {0}, entry;
-    bool found = field && find_known(g, field, key, &value);
-    for (unsigned i = 0; i < g->base.n_unknown_fields && !found; i++) {
-        const ProtobufCMessageUnknownField *u = &g->base.unknown_fields[i];
+    bool found = field && find_known(m, field, key, &value);
+    for (unsigned i = 0; i < m->n_unknown_fields && !found; i++) {
+        const ProtobufCMessageUnknownField *u = &m->unknown_fields[i];
         bytes all = {u->data, u->data + u->len};
-        found = u->tag == METADATA_PROPS && take(&all, &entry) &&
-                read_entry(entry, key, &value);
+        found = u->tag == tag && take(&all, &entry) && read_entry(entry, key, &value);
     }
     if (!found) return false;
     *text = (const char *)value.at;
     *size = (size_t)(value.end - value.at);
     return true;
+}
+
+bool amg_onnx_graph_metadata(const Onnx__GraphProto *g, const char *key,
+                             const char **text, size_t *size)
+{
+    return find(&g->base, OF_GRAPH, key, text, size);
+}
+
+bool amg_onnx_node_metadata(const Onnx__NodeProto *n, const char *key,
+                            const char **text, size_t *size)
+{
+    return find(&n->base, OF_NODE, key, text, size);
 }

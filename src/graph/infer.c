@@ -293,6 +293,7 @@ static const amg_infer_fn rules[] = {
     [AMG_OP_RANDOM_UNIFORM_LIKE] = infer_random,
     [AMG_OP_RANDOM_NORMAL_LIKE] = infer_random,
     [AMG_OP_IDENTITY] = infer_same,
+    [AMG_OP_STOP_GRADIENT] = infer_same,
     [AMG_OP_REDUCE_MEAN] = amg_infer_reduce,
     [AMG_OP_PAD] = amg_infer_pad,
     [AMG_OP_CENTER_CROP_PAD] = amg_infer_center_crop_pad,

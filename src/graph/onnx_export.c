@@ -377,6 +377,10 @@ static amg_status fill_node(exporter *ex, const amg_node *n, Onnx__NodeProto **o
     if (!p) return fail_memory(ex);
     onnx__node_proto__init(p);
     p->op_type = text(amg_op_get(n->op)->name);
+    if (n->op == AMG_OP_STOP_GRADIENT) {
+        p->op_type = text("Identity");
+        p->doc_string = text(AMG_TEXT_NO_GRADIENT);
+    }
     if (n->name[0]) p->name = text(n->name);
     p->input = fill_names(ex, n->inputs, num_inputs);
     p->output = fill_names(ex, n->outputs, num_outputs);

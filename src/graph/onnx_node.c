@@ -237,6 +237,7 @@ static amg_status translate(node *n)
     if (!st) st = check_inputs(n);
     if (!st)
         st = amg_import_check_attrs(n->op, n->attrs, n->num_attrs, n->where, n->err);
+    if (n->op == AMG_OP_IDENTITY && amg_said_stops(p)) n->op = AMG_OP_STOP_GRADIENT;
     return st ? st : add_node(n);
 }
 

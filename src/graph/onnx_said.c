@@ -132,6 +132,20 @@ bool amg_said_init(amg_said *s, const Onnx__ModelProto *m, const Onnx__GraphProt
     return true;
 }
 
+bool amg_said_stops(const Onnx__NodeProto *identity)
+{
+    static const char call[] = "torch.ops.aten.detach";
+    const char *text;
+    size_t size;
+    if (identity->doc_string && !strcmp(identity->doc_string, AMG_TEXT_NO_GRADIENT))
+        return true;
+    if (!amg_onnx_node_metadata(identity, "pkg.torch.onnx.fx_node", &text, &size))
+        return false;
+    for (size_t i = 0; i + sizeof call - 1 <= size; i++)
+        if (!memcmp(text + i, call, sizeof call - 1)) return true;
+    return false;
+}
+
 amg_param_said amg_said_of_initializer(const amg_said *s, const Onnx__TensorProto *t)
 {
     const amg_said_entry *e = find(s, t->name);

@@ -14,6 +14,9 @@
 #include "graph/graph.h"
 #include "onnx.pb-c.h"
 
+/* A node's doc_string: an Identity through which no gradient goes. */
+#define AMG_TEXT_NO_GRADIENT "no gradient"
+
 #define AMG_TEXT_WEIGHT "weight"
 #define AMG_TEXT_CONSTANT "constant"
 
@@ -34,6 +37,9 @@ typedef struct {
 /* Reads what the model says as a whole; false: no memory. */
 bool amg_said_init(amg_said *s, const Onnx__ModelProto *m, const Onnx__GraphProto *g,
                    amg_arena *arena);
+/* Whether an Identity is x.detach(): it says so itself, or dynamo's exporter says of
+ * which call of PyTorch's it is. */
+bool amg_said_stops(const Onnx__NodeProto *identity);
 /* What is said of an initializer, or of the tensor of a Constant node. */
 amg_param_said amg_said_of_initializer(const amg_said *s, const Onnx__TensorProto *t);
 amg_param_said amg_said_of_node(const amg_said *s);

@@ -48,6 +48,8 @@
     X(RANDOM_NORMAL_LIKE, "RandomNormalLike", 1, 1, 1, 1, AMG_OP_T,                    \
       "its mean in evaluation")                                                        \
     X(IDENTITY, "Identity", 1, 1, 1, 1, AMG_OP_D | AMG_OP_E | AMG_OP_F, "")            \
+    X(STOP_GRADIENT, "StopGradient", 1, 1, 1, 1, AMG_OP_E | AMG_OP_T,                  \
+      "not ONNX's: x.detach(), an Identity by which the file says so")                 \
     X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, AMG_OP_D, "constant axes")                \
     X(PAD, "Pad", 2, 4, 1, 1, AMG_OP_D, "constant amounts; all modes")                 \
     X(CENTER_CROP_PAD, "CenterCropPad", 2, 2, 1, 1, AMG_OP_D, "constant shape")        \

@@ -222,6 +222,7 @@ static amg_channel_rule rule_of(const amg_node *n)
     case AMG_OP_GELU:
     case AMG_OP_DROPOUT:
     case AMG_OP_IDENTITY:
+    case AMG_OP_STOP_GRADIENT:
     case AMG_OP_PAD: return carry;
     default: return amg_channel_unknown;
     }

@@ -58,30 +58,34 @@ static void say(const network *n, const char *t, const char *gain)
     n->gain->doc_string = (char *)(uintptr_t)gain;
 }
 
-/* The wire bytes of metadata_props, field 16 of a graph, which an old onnx.proto does
- * not know. */
-static void put_signature(network *n, const char *text)
+/* The wire bytes of metadata_props, a field that an old onnx.proto does not know. */
+static void put_metadata(model *m, ProtobufCMessage *message, uint32_t tag,
+                         const char *key, const char *text)
 {
-    model *m = &n->m;
-    const size_t key = strlen(SIGNATURE), value = strlen(text);
-    uint8_t *bytes = amg_arena_alloc(&m->arena, key + value + 16), *at = bytes;
-    assert_true(key < 128 && value < 16384 - key - 8);
-    const size_t entry = key + value + 5;
+    const size_t key_size = strlen(key), value = strlen(text);
+    uint8_t *bytes = amg_arena_alloc(&m->arena, key_size + value + 16), *at = bytes;
+    assert_true(key_size < 128 && value < 16384 - key_size - 8);
+    const size_t entry = key_size + value + 5;
     *at++ = (uint8_t)(entry | 128);
     *at++ = (uint8_t)(entry >> 7);
     *at++ = 1 << 3 | 2;
-    *at++ = (uint8_t)key;
-    memcpy(at, SIGNATURE, key);
-    at += key;
+    *at++ = (uint8_t)key_size;
+    memcpy(at, key, key_size);
+    at += key_size;
     *at++ = 2 << 3 | 2;
     *at++ = (uint8_t)(value | 128);
     *at++ = (uint8_t)(value >> 7);
     memcpy(at, text, value);
     ProtobufCMessageUnknownField *u = amg_arena_alloc(&m->arena, sizeof *u);
-    *u = (ProtobufCMessageUnknownField){16, PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
+    *u = (ProtobufCMessageUnknownField){tag, PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
                                         entry + 2, bytes};
-    m->g.base.n_unknown_fields = 1;
-    m->g.base.unknown_fields = u;
+    message->n_unknown_fields = 1;
+    message->unknown_fields = u;
+}
+
+static void put_signature(network *n, const char *text)
+{
+    put_metadata(&n->m, &n->m.g.base, 16, SIGNATURE, text);
 }
 
 static void without_a_word_what_reads_a_tensor_decides(void **state)
@@ -271,6 +275,32 @@ static void a_constant_node_is_one_where_weights_are_initializers(void **state)
     }
 }
 
+/* x.detach(): as we write it, and as dynamo's exporter does. */
+static void an_identity_may_stop_gradients(void **state)
+{
+    (void)state;
+    static const char *const calls[] = {"torch.ops.aten.detach.default",
+                                        "torch.ops.aten.clone.default"};
+    for (int form = 0; form < 4; form++) {
+        network n;
+        start_network(&n);
+        model *m = &n.m;
+        Onnx__NodeProto *stop = m->g.node[2];
+        stop->op_type = keep(m, "Identity");
+        stop->n_input = 1;
+        node(m, "Mul", "y gain", "z");
+        m->outputs[0]->name = keep(m, "z");
+        if (form == 1) stop->doc_string = keep(m, "no gradient");
+        if (form >= 2) {
+            char text[96];
+            snprintf(text, sizeof text, "call_function[target=%s](args = (%%detach,))",
+                     calls[form - 2]);
+            put_metadata(m, &stop->base, 9, "pkg.torch.onnx.fx_node", text);
+        }
+        expect_trained(&n, form == 1 || form == 2 ? "---" : "w-g");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +312,7 @@ int main(void)
         cmocka_unit_test(a_module_s_number_trains_behind_a_weight),
         cmocka_unit_test(what_a_weight_is_made_of_trains),
         cmocka_unit_test(what_makes_more_of_the_data_trains),
+        cmocka_unit_test(an_identity_may_stop_gradients),
         cmocka_unit_test(a_constant_node_is_one_where_weights_are_initializers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -507,6 +507,21 @@ class ArcFace(nn.Module):
         return 16.0 * F.linear(F.normalize(self.body(x)), F.normalize(self.weight))
 
 
+class Stopped(nn.Module):
+    """A gate that learns from features without changing them; a length that counts as a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1), nn.Tanh(), nn.Conv2d(12, 16, 3, 2, 1), nn.Tanh(), nn.Flatten())
+        self.gate, self.head = nn.Linear(256, 256), nn.Linear(256, CLASSES)
+
+    def forward(self, x):
+        y = self.body(x)
+        still = y.detach()
+        gate = torch.sigmoid(self.gate(still))
+        return self.head(y * gate) / still.norm(dim=1, keepdim=True)
+
+
 class SuperResolution(nn.Module):
     """Gives its input back, through a fourth of its places (ESPCN)."""
 
@@ -809,6 +824,7 @@ KINDS = {
     "deeplab": kind(DeepLab, pictures(24), coloured),
     "cbam": kind(AttentionCNN, pictures(16)),
     "arcface": kind(ArcFace, pictures(16)),
+    "stopped": kind(Stopped, pictures(16)),
     "super_resolution": kind(SuperResolution, pictures(16), None),
     "siamese": kind(Siamese, pairs, labels(2)),
     "wavenet": kind(WaveNet, signals, labels(5)),
@@ -827,8 +843,8 @@ KINDS = {
 
 # Without ReLUs and max poolings, or with such as decisions.py does not know.
 SMOOTH = {"bert", "detector", "gpt2", "llama", "translator", "attention_gru", "packed_text",
-          "counted_text", "packed_signal", "swin", "efficientnet_v2", "mixer", "discriminator",
-          "arcface", "super_resolution", "wavenet", "patch_tst", "dlinear", "video", "ft_transformer"}
+          "counted_text", "packed_signal", "swin", "efficientnet_v2", "mixer", "discriminator", "arcface", "stopped",
+          "super_resolution", "wavenet", "patch_tst", "dlinear", "video", "ft_transformer"}
 
 TITLES = {
     "bert": "BERT classifier (tokens, mask), short", "gpt2": "GPT-2, short", "llama": "LLaMA (rotary, grouped heads), short",
@@ -838,7 +854,7 @@ TITLES = {
     "packed_signal": "GRU over signals of unequal length (signal, lengths)", "swin": "Swin, short",
     "detector": "CNN with three outputs (class, boxes, certainty)", "regnet": "RegNetY, short", "efficientnet_v2": "EfficientNetV2 (fused, SE), short", "resnext": "ResNeXt, short",
     "mixer": "MLP-Mixer, short", "discriminator": "DCGAN discriminator", "deeplab": "DeepLab (ASPP), short",
-    "cbam": "CNN with CBAM", "arcface": "ArcFace, short", "super_resolution": "ESPCN (pixel shuffle)",
+    "cbam": "CNN with CBAM", "arcface": "ArcFace, short", "stopped": "CNN with detach()", "super_resolution": "ESPCN (pixel shuffle)",
     "siamese": "siamese CNN (two images)", "wavenet": "WaveNet, short", "patch_tst": "PatchTST, short",
     "dlinear": "DLinear", "pointnet": "PointNet, short", "conv_lstm": "ConvLSTM", "video": "3-d CNN over frames",
     "ft_transformer": "FT-Transformer (numbers, categories)", "deep_fm": "DeepFM",

@@ -50,6 +50,8 @@ def versions(name):
     """Opsets in which the operator changed, from the one that opset 9 has."""
     since = sorted({s.since_version for s in onnx.defs.get_all_schemas_with_history()
                     if s.name == name and not s.domain})
+    if not since:  # StopGradient, which is ours
+        return []
     first = max([v for v in since if v <= 9], default=since[0])
     return [v for v in since if v >= first]
 

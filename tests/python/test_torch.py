@@ -53,6 +53,41 @@ class Branch(nn.Module):
         return self.compute(self.fc(x))
 
 
+class Rounded(torch.autograd.Function):
+    """A gradient as if nothing was rounded."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return torch.round(4 * x) / 4
+
+    @staticmethod
+    def backward(ctx, g):
+        return g
+
+
+class Doubled(torch.autograd.Function):
+    """With the gradient that it has."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.mean += 0.1 * (x.mean(0) - self.mean)
+        return x - self.mean
+
+
 def inside(forward):
     """A module whose submodule "blocks.1" is computed by forward."""
     return nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.ReLU(), Branch(forward)))
@@ -283,6 +318,36 @@ class Refusals(support.Case):
     def test_outputs_that_are_no_tensor_of_a_batch(self):
         self.refuse(inside(lambda x: "x"), "gives str, expected a tensor of float32", "the module")
         self.refuse(inside(lambda x: x.sum()), r"gives \[\] for a batch of 2", "the module")
+
+    def test_gradients_that_are_not_those_of_what_is_computed(self):
+        lines = "test_torch.py:[0-9]+"
+
+        def without(x):
+            with torch.no_grad():
+                y = x * 2
+            return x + y
+
+        def hooked(x):
+            x.register_hook(lambda g: -g)
+            return x
+        self.refuse(inside(without), "computes without gradients .*" + lines, '^submodule "1.1"$', hint="detach")
+        self.refuse(inside(lambda x: x + x.data), r"\.data cuts .*" + lines, '^submodule "1.1"$', hint="detach")
+        self.refuse(inside(hooked), "hook .*" + lines, '^submodule "1.1"$', hint="detach")
+        self.refuse(inside(Rounded.apply), "RoundedBackward is not that of its forward", "the module", hint="detach")
+
+    def test_gradients_that_are(self):
+        def nearest(x):
+            with torch.no_grad():
+                place = (x * x).argmax(dim=1, keepdim=True)
+            return x + x.gather(1, place)
+        for place, forward in enumerate((nearest, Doubled.apply, lambda x: x + x.detach().square())):
+            with self.subTest(forward=forward):
+                amalgam.obfuscate(inside(forward), (flat(64), np.arange(64) % 4),
+                                  decoys_from=(flat(80, seed=1), np.arange(80) % 4), key=f"{place}.key",
+                                  out=f"job{place}", progress=False)
+
+    def test_a_buffer_that_forward_changes(self):
+        self.refuse(nn.Sequential(Counting(), nn.Linear(8, 4)), "is changed by forward", 'buffer "0.mean"')
 
     def test_parameters_that_would_not_be_what_they_were(self):
         self.refuse(nn.Linear(8, 4).double(), "float64", 'parameter "weight"')
