@@ -85,13 +85,17 @@ def _export_by(exporter: Any, model: Any, batches: List[List[Any]], names: List[
     graph = lib.call("amalgam_inspect", lib.encode(path)).get("graph")
     if graph:
         _check_inputs(model, names, graph["inputs"])
-    _check_outputs(model, batches, seen.outputs, path)  # fails where there is no graph
+    _check_outputs(model, batches, seen, path)  # fails where there is no graph
     unread = _check_graph(model, seen, graph)
     if exporter is _export_dynamo:
         _check_stops(model, seen, graph)
     _check_what_moves(seen, graph)
     return Exported(path, make_note(model, seen, graph), seen.outputs, _frozen_names(model, graph), unread,
                     graph["inputs"])
+
+
+def _packs(seen: Observation) -> bool:
+    return "aten::_pack_padded_sequence" in seen.first
 
 
 def _input_names(model: Any, arguments: Sequence[str], seen: Observation) -> List[str]:
@@ -101,7 +105,8 @@ def _input_names(model: Any, arguments: Sequence[str], seen: Observation) -> Lis
     for place, name in enumerate(arguments):
         if place not in seen.read:  # one exporter keeps it, the other does not
             raise ExportError(f"forward does not read {name}", code="UNSUPPORTED", where=type(model).__name__,
-                              hint="leave it out of the samples")
+                              hint="lengths of sequences go as a tensor: pack_padded_sequence(x, lengths.cpu(), …)"
+                              if _packs(seen) else "leave it out of the samples")
     taken = {"output", *model.state_dict()}
     return [f"{name}.input" if name in taken else name for name in arguments]
 
@@ -251,17 +256,20 @@ def _check_what_moves(seen: Observation, graph: Dict[str, Any]) -> None:
                           code="UNSUPPORTED", where=f'buffer "{stays[0]}"')
 
 
-def _check_outputs(model: Any, batches: List[Any], outputs: Sequence[Output], path: str) -> None:
+def _check_outputs(model: Any, batches: List[Any], seen: Observation, path: str) -> None:
     """The graph, run by the library in inference form, computes what the module computes."""
     import torch
+    hint = "does its forward depend on something else than its input?"
+    if _packs(seen):
+        hint = "pad_packed_sequence without total_length=x.shape[1] ends with the longest sequence of the batch"
     for batch in batches:
         with unchanged(model), torch.no_grad():
-            expected = [t.cpu().numpy() for t in _infer(model, batch, outputs)]
+            expected = [t.cpu().numpy() for t in _infer(model, batch, seen.outputs)]
         arrays = [x.cpu().numpy() for x in batch]
         array = arrays[0] if len(arrays) == 1 else merge(arrays)
         found = lib.run(path, "I64" if array.dtype.kind == "i" else "F32", array)
-        for output, mine, its in zip(outputs, _split(found, expected), expected):
-            _check_output(model, output.name, mine, its)
+        for output, mine, its in zip(seen.outputs, _split(found, expected), expected):
+            _check_output(model, output.name, mine, its, hint)
 
 
 def _infer(model: Any, batch: List[Any], outputs: Sequence[Output]) -> List[Any]:
@@ -295,17 +303,16 @@ def _split(row: Any, like: Sequence[Any]) -> List[Any]:
     return parts
 
 
-def _check_output(model: Any, name: str, found: Any, expected: Any) -> None:
+def _check_output(model: Any, name: str, found: Any, expected: Any, hint: str) -> None:
     where = f"{type(model).__name__}" + (f", {name}" if name != "output" else "")
     if found.shape != expected.shape:
         raise ExportError(f"the exported graph gives {list(found.shape)}, the module {list(expected.shape)}",
-                          code="MISMATCH", where=where)
+                          code="MISMATCH", where=where, hint=hint)
     worst = float(abs(found - expected).max()) if found.size else 0.0
     scale = max(1.0, float(abs(expected).max())) if found.size else 1.0
     if not worst <= TOLERANCE * scale:  # also NaN
         raise ExportError(f"the exported graph's outputs differ from the module's by {worst:.3g}",
-                          code="MISMATCH", where=where,
-                          hint="does its forward depend on something else than its input?")
+                          code="MISMATCH", where=where, hint=hint)
 
 
 # ---- the note: how extracted tensors become a state_dict ----
@@ -381,8 +388,9 @@ def _explain(model: Any, seen: Observation, name: str, e: Exception) -> ExportEr
         m = re.match(r'node "([^"]*)"', e.where)
         path = _submodule(model, m.group(1)) if m else None
         where = f'submodule "{path}", {e.where}' if path else e.where
-        return ExportError(e.what, code=e.code, where=where, offset=e.offset,
-                           hint=e.hint or "docs/ops.md lists what is covered")
+        hint = ("len(x) is a number of the batch that is traced, x.shape[0] follows it" if e.code == "MISMATCH"
+                else "docs/ops.md lists what is covered")
+        return ExportError(e.what, code=e.code, where=where, offset=e.offset, hint=e.hint or hint)
     operator = re.search(r"aten::\w+|prim::\w+", str(e))
     path = seen.first.get(operator.group(0)) if operator else None
     return ExportError(f"{name} exporter: {_first_line(e)}", code="UNSUPPORTED",

@@ -266,7 +266,7 @@ static int num_read(const amg_graph *g, const amg_node *n)
     bool known = g->values[n->outputs[0]].rank >= 0;
     const bool is_noise =
         n->op == AMG_OP_RANDOM_NORMAL_LIKE || n->op == AMG_OP_RANDOM_UNIFORM_LIKE;
-    if (known && n->op == AMG_OP_CONSTANT_OF_SHAPE) return 0;
+    if (known && (n->op == AMG_OP_CONSTANT_OF_SHAPE || n->op == AMG_OP_RANGE)) return 0;
     if (is_noise && amg_emit_noise_by_shape(g, n)) return 0;
     bool by_shape =
         n->op == AMG_OP_RESHAPE || n->op == AMG_OP_EXPAND || n->op == AMG_OP_TILE;

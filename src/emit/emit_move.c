@@ -136,6 +136,19 @@ amg_status amg_emit_constant_of_shape(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
+/* The samples' own numbers, 0, 1 …: all others are folded. */
+amg_status amg_emit_range(amg_emit *e, const amg_emit_step *s)
+{
+    const amg_value *out = amg_emit_result(e, s);
+    if (out->rank < 0)
+        return amg_emit_fail(e, s, "the number of elements is not known");
+    amg_text_add(&e->out, "torch.arange(");
+    amg_emit_dims(e, 1, out->dims, false);
+    amg_text_add(&e->out, ", dtype=torch.%s, device=%s.device)",
+                 amg_emit_dtype(out->dtype), e->g->values[e->g->inputs[0]].name);
+    return AMG_OK;
+}
+
 /* The repeats follow from the two shapes; where the batch is in them, as a multiple. */
 amg_status amg_emit_tile(amg_emit *e, const amg_emit_step *s)
 {

@@ -98,7 +98,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(TRANSPOSE, amg_emit_transpose)                                                   \
     X(CONSTANT, emit_folded)                                                           \
     X(CONSTANT_OF_SHAPE, amg_emit_constant_of_shape)                                   \
-    X(RANGE, emit_folded)                                                              \
+    X(RANGE, amg_emit_range)                                                           \
     X(WHERE, amg_emit_function)                                                        \
     X(EQUAL, amg_emit_function)                                                        \
     X(IS_NAN, amg_emit_function)                                                       \

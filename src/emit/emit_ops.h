@@ -126,6 +126,7 @@ amg_status amg_emit_flatten(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_squeeze(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_transpose(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_constant_of_shape(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_range(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_expand(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_tile(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_concat(amg_emit *e, const amg_emit_step *s);

@@ -3,6 +3,7 @@
 #include "graph/batch_order.h"
 
 #include "base/alloc.h"
+#include "graph/eval.h"
 #include "graph/eval_number.h"
 #include "graph/infer.h"
 #include "graph/pattern.h"
@@ -35,57 +36,27 @@ static amg_status refuse(const pass *p, const amg_node *node, const char *what)
 
 /* ---- sorts and indices ---- */
 
-/* Whether a number can only be that of the samples: it is taken from the shape of a
- * vector of one number a sample. */
-static bool counts_samples(const pass *p, int value)
-{
-    for (;;) {
-        const int node = value == AMG_NO_VALUE ? -1 : p->g->values[value].producer;
-        if (node < 0) return false;
-        const amg_node *n = &p->g->nodes[node];
-        value = n->inputs[0];
-        switch (n->op) {
-        case AMG_OP_CAST:
-        case AMG_OP_GATHER:
-        case AMG_OP_IDENTITY:
-        case AMG_OP_REDUCE_PROD:
-        case AMG_OP_RESHAPE:
-        case AMG_OP_SLICE:
-        case AMG_OP_SQUEEZE:
-        case AMG_OP_UNSQUEEZE: break;
-        case AMG_OP_SHAPE:
-        case AMG_OP_SIZE: {
-            const amg_value *v = amg_builder_value(p->base.b, p->base.map[value]);
-            return v && v->rank == 1 && v->dims[0] == AMG_DIM_BATCH;
-        }
-        default: return false;
-        }
-    }
-}
-
 /* A TopK of all samples. */
 static bool is_sort(const pass *p, const amg_node *n)
 {
+    int64_t k;
+    int count;
     if (n->op != AMG_OP_TOP_K) return false;
     const amg_value *x = amg_builder_value(p->base.b, p->base.map[n->inputs[0]]);
     return x && x->rank == 1 && x->dims[0] == AMG_DIM_BATCH &&
-           counts_samples(p, n->inputs[1]);
+           amg_value_shape(amg_builder_value(p->base.b, p->base.map[n->inputs[1]]), 1,
+                           &k, &count) &&
+           amg_eval_batches(k) == 1;
 }
 
-/* Whether a value counts 0, 1, 2 … to the number of samples; of a constant, that of the
- * exporter, who baked it in. */
+/* Whether a value counts 0, 1, 2 … to a number that is not constant. */
 static bool counts_up(const pass *p, int value)
 {
-    const amg_node *n = amg_graph_maker(p->g, value, AMG_OP_RANGE);
-    const amg_tensor *t = &p->g->values[value].data;
-    if (n)
-        return amg_graph_is_number(p->g, n->inputs[0], 0) &&
-               amg_graph_is_number(p->g, n->inputs[2], 1);
-    bool counts = p->g->values[value].kind == AMG_VALUE_PARAM && t->data &&
-                  t->dtype == AMG_I64 && t->rank == 1;
-    for (int64_t i = 0; counts && i < t->dims[0]; i++)
-        counts = ((const int64_t *)t->data)[i] == i;
-    return counts;
+    const int reshaped = amg_graph_operand(p->g, value, AMG_OP_RESHAPE);
+    const amg_node *n = amg_graph_maker(
+        p->g, reshaped == AMG_NO_VALUE ? value : reshaped, AMG_OP_RANGE);
+    return n && amg_graph_is_number(p->g, n->inputs[0], 0) &&
+           amg_graph_is_number(p->g, n->inputs[2], 1);
 }
 
 static order order_of(const pass *p, const amg_node *n, int i)
@@ -251,14 +222,23 @@ static amg_status visit(const pass *p, int id)
         return AMG_OK;
     }
     if (is_inverse(p, n)) {
-        skip(p, n, 1, (order){BACK, index.sort});
+        skip(p, n, 2, (order){BACK, index.sort});
         return AMG_OK;
     }
-    const bool sorts = x.kind == OWN && index.kind == PLACES;
-    const bool undoes = x.kind == SORTED && index.kind == BACK && x.sort == index.sort;
-    if (n->op == AMG_OP_GATHER && (sorts || undoes) && gathers_samples(p, n)) {
-        skip(p, n, 0, sorts ? (order){SORTED, index.sort} : (order){OWN, -1});
-        return AMG_OK;
+    if (n->op == AMG_OP_GATHER && gathers_samples(p, n)) {
+        /* What is computed of no sample, zeros to begin with, is alike for all. */
+        const bool alike =
+            x.kind == FREE && (index.kind == PLACES || index.kind == BACK);
+        const bool sorts = x.kind == OWN && index.kind == PLACES;
+        const bool undoes =
+            x.kind == SORTED && index.kind == BACK && x.sort == index.sort;
+        if (alike || sorts || undoes) {
+            skip(p, n, 0,
+                 alike   ? x
+                 : sorts ? (order){SORTED, index.sort}
+                         : (order){OWN, -1});
+            return AMG_OK;
+        }
     }
     return visit_other(p, n);
 }

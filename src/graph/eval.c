@@ -39,6 +39,7 @@ static bool carries_batch(const amg_node *node, int i)
     case AMG_OP_UNSQUEEZE:
     case AMG_OP_TRANSPOSE:
     case AMG_OP_GATHER:
+    case AMG_OP_REDUCE_PROD:
     case AMG_OP_SLICE:
     case AMG_OP_SPLIT:
     case AMG_OP_TILE:
@@ -310,10 +311,7 @@ static bool eval_cast(const amg_eval *e)
     return true;
 }
 
-/* Whether c, computed from a and b, holds for every batch: one that went into it comes
- * out as a multiple of the batch or cancels out (N*8/N), and none equals a dim that may
- * be the batch. */
-static bool holds_for_any_batch(amg_op op, amg_number a, amg_number b, amg_number c)
+bool amg_eval_holds(amg_op op, amg_number a, amg_number b, amg_number c)
 {
     int64_t na = amg_eval_batches(a.i), nb = amg_eval_batches(b.i);
     if (a.is_float || (na == 0 && nb == 0)) return true;
@@ -343,8 +341,7 @@ static bool eval_binary(const amg_eval *e)
         if (!amg_number_load(in(e, 0), offset_of(e->out, sa, i), &a) ||
             !amg_number_load(in(e, 1), offset_of(e->out, sb, i), &b) ||
             !amg_number_binary(e->node, a, b, &c) ||
-            !holds_for_any_batch(e->node->op, a, b, c) ||
-            !amg_number_store(e->out, i, c))
+            !amg_eval_holds(e->node->op, a, b, c) || !amg_number_store(e->out, i, c))
             return false;
     }
     return true;

@@ -41,7 +41,8 @@ static bool combine(amg_op op, amg_number a, amg_number b, amg_number *out)
     case AMG_OP_REDUCE_MAX: *out = larger ? b : a; return true;
     case AMG_OP_REDUCE_MIN: *out = larger ? a : b; return true;
     case AMG_OP_REDUCE_PROD:
-        return amg_number_binary(&(amg_node){.op = AMG_OP_MUL}, a, b, out);
+        return amg_number_binary(&(amg_node){.op = AMG_OP_MUL}, a, b, out) &&
+               amg_eval_holds(AMG_OP_MUL, a, b, *out);
     default: return amg_number_binary(&(amg_node){.op = AMG_OP_ADD}, a, b, out);
     }
 }

@@ -16,6 +16,11 @@ typedef struct {
 /* Row-major strides in elements. */
 void amg_eval_strides(const amg_tensor *t, int64_t *strides);
 
+/* Whether c, computed from a and b, holds for every batch: one that went into it comes
+ * out as a multiple of the batch or cancels out (N*8/N), and none equals a dim that may
+ * be the batch. */
+bool amg_eval_holds(amg_op op, amg_number a, amg_number b, amg_number c);
+
 /* eval_axis.c: along axes, of whole numbers and doubles; of floats the engine's. */
 bool amg_eval_reduce(const amg_eval *e);
 bool amg_eval_cum_sum(const amg_eval *e);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "graph/eval.h"
 #include "graph/infer.h"
 #include "graph/pad_mode.h"
 
@@ -311,10 +312,13 @@ amg_status amg_infer_top_k(const amg_infer *c)
     int count;
     amg_infer_out(c, 0)->dtype = x->dtype;
     amg_infer_out(c, 1)->dtype = AMG_I64;
-    if (x->rank < 0 || !amg_value_ints(amg_infer_in(c, 1), 1, &k, &count))
+    if (x->rank < 0 || !amg_value_shape(amg_infer_in(c, 1), 1, &k, &count))
         return AMG_OK;
     const int axis = amg_axis_find(given, x->rank);
-    if (axis < 0 || count != 1 || k < 1 || x->dims[axis] < k)
+    if (amg_eval_batches(k)) { /* a sort of samples, where they are counted so */
+        k = -amg_eval_batches(k);
+        if (axis < 0 || x->dims[axis] != k) return AMG_OK;
+    } else if (axis < 0 || count != 1 || k < 1 || x->dims[axis] < k)
         return amg_node_fail(
             c->node, axis >= 0 && x->dims[axis] < 0 ? AMG_UNSUPPORTED : AMG_MISMATCH,
             c->err,

@@ -337,9 +337,11 @@ static amg_status range_of_ints(const amg_infer *c)
     int64_t v[3], span;
     int n;
     for (int i = 0; i < 3; i++)
-        if (!amg_value_shape(amg_infer_in(c, i), 1, &v[i], &n) || n != 1 ||
-            amg_eval_batches(v[i]))
-            return AMG_OK;
+        if (!amg_value_shape(amg_infer_in(c, i), 1, &v[i], &n) || n != 1) return AMG_OK;
+    const int64_t batches = amg_eval_batches(v[1]);
+    if (batches && v[0] == 0 && v[2] == 1)
+        amg_infer_set(c, 0, amg_infer_in(c, 0)->dtype, 1, (int64_t[]){-batches});
+    if (batches || amg_eval_batches(v[0]) || amg_eval_batches(v[2])) return AMG_OK;
     if (v[2] == 0 || __builtin_sub_overflow(v[1], v[0], &span) || v[2] == INT64_MIN)
         return amg_node_fail(c->node, AMG_MISMATCH, c->err,
                              "range %lld..%lld by %lld is not finite", (long long)v[0],

@@ -5,6 +5,8 @@
  *
  *     Expand to [B, d, …]      Expand to Concat(Shape(x)[0:1], [d, …])
  *     constant [B, d, …]       Expand(its first row [1, d, …], likewise)
+ *     0, 1 … B-1               Range(0, Shape(x)[0], 1), where a Mul or ScatterElements
+ *                              reads it: x[arange(B), i], the inverse of an order
  *
  * Only where rows are equal, of tensors that are no weights and have two dims or more:
  * one that has B rows by chance no longer fits, and the file is refused as before. */
@@ -92,5 +94,71 @@ amg_status amg_import_open_rows(amg_import *im, const char *name, const amg_tens
     if (amg_dtype_is_float(t->dtype))
         amg_builder_say(im->builder, in[0], AMG_SAID_CONSTANT);
     *value = amg_builder_node(im->builder, AMG_OP_EXPAND, name, in, 2, NULL, 0, name);
+    return AMG_OK;
+}
+
+/* ---- samples that are counted ---- */
+
+/* An I64 constant of B numbers; else NULL. */
+static const int64_t *numbers_of(const amg_import_work *w, int value)
+{
+    const amg_value *v =
+        value == AMG_NO_VALUE ? NULL : amg_builder_value(w->im->builder, value);
+    return v && v->kind == AMG_VALUE_PARAM && v->dtype == AMG_I64 && v->rank == 1 &&
+                   v->dims[0] == w->im->baked
+               ? v->data.data
+               : NULL;
+}
+
+/* Whether a value is 0, step, 2 step … */
+static bool counts_by(const amg_import_work *w, int value, int64_t step)
+{
+    const int64_t *numbers = numbers_of(w, value);
+    for (int64_t i = 0; numbers && i < w->im->baked; i++)
+        if (numbers[i] != i * step) return false;
+    return numbers != NULL;
+}
+
+static int add_number(amg_import_work *w, const char *word, int64_t v)
+{
+    amg_tensor t;
+    const char *name = free_name(w->im, w->proto->output[0], word);
+    const amg_status st = amg_tensor_view(AMG_I64, 0, NULL, &v, &t, NULL);
+    return st || !name ? AMG_NO_VALUE : amg_builder_param(w->im->builder, name, &t);
+}
+
+static int add_node(amg_import_work *w, amg_op op, const char *word, const int *in,
+                    int num_inputs, const amg_attr *attrs, int num_attrs)
+{
+    const char *name = free_name(w->im, w->proto->output[0], word);
+    return name ? amg_builder_node(w->im->builder, op, name, in, num_inputs, attrs,
+                                   num_attrs, name)
+                : AMG_NO_VALUE;
+}
+
+/* 0, 1 … to the number of samples. */
+static int add_range(amg_import_work *w)
+{
+    const amg_attr slice[2] = {amg_int("start", 0), amg_int("end", 1)};
+    const int first =
+        add_node(w, AMG_OP_SHAPE, "batch", &w->im->batch_value, 1, slice, 2);
+    const int limit = add_node(w, AMG_OP_SQUEEZE, "count", &first, 1, NULL, 0);
+    const int in[3] = {add_number(w, "start", 0), limit, add_number(w, "delta", 1)};
+    return add_node(w, AMG_OP_RANGE, "range", in, 3, NULL, 0);
+}
+
+amg_status amg_import_open_counts(amg_import_work *w)
+{
+    if (!w->im->baked) return AMG_OK;
+    for (int i = 0; w->op == AMG_OP_MUL && i < w->num_inputs; i++)
+        if (counts_by(w, w->inputs[i], 1)) w->inputs[i] = add_range(w);
+    if (w->op != AMG_OP_SCATTER_ELEMENTS || w->num_inputs != 3 ||
+        !counts_by(w, w->inputs[0], 0) || !counts_by(w, w->inputs[2], 1))
+        return AMG_OK;
+    w->inputs[2] = add_range(w);
+    const int zero = add_number(w, "zero", 0);
+    const int shape = add_node(w, AMG_OP_SHAPE, "places", &w->inputs[2], 1, NULL, 0);
+    w->inputs[0] =
+        add_node(w, AMG_OP_EXPAND, "zeros", (int[]){zero, shape}, 2, NULL, 0);
     return AMG_OK;
 }

@@ -98,7 +98,7 @@
     X(TRANSPOSE, "Transpose", 1, 1, 1, 1, AMG_OP_D | AMG_OP_F, "")                     \
     X(CONSTANT, "Constant", 0, 0, 1, 1, AMG_OP_F, "becomes an initializer")            \
     X(CONSTANT_OF_SHAPE, "ConstantOfShape", 1, 1, 1, 1, AMG_OP_F, "folded")            \
-    X(RANGE, "Range", 3, 3, 1, 1, AMG_OP_F, "folded")                                  \
+    X(RANGE, "Range", 3, 3, 1, 1, AMG_OP_F, "folded, but for the samples' own")        \
     X(WHERE, "Where", 3, 3, 1, 1, AMG_OP_D | AMG_OP_F, "trains through both values")   \
     X(EQUAL, "Equal", 2, 2, 1, 1, AMG_OP_F, "")                                        \
     X(IS_NAN, "IsNaN", 1, 1, 1, 1, AMG_OP_F, "")                                       \

@@ -11,6 +11,7 @@ enum { STEPS = 5, INPUTS = 3, HIDDEN = 4 };
 typedef struct {
     amg_builder *b;
     int n, x, count, sorted_n, places, sorted_x;
+    int first; /* the layer's initial state */
 } sorted;
 
 static int node(amg_builder *b, amg_op op, const int *in, int count,
@@ -31,7 +32,7 @@ static int gather(amg_builder *b, int x, int index, int64_t axis)
 
 static sorted begin(void)
 {
-    sorted s = {.b = amg_builder_new()};
+    sorted s = {.b = amg_builder_new(), .first = AMG_NO_VALUE};
     int top[2];
     s.n = amg_builder_input(s.b, "n", AMG_I64, DIMS(B));
     s.x = amg_builder_input(s.b, "x", AMG_F32, DIMS(B, STEPS, INPUTS));
@@ -61,12 +62,14 @@ static int inverse(const sorted *s)
 static int gru(const sorted *s)
 {
     const amg_attr perm = amg_ints("perm", 3, (int64_t[]){1, 0, 2});
-    const int in[5] = {node(s->b, AMG_OP_TRANSPOSE, &s->sorted_x, 1, &perm, 1),
+    const int in[6] = {node(s->b, AMG_OP_TRANSPOSE, &s->sorted_x, 1, &perm, 1),
                        weight(s->b, "w", 0, DIMS(1, 3 * HIDDEN, INPUTS)),
-                       weight(s->b, "r", 0, DIMS(1, 3 * HIDDEN, HIDDEN)), AMG_NO_VALUE,
-                       s->sorted_n};
+                       weight(s->b, "r", 0, DIMS(1, 3 * HIDDEN, HIDDEN)),
+                       AMG_NO_VALUE,
+                       s->sorted_n,
+                       s->first};
     int out[2];
-    amg_builder_node_multi(s->b, AMG_OP_GRU, "gru", in, 5, NULL, 0,
+    amg_builder_node_multi(s->b, AMG_OP_GRU, "gru", in, 6, NULL, 0,
                            (const char *[]){"all", "last"}, 2, out);
     return out[1];
 }
@@ -115,16 +118,37 @@ static void a_sort_that_is_undone_is_left_out(void **state)
     expect(&s, gather(s.b, gru(&s), inverse(&s), 1), LEFT);
 }
 
-/* An exporter's batch of 7 in the way back; the batch is open. */
-static void a_way_back_of_the_exporters_batch_counts(void **state)
+/* As numel() and x[order] = arange(N) come out of PyTorch. */
+static void counts_may_be_scattered_as_rows(void **state)
 {
     (void)state;
     sorted s = begin();
-    const int zeros = INTS(s.b, "zeros", 0, 0, 0, 0, 0, 0, 0);
-    const int up = INTS(s.b, "up", 0, 1, 2, 3, 4, 5, 6);
-    const int back = node(s.b, AMG_OP_SCATTER_ELEMENTS, IDS(zeros, s.places, up),
-                          ATTRS(amg_int("axis", 0)));
+    const int zero = SCALAR(s.b, "zero", 0), one = SCALAR(s.b, "one", 1);
+    const int shape = node(s.b, AMG_OP_SHAPE, &s.places, 1, NO_ATTRS);
+    const int count =
+        node(s.b, AMG_OP_REDUCE_PROD, &shape, 1, ATTRS(amg_int("keepdims", 0)));
+    int up = node(s.b, AMG_OP_RANGE, IDS(zero, count, one), NO_ATTRS);
+    up = node(s.b, AMG_OP_RESHAPE, IDS(up, shape), NO_ATTRS);
+    const int zeros =
+        cast(s.b, node(s.b, AMG_OP_CONSTANT_OF_SHAPE, &shape, 1, NO_ATTRS), AMG_I64);
+    const int at =
+        node(s.b, AMG_OP_UNSQUEEZE, IDS(s.places, INTS(s.b, "column", -1)), NO_ATTRS);
+    const int back = node(s.b, AMG_OP_SCATTER_ND, IDS(zeros, at, up), NO_ATTRS);
     expect(&s, gather(s.b, gru(&s), back, 1), LEFT);
+}
+
+/* A state to begin with that is computed of no sample is the same in any order, and
+ * zeros are none. */
+static void rows_that_are_alike_need_no_order(void **state)
+{
+    (void)state;
+    sorted s = begin();
+    const int ends[2] = {INTS(s.b, "one_way", 1), INTS(s.b, "width", HIDDEN)};
+    const int shape = node(s.b, AMG_OP_CONCAT, IDS(ends[0], s.count, ends[1]),
+                           ATTRS(amg_int("axis", 0)));
+    const int zeros = node(s.b, AMG_OP_CONSTANT_OF_SHAPE, &shape, 1, NO_ATTRS);
+    s.first = gather(s.b, zeros, s.places, 1);
+    expect(&s, gather(s.b, gru(&s), inverse(&s), 1), LEFT);
 }
 
 static void places_that_are_sorted_are_the_way_back(void **state)
@@ -184,7 +208,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sort_that_is_undone_is_left_out),
-        cmocka_unit_test(a_way_back_of_the_exporters_batch_counts),
+        cmocka_unit_test(counts_may_be_scattered_as_rows),
+        cmocka_unit_test(rows_that_are_alike_need_no_order),
         cmocka_unit_test(places_that_are_sorted_are_the_way_back),
         cmocka_unit_test(samples_may_be_computed_with_in_between),
         cmocka_unit_test(what_needs_the_order_is_refused),

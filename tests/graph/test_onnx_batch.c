@@ -64,6 +64,71 @@ static void equal_rows_of_whole_numbers_follow_the_batch(void **state)
     expect_open(&m, "Shape Concat Expand Gather Concat");
 }
 
+/* x[arange(3), places]: rows that begin at 0, 4 and 8. */
+static void counted_rows_follow_the_batch(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 17);
+    m.inputs[0] = info(&m, "x", "3,4");
+    init_ints(&m, "up", INTS(0, 1, 2));
+    init_ints(&m, "four", INTS(4));
+    init_ints(&m, "all", INTS(-1));
+    init_ints(&m, "axis", INTS(1));
+    node(&m, "ArgMax", "x", "places");
+    attr_int(&m, "axis", 1);
+    attr_int(&m, "keepdims", 0);
+    node(&m, "Mul", "up four", "rows");
+    node(&m, "Add", "rows places", "at");
+    node(&m, "Reshape", "x all", "flat");
+    node(&m, "Gather", "flat at", "found");
+    node(&m, "Unsqueeze", "found axis", "column");
+    node(&m, "Add", "x column", "y");
+    amg_graph *g = must_import(&m), *planned = NULL;
+    expect_shape(g, "found", "F32[N]");
+    assert_int_equal(amg_graph_plan_batch(g, 5, &planned, NULL), AMG_OK);
+    expect_shape(planned, "y", "F32[5,4]");
+    amg_graph_free(planned);
+    amg_graph_free(g);
+}
+
+/* The inverse of an order. */
+static void counted_samples_follow_the_batch(void **state)
+{
+    (void)state;
+    for (int wrong = 0; wrong < 3; wrong++) {
+        model m;
+        start(&m, 17);
+        m.inputs[0] = info(&m, "x", "3,4");
+        init_ints(&m, "axis", INTS(1));
+        init_ints(&m, "zeros", INTS(0, 0, wrong == 1));
+        init_ints(&m, "up", INTS(0, 1, wrong == 2 ? 1 : 2));
+        node(&m, "ArgMax", "x", "places");
+        attr_int(&m, "axis", 1);
+        attr_int(&m, "keepdims", 0);
+        node(&m, "ScatterElements", "zeros places up", "back");
+        node(&m, "Unsqueeze", "back axis", "column");
+        node(&m, "Cast", "column", "number");
+        attr_int(&m, "to", 1);
+        node(&m, "Add", "x number", "y");
+        if (wrong) {
+            expect_failure(&m, AMG_MISMATCH, "node \"n1\" (ScatterElements)",
+                           "do not fit");
+            continue;
+        }
+        char names[1024];
+        amg_graph *g = must_import(&m), *planned = NULL;
+        op_names(g, names);
+        assert_string_equal(names, "ArgMax Shape Squeeze Range Shape Expand "
+                                   "ScatterElements Unsqueeze Cast Add");
+        expect_shape(g, "y", "F32[N,4]");
+        assert_int_equal(amg_graph_plan_batch(g, 5, &planned, NULL), AMG_OK);
+        expect_shape(planned, "y", "F32[5,4]");
+        amg_graph_free(planned);
+        amg_graph_free(g);
+    }
+}
+
 static void a_file_that_fits_is_read_as_it_stands(void **state)
 {
     (void)state;
@@ -95,6 +160,8 @@ int main(void)
         cmocka_unit_test(a_token_expanded_to_the_batch_follows_it),
         cmocka_unit_test(equal_rows_of_a_constant_follow_the_batch),
         cmocka_unit_test(equal_rows_of_whole_numbers_follow_the_batch),
+        cmocka_unit_test(counted_samples_follow_the_batch),
+        cmocka_unit_test(counted_rows_follow_the_batch),
         cmocka_unit_test(a_file_that_fits_is_read_as_it_stands),
         cmocka_unit_test(a_batch_that_is_not_why_is_told_as_it_was),
     };

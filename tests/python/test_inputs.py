@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import unittest
+from unittest import mock
 
 import support
 
@@ -13,6 +14,7 @@ import amalgam  # noqa: E402
 from amalgam import _export, _inputs  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
 from torch.utils.data import DataLoader, Dataset, TensorDataset  # noqa: E402
 
 RECIPE = {"epochs": 2, "batch": 16, "lr": 0.05, "momentum": 0.9}
@@ -56,8 +58,7 @@ class Packed(nn.Module):
         self.head = nn.Linear(12, 3)
 
     def forward(self, ids, lengths):
-        packed = nn.utils.rnn.pack_padded_sequence(self.embedding(ids), lengths.cpu(), batch_first=True,
-                                                   enforce_sorted=False)
+        packed = pack_padded_sequence(self.embedding(ids), lengths.cpu(), batch_first=True, enforce_sorted=False)
         _, (h, _) = self.lstm(packed)
         return self.head(torch.cat([h[-2], h[-1]], 1))
 
@@ -274,6 +275,35 @@ class Refusals(support.Case):
                 return super().forward(ids, mask, ids[:, 0].float())
         self.refuse(amalgam.ExportError, "Deaf: forward does not read age", texts(64, 1), Deaf(),
                     hint="leave it out of the samples")
+
+    def test_sequences_whose_lengths_or_order_are_lost(self):
+        def steps(model, ids, lengths, **how):
+            packed = pack_padded_sequence(model.embedding(ids), lengths, batch_first=True, **how)
+            return model.lstm(packed)
+
+        def in_a_list(model, ids, lengths):
+            return model.head(torch.cat([*steps(model, ids, lengths.tolist(), enforce_sorted=False)[1][0]], 1))
+
+        def to_the_longest(model, ids, lengths):
+            y, _ = steps(model, ids, lengths, enforce_sorted=False)
+            return model.head(pad_packed_sequence(y, batch_first=True)[0].mean(1))
+
+        def sorted_for_good(model, ids, lengths):
+            lengths, order = lengths.sort(descending=True)
+            return model.head(torch.cat([*steps(model, ids[order], lengths)[1][0]], 1))
+
+        def of_the_traced_batch(model, ids, lengths):
+            y, _ = steps(model, ids, lengths, enforce_sorted=False)
+            y, _ = pad_packed_sequence(y, batch_first=True, total_length=ids.shape[1])
+            return model.head(y[torch.arange(len(ids)), lengths - 1])
+
+        for forward, what, hint in ((in_a_list, "forward does not read lengths", r"lengths\.cpu\(\)"),
+                                    (to_the_longest, "differ from the module's", "total_length"),
+                                    (sorted_for_good, "a result whose samples are sorted", "enforce_sorted=False"),
+                                    (of_the_traced_batch, "does not broadcast", r"x\.shape\[0\]")):
+            with self.subTest(forward=forward.__name__), mock.patch.object(_export, "_export_dynamo", side_effect=OSError):
+                self.refuse(amalgam.ExportError, what, documents(64, 1),
+                            type("Lost", (Packed,), {"forward": forward})(), documents(80, 2), hint=hint)
 
     def test_sets_that_differ(self):
         (image, row), y = scans(80, 2)
