@@ -27,11 +27,13 @@ static amg_status check_mask(const amg_infer *c, const heads *q, const heads *k)
     bool fits = (mask->dtype == AMG_F32 || mask->dtype == AMG_BOOL) &&
                 mask->rank >= 1 && mask->rank <= 4;
     for (int d = 0; fits && d < mask->rank; d++)
-        fits = mask->dims[d] == 1 || mask->dims[d] == wanted[4 - mask->rank + d];
+        fits = mask->dims[d] == 1 || mask->dims[d] == wanted[4 - mask->rank + d] ||
+               (d == mask->rank - 1 && mask->dims[d] > 0 && mask->dims[d] < k->L);
     if (fits) return AMG_OK;
     char found[AMG_SHAPE_TEXT], expected[AMG_SHAPE_TEXT];
     return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                         "mask is %s, expected F32 or BOOL that broadcasts to %s",
+                         "mask is %s, expected F32 or BOOL that broadcasts to %s, "
+                         "or is of fewer keys",
                          amg_shape_text(mask->dtype, mask->rank, mask->dims, found),
                          amg_shape_text(AMG_F32, 4, wanted, expected));
 }
@@ -55,16 +57,31 @@ static amg_status find_past(const amg_infer *c, const heads *h, int64_t *past)
     return AMG_OK;
 }
 
+/* How many keys of each sample count: input 6, [N]. */
+static amg_status check_counts(const amg_infer *c, int64_t N)
+{
+    const amg_value *counts = amg_infer_find_in(c, 6);
+    if (!counts) return AMG_OK;
+    char text[AMG_SHAPE_TEXT];
+    if (amg_infer_find_in(c, 4))
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "has keys from before and a number of keys that count, "
+                             "expected one of them");
+    if (counts->dtype == AMG_I64 && counts->rank == 1 && counts->dims[0] == N)
+        return AMG_OK;
+    return amg_node_fail(
+        c->node, AMG_MISMATCH, c->err,
+        "numbers of keys that count are %s, expected I64 of one for "
+        "each sample",
+        amg_shape_text(counts->dtype, counts->rank, counts->dims, text));
+}
+
 amg_status amg_infer_attention(const amg_infer *c)
 {
     const amg_value *in[3];
     heads h[3];
     for (int i = 0; i < 3; i++) in[i] = amg_infer_in(c, i);
     amg_infer_out(c, 0)->dtype = in[0]->dtype;
-    if (amg_infer_find_in(c, 6))
-        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
-                             "input 6 is given: keys kept outside, and how many of "
-                             "them count, are for generation, not for training");
     for (int i = 1; i < c->node->num_outputs; i++)
         amg_infer_out(c, i)->dtype = in[0]->dtype;
     for (int i = 0; i < c->node->num_inputs; i++)
@@ -91,6 +108,7 @@ amg_status amg_infer_attention(const amg_infer *c)
     int64_t past = 0;
     amg_status s = find_past(c, h, &past);
     h[1].L += past;
+    if (!s) s = check_counts(c, h[0].N);
     if (!s) s = check_mask(c, &h[0], &h[1]);
     if (s) return s;
     for (int i = 1; i < 3 && i < c->node->num_outputs; i++)

@@ -5,7 +5,8 @@
  *
  * N batch, H heads, L queries, S keys, D size of a head: q [N,H,L,D], k and v
  * [N,H,S,D]; as three dims [N,L,H*D]. Fewer heads of keys serve several of queries
- * each. Keys and values from before come first, and count as seen. */
+ * each. Keys and values from before come first, and count as seen; of those given, a
+ * number for each sample may say how many count. */
 #include <float.h>
 #include <math.h>
 
@@ -74,6 +75,64 @@ static int make_window(amg_lower *l, const window *w, amg_dtype dtype)
     return id;
 }
 
+/* How far keys stand behind queries whose last one is at `last`: j - i + last of S keys
+ * and L queries. */
+static int make_distances(amg_lower *l, int64_t L, int64_t S, int64_t last)
+{
+    const amg_tensor t = {.dtype = AMG_I64, .rank = 2, .dims = {L, S}};
+    char name[AMG_REPLACE_NAME];
+    amg_lower_name(l, name);
+    int id = amg_builder_param(l->r->b, name, &t);
+    const amg_tensor *made = amg_builder_data(l->r->b, id);
+    for (int64_t i = 0; made && i < L * S; i++)
+        ((int64_t *)made->data)[i] = i % S - i / S + last;
+    return id;
+}
+
+/* Where only the first keys of each sample count, input 6: those, and the window with
+ * the last query at the last of them. */
+static int see_first(amg_lower *l, const window *w)
+{
+    const amg_value *q = amg_lower_in(l->r->g, l->node, 0);
+    const int64_t dims[4] = {q->dims[0], 1, 1, 1};
+    const int count = amg_lower_reshape(l, amg_lower_value(l, 6), 4, dims);
+    int seen = amg_lower_binary(l, AMG_OP_LESS, make_distances(l, 1, w->S, 0), count);
+    for (int side = 0; side < 2; side++) {
+        const int64_t far = side ? w->right : -w->left;
+        if ((side ? w->right : w->left) < 0) continue;
+        const int near =
+            amg_lower_binary(l, side ? AMG_OP_LESS_OR_EQUAL : AMG_OP_GREATER_OR_EQUAL,
+                             make_distances(l, w->L, w->S, w->L - far), count);
+        seen = amg_lower_binary(l, AMG_OP_AND, seen, near);
+    }
+    return seen;
+}
+
+/* A mask of fewer keys than there are says nothing of the rest, which then is not seen.
+ */
+static int find_mask(amg_lower *l, const window *w)
+{
+    const amg_value *mask = amg_lower_in(l->r->g, l->node, 3);
+    const int64_t axis = mask->rank - 1, given = mask->dims[axis];
+    if (given == 1 || given == w->S) return amg_lower_value(l, 3);
+    if (mask->dtype == AMG_F32) {
+        int64_t pads[8] = {0};
+        pads[2 * axis + 1] = w->S - given;
+        int in[3] = {amg_lower_value(l, 3), amg_lower_ints(l, 2 * mask->rank, pads),
+                     amg_lower_float(l, -INFINITY)};
+        return amg_lower_node(l, AMG_OP_PAD, 3, in, 0, NULL);
+    }
+    const int place = make_distances(l, 1, w->S, 0);
+    const int last = amg_lower_ints(l, -1, &(int64_t){given - 1});
+    const amg_attr attr = amg_int("axis", axis);
+    int at = amg_lower_binary(l, AMG_OP_MIN, place, last);
+    at = amg_lower_reshape(l, at, 1, &w->S);
+    at = amg_lower_node(l, AMG_OP_GATHER, 2, (int[]){amg_lower_value(l, 3), at}, 1,
+                        &attr);
+    return amg_lower_binary(l, AMG_OP_AND, at,
+                            amg_lower_binary(l, AMG_OP_LESS_OR_EQUAL, place, last));
+}
+
 static int softmax(amg_lower *l, int scores)
 {
     const amg_attr axis = amg_int("axis", -1);
@@ -87,18 +146,14 @@ static int weigh(amg_lower *l, int scores, const window *w, bool has_window,
     if (has_window)
         scores = amg_lower_binary(l, AMG_OP_ADD, scores, make_window(l, w, AMG_F32));
     if (amg_lower_in(l->r->g, l->node, 3))
-        scores = amg_lower_binary(l, AMG_OP_ADD, scores, amg_lower_value(l, 3));
+        scores = amg_lower_binary(l, AMG_OP_ADD, scores, find_mask(l, w));
     *biased = scores;
     return softmax(l, scores);
 }
 
 /* Bools choose; a query that sees nothing gives zeros. */
-static int choose(amg_lower *l, int scores, const window *w, bool has_window,
-                  int *biased)
+static int choose(amg_lower *l, int scores, int seen, int *biased)
 {
-    int seen = amg_lower_value(l, 3);
-    if (has_window)
-        seen = amg_lower_binary(l, AMG_OP_AND, seen, make_window(l, w, AMG_BOOL));
     int in[3] = {seen, scores, amg_lower_float(l, -INFINITY)};
     if (l->node->num_outputs > 3)
         *biased = amg_lower_node(l, AMG_OP_WHERE, 3, in, 0, NULL);
@@ -119,10 +174,19 @@ static int cap(amg_lower *l, int scores, float most)
 static int find_weights(amg_lower *l, int scores, window w, int *biased)
 {
     const amg_value *mask = amg_lower_in(l->r->g, l->node, 3);
+    const bool counts = amg_lower_in(l->r->g, l->node, 6) != NULL;
     if (amg_attr_int(l->node, "is_causal", 0)) w.right = 0;
     const bool has_window = w.left >= 0 || w.right >= 0;
-    return mask && mask->dtype == AMG_BOOL ? choose(l, scores, &w, has_window, biased)
-                                           : weigh(l, scores, &w, has_window, biased);
+    const bool by_bools = mask && mask->dtype == AMG_BOOL;
+    if (!counts && !by_bools) return weigh(l, scores, &w, has_window, biased);
+    if (mask && !by_bools)
+        scores = amg_lower_binary(l, AMG_OP_ADD, scores, find_mask(l, &w));
+    int seen = by_bools ? find_mask(l, &w) : see_first(l, &w);
+    if (by_bools && (counts || has_window))
+        seen =
+            amg_lower_binary(l, AMG_OP_AND, seen,
+                             counts ? see_first(l, &w) : make_window(l, &w, AMG_BOOL));
+    return choose(l, scores, seen, biased);
 }
 
 /* Keys or values behind those of input i, which may be absent. */

@@ -111,7 +111,7 @@
     X(LP_NORM, "LpNormalization", 1, 1, 1, 1, AMG_OP_D, "")                            \
     X(LRN, "LRN", 1, 1, 1, 1, AMG_OP_D, "")                                            \
     X(MEAN_VARIANCE_NORM, "MeanVarianceNormalization", 1, 1, 1, 1, AMG_OP_D, "")       \
-    X(ATTENTION, "Attention", 3, 7, 1, 4, AMG_OP_D, "no lengths of padded keys")       \
+    X(ATTENTION, "Attention", 3, 7, 1, 4, AMG_OP_D, "")                                \
     X(ROTARY_EMBEDDING, "RotaryEmbedding", 3, 4, 1, 1, AMG_OP_D, "")                   \
     X(SOFTMAX, "Softmax", 1, 1, 1, 1, AMG_OP_D, "")                                    \
     X(LOG_SOFTMAX, "LogSoftmax", 1, 1, 1, 1, AMG_OP_D, "")                             \
