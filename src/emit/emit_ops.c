@@ -87,6 +87,7 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(GATHER_ND, amg_emit_gather_nd)                                                   \
     X(SCATTER_ELEMENTS, amg_emit_scatter)                                              \
     X(SCATTER_ND, amg_emit_scatter)                                                    \
+    X(REVERSE_SEQUENCE, emit_folded)                                                   \
     X(ONE_HOT, emit_folded)                                                            \
     X(EYE_LIKE, emit_folded)                                                           \
     X(CAST, amg_emit_cast)                                                             \
@@ -154,7 +155,8 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(ARG_MAX, amg_emit_arg)                                                           \
     X(ARG_MIN, amg_emit_arg)                                                           \
     X(TOP_K, amg_emit_top_k)                                                           \
-    X(CUM_SUM, amg_emit_cum_sum)                                                       \
+    X(CUM_SUM, amg_emit_cumulative)                                                    \
+    X(CUM_PROD, amg_emit_cumulative)                                                   \
     X(GREATER, amg_emit_function)                                                      \
     X(LESS, amg_emit_function)                                                         \
     X(GREATER_OR_EQUAL, amg_emit_function)                                             \

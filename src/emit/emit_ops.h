@@ -119,7 +119,7 @@ amg_status amg_emit_trilu(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_reduce(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_arg(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_top_k(amg_emit *e, const amg_emit_step *s);
-amg_status amg_emit_cum_sum(amg_emit *e, const amg_emit_step *s);
+amg_status amg_emit_cumulative(amg_emit *e, const amg_emit_step *s);
 /* emit_move.c */
 amg_status amg_emit_reshape(amg_emit *e, const amg_emit_step *s);
 amg_status amg_emit_flatten(amg_emit *e, const amg_emit_step *s);

@@ -1,4 +1,5 @@
-/* Forms of reductions, and of what runs along one axis: CumSum, ArgMax, ArgMin. */
+/* Forms of reductions, and of what runs along one axis: CumSum, CumProd,
+ * ArgMax, ArgMin. */
 #include "emit/emit_ops.h"
 
 /* The text between the operand and the axes, and what follows the closing bracket. */
@@ -93,10 +94,11 @@ amg_status amg_emit_top_k(amg_emit *e, const amg_emit_step *s)
     return AMG_OK;
 }
 
-amg_status amg_emit_cum_sum(amg_emit *e, const amg_emit_step *s)
+amg_status amg_emit_cumulative(amg_emit *e, const amg_emit_step *s)
 {
     const bool exclusive = amg_attr_int(s->node, "exclusive", 0) != 0;
     const bool reverse = amg_attr_int(s->node, "reverse", 0) != 0;
+    const bool product = s->node->op == AMG_OP_CUM_PROD;
     const int rank = amg_emit_in(e, s, 0)->rank;
     int64_t axis, shift[2 * AMG_MAX_RANK] = {0};
     int count;
@@ -112,9 +114,10 @@ amg_status amg_emit_cum_sum(amg_emit *e, const amg_emit_step *s)
     if (exclusive) {
         amg_text_add(&e->out, ", ");
         amg_text_tuple(&e->out, last + 2, shift);
-        amg_text_add(&e->out, ")");
+        amg_text_add(&e->out, product ? ", value=1)" : ")");
     }
-    amg_text_add(&e->out, ".cumsum(%lld)", (long long)axis);
+    amg_text_add(&e->out, product ? ".cumprod(%lld)" : ".cumsum(%lld)",
+                 (long long)axis);
     if (reverse) amg_text_add(&e->out, ".flip(%lld)", (long long)axis);
     return AMG_OK;
 }

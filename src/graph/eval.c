@@ -465,7 +465,8 @@ bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
     case AMG_OP_REDUCE_PROD: return amg_eval_reduce(&e);
     case AMG_OP_GATHER_ELEMENTS:
     case AMG_OP_GATHER_ND: return amg_eval_gather_index(&e);
-    case AMG_OP_CUM_SUM: return amg_eval_cum_sum(&e);
+    case AMG_OP_CUM_SUM:
+    case AMG_OP_CUM_PROD: return amg_eval_cumulative(&e);
     case AMG_OP_ARG_MAX:
     case AMG_OP_ARG_MIN: return amg_eval_arg(&e);
     case AMG_OP_TRILU: return eval_trilu(&e);

@@ -1,5 +1,5 @@
 /* See eval.h: what runs along axes or takes elements by index. Reductions, CumSum,
- * ArgMax, ArgMin, GatherElements and GatherND. */
+ * CumProd, ArgMax, ArgMin, GatherElements and GatherND. */
 #include <string.h>
 
 #include "base/alloc.h"
@@ -77,11 +77,13 @@ bool amg_eval_reduce(const amg_eval *e)
 }
 
 /* Positions are counted so, from a mask. */
-bool amg_eval_cum_sum(const amg_eval *e)
+bool amg_eval_cumulative(const amg_eval *e)
 {
     const amg_tensor *x = &e->values[e->node->inputs[0]].data;
     const bool exclusive = amg_attr_int(e->node, "exclusive", 0) != 0;
     const bool reverse = amg_attr_int(e->node, "reverse", 0) != 0;
+    const bool product = e->node->op == AMG_OP_CUM_PROD;
+    const amg_op join = product ? AMG_OP_MUL : AMG_OP_ADD;
     int64_t axis, strides[AMG_MAX_RANK] = {0}, count = amg_tensor_count(x);
     int n;
     if (x->dtype == AMG_F32 ||
@@ -93,7 +95,7 @@ bool amg_eval_cum_sum(const amg_eval *e)
     for (int64_t k = 0; k < count; k++) {
         const int64_t i = reverse ? count - 1 - k : k, from = i - step;
         const int64_t at = i / strides[axis] % x->dims[axis];
-        amg_number a = {0}, b;
+        amg_number a = {.i = product, .f = product}, b;
         if (!amg_number_load(x, i, &b)) return false;
         a.is_float = b.is_float;
         if (at != (reverse ? x->dims[axis] - 1 : 0)) {
@@ -102,7 +104,7 @@ bool amg_eval_cum_sum(const amg_eval *e)
         } else if (exclusive) {
             b = a;
         }
-        if (!amg_number_binary(&(amg_node){.op = AMG_OP_ADD}, a, b, &a) ||
+        if (!amg_number_binary(&(amg_node){.op = join}, a, b, &a) ||
             !amg_number_store(e->out, i, a))
             return false;
     }

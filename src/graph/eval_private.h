@@ -23,7 +23,7 @@ bool amg_eval_holds(amg_op op, amg_number a, amg_number b, amg_number c);
 
 /* eval_axis.c: along axes, of whole numbers and doubles; of floats the engine's. */
 bool amg_eval_reduce(const amg_eval *e);
-bool amg_eval_cum_sum(const amg_eval *e);
+bool amg_eval_cumulative(const amg_eval *e);
 bool amg_eval_arg(const amg_eval *e);
 bool amg_eval_gather_index(const amg_eval *e);
 

@@ -102,6 +102,7 @@ amg_status amg_infer_reduce(const amg_infer *c);
 amg_status amg_infer_arg(const amg_infer *c);
 amg_status amg_infer_top_k(const amg_infer *c);
 amg_status amg_infer_cum_sum(const amg_infer *c);
+amg_status amg_infer_reverse_sequence(const amg_infer *c);
 amg_status amg_infer_split(const amg_infer *c);
 amg_status amg_infer_tile(const amg_infer *c);
 amg_status amg_infer_depth_to_space(const amg_infer *c); /* infer_index.c */

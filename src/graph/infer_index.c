@@ -77,3 +77,27 @@ amg_status amg_infer_one_hot(const amg_infer *c)
     amg_infer_set(c, 0, values->dtype, rank, dims);
     return AMG_OK;
 }
+
+/* One of the first two dims is of samples, the other of their elements. */
+amg_status amg_infer_reverse_sequence(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *counts = amg_infer_in(c, 1);
+    const int64_t samples = amg_attr_int(c->node, "batch_axis", 1);
+    const int64_t time = amg_attr_int(c->node, "time_axis", 0);
+    amg_infer_out(c, 0)->dtype = x->dtype;
+    if (samples + time != 1 || samples * time != 0)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "batch_axis is %lld and time_axis %lld, expected 0 and 1, "
+                             "or 1 and 0",
+                             (long long)samples, (long long)time);
+    if (x->rank < 0 || counts->rank < 0) return AMG_OK;
+    char text[AMG_SHAPE_TEXT];
+    if (x->rank < 2 || counts->dtype != AMG_I64 || counts->rank != 1 ||
+        counts->dims[0] != x->dims[samples])
+        return amg_node_fail(
+            c->node, AMG_MISMATCH, c->err,
+            "lengths are %s, expected I64 of one for each sample of the input",
+            amg_shape_text(counts->dtype, counts->rank, counts->dims, text));
+    amg_infer_set(c, 0, x->dtype, x->rank, x->dims);
+    return AMG_OK;
+}

@@ -4,8 +4,8 @@
  * waits until the shapes that it needs are known.
  *
  *   file               operators
- *   lower_move.c       DepthToSpace, SpaceToDepth, OneHot, Pad (some forms),
- *                      TopK's values
+ *   lower_move.c       DepthToSpace, SpaceToDepth, OneHot, ReverseSequence,
+ *                      Pad (some forms), TopK's values
  *   lower_product.c    MatMul of vectors, Gemm that is more than a linear layer
  *   lower_einsum.c     Einsum
  *   lower_norm.c       LpNormalization, LRN, MeanVarianceNormalization,
@@ -70,6 +70,7 @@ extern const amg_lower_rule amg_lower_depth_to_space, amg_lower_one_hot, amg_low
     amg_lower_layer_norm, amg_lower_lp_norm, amg_lower_activation, amg_lower_lrn,
     amg_lower_mean_variance, amg_lower_attention, amg_lower_lp_pool,
     amg_lower_global_lp_pool, amg_lower_center_crop_pad, amg_lower_rotary,
-    amg_lower_affine_grid, amg_lower_hardmax, amg_lower_dropout;
+    amg_lower_affine_grid, amg_lower_hardmax, amg_lower_dropout,
+    amg_lower_reverse_sequence;
 
 #endif

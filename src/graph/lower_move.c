@@ -89,6 +89,38 @@ static void lower_one_hot(amg_lower *l, int *out)
 
 const amg_lower_rule amg_lower_one_hot = {always, lower_one_hot};
 
+/* ---- ReverseSequence: element t < count of a sample is its element count - 1 - t ----
+ */
+
+static bool has_time(const amg_graph *g, const amg_node *node)
+{
+    return amg_lower_in(g, node, 0)->dims[amg_attr_int(node, "time_axis", 0)] > 0;
+}
+
+static void lower_reverse_sequence(amg_lower *l, int *out)
+{
+    static const int64_t swapped[AMG_MAX_RANK] = {1, 0, 2, 3, 4, 5, 6, 7};
+    const amg_value *v = amg_lower_in(l->r->g, l->node, 0);
+    const int time = (int)amg_attr_int(l->node, "time_axis", 0);
+    const int64_t N = v->dims[1 - time], T = v->dims[time];
+    const amg_attr batch = amg_int("batch_dims", 1);
+    int x = amg_lower_value(l, 0);
+    if (time == 0) x = amg_lower_transpose(l, x, v->rank, swapped);
+    const int count =
+        amg_lower_reshape(l, amg_lower_value(l, 1), 2, (const int64_t[]){N, 1});
+    const int from = count_up(l, AMG_I64, 0, T, 0);
+    const int last =
+        amg_lower_binary(l, AMG_OP_SUB, count, amg_lower_ints(l, -1, &(int64_t){1}));
+    int in[3] = {amg_lower_binary(l, AMG_OP_LESS, from, count),
+                 amg_lower_binary(l, AMG_OP_SUB, last, from), from};
+    int at = amg_lower_node(l, AMG_OP_WHERE, 3, in, 0, NULL);
+    at = amg_lower_reshape(l, at, 3, (const int64_t[]){N, T, 1});
+    x = amg_lower_node(l, AMG_OP_GATHER_ND, 2, (int[]){x, at}, 1, &batch);
+    out[0] = time == 0 ? amg_lower_transpose(l, x, v->rank, swapped) : x;
+}
+
+const amg_lower_rule amg_lower_reverse_sequence = {has_time, lower_reverse_sequence};
+
 /* ---- TopK: its values are gathered by its indices, which have no gradient ---- */
 
 static bool values_are_read(const amg_graph *g, const amg_node *node)

@@ -423,6 +423,7 @@ static int64_t opset_of(const amg_graph *g, const amg_node *n)
                    : 0;
     case AMG_OP_PAD:
         return strcmp(amg_attr_string(n, "mode", "constant"), "wrap") == 0 ? 19 : 0;
+    case AMG_OP_CUM_PROD: return 26;
     case AMG_OP_ROTARY_EMBEDDING:
     case AMG_OP_RMS_NORM: return 23;
     case AMG_OP_SCATTER_ELEMENTS:
@@ -432,7 +433,8 @@ static int64_t opset_of(const amg_graph *g, const amg_node *n)
         return amg_attr_find(n, "left_window_size") ||
                        amg_attr_find(n, "right_window_size")
                    ? 25
-                   : 23;
+               : n->num_inputs > 6 ? 24
+                                   : 23;
     case AMG_OP_SPACE_TO_DEPTH: return amg_attr_find(n, "mode") ? 28 : 0;
     default: return 0;
     }

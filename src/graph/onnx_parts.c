@@ -3,7 +3,7 @@
  *
  *   Sum, Mean             Adds in a row, and a Div by their number
  *   Max, Min              of more than two: of two at a time, in a row
- *   Swish                 Mul(x, Sigmoid(alpha x))
+ *   Swish                 Mul(x, Sigmoid(alpha x)); SwiGLU: times another
  *   Clip                  of whole numbers, or by bounds that are computed: Max and
  * Min; other bounds are written as float32 numbers Pow                   a whole
  * exponent of floats, but for one number: a Cast of it
@@ -104,13 +104,14 @@ static amg_status mean(work *w)
     return st;
 }
 
-static amg_status swish(work *w)
+static amg_status swish(work *w, int num_inputs)
 {
     const amg_attr *alpha = w->num_attrs ? &w->attrs[0] : NULL;
-    if (w->num_inputs != 1 || w->num_attrs > 1 ||
+    if (w->num_inputs != num_inputs || w->num_attrs > 1 ||
         (alpha && (strcmp(alpha->name, "alpha") != 0 || alpha->kind != AMG_ATTR_FLOAT)))
         return amg_fail(w->err, AMG_MALFORMED, -1, w->where,
-                        "expected one input, and no attribute but a number alpha");
+                        "expected %d input%s, and no attribute but a number alpha",
+                        num_inputs, amg_plural(num_inputs));
     const int x = w->inputs[0];
     int inner = x, number, sigmoid;
     amg_status st = AMG_OK;
@@ -121,7 +122,10 @@ static amg_status swish(work *w)
     if (!st)
         st =
             add_part(w, AMG_OP_SIGMOID, "sigmoid", inner, AMG_NO_VALUE, NULL, &sigmoid);
-    if (!st) become(w, AMG_OP_MUL, x, sigmoid);
+    if (!st && num_inputs == 1) become(w, AMG_OP_MUL, x, sigmoid);
+    if (st || num_inputs == 1) return st;
+    st = add_part(w, AMG_OP_MUL, "swish", x, sigmoid, NULL, &inner);
+    if (!st) become(w, AMG_OP_MUL, inner, w->inputs[1]);
     return st;
 }
 
@@ -222,7 +226,8 @@ amg_status amg_import_parts(amg_import_work *w)
     const char *name = w->proto->op_type;
     if (!strcmp(name, "Sum")) return in_a_row(w, AMG_OP_ADD, "sum");
     if (!strcmp(name, "Mean")) return mean(w);
-    if (!strcmp(name, "Swish")) return swish(w);
+    if (!strcmp(name, "Swish")) return swish(w, 1);
+    if (!strcmp(name, "SwiGLU")) return swish(w, 2);
     switch (w->op) {
     case AMG_OP_MAX: return in_a_row(w, AMG_OP_MAX, "max");
     case AMG_OP_MIN: return in_a_row(w, AMG_OP_MIN, "min");

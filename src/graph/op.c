@@ -17,6 +17,7 @@ static const amg_op_composed composed[] = {
     {{"Sum", 1, -1, 1, 1, AMG_OP_D_E_F, "read as Add"}, AMG_OP_ADD},
     {{"Mean", 1, -1, 1, 1, AMG_OP_D_E_F, "read as Add and Div"}, AMG_OP_DIV},
     {{"Swish", 1, 1, 1, 1, AMG_OP_D_E_F, "read as Sigmoid and Mul"}, AMG_OP_MUL},
+    {{"SwiGLU", 2, 2, 1, 1, AMG_OP_D_E_F, "read as Sigmoid and Mul"}, AMG_OP_MUL},
     {{"CastLike", 2, 2, 1, 1, AMG_OP_F, "read as Cast"}, AMG_OP_CAST},
     {{"If", 1, 1, 1, -1, AMG_OP_D,
       "the branch taken, where constants or shapes say which"},

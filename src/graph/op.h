@@ -86,6 +86,7 @@
       "in PyTorch one batch dim at most")                                              \
     X(SCATTER_ELEMENTS, "ScatterElements", 3, 3, 1, 1, AMG_OP_D, "")                   \
     X(SCATTER_ND, "ScatterND", 3, 3, 1, 1, AMG_OP_D, "")                               \
+    X(REVERSE_SEQUENCE, "ReverseSequence", 2, 2, 1, 1, AMG_OP_D, "")                   \
     X(ONE_HOT, "OneHot", 3, 3, 1, 1, AMG_OP_F, "of data; constant depth")              \
     X(EYE_LIKE, "EyeLike", 1, 1, 1, 1, AMG_OP_F, "folded")                             \
     X(CAST, "Cast", 1, 1, 1, 1, AMG_OP_F,                                              \
@@ -159,6 +160,7 @@
     X(ARG_MIN, "ArgMin", 1, 1, 1, 1, AMG_OP_F, "of data; no gradient")                 \
     X(TOP_K, "TopK", 2, 2, 2, 2, AMG_OP_D, "constant number")                          \
     X(CUM_SUM, "CumSum", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axis")             \
+    X(CUM_PROD, "CumProd", 2, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axis")           \
     X(GREATER, "Greater", 2, 2, 1, 1, AMG_OP_F, "")                                    \
     X(LESS, "Less", 2, 2, 1, 1, AMG_OP_F, "")                                          \
     X(GREATER_OR_EQUAL, "GreaterOrEqual", 2, 2, 1, 1, AMG_OP_F, "")                    \

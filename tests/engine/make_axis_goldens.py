@@ -79,6 +79,13 @@ case("cum_sum_last", (3, 70), {}, lambda v, p: v.cumsum(-1))
 case("cum_sum_reverse", (2, 5, 4), {}, lambda v, p: v.flip(1).cumsum(1).flip(1))
 case("cum_sum_exclusive", (2, 5, 4), {}, lambda v, p: v.cumsum(1) - v)
 case("cum_sum_both", (5, 4), {}, lambda v, p: v.flip(0).cumsum(0).flip(0) - v)
+case("cum_prod", (2, 5, 4), {}, lambda v, p: v.cumprod(1))
+case("cum_prod_reverse", (2, 5, 4), {}, lambda v, p: v.flip(1).cumprod(1).flip(1))
+case("cum_prod_exclusive", (2, 5, 4), {},
+     lambda v, p: F.pad(v, (0, 0, 1, -1), value=1).cumprod(1))
+case("cum_prod_both", (5, 4), {},
+     lambda v, p: F.pad(v.flip(0), (0, 0, 1, -1), value=1).cumprod(0).flip(0))
+case("cum_prod_zeros", zeros, {}, lambda v, p: v.cumprod(1))
 # What is chosen by an index that has no gradient itself: the first, or last, of equals.
 case("arg_max", ties, {}, lambda v, p: v * v.argmax(1, keepdim=True))
 case("arg_min_outer", ties, {}, lambda v, p: v * v.argmin(0))

@@ -52,18 +52,39 @@ static int max_conv(const golden *g, int x)
     return reduced(g, AMG_OP_REDUCE_MAX, y, 2, (int64_t[]){2, 3}, 0);
 }
 
-static int summed(const golden *g, int x, int64_t axis, int64_t exclusive,
-                  int64_t reverse)
+static int cumulative(const golden *g, amg_op op, int x, int64_t axis,
+                      int64_t exclusive, int64_t reverse)
 {
     amg_attr attrs[] = {amg_int("exclusive", exclusive), amg_int("reverse", reverse)};
     int in[2] = {x, index_scalar(g, "axis", axis)};
-    return amg_builder_node(g->b, AMG_OP_CUM_SUM, "sum", in, 2, attrs, 2, NULL);
+    return amg_builder_node(g->b, op, "sum", in, 2, attrs, 2, NULL);
+}
+static int summed(const golden *g, int x, int64_t axis, int64_t exclusive,
+                  int64_t reverse)
+{
+    return cumulative(g, AMG_OP_CUM_SUM, x, axis, exclusive, reverse);
+}
+static int multiplied(const golden *g, int x, int64_t axis, int64_t exclusive,
+                      int64_t reverse)
+{
+    return cumulative(g, AMG_OP_CUM_PROD, x, axis, exclusive, reverse);
 }
 static int cum_sum(const golden *g, int x) { return summed(g, x, 1, 0, 0); }
 static int cum_sum_last(const golden *g, int x) { return summed(g, x, -1, 0, 0); }
 static int cum_sum_reverse(const golden *g, int x) { return summed(g, x, 1, 0, 1); }
 static int cum_sum_exclusive(const golden *g, int x) { return summed(g, x, -2, 1, 0); }
 static int cum_sum_both(const golden *g, int x) { return summed(g, x, 0, 1, 1); }
+static int cum_prod(const golden *g, int x) { return multiplied(g, x, 1, 0, 0); }
+static int cum_prod_reverse(const golden *g, int x)
+{
+    return multiplied(g, x, 1, 0, 1);
+}
+static int cum_prod_exclusive(const golden *g, int x)
+{
+    return multiplied(g, x, 1, 1, 0);
+}
+static int cum_prod_both(const golden *g, int x) { return multiplied(g, x, 0, 1, 1); }
+static int cum_prod_zeros(const golden *g, int x) { return multiplied(g, x, -1, 0, 0); }
 
 /* x times the index, which the engine has as I64. */
 static int by_index(const golden *g, int x, amg_op op, int64_t axis, int64_t last)
@@ -414,6 +435,11 @@ static const golden_case cases[] = {
     {"cum_sum_reverse", cum_sum_reverse},
     {"cum_sum_exclusive", cum_sum_exclusive},
     {"cum_sum_both", cum_sum_both},
+    {"cum_prod", cum_prod},
+    {"cum_prod_reverse", cum_prod_reverse},
+    {"cum_prod_exclusive", cum_prod_exclusive},
+    {"cum_prod_both", cum_prod_both},
+    {"cum_prod_zeros", cum_prod_zeros},
     {"arg_max", arg_max},
     {"arg_min_outer", arg_min_outer},
     {"arg_max_last", arg_max_last},
@@ -510,6 +536,8 @@ static void gradients_match_finite_differences(void **state)
                                          {"sum_square_all", sum_square_all},
                                          {"log_sum_exp_outer", log_sum_exp_outer},
                                          {"cum_sum_both", cum_sum_both},
+                                         {"cum_prod_exclusive", cum_prod_exclusive},
+                                         {"cum_prod_reverse", cum_prod_reverse},
                                          {"pad_reflect", pad_reflect},
                                          {"rms_norm", rms_norm}};
     amg_safetensors *st = open_goldens("axis.safetensors");

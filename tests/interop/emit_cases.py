@@ -351,6 +351,15 @@ CASES = [
       for attrs, form in (({}, "x.cumsum(1)"), ({"reverse": 1}, "x.flip(1).cumsum(1).flip(1)"),
                           ({"exclusive": 1}, "F.pad(x, (0, 0, 1, -1)).cumsum(1)"),
                           ({"exclusive": 1, "reverse": 1}, ".flip(1)"))),
+    *(Case(f"CumProd {attrs}", [("CumProd", "x,a", "y", attrs)], (2, 3, 5), {"a": np.array(-2)}, form,
+           opset=26)
+      for attrs, form in (({}, "x.cumprod(1)"), ({"reverse": 1}, "x.flip(1).cumprod(1).flip(1)"),
+                          ({"exclusive": 1}, "F.pad(x, (0, 0, 1, -1), value=1).cumprod(1)"),
+                          ({"exclusive": 1, "reverse": 1}, ".flip(1)"))),
+    Case("ReverseSequence", [
+        ("ReduceSum", "x,a", "s", {"keepdims": 0}), ("ArgMax", "s", "l", {"axis": 1, "keepdims": 0}),
+        ("ReverseSequence", "x,l", "r", {"batch_axis": 0, "time_axis": 1}), ("Tanh", "r", "y", {})],
+        (4, 5, 3), {"a": ints(2)}, "torch.where("),
     *(Case(f"{op} {attrs}", [(op, "x", "i", attrs), ("Cast", "i", "y", {"to": TensorProto.FLOAT})],
            (2, 3, 5), None, form)
       for op, attrs, form in (
@@ -392,6 +401,10 @@ CASES = [
           ("causal", "x,x,x", {"is_causal": 1}, (2, 3, 5, 8), None, "causal=True"),
           ("bools", "x,x,x,m", {}, (2, 3, 4, 8),
            {"m": np.tri(4, dtype=bool)}, "torch.where("))),
+    Case("Attention to the first keys", [
+        ("ReduceSum", "x,a", "s", {"keepdims": 0}), ("ArgMax", "s", "i", {"axis": 1, "keepdims": 0}),
+        ("Add", "i,o", "n", {}), ("Attention", "x,x,x,,,,n", "y", {"is_causal": 1})], (4, 3, 5, 8),
+        {"a": ints(1, 3), "o": np.array(1)}, "torch.where(", opset=24),
     Case("RotaryEmbedding", [("RotaryEmbedding", "x,c,s,i", "y", {})], (2, 3, 4, 6),
          {"c": ANGLES, "s": 1 - ANGLES, "i": ints(0, 1, 2, 3).reshape(1, 4)}, opset=23,
          reference=[("Split", "x", "a,b", {"axis": -1, "num_outputs": 2}),
