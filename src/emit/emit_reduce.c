@@ -53,8 +53,8 @@ amg_status amg_emit_reduce(amg_emit *e, const amg_emit_step *s)
     const reduction r = find_reduction(s->node->op);
     amg_emit_format(e, s, r.call);
     amg_text_tuple(&e->out, count, axes);
-    if (amg_emit_in(e, s, 0)->dtype == AMG_I32) /* else PyTorch's sum is an int64 */
-        amg_text_add(&e->out, ", dtype=torch.int32");
+    if (s->node->op == AMG_OP_REDUCE_SUM && amg_emit_in(e, s, 0)->dtype == AMG_I32)
+        amg_text_add(&e->out, ", dtype=torch.int32"); /* else PyTorch's is an int64 */
     amg_text_add(&e->out, keep ? ", keepdim=True)%s" : ")%s", r.after);
     return AMG_OK;
 }

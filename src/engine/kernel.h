@@ -274,6 +274,8 @@ AMG_KERNEL(scatter)
 AMG_KERNEL(trilu)
 /* The axes that a Reduce… runs over, a bit each; none given: all. (kernel_reduce.c) */
 unsigned amg_reduce_axes(amg_plan *p, int node, int rank);
+/* forward() of one that does not read floats. (kernel_reduce_whole.c) */
+void amg_reduce_whole(amg_plan *p, int node);
 void amg_arg_forward(amg_plan *p, int node);
 void amg_top_k_forward(amg_plan *p, int node);
 /* Whether a ReduceMean runs over exactly the last two of four dims. */

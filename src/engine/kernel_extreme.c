@@ -295,11 +295,12 @@ void amg_extreme_forward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
+    if (x->dtype != AMG_F32) {
+        amg_reduce_whole(p, node);
+        return;
+    }
     state *s = amg_plan_alloc(p, 1, sizeof *s);
     const unsigned mask = amg_reduce_axes(p, node, x->rank);
-    if (x->dtype != AMG_F32)
-        amg_plan_fail(p, node, AMG_UNSUPPORTED, "input is %s, expected F32",
-                      amg_dtype_name(x->dtype));
     if (p->status) return;
     s->op = n->op;
     amg_fold_init(&s->fold, x->rank, x->dims, mask, 1);

@@ -1,6 +1,6 @@
-/* Pad of any axes of row-major memory, by a constant or by the elements that the modes
- * of pad_mode.h name. A row runs along the last axis. What kernel_pad.c does in channel
- * blocks (zeros on H and W) it does faster.
+/* Pad of any axes of row-major memory of any type, by a constant or by the elements
+ * that the modes of pad_mode.h name. A row runs along the last axis. What kernel_pad.c
+ * does in channel blocks (zeros on H and W) it does faster.
  *
  *     y[i] = x[source of i], or the constant      dx[j] = sum of dy[i] whose source is
  * j
@@ -24,13 +24,14 @@ typedef struct {
     int64_t outer;             /* parts that share nothing */
     int64_t x_part, y_part;    /* elements of a part */
     int64_t y_rows;            /* rows of a part */
-    float value;
+    size_t size;               /* of an element */
+    unsigned char value[sizeof(int64_t)];
 } pad;
 
 typedef struct {
     const pad *s;
-    float *dst;
-    const float *src;
+    void *dst;
+    const void *src;
 } context;
 
 /* Where x's row for row r of y begins; -1: there is none. */
@@ -51,12 +52,33 @@ static void forward_range(void *arg, int64_t begin, int64_t end)
     const context *c = arg;
     const pad *s = c->s;
     const int64_t n = s->y_dims[s->rank - 1], *source = s->source[s->rank - 1];
+    float value;
+    memcpy(&value, s->value, sizeof value);
     for (int64_t r = begin; r < end; r++) {
         const int64_t from = row_source(s, r);
-        float *y = c->dst + r * n;
-        const float *x = c->src + from;
+        float *y = (float *)c->dst + r * n;
+        const float *x = (const float *)c->src + from;
         for (int64_t i = 0; i < n; i++)
-            y[i] = from < 0 || source[i] < 0 ? s->value : x[source[i]];
+            y[i] = from < 0 || source[i] < 0 ? value : x[source[i]];
+    }
+}
+
+/* The same of whole numbers and bools. */
+static void forward_bytes(void *arg, int64_t begin, int64_t end)
+{
+    const context *c = arg;
+    const pad *s = c->s;
+    const int64_t n = s->y_dims[s->rank - 1], *source = s->source[s->rank - 1];
+    for (int64_t r = begin; r < end; r++) {
+        const int64_t from = row_source(s, r);
+        for (int64_t i = 0; i < n; i++) {
+            const bool outside = from < 0 || source[i] < 0;
+            memcpy((char *)c->dst + (size_t)(r * n + i) * s->size,
+                   outside
+                       ? (const char *)s->value
+                       : (const char *)c->src + (size_t)(from + source[i]) * s->size,
+                   s->size);
+        }
     }
 }
 
@@ -65,13 +87,14 @@ static void backward_range(void *arg, int64_t begin, int64_t end)
     const context *c = arg;
     const pad *s = c->s;
     const int64_t n = s->y_dims[s->rank - 1], *source = s->source[s->rank - 1];
-    memset(c->dst + begin * s->x_part, 0,
+    float *dx = c->dst;
+    memset(dx + begin * s->x_part, 0,
            sizeof(float) * (size_t)((end - begin) * s->x_part));
     for (int64_t r = begin * s->y_rows; r < end * s->y_rows; r++) {
         const int64_t to = row_source(s, r);
-        const float *dy = c->src + r * n;
+        const float *dy = (const float *)c->src + r * n;
         for (int64_t i = 0; i < n && to >= 0; i++)
-            if (source[i] >= 0) c->dst[to + source[i]] += dy[i];
+            if (source[i] >= 0) dx[to + source[i]] += dy[i];
     }
 }
 
@@ -81,6 +104,14 @@ static void run_forward(const amg_call *call)
     context c = {s, call->ptr[0], call->ptr[1]};
     amg_parallel_for(s->outer * s->y_rows, GRAIN / s->y_dims[s->rank - 1] + 1,
                      forward_range, &c);
+}
+
+static void run_forward_bytes(const amg_call *call)
+{
+    const pad *s = call->self;
+    context c = {s, call->ptr[0], call->ptr[1]};
+    amg_parallel_for(s->outer * s->y_rows, GRAIN / s->y_dims[s->rank - 1] + 1,
+                     forward_bytes, &c);
 }
 
 static void run_backward(const amg_call *call)
@@ -110,17 +141,18 @@ static const int64_t *find_sources(amg_plan *p, const pad *s, int axis, int64_t 
 }
 
 /* false after a failure. */
-static bool find_value(amg_plan *p, int node, float *value)
+static bool find_value(amg_plan *p, int node, pad *s)
 {
+    const amg_dtype dtype = amg_plan_value(p, amg_plan_input_value(p, node, 0))->dtype;
     const int given = amg_plan_input_value(p, node, 2);
     const amg_tensor *t = amg_plan_constant(p, given);
-    *value = 0;
-    if (given == AMG_NO_VALUE) return true;
-    if (!t || t->dtype != AMG_F32 || amg_tensor_count(t) != 1) {
+    s->size = amg_dtype_size(dtype);
+    if (given == AMG_NO_VALUE) return true; /* 0 of any type */
+    if (!t || t->dtype != dtype || amg_tensor_count(t) != 1) {
         amg_plan_fail(p, node, AMG_UNSUPPORTED, "its value is not a constant number");
         return false;
     }
-    *value = *(const float *)t->data;
+    memcpy(s->value, t->data, s->size);
     return true;
 }
 
@@ -132,11 +164,11 @@ void amg_pad_any_forward(amg_plan *p, int node)
     const amg_pad_mode mode = amg_pad_mode_find(amg_attr_string(n, "mode", "constant"));
     int64_t amounts[2 * AMG_MAX_RANK];
     pad *s = amg_plan_alloc(p, 1, sizeof *s);
-    if (!s || !find_value(p, node, &s->value)) return;
-    if (x->dtype != AMG_F32 || x->rank < 1 || mode == AMG_PAD_UNKNOWN ||
+    if (!s || !find_value(p, node, s)) return;
+    if (x->rank < 1 || mode == AMG_PAD_UNKNOWN ||
         amg_plan_ints(p, n->inputs[1], 2 * AMG_MAX_RANK, amounts) != 2 * x->rank) {
         amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "expected F32 of one dim or more, and constant pads of each");
+                      "expected one dim or more, and constant pads of each");
         return;
     }
     s->rank = x->rank;
@@ -164,7 +196,9 @@ void amg_pad_any_forward(amg_plan *p, int node)
     p->nodes[node].self = s;
     int in = amg_plan_read(p, node, n->inputs[0], amg_plan_plain(p, n->inputs[0]));
     int out = amg_plan_define(p, n->outputs[0], amg_plan_plain(p, n->outputs[0]));
-    amg_emit_kernel(p, node, "pad", run_forward, s, 2, (int[]){out, in});
+    amg_emit_kernel(p, node, "pad",
+                    x->dtype == AMG_F32 ? run_forward : run_forward_bytes, s, 2,
+                    (int[]){out, in});
 }
 
 void amg_pad_any_backward(amg_plan *p, int node)

@@ -1,6 +1,6 @@
 /* ReduceMean and ReduceSum over any constant axes of row-major memory. A mean over H
- * and W, which CNNs end with, is kernel_mean.c's: it reads channel blocks. Sums of
- * whole numbers (how many tokens a text has) are exact, and have no gradient. */
+ * and W, which CNNs end with, is kernel_mean.c's: it reads channel blocks; sums of whole
+ * numbers are kernel_reduce_whole.c's. */
 #include "engine/kernel.h"
 #include "engine/walk.h"
 
@@ -8,7 +8,6 @@ typedef struct {
     amg_fold fold;
     amg_walk spread; /* the output's element for each of the input's */
     float scale;
-    bool is_i32; /* of whole numbers: I32, else I64 */
 } reduce_state;
 
 static void run_forward(const amg_call *call)
@@ -21,26 +20,6 @@ static void run_backward(const amg_call *call)
 {
     const reduce_state *s = call->self;
     amg_walk_scale(&s->spread, s->scale, call->ptr[0], call->ptr[1]);
-}
-
-/* Few numbers: no threads. */
-static void run_whole(const amg_call *call)
-{
-    const reduce_state *s = call->self;
-    const amg_walk *kept = &s->fold.kept, *summed = &s->fold.summed;
-    for (int64_t i = 0; i < kept->count; i++) {
-        const int64_t from = amg_walk_at(kept, i);
-        uint64_t sum = 0; /* wraps round, as PyTorch's does */
-        for (int64_t k = 0; k < summed->count; k++) {
-            const int64_t at = from + amg_walk_at(summed, k);
-            sum += (uint64_t)(s->is_i32 ? ((const int32_t *)call->ptr[1])[at]
-                                        : ((const int64_t *)call->ptr[1])[at]);
-        }
-        if (s->is_i32)
-            ((int32_t *)call->ptr[0])[i] = (int32_t)sum;
-        else
-            ((int64_t *)call->ptr[0])[i] = (int64_t)sum;
-    }
 }
 
 unsigned amg_reduce_axes(amg_plan *p, int node, int rank)
@@ -72,14 +51,12 @@ void amg_reduce_forward(amg_plan *p, int node)
     }
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
+    if (x->dtype != AMG_F32) {
+        amg_reduce_whole(p, node);
+        return;
+    }
     reduce_state *s = amg_plan_alloc(p, 1, sizeof *s);
     unsigned mask = amg_reduce_axes(p, node, x->rank);
-    const bool whole =
-        n->op == AMG_OP_REDUCE_SUM && (x->dtype == AMG_I64 || x->dtype == AMG_I32);
-    if (x->dtype != AMG_F32 && !whole)
-        amg_plan_fail(p, node, AMG_UNSUPPORTED, "input is %s, expected F32%s",
-                      amg_dtype_name(x->dtype),
-                      n->op == AMG_OP_REDUCE_SUM ? ", I64 or I32" : "");
     if (p->status) return;
     int64_t stride[AMG_MAX_RANK], part = 1, summed = 1;
     for (int d = x->rank - 1; d >= 0; d--) {
@@ -91,12 +68,10 @@ void amg_reduce_forward(amg_plan *p, int node)
     amg_fold_init(&s->fold, x->rank, x->dims, mask, scale);
     amg_walk_init(&s->spread, x->rank, x->dims, stride, 0);
     s->scale = (float)scale;
-    s->is_i32 = x->dtype == AMG_I32;
     p->nodes[node].self = s;
     int in = amg_plan_read(p, node, n->inputs[0], amg_plan_plain(p, n->inputs[0]));
     int out = amg_plan_define(p, n->outputs[0], amg_plan_plain(p, n->outputs[0]));
-    amg_emit_kernel(p, node, "reduce", whole ? run_whole : run_forward, s, 2,
-                    (int[]){out, in});
+    amg_emit_kernel(p, node, "reduce", run_forward, s, 2, (int[]){out, in});
 }
 
 void amg_reduce_backward(amg_plan *p, int node)

@@ -13,18 +13,19 @@
 
 typedef struct {
     int64_t outer, n, inner, k;
-    bool least;
+    bool least, whole; /* the smallest; of I64 */
 } top_k;
 
 typedef struct {
     const top_k *s;
     int64_t *dst;
-    const float *src;
+    const void *src;
 } context;
 
 /* The numbers of a line, inner apart. */
 typedef struct {
     const float *x;
+    const int64_t *whole; /* NULL: x */
     int64_t inner;
     bool least;
 } line;
@@ -32,6 +33,10 @@ typedef struct {
 /* Whether element a stands ahead of b in the result. */
 static bool is_ahead(const line *l, int64_t a, int64_t b)
 {
+    if (l->whole) {
+        const int64_t x = l->whole[a * l->inner], y = l->whole[b * l->inner];
+        return x == y ? a < b : l->least ? x < y : x > y;
+    }
     const float x = l->x[a * l->inner], y = l->x[b * l->inner];
     if (isnan(x) || isnan(y)) {
         if (isnan(x) && isnan(y)) return a < b;
@@ -83,7 +88,11 @@ static void find_range(void *arg, int64_t begin, int64_t end)
     const top_k *s = c->s;
     for (int64_t r = begin; r < end; r++) {
         const int64_t outer = r / s->inner, inner = r % s->inner;
-        const line l = {c->src + outer * s->n * s->inner + inner, s->inner, s->least};
+        const int64_t first = outer * s->n * s->inner + inner;
+        const line l = {.x = (const float *)c->src + first,
+                        .whole = s->whole ? (const int64_t *)c->src + first : NULL,
+                        .inner = s->inner,
+                        .least = s->least};
         find(&l, s->n, s->k, c->dst + outer * s->k * s->inner + inner);
     }
 }
@@ -102,14 +111,15 @@ void amg_top_k_forward(amg_plan *p, int node)
     const amg_value *y = amg_plan_value(p, n->outputs[1]);
     int64_t axis = amg_attr_int(n, "axis", -1);
     top_k *s = amg_plan_alloc(p, 1, sizeof *s);
-    amg_plan_expect_f32(p, node, n->inputs[0]);
+    if (x->dtype != AMG_I64) amg_plan_expect_f32(p, node, n->inputs[0]);
     if (p->status) return;
     if (axis < 0) axis += x->rank;
     *s = (top_k){.outer = 1,
                  .n = x->dims[axis],
                  .inner = 1,
                  .k = y->dims[axis],
-                 .least = amg_attr_int(n, "largest", 1) == 0};
+                 .least = amg_attr_int(n, "largest", 1) == 0,
+                 .whole = x->dtype == AMG_I64};
     for (int d = 0; d < axis; d++) s->outer *= x->dims[d];
     for (int d = (int)axis + 1; d < x->rank; d++) s->inner *= x->dims[d];
     int in = amg_plan_read(p, node, n->inputs[0], amg_plan_plain(p, n->inputs[0]));

@@ -462,7 +462,12 @@ bool amg_eval_node(const amg_value *values, const amg_node *node, int which,
     case AMG_OP_REDUCE_SUM:
     case AMG_OP_REDUCE_MAX:
     case AMG_OP_REDUCE_MIN:
-    case AMG_OP_REDUCE_PROD: return amg_eval_reduce(&e);
+    case AMG_OP_REDUCE_PROD:
+    case AMG_OP_REDUCE_L1:
+    case AMG_OP_REDUCE_L2:
+    case AMG_OP_REDUCE_LOG_SUM:
+    case AMG_OP_REDUCE_LOG_SUM_EXP:
+    case AMG_OP_REDUCE_SUM_SQUARE: return amg_eval_reduce(&e);
     case AMG_OP_GATHER_ELEMENTS:
     case AMG_OP_GATHER_ND: return amg_eval_gather_index(&e);
     case AMG_OP_CUM_SUM:

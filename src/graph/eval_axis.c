@@ -1,5 +1,6 @@
 /* See eval.h: what runs along axes or takes elements by index. Reductions, CumSum,
  * CumProd, ArgMax, ArgMin, GatherElements and GatherND. */
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -47,6 +48,42 @@ static bool combine(amg_op op, amg_number a, amg_number b, amg_number *out)
     }
 }
 
+/* What a reduction makes of no elements; of whole numbers Max and Min have the type's
+ * own end, which only bools have here. */
+static bool of_nothing(const amg_eval *e)
+{
+    const bool whole = !amg_dtype_is_float(e->out->dtype);
+    amg_number v = {.is_float = !whole};
+    switch (e->node->op) {
+    case AMG_OP_REDUCE_PROD:
+        v.i = 1;
+        v.f = 1;
+        break;
+    case AMG_OP_REDUCE_MIN:
+        v.i = 1;
+        v.f = (double)INFINITY;
+        break;
+    case AMG_OP_REDUCE_MAX:
+    case AMG_OP_REDUCE_LOG_SUM:
+    case AMG_OP_REDUCE_LOG_SUM_EXP: v.f = -(double)INFINITY; break;
+    case AMG_OP_REDUCE_SUM:
+    case AMG_OP_REDUCE_L1:
+    case AMG_OP_REDUCE_L2:
+    case AMG_OP_REDUCE_SUM_SQUARE: break;
+    default: return false;
+    }
+    if (whole && isinf(v.f) && e->out->dtype != AMG_BOOL) return false;
+    for (int64_t i = 0, n = amg_tensor_count(e->out); i < n; i++)
+        if (!amg_number_store(e->out, i, v)) return false;
+    return true;
+}
+
+static bool folds(amg_op op)
+{
+    return op == AMG_OP_REDUCE_MAX || op == AMG_OP_REDUCE_MIN ||
+           op == AMG_OP_REDUCE_SUM || op == AMG_OP_REDUCE_PROD;
+}
+
 bool amg_eval_reduce(const amg_eval *e)
 {
     const amg_tensor *x = &e->values[e->node->inputs[0]].data;
@@ -54,7 +91,9 @@ bool amg_eval_reduce(const amg_eval *e)
     const bool keeps = op == AMG_OP_REDUCE_MAX || op == AMG_OP_REDUCE_MIN;
     int64_t strides[AMG_MAX_RANK] = {0}, next = 1, count = amg_tensor_count(x);
     const unsigned mask = find_axes(e, x->rank);
-    if (x->dtype == AMG_F32 || count == 0 || (mask == 0 && x->rank > 0)) return false;
+    if (mask == 0 && x->rank > 0) return false;
+    if (count == 0) return of_nothing(e);
+    if (x->dtype == AMG_F32 || !folds(op)) return false;
     for (int d = x->rank - 1; d >= 0; d--) {
         /* The analyser does not know that a rank is at most AMG_MAX_RANK. */
         if (mask >> d & 1) continue; /* NOLINT(clang-analyzer-core.*) */

@@ -137,15 +137,19 @@ static bool values_are_read(const amg_graph *g, const amg_node *node)
 static void lower_top_k(amg_lower *l, int *out)
 {
     const amg_attr axis = amg_int("axis", amg_attr_int(l->node, "axis", -1));
-    const int in[2] = {amg_lower_value(l, 0), amg_lower_value(l, 1)};
+    const amg_dtype dtype = amg_lower_in(l->r->g, l->node, 0)->dtype;
+    const amg_attr to = amg_int("to", amg_dtype_onnx(AMG_I64));
+    const int x = amg_lower_value(l, 0);
+    int in[2] = {x, amg_lower_value(l, 1)};
+    if (dtype != AMG_F32 && dtype != AMG_I64)
+        in[0] = amg_lower_node(l, AMG_OP_CAST, 1, &x, 1, &to);
     char names[2][AMG_REPLACE_NAME];
     int top[2];
     for (int i = 0; i < 2; i++) amg_lower_name(l, names[i]);
     amg_builder_node_multi(l->r->b, AMG_OP_TOP_K, names[1], in, 2, l->node->attrs,
                            l->node->num_attrs, (const char *[]){names[0], names[1]}, 2,
                            top);
-    out[0] =
-        amg_lower_node(l, AMG_OP_GATHER_ELEMENTS, 2, (int[]){in[0], top[1]}, 1, &axis);
+    out[0] = amg_lower_node(l, AMG_OP_GATHER_ELEMENTS, 2, (int[]){x, top[1]}, 1, &axis);
     out[1] = top[1];
 }
 
@@ -209,8 +213,9 @@ static bool is_taken_apart(const amg_graph *g, const amg_node *node)
 {
     padding p;
     if (!read_padding(g, node, &p)) return false;
-    return p.mode == AMG_PAD_CONSTANT ? p.cuts
-                                      : !pytorch_pads(&p, amg_lower_in(g, node, 0));
+    const amg_value *x = amg_lower_in(g, node, 0);
+    if (p.mode == AMG_PAD_CONSTANT) return p.cuts;
+    return x->dtype != AMG_F32 || !pytorch_pads(&p, x);
 }
 
 /* A negative amount cuts elements off. */

@@ -151,11 +151,14 @@
     X(REDUCE_MAX, "ReduceMax", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")       \
     X(REDUCE_MIN, "ReduceMin", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")       \
     X(REDUCE_PROD, "ReduceProd", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")     \
-    X(REDUCE_L1, "ReduceL1", 1, 2, 1, 1, AMG_OP_D, "constant axes")                    \
-    X(REDUCE_L2, "ReduceL2", 1, 2, 1, 1, AMG_OP_D, "constant axes")                    \
-    X(REDUCE_LOG_SUM, "ReduceLogSum", 1, 2, 1, 1, AMG_OP_D, "constant axes")           \
-    X(REDUCE_LOG_SUM_EXP, "ReduceLogSumExp", 1, 2, 1, 1, AMG_OP_D, "constant axes")    \
-    X(REDUCE_SUM_SQUARE, "ReduceSumSquare", 1, 2, 1, 1, AMG_OP_D, "constant axes")     \
+    X(REDUCE_L1, "ReduceL1", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")         \
+    X(REDUCE_L2, "ReduceL2", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F, "constant axes")         \
+    X(REDUCE_LOG_SUM, "ReduceLogSum", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F,                 \
+      "constant axes")                                                                 \
+    X(REDUCE_LOG_SUM_EXP, "ReduceLogSumExp", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F,          \
+      "constant axes")                                                                 \
+    X(REDUCE_SUM_SQUARE, "ReduceSumSquare", 1, 2, 1, 1, AMG_OP_D | AMG_OP_F,           \
+      "constant axes")                                                                 \
     X(ARG_MAX, "ArgMax", 1, 1, 1, 1, AMG_OP_F, "of data; no gradient")                 \
     X(ARG_MIN, "ArgMin", 1, 1, 1, 1, AMG_OP_F, "of data; no gradient")                 \
     X(TOP_K, "TopK", 2, 2, 2, 2, AMG_OP_D, "constant number")                          \

@@ -194,4 +194,14 @@ case("top_k_sorted", (5, 40), {}, lambda v, p: weighed(v.sort(1, descending=True
 case("sum_whole", (3, 2, 9), {}, lambda v, p: v * (v > 0).sum(1, keepdim=True))
 case("sum_whole_outer", (3, 2, 5), {}, lambda v, p: v * (v > 0).sum((0, 2)).unsqueeze(1))
 
+# ---- of whole numbers and bools, which scale what trains
+steps = torch.randn(3, 4, 5) * 4
+case("whole_sum", steps, {}, lambda v, p: v * v.long().sum(1, keepdim=True))
+case("whole_prod", steps, {}, lambda v, p: v * v.int().prod(0))
+case("whole_least", steps, {}, lambda v, p: v * v.long().amin((0, 2), keepdim=True))
+case("whole_any", steps, {}, lambda v, p: v * (v > 5).any(2, keepdim=True))
+case("whole_pad", steps, {},
+     lambda v, p: F.pad(v, (1, 2), value=2) * F.pad(v.long(), (2, 1), value=7))
+case("whole_top", steps, {}, lambda v, p: v[:, :, :2] * v.int().topk(2, 2)[0])
+
 save_file({k: v.contiguous() for k, v in OUT.items()}, "tests/engine/data/axis.safetensors")

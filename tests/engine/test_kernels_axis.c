@@ -115,6 +115,59 @@ static int padded(const golden *g, int x, const char *mode, int count,
     return amg_builder_node(g->b, AMG_OP_PAD, "pad", in, value != 0 ? 3 : 2, &attr, 1,
                             NULL);
 }
+/* x times a number made of whole ones. */
+static int by_whole(const golden *g, int x, int whole)
+{
+    whole = WITH(AMG_OP_CAST, amg_int("to", amg_dtype_onnx(AMG_F32)), whole);
+    return PLAIN(AMG_OP_MUL, x, whole);
+}
+static int as_whole(const golden *g, int x, amg_dtype dtype)
+{
+    return WITH(AMG_OP_CAST, amg_int("to", amg_dtype_onnx(dtype)), x);
+}
+static int whole_sum(const golden *g, int x)
+{
+    const int axis = vector(g, "axis", 1, (int64_t[]){1});
+    return by_whole(g, x, PLAIN(AMG_OP_REDUCE_SUM, as_whole(g, x, AMG_I64), axis));
+}
+static int whole_prod(const golden *g, int x)
+{
+    return by_whole(
+        g, x,
+        reduced(g, AMG_OP_REDUCE_PROD, as_whole(g, x, AMG_I32), 1, (int64_t[]){0}, 0));
+}
+static int whole_least(const golden *g, int x)
+{
+    return by_whole(g, x,
+                    reduced(g, AMG_OP_REDUCE_MIN, as_whole(g, x, AMG_I64), 2,
+                            (int64_t[]){0, -1}, 1));
+}
+static int whole_any(const golden *g, int x)
+{
+    const int some = PLAIN(AMG_OP_GREATER, x, network_scalar(g, "five", 5));
+    return by_whole(g, x, reduced(g, AMG_OP_REDUCE_MAX, some, 1, (int64_t[]){2}, 1));
+}
+static int whole_pad(const golden *g, int x)
+{
+    const int pads[2] = {vector(g, "pads", 6, (int64_t[]){0, 0, 1, 0, 0, 2}),
+                         vector(g, "whole_pads", 6, (int64_t[]){0, 0, 2, 0, 0, 1})};
+    const int whole = PLAIN(AMG_OP_PAD, as_whole(g, x, AMG_I64), pads[1],
+                            index_scalar(g, "seven", 7));
+    return by_whole(g, PLAIN(AMG_OP_PAD, x, pads[0], network_scalar(g, "two", 2)),
+                    whole);
+}
+static int whole_top(const golden *g, int x)
+{
+    const int in[2] = {as_whole(g, x, AMG_I32), vector(g, "k", 1, (int64_t[]){2})};
+    int top[2];
+    amg_builder_node_multi(g->b, AMG_OP_TOP_K, "top", in, 2, NULL, 0,
+                           (const char *[]){"values", "places"}, 2, top);
+    const int first = PLAIN(AMG_OP_SLICE, x, vector(g, "start", 1, (int64_t[]){0}),
+                            vector(g, "end", 1, (int64_t[]){2}),
+                            vector(g, "axis", 1, (int64_t[]){2}));
+    return by_whole(g, first, top[0]);
+}
+
 #define PADS(...)                                                                      \
     (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[])             \
     {                                                                                  \
@@ -440,6 +493,11 @@ static const golden_case cases[] = {
     {"cum_prod_exclusive", cum_prod_exclusive},
     {"cum_prod_both", cum_prod_both},
     {"cum_prod_zeros", cum_prod_zeros},
+    {"whole_sum", whole_sum},
+    {"whole_prod", whole_prod},
+    {"whole_least", whole_least},
+    {"whole_any", whole_any},
+    {"whole_pad", whole_pad},
     {"arg_max", arg_max},
     {"arg_min_outer", arg_min_outer},
     {"arg_max_last", arg_max_last},
@@ -494,6 +552,7 @@ static const golden_case lowered[] = {
     {"attention_mask", attention_mask},
     {"attention_shared", attention_shared},
     {"attention_bools", attention_bools},
+    {"whole_top", whole_top},
     {"top_k", top_k},
     {"top_k_least", top_k_least},
     {"top_k_sorted", top_k_sorted},

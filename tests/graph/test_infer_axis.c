@@ -57,6 +57,40 @@ static void indices_of_the_largest_are_whole_numbers(void **state)
     must_refuse(b, AMG_MISMATCH, "(CumSum)", "axis 3");
 }
 
+/* Of ReverseSequence and of Attention's keys: one number for each sample. */
+static void counts_are_of_samples(void **state)
+{
+    (void)state;
+    for (int axis = 0; axis < 3; axis++) {
+        amg_builder *b = amg_builder_new();
+        const int x = input(b, DIMS(B, 7, 2, 4));
+        const int n = amg_builder_node(
+            b, AMG_OP_ARG_MAX, "i", IDS(x),
+            ATTRS(amg_int("axis", 1), amg_int("keepdims", 0)), NULL); /* [N,2,4] */
+        const int one =
+            amg_builder_node(b, AMG_OP_GATHER, "one", IDS(n, SCALAR(b, "zero", 0)),
+                             ATTRS(amg_int("axis", 1)), NULL);
+        const int counts = amg_builder_node(b, AMG_OP_GATHER, "counts",
+                                            IDS(one, SCALAR(b, "nought", 0)),
+                                            ATTRS(amg_int("axis", 1)), NULL);
+        int y = amg_builder_node(
+            b, AMG_OP_REVERSE_SEQUENCE, "n", IDS(x, counts),
+            ATTRS(amg_int("batch_axis", axis), amg_int("time_axis", 1 - axis)), NULL);
+        if (axis == 0) {
+            assert_dims(amg_builder_value(b, y), DIMS(B, 7, 2, 4));
+            (void)amg_builder_node(
+                b, AMG_OP_ATTENTION, "a",
+                IDS(x, x, x, AMG_NO_VALUE, AMG_NO_VALUE, AMG_NO_VALUE, n), NO_ATTRS,
+                NULL);
+            must_refuse(b, AMG_MISMATCH, "(Attention)", "expected I64 of one for each");
+        } else {
+            must_refuse(b, AMG_MISMATCH, "(ReverseSequence)",
+                        axis == 1 ? "expected I64 of one for each sample"
+                                  : "batch_axis is 2 and time_axis -1");
+        }
+    }
+}
+
 /* The node over constants folds to these integers. */
 static void folds_to(amg_builder *b, int value, int count, const int64_t *expected)
 {
@@ -156,6 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reductions_keep_or_drop_their_axes),
         cmocka_unit_test(indices_of_the_largest_are_whole_numbers),
+        cmocka_unit_test(counts_are_of_samples),
         cmocka_unit_test(integers_are_reduced),
         cmocka_unit_test(integers_are_summed_along_an_axis),
         cmocka_unit_test(places_of_integers_are_found),

@@ -366,6 +366,23 @@ CASES = [
           ("ArgMax", {"axis": -1, "keepdims": 0}, "torch.argmax(x, 2)"),
           ("ArgMin", {"axis": 1}, "torch.argmin(x, 1, keepdim=True)"),
           ("ArgMax", {"axis": 1, "select_last_index": 1}, "x.flip(1)"))),
+    *(Case(f"{op} of {kind}", [
+        ("Cast", "x", "w", {"to": kind}), (op, "w" + rest, "r", {}),
+        ("Cast", "r", "f", {"to": TensorProto.FLOAT}), ("Mul", "x,f", "y", {})],
+        (2, 3, 5), {"a": ints(1)} if rest else None, form, opset=20)
+      for op, kind, rest, form in (
+          ("ReduceSum", TensorProto.INT64, ",a", ".sum((1,), keepdim=True)"),
+          ("ReduceMax", TensorProto.BOOL, ",a", ".amax("),
+          ("ReduceProd", TensorProto.INT64, ",a", ".prod("))),
+    *(Case(f"Pad {mode} of whole numbers", [
+        ("Cast", "x", "w", {"to": TensorProto.INT64}), ("Pad", "w,p" + value, "r", {"mode": mode}),
+        ("Cast", "r", "y", {"to": TensorProto.FLOAT})], (2, 3, 5),
+        {"p": ints(0, 1, 2, 0, 0, 1), **({"v": np.array(50256)} if value else {})}, form)
+      for mode, value, form in (("constant", ",v", "value=50256"),
+                                ("edge", "", "torch.index_select("))),
+    Case("TopK of whole numbers", [
+        ("Cast", "x", "w", {"to": TensorProto.INT64}), ("TopK", "w,k", "v,i", {}),
+        ("Cast", "v", "y", {"to": TensorProto.FLOAT})], (2, 3, 5), {"k": ints(2)}, "torch.topk("),
     Case("TopK", [("TopK", "x,k", "y,i", {"axis": 1})], (2, 5, 3), {"k": ints(2)}, "torch.topk(x, 2, 1)"),
     Case("TopK, places", [("TopK", "x,k", "v,i", {"largest": 0}), ("Cast", "i", "f", {"to": TensorProto.FLOAT}),
                           ("Mul", "v,f", "y", {})], (2, 3, 5), {"k": ints(5)}, "largest=False)"),

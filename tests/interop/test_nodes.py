@@ -9,6 +9,8 @@ that the engine takes:
   data     each float32 input is computed: a row of a table, chosen by the data input, so that
            it is an activation with a gradient; all others are constants
   weights  only the first float32 input is; the others are weights or constants
+  whole    of a test without float32 data: each input of whole numbers or bools is a row of such a
+           table, cast
   folded   all inputs are constants, and constant folding computes the node
 
 and the outputs held to the test's, by the test's own tolerance. A form that is refused by name
@@ -33,7 +35,8 @@ import harness
 import op_pages
 
 GRADIENT, STEP, ELEMENTS = 2e-3, 1e-5, 24
-FORMS = ("data", "weights", "folded")
+FORMS = ("data", "weights", "whole", "folded")
+WHOLE = {"int64", "int32", "uint8", "bool"}
 # What a dropout drops in training is anybody's choice; the reference cannot be asked.
 RANDOM = {"Dropout"}
 # Where PyTorch and ONNX differ, training follows PyTorch.
@@ -73,6 +76,12 @@ def as_array(value):
     return numpy_helper.to_array(value) if isinstance(value, TensorProto) else value
 
 
+def is_whole(value):
+    """Whole numbers that float32 has, too, or bools."""
+    return str(value.dtype) in WHOLE and value.size > 0 and bool(
+        (value.astype(np.float32).astype(value.dtype) == value).all())
+
+
 class Test:
     """One node test: name, operator, model, inputs {name: array}, outputs {name: array}.
     fixed: names of the inputs that are constants in every form."""
@@ -98,7 +107,10 @@ class Test:
     def computed(self, form):
         """Names of the inputs that come from tables."""
         names = [n for n, v in self.inputs.items() if self.moves(n, np.asarray(v))]
-        return {"data": names, "weights": names[:1], "folded": []}[form]
+        whole = [n for n, v in self.inputs.items()
+                 if n not in self.fixed and is_whole(np.asarray(v))]
+        return {"data": names, "weights": names[:1], "whole": [] if names else whole,
+                "folded": []}[form]
 
 
 def load_tests():
@@ -135,12 +147,17 @@ def as_model(test, form, inputs):
         if name not in computed:
             graph.initializer.append(numpy_helper.from_array(value, name))
             continue
-        graph.initializer.append(numpy_helper.from_array(value.reshape(1, -1), f"T.{name}"))
+        table = value.reshape(1, -1).astype(np.float32)
+        graph.initializer.append(numpy_helper.from_array(table, f"T.{name}"))
         graph.initializer.append(
             numpy_helper.from_array(np.array(value.shape, np.int64), f"dims.{name}"))
         graph.node.append(helper.make_node("Gather", [f"T.{name}", INDEX], [f"row.{name}"]))
+        floats = name if value.dtype == np.float32 else f"floats.{name}"
         graph.node.append(
-            helper.make_node("Reshape", [f"row.{name}", f"dims.{name}"], [name]))
+            helper.make_node("Reshape", [f"row.{name}", f"dims.{name}"], [floats]))
+        if floats != name:
+            graph.node.append(helper.make_node(
+                "Cast", [floats], [name], to=helper.np_dtype_to_tensor_dtype(value.dtype)))
     if computed:
         graph.input.append(helper.make_tensor_value_info(INDEX, TensorProto.INT64, [1]))
     graph.node.extend(nodes)
