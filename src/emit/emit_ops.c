@@ -62,6 +62,8 @@ static amg_status emit_identity(amg_emit *e, const amg_emit_step *s)
     X(DEPTH_TO_SPACE, emit_folded)                                                     \
     X(SPACE_TO_DEPTH, emit_folded)                                                     \
     X(CONV_TRANSPOSE, amg_emit_conv_transpose)                                         \
+    X(DEFORM_CONV, emit_folded)                                                        \
+    X(CAUSAL_CONV, emit_folded)                                                        \
     X(RESIZE, amg_emit_resize)                                                         \
     X(COL2IM, amg_emit_col2im)                                                         \
     X(GRID_SAMPLE, amg_emit_grid_sample)                                               \

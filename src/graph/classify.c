@@ -131,6 +131,8 @@ static bool is_weight(const amg_graph *g, const amg_node *node, int i,
     case AMG_OP_GEMM:
     case AMG_OP_EINSUM:
     case AMG_OP_MAT_MUL: return true;
+    case AMG_OP_DEFORM_CONV: return i == 1 || i == 3;
+    case AMG_OP_CAUSAL_CONV: return i == 1 || i == 2;
     case AMG_OP_BATCH_NORM: return i < 3;
     case AMG_OP_LAYER_NORM:
     case AMG_OP_RMS_NORM:

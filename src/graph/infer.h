@@ -75,6 +75,8 @@ bool amg_dims_product(const int64_t *dims, int rank, int64_t *product, bool *bat
 typedef amg_status (*amg_infer_fn)(const amg_infer *c);
 amg_status amg_infer_conv(const amg_infer *c); /* infer_window.c */
 amg_status amg_infer_conv_transpose(const amg_infer *c);
+amg_status amg_infer_deform_conv(const amg_infer *c);
+amg_status amg_infer_causal_conv(const amg_infer *c);
 amg_status amg_infer_pool(const amg_infer *c);
 amg_status amg_infer_global_pool(const amg_infer *c);
 amg_status amg_infer_batch_norm(const amg_infer *c); /* infer_layer.c */

@@ -3,6 +3,8 @@
  *
  * Legend: N batch, C channels, S spatial dims (one to three), O output channels, G
  * groups, K the window. */
+#include <string.h>
+
 #include "base/checked.h"
 #include "graph/infer.h"
 #include "graph/window.h"
@@ -89,6 +91,88 @@ amg_status amg_infer_conv_transpose(const amg_infer *c)
     if (!s) s = amg_window_unslide(c->node, &win, x->dims + 2, out + 2, c->err);
     if (!s) amg_infer_set(c, 0, x->dtype, x->rank, out);
     return s;
+}
+
+/* Input i of the node is [N,count,rest...], F32, or absent. */
+static amg_status expect_image(const amg_infer *c, int i, const char *what,
+                               int64_t count, const int64_t *dims)
+{
+    const amg_value *v = amg_infer_find_in(c, i);
+    const int64_t wanted[4] = {dims[0], count, dims[2], dims[3]};
+    char found[AMG_SHAPE_TEXT], expected[AMG_SHAPE_TEXT];
+    bool fits = !v || (v->rank == 4 && v->dtype == AMG_F32);
+    for (int d = 0; v && fits && d < 4; d++) fits = v->dims[d] == wanted[d];
+    if (fits) return AMG_OK;
+    return amg_node_fail(c->node, AMG_MISMATCH, c->err, "%s %s, expected %s", what,
+                         amg_shape_text(v->dtype, v->rank, v->dims, found),
+                         amg_shape_text(AMG_F32, 4, wanted, expected));
+}
+
+/* A Conv whose taps are moved by input 2, and weighed by input 4. */
+amg_status amg_infer_deform_conv(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *w = amg_infer_in(c, 1);
+    const amg_value *offset = amg_infer_in(c, 2), *mask = amg_infer_find_in(c, 4);
+    bool known;
+    amg_status s = expect_operands(c, &known);
+    if (s || !known || offset->rank < 0 || (mask && mask->rank < 0)) return s;
+    const int64_t group = amg_attr_int(c->node, "group", 1);
+    const int64_t moved = amg_attr_int(c->node, "offset_group", 1);
+    int64_t out[2 + AMG_MAX_SPATIAL] = {x->dims[0], w->dims[0]};
+    const bool fits = x->rank == 4 && x->dtype == AMG_F32 && group >= 1 && moved >= 1 &&
+                      w->dims[0] >= 1 && x->dims[1] % group == 0 &&
+                      x->dims[1] % moved == 0 && w->dims[1] == x->dims[1] / group &&
+                      w->dims[0] % group == 0;
+    amg_window win;
+    s = amg_infer_expect_vector(c, "bias", amg_infer_find_in(c, 3), out[1], x->dtype);
+    if (!s) s = expect_weight(c, x, w, group, fits);
+    if (!s) s = amg_window_read(c->node, x, w, &win, c->err);
+    if (!s) s = amg_window_slide(c->node, &win, x->dims + 2, out + 2, c->err);
+    if (s) return s;
+    int64_t taps;
+    if (!amg_mul_i64(win.kernel[0], win.kernel[1], &taps) ||
+        !amg_mul_i64(2 * moved, taps, &taps))
+        return amg_node_fail(c->node, AMG_OVERFLOW, c->err,
+                             "its window has too many elements to count");
+    s = expect_image(c, 2, "offsets are", taps, out);
+    if (!s) s = expect_image(c, 4, "mask is", taps / 2, out);
+    if (!s) amg_infer_set(c, 0, x->dtype, 4, out);
+    return s;
+}
+
+/* A depthwise Conv [C,1,k] of [N,C,L] with k - 1 elements of before in front. */
+amg_status amg_infer_causal_conv(const amg_infer *c)
+{
+    const amg_value *x = amg_infer_in(c, 0), *w = amg_infer_in(c, 1);
+    const amg_value *past = amg_infer_find_in(c, 3);
+    const char *activation = amg_attr_string(c->node, "activation", "none");
+    bool known;
+    amg_status s = expect_operands(c, &known);
+    for (int i = 1; i < c->node->num_outputs; i++)
+        amg_infer_out(c, i)->dtype = x->dtype;
+    if (strcmp(activation, "none") != 0 && strcmp(activation, "silu") != 0 &&
+        strcmp(activation, "swish") != 0)
+        return amg_node_fail(c->node, AMG_UNSUPPORTED, c->err,
+                             "activation is \"%.40s\", expected none, silu or swish",
+                             activation);
+    if (s || !known || (past && past->rank < 0)) return s;
+    const bool fits = x->rank == 3 && x->dtype == AMG_F32 && x->dims[2] >= 1 &&
+                      w->dims[0] == x->dims[1] && w->dims[1] == 1;
+    s = amg_infer_expect_vector(c, "bias", amg_infer_find_in(c, 2), x->dims[1],
+                                x->dtype);
+    if (!s) s = expect_weight(c, x, w, x->dims[1], fits);
+    if (s) return s;
+    const int64_t state[3] = {x->dims[0], x->dims[1], w->dims[2] - 1};
+    char found[AMG_SHAPE_TEXT], wanted[AMG_SHAPE_TEXT];
+    if (past && (past->rank != 3 || past->dtype != AMG_F32 ||
+                 memcmp(past->dims, state, sizeof state) != 0))
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "past_state is %s, expected %s",
+                             amg_shape_text(past->dtype, past->rank, past->dims, found),
+                             amg_shape_text(AMG_F32, 3, state, wanted));
+    amg_infer_set(c, 0, x->dtype, 3, x->dims);
+    if (c->node->num_outputs > 1) amg_infer_set(c, 1, x->dtype, 3, state);
+    return AMG_OK;
 }
 
 amg_status amg_infer_pool(const amg_infer *c)

@@ -423,6 +423,8 @@ static int64_t opset_of(const amg_graph *g, const amg_node *n)
                    : 0;
     case AMG_OP_PAD:
         return strcmp(amg_attr_string(n, "mode", "constant"), "wrap") == 0 ? 19 : 0;
+    case AMG_OP_DEFORM_CONV: return 19;
+    case AMG_OP_CAUSAL_CONV: return 27;
     case AMG_OP_CUM_PROD: return 26;
     case AMG_OP_ROTARY_EMBEDDING:
     case AMG_OP_RMS_NORM: return 23;

@@ -141,6 +141,7 @@ static int num_outputs(const node *n)
     case AMG_OP_RNN: return (int)n->proto->n_output;
     case AMG_OP_TOP_K: return n->proto->n_output < 2 ? 1 : 2;
     case AMG_OP_ATTENTION:
+    case AMG_OP_CAUSAL_CONV:
     case AMG_OP_DROPOUT:
     case AMG_OP_LAYER_NORM: return num_needed(n);
     default: return 1;

@@ -57,6 +57,8 @@
     X(SPACE_TO_DEPTH, "SpaceToDepth", 1, 1, 1, 1, AMG_OP_D, "")                        \
     X(CONV_TRANSPOSE, "ConvTranspose", 2, 3, 1, 1, AMG_OP_D,                           \
       "1-d, 2-d, 3-d; weights may be computed")                                        \
+    X(DEFORM_CONV, "DeformConv", 3, 5, 1, 1, AMG_OP_D, "2-d")                          \
+    X(CAUSAL_CONV, "CausalConvWithState", 2, 4, 1, 2, AMG_OP_D, "")                    \
     X(RESIZE, "Resize", 1, 4, 1, 1, AMG_OP_D, "nearest, linear, cubic; 1-d to 3-d")    \
     X(COL2IM, "Col2Im", 3, 3, 1, 1, AMG_OP_D, "constant shapes; in PyTorch 2-d")       \
     X(GRID_SAMPLE, "GridSample", 2, 2, 1, 1, AMG_OP_D,                                 \

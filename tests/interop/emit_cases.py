@@ -456,6 +456,19 @@ CASES = [
     Case("Col2Im with uneven pads", [("Col2Im", "x,i,b", "y", {"pads": [1, 0, 0, 2]})],
          (2, 12, 30), {"i": ints(6, 5), "b": ints(3, 2)}, "F.pad(F.fold(x, (7, 7), (3, 2)), ",
          opset=18),
+    *(Case(f"DeformConv {attrs}", [
+        ("Conv", "x,o", "f", {"strides": attrs.get("strides", [1, 1])}), ("Conv", "x,m", "h", {
+            "strides": attrs.get("strides", [1, 1])}), ("Sigmoid", "h", "k", {}),
+        ("DeformConv", "x,w,f,b,k" if moved == 1 else "x,w,f", "y", attrs)], IMAGE,
+        {"o": (moved * 12, 4, 3, 2), "m": (6, 4, 3, 2), "w": (6, 4 // attrs.get("group", 1), 3, 2),
+         "b": (6,)}, "F.grid_sample(", opset=19)
+      for moved, attrs in ((1, {}), (2, {"offset_group": 2, "group": 2, "strides": [2, 1]}))),
+    *(Case(f"CausalConvWithState {kind}", [
+        ("CausalConvWithState", "x,w,b", "y,s", {"activation": kind})], (2, 3, 7),
+        {"w": (3, 1, 4), "b": (3,), "p": ints(0, 0, 3, 0, 0, 0)}, "F.conv1d(", opset=27,
+        reference=[("Pad", "x,p", "q", {}), ("Conv", "q,w,b", "c", {"group": 3}), *end])
+      for kind, end in (("none", [("Identity", "c", "y", {})]),
+                        ("silu", [("Sigmoid", "c", "g", {}), ("Mul", "c,g", "y", {})]))),
     Case("AffineGrid", [("AffineGrid", "x,s", "y", {})], (2, 2, 3), {"s": ints(2, 3, 4, 5)},
          opset=20),
     Case("Attention to what came before", [
