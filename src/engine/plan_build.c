@@ -97,6 +97,27 @@ static const amg_kernel_row *row_of(const amg_plan *p, int node)
     return own ? own : amg_kernel_get(p->graph->nodes[node].op);
 }
 
+/* Products and windows have kernels of floats alone; ONNX has them of whole numbers,
+ * too. The other kernels look for themselves. */
+static void check_types(amg_plan *p, int node)
+{
+    const amg_node *n = amg_plan_node(p, node);
+    switch (n->op) {
+    case AMG_OP_CONV:
+    case AMG_OP_CONV_TRANSPOSE:
+    case AMG_OP_GEMM:
+    case AMG_OP_MAT_MUL:
+    case AMG_OP_GRID_SAMPLE:
+    case AMG_OP_MAX_POOL:
+    case AMG_OP_AVERAGE_POOL:
+    case AMG_OP_GLOBAL_MAX_POOL:
+    case AMG_OP_GLOBAL_AVERAGE_POOL: break;
+    default: return;
+    }
+    for (int i = 0; i < n->num_inputs; i++)
+        if (n->inputs[i] != AMG_NO_VALUE) amg_plan_expect_f32(p, node, n->inputs[i]);
+}
+
 static void emit_forward(amg_plan *p)
 {
     p->augmented = p->options.training && p->options.augment
@@ -108,6 +129,8 @@ static void emit_forward(amg_plan *p)
         int node = p->order[i];
         const amg_kernel_row *row = row_of(p, node);
         if (p->nodes[node].absorbed) continue;
+        check_types(p, node);
+        if (p->status) return;
         if (row->forward)
             row->forward(p, node);
         else

@@ -217,6 +217,9 @@ static amg_status broadcast_inputs(const amg_infer *c, int first, amg_dtype dtyp
 
 static amg_status infer_binary(const amg_infer *c)
 {
+    if (amg_infer_in(c, 0)->dtype == AMG_BOOL)
+        return amg_node_fail(c->node, AMG_MISMATCH, c->err,
+                             "operands are BOOL, expected numbers");
     return broadcast_inputs(c, 0, amg_infer_in(c, 0)->dtype);
 }
 
@@ -253,7 +256,7 @@ static amg_status expect_bool(const amg_infer *c, const char *what)
 static amg_status infer_logic(const amg_infer *c)
 {
     amg_status s = expect_bool(c, "operand");
-    return s ? s : infer_binary(c);
+    return s ? s : broadcast_inputs(c, 0, AMG_BOOL);
 }
 
 static amg_status infer_where(const amg_infer *c)

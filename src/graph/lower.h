@@ -13,7 +13,8 @@
  *                      LayerNormalization's statistics
  *   lower_attention.c  Attention
  *   lower_rotary.c     RotaryEmbedding
- *   lower_image.c      AffineGrid, CenterCropPad, LpPool, GlobalLpPool
+ *   lower_image.c      AffineGrid, CenterCropPad, LpPool, GlobalLpPool,
+ *                      MaxPool of bytes
  *   lower_mask.c       Hardmax, Dropout's mask
  *   lower_activation.c the other way round: Gelu and Mish, which exporters take apart
  */
@@ -71,7 +72,7 @@ extern const amg_lower_rule amg_lower_depth_to_space, amg_lower_one_hot, amg_low
     amg_lower_layer_norm, amg_lower_lp_norm, amg_lower_activation, amg_lower_lrn,
     amg_lower_mean_variance, amg_lower_attention, amg_lower_lp_pool,
     amg_lower_global_lp_pool, amg_lower_center_crop_pad, amg_lower_rotary,
-    amg_lower_affine_grid, amg_lower_hardmax, amg_lower_dropout,
+    amg_lower_affine_grid, amg_lower_hardmax, amg_lower_dropout, amg_lower_max_pool,
     amg_lower_reverse_sequence, amg_lower_deform_conv, amg_lower_causal_conv;
 
 #endif

@@ -1,4 +1,4 @@
-/* See lower.h: CenterCropPad, AffineGrid, and pools of norms. */
+/* See lower.h: CenterCropPad, AffineGrid, pools of norms and of bytes. */
 #include "base/alloc.h"
 #include "graph/lower.h"
 #include "graph/window.h"
@@ -159,3 +159,27 @@ static void lower_global_lp_pool(amg_lower *l, int *out)
 }
 
 const amg_lower_rule amg_lower_global_lp_pool = {always, lower_global_lp_pool};
+
+/* ---- MaxPool of bytes: of the same numbers as floats ---- */
+
+static bool reads_bytes(const amg_graph *g, const amg_node *node)
+{
+    const amg_dtype dtype = amg_lower_in(g, node, 0)->dtype;
+    return dtype == AMG_U8 || dtype == AMG_I8;
+}
+
+static int cast(amg_lower *l, int x, amg_dtype dtype)
+{
+    const amg_attr to = amg_int("to", amg_dtype_onnx(dtype));
+    return amg_lower_node(l, AMG_OP_CAST, 1, &x, 1, &to);
+}
+
+static void lower_max_pool(amg_lower *l, int *out)
+{
+    const amg_node *n = l->node;
+    const int x = cast(l, amg_lower_value(l, 0), AMG_F32);
+    const int y = amg_lower_node(l, AMG_OP_MAX_POOL, 1, &x, n->num_attrs, n->attrs);
+    out[0] = cast(l, y, amg_lower_in(l->r->g, n, 0)->dtype);
+}
+
+const amg_lower_rule amg_lower_max_pool = {reads_bytes, lower_max_pool};

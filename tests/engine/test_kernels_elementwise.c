@@ -333,11 +333,21 @@ static void nan_passes_through(void **state)
 static void whole_numbers_are_refused(void **state)
 {
     (void)state;
-    static const amg_op ops[] = {AMG_OP_SIN, AMG_OP_MISH, AMG_OP_SIGMOID};
-    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+    static const struct {
+        amg_op op;
+        int num_inputs;
+    } cases[] = {{AMG_OP_SIN, 1},
+                 {AMG_OP_MISH, 1},
+                 {AMG_OP_SIGMOID, 1},
+                 {AMG_OP_GLOBAL_MAX_POOL, 1},
+                 {AMG_OP_GLOBAL_AVERAGE_POOL, 1},
+                 {AMG_OP_MAT_MUL, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         amg_builder *b = amg_builder_new();
-        int x = amg_builder_input(b, "x", AMG_I64, 2, (int64_t[]){1, 2});
-        amg_builder_output(b, amg_builder_node(b, ops[i], "f", &x, 1, NULL, 0, NULL));
+        const int x = amg_builder_input(b, "x", AMG_I64, 3, (int64_t[]){1, 2, 2});
+        const int in[2] = {x, x};
+        amg_builder_output(b, amg_builder_node(b, cases[i].op, "f", in,
+                                               cases[i].num_inputs, NULL, 0, NULL));
         amg_graph *g = NULL;
         amg_plan *plan = NULL;
         amg_error err = {0};

@@ -355,6 +355,10 @@ static void cast_equal_and_where_give_their_types(void **state)
     node(t, AMG_OP_AND, IDS(e, t.x), NO_ATTRS);
     must_refuse(t.b, AMG_MISMATCH, "(And)", "operands are BOOL and F32");
     t = input(DIMS(B, 3));
+    e = node(t, AMG_OP_LESS, IDS(t.x, t.x), NO_ATTRS);
+    node(t, AMG_OP_ADD, IDS(e, e), NO_ATTRS);
+    must_refuse(t.b, AMG_MISMATCH, "(Add)", "operands are BOOL, expected numbers");
+    t = input(DIMS(B, 3));
     node(t, AMG_OP_CAST, IDS(t.x), ATTRS(amg_int("to", 8)));
     must_refuse(t.b, AMG_UNSUPPORTED, "(Cast)", "type 8");
 }
