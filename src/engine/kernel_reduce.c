@@ -45,14 +45,14 @@ unsigned amg_reduce_axes(amg_plan *p, int node, int rank)
 
 void amg_reduce_forward(amg_plan *p, int node)
 {
-    if (amg_mean_over_image(p, node)) {
-        amg_global_pool_forward(p, node);
-        return;
-    }
     const amg_node *n = amg_plan_node(p, node);
     const amg_value *x = amg_plan_value(p, n->inputs[0]);
     if (x->dtype != AMG_F32) {
         amg_reduce_whole(p, node);
+        return;
+    }
+    if (amg_mean_over_image(p, node)) {
+        amg_global_pool_forward(p, node);
         return;
     }
     reduce_state *s = amg_plan_alloc(p, 1, sizeof *s);

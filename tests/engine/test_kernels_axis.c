@@ -125,11 +125,6 @@ static int as_whole(const golden *g, int x, amg_dtype dtype)
 {
     return WITH(AMG_OP_CAST, amg_int("to", amg_dtype_onnx(dtype)), x);
 }
-static int whole_sum(const golden *g, int x)
-{
-    const int axis = vector(g, "axis", 1, (int64_t[]){1});
-    return by_whole(g, x, PLAIN(AMG_OP_REDUCE_SUM, as_whole(g, x, AMG_I64), axis));
-}
 static int whole_prod(const golden *g, int x)
 {
     return by_whole(
@@ -493,7 +488,6 @@ static const golden_case cases[] = {
     {"cum_prod_exclusive", cum_prod_exclusive},
     {"cum_prod_both", cum_prod_both},
     {"cum_prod_zeros", cum_prod_zeros},
-    {"whole_sum", whole_sum},
     {"whole_prod", whole_prod},
     {"whole_least", whole_least},
     {"whole_any", whole_any},
