@@ -60,7 +60,7 @@ const amg_lower_rule amg_lower_causal_conv = {always, lower_causal_conv};
 
 typedef struct {
     amg_window w;
-    int64_t N, C, H, W, O, h, wide, P, K, G, D;
+    int64_t N, C, H, W, h, wide, D;
 } deform;
 
 static bool read_deform(const amg_graph *g, const amg_node *node, deform *d)
@@ -72,12 +72,8 @@ static bool read_deform(const amg_graph *g, const amg_node *node, deform *d)
     d->C = x->dims[1];
     d->H = x->dims[2];
     d->W = x->dims[3];
-    d->O = y->dims[1];
     d->h = y->dims[2];
     d->wide = y->dims[3];
-    d->P = d->h * d->wide;
-    d->K = d->w.kernel[0] * d->w.kernel[1];
-    d->G = amg_attr_int(node, "group", 1);
     d->D = amg_attr_int(node, "offset_group", 1);
     return true;
 }
@@ -88,75 +84,77 @@ static bool has_window(const amg_graph *g, const amg_node *node)
     return read_deform(g, node, &d);
 }
 
-/* Where GridSample finds the places of the window that does not move, [K,h,w,2]: of an
- * image from -1 to 1, x before y. */
+/* Where GridSample finds the taps that do not move, [h*kh,w*kw,2]: of an image from -1
+ * to 1, x before y. */
 static int still_places(amg_lower *l, const deform *d)
 {
-    const int64_t size[2] = {d->W, d->H}, dims[4] = {d->K, d->h, d->wide, 2};
-    float *place = amg_calloc((size_t)(2 * d->K * d->P), sizeof *place);
+    const int64_t *kernel = d->w.kernel, size[2] = {d->W, d->H};
+    const int64_t dims[3] = {d->h * kernel[0], d->wide * kernel[1], 2};
+    const int64_t count = dims[0] * dims[1];
+    float *place = amg_calloc((size_t)(2 * count), sizeof *place);
     if (!place) return AMG_NO_VALUE;
-    for (int64_t i = 0; i < d->K * d->P; i++) {
-        const int64_t k = i / d->P, at[2] = {i % d->wide, i / d->wide % d->h};
-        const int64_t tap[2] = {k % d->w.kernel[1], k / d->w.kernel[1]};
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t at[2] = {i % dims[1], i / dims[1]};
         for (int c = 0; c < 2; c++) { /* the window's dims are y, x */
-            const int64_t p = at[c] * d->w.stride[1 - c] - d->w.begin[1 - c] +
-                              tap[c] * d->w.dilation[1 - c];
+            const int k = 1 - c;
+            const int64_t p = at[c] / kernel[k] * d->w.stride[k] - d->w.begin[k] +
+                              at[c] % kernel[k] * d->w.dilation[k];
             place[2 * i + c] = (float)((2 * (double)p + 1) / (double)size[c] - 1);
         }
     }
-    const int id = amg_lower_constant(l, AMG_F32, 4, dims, place);
+    const int id = amg_lower_constant(l, AMG_F32, 3, dims, place);
     amg_free(place);
     return id;
 }
 
-/* Places of all taps, [N*D,K*h,w,2]. Offsets are [N,D*K*2,h,w], y before x. */
-static int moved_places(amg_lower *l, const deform *d)
+/* Input i, [N,D*kh*kw*count,h,w], as [N*D,h*kh,w*kw,count]. */
+static int by_taps(amg_lower *l, const deform *d, int i, int64_t count)
 {
-    static const int64_t last[6] = {0, 1, 2, 4, 5, 3}, swapped[2] = {1, 0};
-    const int64_t split[6] = {d->N, d->D, d->K, 2, d->h, d->wide};
-    const int64_t grid[4] = {d->N * d->D, d->K * d->h, d->wide, 2}, two = 2;
-    const float step[2] = {(float)(2 / (double)d->W), (float)(2 / (double)d->H)};
-    const amg_attr axis = amg_int("axis", 5);
-    int y = amg_lower_reshape(l, amg_lower_value(l, 2), 6, split);
-    y = amg_lower_transpose(l, y, 6, last);
-    y = amg_lower_node(l, AMG_OP_GATHER, 2, (int[]){y, amg_lower_ints(l, 2, swapped)},
-                       1, &axis);
-    y = amg_lower_binary(l, AMG_OP_MUL, y,
-                         amg_lower_constant(l, AMG_F32, 1, &two, step));
-    y = amg_lower_binary(l, AMG_OP_ADD, y, still_places(l, d));
-    return amg_lower_reshape(l, y, 4, grid);
+    static const int64_t order[7] = {0, 1, 5, 2, 6, 3, 4};
+    const int64_t kh = d->w.kernel[0], kw = d->w.kernel[1];
+    const int64_t split[7] = {d->N, d->D, kh, kw, count, d->h, d->wide};
+    const int64_t taps[4] = {d->N * d->D, d->h * kh, d->wide * kw, count};
+    int y = amg_lower_reshape(l, amg_lower_value(l, i), 7, split);
+    return amg_lower_reshape(l, amg_lower_transpose(l, y, 7, order), 4, taps);
 }
 
-/* What the taps read, times the mask, [N,G,C/G*K,P]. */
+/* Places of all taps, [N*D,h*kh,w*kw,2]. Offsets have y before x. */
+static int moved_places(amg_lower *l, const deform *d)
+{
+    static const int64_t swapped[2] = {1, 0}, two = 2;
+    const float step[2] = {(float)(2 / (double)d->W), (float)(2 / (double)d->H)};
+    const amg_attr axis = amg_int("axis", 3);
+    const int in[2] = {by_taps(l, d, 2, 2), amg_lower_ints(l, 2, swapped)};
+    int y = amg_lower_node(l, AMG_OP_GATHER, 2, in, 1, &axis);
+    y = amg_lower_binary(l, AMG_OP_MUL, y,
+                         amg_lower_constant(l, AMG_F32, 1, &two, step));
+    return amg_lower_binary(l, AMG_OP_ADD, y, still_places(l, d));
+}
+
+/* What the taps read, times the mask, [N,C,h*kh,w*kw]. */
 static int read_taps(amg_lower *l, const deform *d)
 {
+    const int64_t kh = d->w.kernel[0], kw = d->w.kernel[1];
     const int64_t part[4] = {d->N * d->D, d->C / d->D, d->H, d->W};
-    const int64_t read[5] = {d->N, d->D, d->C / d->D, d->K, d->P};
-    const int64_t mask[5] = {d->N, d->D, 1, d->K, d->P};
-    const int64_t columns[4] = {d->N, d->G, d->C / d->G * d->K, d->P};
+    const int64_t weighed[4] = {d->N * d->D, 1, d->h * kh, d->wide * kw};
+    const int64_t image[4] = {d->N, d->C, d->h * kh, d->wide * kw};
     const int x = amg_lower_reshape(l, amg_lower_value(l, 0), 4, part);
     int y = amg_lower_binary(l, AMG_OP_GRID_SAMPLE, x, moved_places(l, d));
-    if (amg_lower_in(l->r->g, l->node, 4)) {
-        y = amg_lower_reshape(l, y, 5, read);
+    if (amg_lower_in(l->r->g, l->node, 4))
         y = amg_lower_binary(l, AMG_OP_MUL, y,
-                             amg_lower_reshape(l, amg_lower_value(l, 4), 5, mask));
-    }
-    return amg_lower_reshape(l, y, 4, columns);
+                             amg_lower_reshape(l, by_taps(l, d, 4, 1), 4, weighed));
+    return amg_lower_reshape(l, y, 4, image);
 }
 
 static void lower_deform_conv(amg_lower *l, int *out)
 {
     deform d;
     if (!read_deform(l->r->g, l->node, &d)) return; /* applies() saw that it can */
-    const int64_t weight[3] = {d.G, d.O / d.G, d.C / d.G * d.K};
-    const int64_t bias[3] = {d.O, 1, 1}, image[4] = {d.N, d.O, d.h, d.wide};
-    const int w = amg_lower_reshape(l, amg_lower_value(l, 1), 3, weight);
-    int y = amg_lower_binary(l, AMG_OP_MAT_MUL, w, read_taps(l, &d));
-    y = amg_lower_reshape(l, y, 4, image);
-    if (amg_lower_in(l->r->g, l->node, 3))
-        y = amg_lower_binary(l, AMG_OP_ADD, y,
-                             amg_lower_reshape(l, amg_lower_value(l, 3), 3, bias));
-    out[0] = y;
+    const amg_attr attrs[2] = {amg_ints("strides", 2, d.w.kernel),
+                               amg_int("group", amg_attr_int(l->node, "group", 1))};
+    const int in[3] = {read_taps(l, &d), amg_lower_value(l, 1), amg_lower_value(l, 3)};
+    out[0] =
+        amg_lower_node(l, AMG_OP_CONV, in[2] == AMG_NO_VALUE ? 2 : 3, in, 2, attrs);
 }
 
 const amg_lower_rule amg_lower_deform_conv = {has_window, lower_deform_conv};

@@ -372,6 +372,42 @@ static void every_failing_allocation_is_one_clean_error(void **state)
     amg_graph_free(g);
 }
 
+/* Where a layer gives way to its parts, its weights train as they are. */
+static void weights_of_parts_are_the_layers_own(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    const amg_attr even = amg_ints("pads", 4, (int64_t[]){1, 1, 1, 1});
+    const amg_attr attrs[] = {even, amg_int("offset_group", 2), amg_int("group", 2)};
+    int x = amg_builder_input(b, "x", AMG_F32, 4, (int64_t[]){B, 4, 5, 6});
+    int o = weight(b, "o", 1, 4, (int64_t[]){36, 4, 3, 3});
+    int w = weight(b, "w", 2, 4, (int64_t[]){6, 2, 3, 3});
+    int bias = weight(b, "b", 3, 1, (int64_t[]){6});
+    o = amg_builder_node(b, AMG_OP_CONV, "moves", (int[]){x, o}, 2, &even, 1, NULL);
+    int y = amg_builder_node(b, AMG_OP_DEFORM_CONV, "deform", (int[]){x, w, o, bias}, 4,
+                             attrs, 3, NULL);
+    y = amg_builder_node(b, AMG_OP_RESHAPE, "flat",
+                         (int[]){y, ints(b, "rows", 3, (int64_t[]){-1, 6, 30})}, 2,
+                         NULL, 0, NULL);
+    int taps = weight(b, "taps", 4, 3, (int64_t[]){6, 1, 4});
+    y = amg_builder_node(b, AMG_OP_CAUSAL_CONV, "causal", (int[]){y, taps, bias}, 3,
+                         NULL, 0, NULL);
+    amg_builder_output(b, y);
+    amg_graph *g = must_finish(b);
+    amg_origin *home = origin(g);
+    const amg_graph *folded = amg_origin_folded(home);
+    int found = 0;
+    for (int v = 0; v < folded->num_values; v++)
+        if (folded->values[v].kind == AMG_VALUE_PARAM &&
+            folded->values[v].role == AMG_ROLE_TRAINABLE) {
+            assert_true(amg_graph_find_value(g, folded->values[v].name) >= 0);
+            found++;
+        }
+    assert_int_equal(found, 4);
+    amg_origin_free(home);
+    amg_graph_free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +419,7 @@ int main(void)
         cmocka_unit_test(an_absent_constant_is_refused),
         cmocka_unit_test(rows_that_nobody_looks_up_go_through_a_key),
         cmocka_unit_test(a_table_that_is_picked_from_twice_stays_one_weight),
+        cmocka_unit_test(weights_of_parts_are_the_layers_own),
         cmocka_unit_test(exported_models_come_back_whole),
         cmocka_unit_test(every_failing_allocation_is_one_clean_error),
     };
