@@ -1,6 +1,6 @@
 /* ReduceMean and ReduceSum over any constant axes of row-major memory. A mean over H
- * and W, which CNNs end with, is kernel_mean.c's: it reads channel blocks; sums of whole
- * numbers are kernel_reduce_whole.c's. */
+ * and W, which CNNs end with, is kernel_mean.c's: it reads channel blocks; sums of
+ * whole numbers are kernel_reduce_whole.c's. */
 #include "engine/kernel.h"
 #include "engine/walk.h"
 
