@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "base/vector.h"
 #include "engine/kernel.h"
+#include "graph/resize.h"
 
 /* What one output index reads: the sum of in[at[i]] * part[i]. */
 typedef struct {
@@ -125,27 +126,14 @@ static void run_backward(const amg_call *call)
 /* ---- coordinates ------------------------------------------------------------------
  */
 
-typedef enum {
-    HALF_PIXEL,
-    PYTORCH_HALF_PIXEL,
-    ALIGN_CORNERS,
-    ASYMMETRIC,
-    HALF_PIXEL_SYMMETRIC,
-    TF_HALF_PIXEL,
-    NUM_COORDINATES
-} coordinates;
-typedef enum { FLOOR, CEIL, PREFER_FLOOR, PREFER_CEIL, NUM_ROUNDINGS } rounding;
 typedef enum { NEAREST, LINEAR, CUBIC, NUM_KINDS } interpolation;
 
-/* How one dim is resized. step: input positions per output position. */
+/* How one dim is resized. */
 typedef struct {
+    amg_resized dim;
     interpolation kind;
-    coordinates mode;
-    rounding how;
     float cubic;
     bool exclude_outside, antialias;
-    int64_t in, out;
-    float step;
 } axis;
 
 /* Index of text among count names, -1 if it is none. */
@@ -156,35 +144,6 @@ static int index_of(const char *text, int count, const char *const *names)
     return -1;
 }
 
-/* Where output index i lies in the input; f32 as PyTorch has it, so that both choose
- * the same pixel. */
-static float source_of(const axis *x, int64_t i)
-{
-    const float in = (float)x->in, out = (float)x->out;
-    float middle = 0;
-    switch (x->mode) {
-    case ASYMMETRIC: return (float)i * x->step;
-    case ALIGN_CORNERS: return out > 1 ? (float)i * ((in - 1) / (out - 1)) : 0;
-    case TF_HALF_PIXEL: return ((float)i + 0.5f) * x->step;
-    case PYTORCH_HALF_PIXEL:
-        if (x->out == 1) return 0;
-        break;
-    case HALF_PIXEL_SYMMETRIC: middle = in / 2 * (1 - out * x->step / in); break;
-    default: break;
-    }
-    return middle + ((float)i + 0.5f) * x->step - 0.5f;
-}
-
-static int64_t round_to(rounding how, float x)
-{
-    switch (how) {
-    case FLOOR: return (int64_t)floorf(x);
-    case CEIL: return (int64_t)ceilf(x);
-    case PREFER_FLOOR: return (int64_t)ceilf(x - 0.5f);
-    default: return (int64_t)floorf(x + 0.5f);
-    }
-}
-
 static int64_t clamp(int64_t i, int64_t count)
 {
     return i < 0 ? 0 : i >= count ? count - 1 : i;
@@ -193,8 +152,8 @@ static int64_t clamp(int64_t i, int64_t count)
 static void linear_taps(const axis *x, float at, taps *t)
 {
     if (at < 0) at = 0; /* beyond the edge stands the edge's value */
-    t->at[0] = clamp((int64_t)floorf(at), x->in);
-    t->at[1] = clamp(t->at[0] + 1, x->in);
+    t->at[0] = clamp((int64_t)floorf(at), x->dim.in);
+    t->at[1] = clamp(t->at[0] + 1, x->dim.in);
     const float part = t->at[0] == t->at[1] ? 0 : at - (float)t->at[0];
     t->part[0] = 1 - part;
     t->part[1] = part;
@@ -211,7 +170,7 @@ static void cubic_taps(const axis *x, float at, taps *t)
     t->part[2] = ((a + 2) * v - (a + 3)) * v * v + 1;
     t->part[3] = ((a * (v + 1) - 5 * a) * (v + 1) + 8 * a) * (v + 1) - 4 * a;
     for (int i = 0; i < 4; i++) {
-        t->at[i] = clamp(first - 1 + i, x->in);
+        t->at[i] = clamp(first - 1 + i, x->dim.in);
         if (x->exclude_outside && t->at[i] != first - 1 + i) t->part[i] = 0;
         sum += t->part[i];
     }
@@ -230,7 +189,7 @@ static double filter_at(const axis *x, double distance)
 /* How far the filter reaches: an output pixel that covers several widens it. */
 static double radius_of(const axis *x)
 {
-    return (x->kind == LINEAR ? 1 : 2) * fmax((double)x->step, 1);
+    return (x->kind == LINEAR ? 1 : 2) * fmax((double)x->dim.step, 1);
 }
 
 static int count_taps(const axis *x)
@@ -246,8 +205,8 @@ static void antialias_taps(const axis *x, float at, taps *t)
     double sum = 0;
     for (int i = 0; i < count; i++) {
         const double distance = (double)(first + i) - (double)at;
-        double part = filter_at(x, distance / fmax((double)x->step, 1));
-        t->at[i] = clamp(first + i, x->in);
+        double part = filter_at(x, distance / fmax((double)x->dim.step, 1));
+        t->at[i] = clamp(first + i, x->dim.in);
         if (x->exclude_outside && t->at[i] != first + i) part = 0;
         t->part[i] = (float)part;
         sum += part;
@@ -257,8 +216,8 @@ static void antialias_taps(const axis *x, float at, taps *t)
 
 static void fill_taps(const axis *x, taps *t)
 {
-    for (int64_t i = 0; i < x->out; i++) {
-        const float at = source_of(x, i);
+    for (int64_t i = 0; i < x->dim.out; i++) {
+        const float at = amg_resize_source(&x->dim, i);
         if (x->antialias) {
             antialias_taps(x, at, &t[i]);
         } else if (x->kind == CUBIC) {
@@ -266,7 +225,7 @@ static void fill_taps(const axis *x, taps *t)
         } else if (x->kind == LINEAR) {
             linear_taps(x, at, &t[i]);
         } else {
-            t[i].at[0] = clamp(round_to(x->how, at), x->in);
+            t[i].at[0] = amg_resize_nearest(&x->dim, i);
             t[i].part[0] = 1;
         }
     }
@@ -289,57 +248,44 @@ static float scale_of(amg_plan *p, int node, int i)
 
 static bool read_modes(amg_plan *p, int node, axis *x)
 {
-    static const char *const modes[NUM_COORDINATES] = {
-        "half_pixel", "pytorch_half_pixel",   "align_corners",
-        "asymmetric", "half_pixel_symmetric", "tf_half_pixel_for_nn"};
-    static const char *const hows[NUM_ROUNDINGS] = {
-        "floor", "ceil", "round_prefer_floor", "round_prefer_ceil"};
     static const char *const kinds[NUM_KINDS] = {"nearest", "linear", "cubic"};
     const amg_node *n = amg_plan_node(p, node);
-    const char *mode = amg_attr_string(n, "coordinate_transformation_mode", modes[0]);
-    const char *how = amg_attr_string(n, "nearest_mode", hows[PREFER_FLOOR]);
     const char *kind = amg_attr_string(n, "mode", kinds[0]);
-    const int m = index_of(mode, NUM_COORDINATES, modes);
-    const int h = index_of(how, NUM_ROUNDINGS, hows);
     const int k = index_of(kind, NUM_KINDS, kinds);
     const bool antialias = amg_attr_int(n, "antialias", 0) != 0;
-    if (m < 0 || h < 0 || k < 0 || (antialias && k == NEAREST)) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED,
-                      "mode %.20s, %.40s, %.40s%s; expected linear, cubic, or nearest "
-                      "without antialiasing, and no cropping",
-                      kind, mode, how, antialias ? ", antialias" : "");
-        return false;
-    }
     *x = (axis){.kind = (interpolation)k,
-                .mode = (coordinates)m,
-                .how = (rounding)h,
                 .cubic = amg_attr_float(n, "cubic_coeff_a", -0.75f),
                 .exclude_outside = amg_attr_int(n, "exclude_outside", 0) != 0,
                 .antialias = antialias};
-    return true;
+    if (amg_resize_modes(n, &x->dim) && k >= 0 && !(antialias && k == NEAREST))
+        return true;
+    amg_plan_fail(
+        p, node, AMG_UNSUPPORTED,
+        "mode %.20s, %.40s, %.40s%s; expected linear, cubic, or nearest without "
+        "antialiasing, and no cropping",
+        kind, amg_attr_string(n, "coordinate_transformation_mode", "half_pixel"),
+        amg_attr_string(n, "nearest_mode", "round_prefer_floor"),
+        antialias ? ", antialias" : "");
+    return false;
 }
 
 /* The tables of dim d of three, the i-th spatial one (below 0: it is 1). */
 static void fill_axis(amg_plan *p, int node, resize_state *s, int d, int i, axis x)
 {
     const amg_node *n = amg_plan_node(p, node);
-    s->in[d] = x.in = i < 0 ? 1 : amg_plan_value(p, n->inputs[0])->dims[2 + i];
-    s->out[d] = x.out = i < 0 ? 1 : amg_plan_value(p, n->outputs[0])->dims[2 + i];
+    s->in[d] = i < 0 ? 1 : amg_plan_value(p, n->inputs[0])->dims[2 + i];
+    s->out[d] = i < 0 ? 1 : amg_plan_value(p, n->outputs[0])->dims[2 + i];
     if (i < 0) {
         x.kind = NEAREST;
         x.antialias = false;
     }
-    /* A scale that makes a whole number stands for a size. */
-    float scale = i < 0 ? 0 : scale_of(p, node, i);
-    float whole = (float)x.out / (float)x.in;
-    bool sized = scale == 0 || fabsf(scale - whole) < 1e-6f * whole;
-    x.step = sized ? (float)x.in / (float)x.out : 1 / scale;
+    amg_resize_dim(&x.dim, s->in[d], s->out[d], i < 0 ? 0 : scale_of(p, node, i));
     const int count = s->num_taps[d] = count_taps(&x);
-    int64_t *at = amg_plan_alloc(p, (size_t)(x.out * count), sizeof *at);
-    float *part = amg_plan_alloc(p, (size_t)(x.out * count), sizeof *part);
-    s->of[d] = amg_plan_alloc(p, (size_t)x.out, sizeof *s->of[d]);
+    int64_t *at = amg_plan_alloc(p, (size_t)(x.dim.out * count), sizeof *at);
+    float *part = amg_plan_alloc(p, (size_t)(x.dim.out * count), sizeof *part);
+    s->of[d] = amg_plan_alloc(p, (size_t)x.dim.out, sizeof *s->of[d]);
     if (p->status) return;
-    for (int64_t o = 0; o < x.out; o++)
+    for (int64_t o = 0; o < x.dim.out; o++)
         s->of[d][o] = (taps){at + o * count, part + o * count};
     fill_taps(&x, s->of[d]);
 }

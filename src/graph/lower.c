@@ -15,6 +15,7 @@ const amg_lower_rule *amg_lower_rule_get(amg_op op)
     case AMG_OP_DEPTH_TO_SPACE:
     case AMG_OP_SPACE_TO_DEPTH: return &amg_lower_depth_to_space;
     case AMG_OP_ONE_HOT: return &amg_lower_one_hot;
+    case AMG_OP_RESIZE: return &amg_lower_resize;
     case AMG_OP_MAX_POOL: return &amg_lower_max_pool;
     case AMG_OP_DEFORM_CONV: return &amg_lower_deform_conv;
     case AMG_OP_CAUSAL_CONV: return &amg_lower_causal_conv;

@@ -259,9 +259,10 @@ static void resize_to_sizes_keeps_the_batch_symbolic(void **state)
                                 NO_ATTRS, NULL);
     int sizes = amg_builder_node(b, AMG_OP_CONCAT, "c", IDS(head, INTS(b, "hw", 7, 9)),
                                  ATTRS(amg_int("axis", 0)), NULL);
+    const amg_attr linear = {.name = "mode", .kind = AMG_ATTR_STRING, .s = "linear"};
     amg_builder_output(b, amg_builder_node(b, AMG_OP_RESIZE, "r",
                                            IDS(x, AMG_NO_VALUE, AMG_NO_VALUE, sizes),
-                                           NO_ATTRS, NULL));
+                                           ATTRS(linear), NULL));
     amg_graph *g = must_finish(b), *planned = NULL;
     assert_int_equal(amg_graph_plan_batch(g, B, &planned, NULL), AMG_OK);
     assert_dims(&planned->values[planned->outputs[0]], DIMS(B, 3, 7, 9));

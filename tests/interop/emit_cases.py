@@ -456,6 +456,14 @@ CASES = [
     Case("Col2Im with uneven pads", [("Col2Im", "x,i,b", "y", {"pads": [1, 0, 0, 2]})],
          (2, 12, 30), {"i": ints(6, 5), "b": ints(3, 2)}, "F.pad(F.fold(x, (7, 7), (3, 2)), ",
          opset=18),
+    *(Case(f"Resize {place} {how} by {height} {width}", [("Resize", "x,,s", "y", {
+        "coordinate_transformation_mode": place, "nearest_mode": how})], IMAGE,
+        {"s": np.array([1, 1, height, width], np.float32)}, form)
+      for place, how, height, width, form in (
+          ("half_pixel", "round_prefer_floor", 2, 3, 'mode="nearest")'),
+          ("half_pixel", "round_prefer_floor", 0.7, 1.4, "torch.index_select("),
+          ("align_corners", "ceil", 1.5, 2, "torch.index_select("),
+          ("asymmetric", "round_prefer_ceil", 2, 2, "torch.index_select("))),
     *(Case(f"DeformConv {attrs}", [
         ("Conv", "x,o", "f", {"strides": attrs.get("strides", [1, 1])}), ("Conv", "x,m", "h", {
             "strides": attrs.get("strides", [1, 1])}), ("Sigmoid", "h", "k", {}),
