@@ -31,8 +31,8 @@ void amg_channel_freeze(amg_channel_pass *p, const amg_feature_list *list);
 /* Makes two lists equal forever; where their structure differs, both stop moving. */
 void amg_channel_join(amg_channel_pass *p, const amg_feature_list *a,
                       const amg_feature_list *b);
-/* Parameter v's dim d follows list; a parameter used twice ties its lists. v may be
- * AMG_NO_VALUE. */
+/* Parameter v's dim d follows list; a parameter used twice ties its lists. A dim of
+ * another size (a broadcast) holds it. v may be AMG_NO_VALUE. */
 void amg_channel_follow(amg_channel_pass *p, int v, int d,
                         const amg_feature_list *list);
 /* The list of input i along axis: its own, or a frozen one of that dim where the

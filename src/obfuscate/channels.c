@@ -99,6 +99,10 @@ void amg_channel_join(amg_channel_pass *p, const amg_feature_list *a,
 void amg_channel_follow(amg_channel_pass *p, int v, int d, const amg_feature_list *list)
 {
     if (v == AMG_NO_VALUE || !list->count) return;
+    if (p->g->values[v].dims[d] != amg_channels_size(p->c, list, p->c->width)) {
+        amg_channel_freeze(p, list);
+        return;
+    }
     const amg_feature_list **slot = &p->c->params[v].dim[d];
     if (*slot) {
         amg_channel_join(p, *slot, list);

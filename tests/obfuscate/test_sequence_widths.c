@@ -304,6 +304,25 @@ static void what_is_added_to_features_moves_with_them_or_holds_them(void **state
     }
 }
 
+/* One feature and a vector of five give five, and stay what they are. */
+static void a_vector_beside_one_feature_stays(void **state)
+{
+    (void)state;
+    amg_builder *b = amg_builder_new();
+    int x = amg_builder_input(b, "x", AMG_F32, 2, (int64_t[]){AMG_DIM_BATCH, 8});
+    x = PLAIN(AMG_OP_MAT_MUL, "hidden", x, weight(b, "w", INTS(8, 16)));
+    x = PLAIN(AMG_OP_MAT_MUL, "one", x, weight(b, "v", INTS(16, 1)));
+    x = PLAIN(AMG_OP_ADD, "five", x, weight(b, "by", INTS(5)));
+    amg_graph *g = classify(b, x, 5), *wide = widened(g, "hidden");
+    assert_stays(g, "one");
+    assert_non_null(wide);
+    assert_dims(wide, "by", INTS(5));
+    assert_dims(wide, "v", INTS(24, 1));
+    assert_dims(wide, "fc.w", INTS(5, 5));
+    amg_graph_free(wide);
+    amg_graph_free(g);
+}
+
 static int num_recurrent(const amg_graph *g)
 {
     int count = 0;
@@ -368,6 +387,7 @@ int main(void)
         cmocka_unit_test(a_weighed_mean_of_states_moves_with_them),
         cmocka_unit_test(what_cuts_through_features_holds_them),
         cmocka_unit_test(what_is_added_to_features_moves_with_them_or_holds_them),
+        cmocka_unit_test(a_vector_beside_one_feature_stays),
         cmocka_unit_test(a_recurrent_layer_can_stand_once_more_or_not_at_all),
         cmocka_unit_test(a_stretch_that_makes_what_others_read_is_none),
     };
