@@ -21,6 +21,7 @@ const amg_lower_rule *amg_lower_rule_get(amg_op op)
     case AMG_OP_CAUSAL_CONV: return &amg_lower_causal_conv;
     case AMG_OP_REVERSE_SEQUENCE: return &amg_lower_reverse_sequence;
     case AMG_OP_PAD: return &amg_lower_pad;
+    case AMG_OP_GATHER: return &amg_lower_gather;
     case AMG_OP_TOP_K: return &amg_lower_top_k;
     case AMG_OP_MUL: return &amg_lower_activation;
     case AMG_OP_MAT_MUL: return &amg_lower_mat_mul;

@@ -5,7 +5,7 @@
  *
  *   file               operators
  *   lower_move.c       DepthToSpace, SpaceToDepth, OneHot, ReverseSequence,
- *                      Pad (some forms), TopK's values
+ *                      Pad (some forms), TopK's values, Gather (of a Concat)
  *   lower_product.c    MatMul of vectors, Gemm that is more than a linear layer
  *   lower_einsum.c     Einsum
  *   lower_conv.c       DeformConv, CausalConvWithState
@@ -69,9 +69,9 @@ int amg_lower_transpose(amg_lower *l, int x, int rank, const int64_t *perm);
 /* Rules; NULL: the operator has none. */
 const amg_lower_rule *amg_lower_rule_get(amg_op op);
 extern const amg_lower_rule amg_lower_depth_to_space, amg_lower_one_hot, amg_lower_pad,
-    amg_lower_top_k, amg_lower_mat_mul, amg_lower_gemm, amg_lower_einsum,
-    amg_lower_layer_norm, amg_lower_lp_norm, amg_lower_activation, amg_lower_lrn,
-    amg_lower_mean_variance, amg_lower_attention, amg_lower_lp_pool,
+    amg_lower_gather, amg_lower_top_k, amg_lower_mat_mul, amg_lower_gemm,
+    amg_lower_einsum, amg_lower_layer_norm, amg_lower_lp_norm, amg_lower_activation,
+    amg_lower_lrn, amg_lower_mean_variance, amg_lower_attention, amg_lower_lp_pool,
     amg_lower_global_lp_pool, amg_lower_center_crop_pad, amg_lower_rotary,
     amg_lower_affine_grid, amg_lower_hardmax, amg_lower_dropout, amg_lower_resize,
     amg_lower_max_pool, amg_lower_reverse_sequence, amg_lower_deform_conv,

@@ -273,3 +273,44 @@ static void lower_pad(amg_lower *l, int *out)
 }
 
 const amg_lower_rule amg_lower_pad = {is_taken_apart, lower_pad};
+
+/* ---- Gather of one row of a Concat: of the part that has it. A network that reads the
+ * last of several layers' states has no need of the others ---- */
+
+/* The part of the Concat behind the node that has its row, *at of its own; -1: none. */
+static int find_part(const amg_graph *g, const amg_node *node, int64_t *at)
+{
+    const amg_value *x = amg_lower_in(g, node, 0), *index = amg_lower_in(g, node, 1);
+    const amg_node *concat = x->producer < 0 ? NULL : &g->nodes[x->producer];
+    const int axis = amg_axis_find(amg_attr_int(node, "axis", 0), x->rank);
+    int count;
+    if (!concat || concat->op != AMG_OP_CONCAT || x->dtype != AMG_F32 ||
+        amg_axis_find(amg_attr_int(concat, "axis", 0), x->rank) != axis ||
+        index->rank != 0 || !amg_value_ints(index, 1, at, &count))
+        return -1;
+    if (*at < 0) *at += x->dims[axis];
+    for (int i = 0; i < concat->num_inputs; i++) {
+        const int64_t rows = amg_lower_in(g, concat, i)->dims[axis];
+        if (rows < 0 || *at < 0) return -1;
+        if (*at < rows) return concat->inputs[i];
+        *at -= rows;
+    }
+    return -1;
+}
+
+static bool is_of_one_part(const amg_graph *g, const amg_node *node)
+{
+    int64_t at;
+    return find_part(g, node, &at) >= 0;
+}
+
+static void lower_gather(amg_lower *l, int *out)
+{
+    int64_t at = 0;
+    const int part = find_part(l->r->g, l->node, &at);
+    const amg_attr axis = amg_int("axis", amg_attr_int(l->node, "axis", 0));
+    int in[2] = {l->r->map[part], amg_lower_ints(l, -1, &at)};
+    out[0] = amg_lower_node(l, AMG_OP_GATHER, 2, in, 1, &axis);
+}
+
+const amg_lower_rule amg_lower_gather = {is_of_one_part, lower_gather};

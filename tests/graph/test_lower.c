@@ -102,6 +102,42 @@ static void only_what_pytorch_cannot_pad_is_taken_apart(void **state)
     }
 }
 
+/* Parts of 2 and 3 rows; along another axis than theirs, or of several, it stays. */
+static void one_row_of_several_parts_is_of_its_own(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t row, axis, own; /* own: the row of its part */
+        const char *part;       /* the whole: "all" */
+    } rows[] = {{1, 1, 1, "x"},
+                {2, 1, 0, "padded"},
+                {-1, -2, 2, "padded"},
+                {-5, 1, 0, "x"},
+                {1, 2, 1, "all"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        amg_builder *b = amg_builder_new();
+        int x = input(b, DIMS(B, 2, 4));
+        int pads = ints(b, "pads", 6, (int64_t[]){0, 0, 0, 0, 1, 0});
+        int y =
+            amg_builder_node(b, AMG_OP_PAD, "pad", IDS(x, pads), NO_ATTRS, "padded");
+        int all = amg_builder_node(b, AMG_OP_CONCAT, "join", IDS(x, y),
+                                   ATTRS(amg_int("axis", 1)), "all");
+        int row = SCALAR(b, "row", rows[i].row);
+        output(b, AMG_OP_GATHER, IDS(all, row), ATTRS(amg_int("axis", rows[i].axis)));
+        amg_graph *g = must_finish(b), *out = NULL;
+        assert_int_equal(amg_graph_plan_batch(g, B, &out, NULL), AMG_OK);
+        const amg_node *last = &out->nodes[out->num_nodes - 1];
+        assert_int_equal(last->op, AMG_OP_GATHER);
+        assert_string_equal(out->values[last->inputs[0]].name, rows[i].part);
+        assert_int_equal(*(const int64_t *)out->values[last->inputs[1]].data.data,
+                         rows[i].own);
+        assert_int_equal(out->num_nodes,
+                         1 + (*rows[i].part != 'x') + (*rows[i].part == 'a'));
+        amg_graph_free(out);
+        amg_graph_free(g);
+    }
+}
+
 /* The middle of one axis, zeros around the other; the batch keeps its own size. */
 static void a_crop_keeps_the_batch(void **state)
 {
@@ -290,6 +326,7 @@ int main(void)
         cmocka_unit_test(blocks_move_with_the_batch_free),
         cmocka_unit_test(one_hot_compares),
         cmocka_unit_test(only_what_pytorch_cannot_pad_is_taken_apart),
+        cmocka_unit_test(one_row_of_several_parts_is_of_its_own),
         cmocka_unit_test(a_crop_keeps_the_batch),
         cmocka_unit_test(a_rotation_trains_nothing),
         cmocka_unit_test(activations_come_together_again),
