@@ -126,10 +126,10 @@ static bool is_reserved(const char *name)
         "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not", "or",
         "pass", "raise", "return", "try", "while", "with", "yield",
         /* the module's own */
-        "F", "_", "apart", "attention", "augment", "batch_norm", "class_rows", "drop",
-        "float", "forward", "gru", "gru_reset_first", "list", "lstm", "nn", "noise",
-        "output", "packed", "recurrent", "self", "super", "torch", "training",
-        "turned"};
+        "F", "_", "apart", "attention", "augment", "batch_norm", "by_step",
+        "class_rows", "drop", "float", "forward", "gru", "gru_reset_first", "list",
+        "lstm", "lstm_peepholes", "nn", "noise", "output", "packed", "recurrent",
+        "self", "super", "torch", "training", "turned"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(name, words[i]) == 0) return true;
     /* c and digits: the constants */

@@ -88,41 +88,70 @@ static const char unequal[] =
     "\n"
     "\n";
 
-static const char reset_first[] =
-    "def gru_reset_first(x, w, r, b, h, reverse=False, batch_first=False, "
+/* What PyTorch has not. */
+static const char by_step[] =
+    "def by_step(cell, x, w, b, states, size, reverse=False, batch_first=False, "
     "lengths=None):\n"
-    "    \"\"\"ONNX's GRU by default: the state is reset ahead of its product, which "
-    "PyTorch's is not.\"\"\"\n"
+    "    \"\"\"A recurrent layer that PyTorch has not. cell: direction, gates of x, "
+    "bias of the state,\n"
+    "    states -> the next ones, the first of which is its output.\"\"\"\n"
     "    if batch_first:\n"
-    "        x, h = x.transpose(0, 1), None if h is None else h.transpose(0, 1)\n"
-    "    y, last, z_r = [], [], 2 * r.shape[2]\n"
+    "        x = x.transpose(0, 1)\n"
+    "        states = [s if s is None else s.transpose(0, 1) for s in states]\n"
+    "    y, last = [], []\n"
     "    for d in range(w.shape[0]):\n"
-    "        turned = reverse or d == 1\n"
-    "        state = x.new_zeros(x.shape[1], r.shape[2]) if h is None else h[d]\n"
+    "        turns = reverse or d == 1\n"
+    "        now = [x.new_zeros(x.shape[1], size) if s is None else s[d] for s in "
+    "states]\n"
     "        bias, hidden = (None, None) if b is None else b[d].chunk(2)\n"
-    "        ends = (None, None) if b is None else (hidden[:z_r], hidden[z_r:])\n"
     "        steps = []\n"
-    "        for gates in F.linear(x.flip(0) if turned else x, w[d], bias):\n"
-    "            z, reset = torch.sigmoid(\n"
-    "                gates[:, :z_r] + F.linear(state, r[d, :z_r], ends[0])).chunk(2, "
-    "1)\n"
-    "            new = torch.tanh(gates[:, z_r:] + F.linear(reset * state, r[d, z_r:], "
-    "ends[1]))\n"
-    "            new = (1 - z) * new + z * state\n"
+    "        for gates in F.linear(x.flip(0) if turns else x, w[d], bias):\n"
+    "            new = cell(d, gates, hidden, *now)\n"
     "            if lengths is not None:\n"
-    "                t = len(x) - 1 - len(steps) if turned else len(steps)\n"
-    "                new = torch.where((t < lengths).unsqueeze(1), new, state)\n"
-    "            state = new\n"
-    "            steps.append(state)\n"
-    "        y.append(torch.stack(steps[::-1] if turned else steps))\n"
-    "        last.append(state)\n"
-    "    y, last = torch.stack(y, 1), torch.stack(last)\n"
+    "                t = len(x) - 1 - len(steps) if turns else len(steps)\n"
+    "                there = (t < lengths).unsqueeze(1)\n"
+    "                new = [torch.where(there, *pair) for pair in zip(new, now)]\n"
+    "            now = new\n"
+    "            steps.append(now[0])\n"
+    "        y.append(torch.stack(steps[::-1] if turns else steps))\n"
+    "        last.append(now)\n"
+    "    y, last = torch.stack(y, 1), [torch.stack(s) for s in zip(*last)]\n"
     "    if lengths is not None:\n"
     "        t = torch.arange(len(y), device=y.device).unsqueeze(1)\n"
     "        y = y.masked_fill((t >= lengths).view(len(y), 1, -1, 1), 0.0)\n"
     "    if batch_first:\n"
-    "        return y.permute(2, 0, 1, 3), last.transpose(0, 1)\n"
-    "    return y, last\n"
+    "        return (y.permute(2, 0, 1, 3), *(s.transpose(0, 1) for s in last))\n"
+    "    return (y, *last)\n"
+    "\n"
+    "\n";
+
+static const char reset_first[] =
+    "def gru_reset_first(x, w, r, b, h, **how):\n"
+    "    \"\"\"ONNX's GRU by default: the state is reset ahead of its product, which "
+    "PyTorch's is not.\"\"\"\n"
+    "    z_r = 2 * r.shape[2]\n"
+    "\n"
+    "    def cell(d, gates, bias, h):\n"
+    "        ends = (None, None) if bias is None else (bias[:z_r], bias[z_r:])\n"
+    "        z, reset = torch.sigmoid(\n"
+    "            gates[:, :z_r] + F.linear(h, r[d, :z_r], ends[0])).chunk(2, 1)\n"
+    "        new = torch.tanh(gates[:, z_r:] + F.linear(reset * h, r[d, z_r:], "
+    "ends[1]))\n"
+    "        return [(1 - z) * new + z * h]\n"
+    "    return by_step(cell, x, w, b, [h], r.shape[2], **how)\n"
+    "\n"
+    "\n";
+
+static const char peepholes[] =
+    "def lstm_peepholes(x, w, r, b, h, c, p, **how):\n"
+    "    \"\"\"An LSTM whose gates see the cells, which PyTorch has not.\"\"\"\n"
+    "    def cell(d, gates, bias, h, c):\n"
+    "        i, o, f, g = (gates + F.linear(h, r[d], bias)).chunk(4, 1)\n"
+    "        seen_by_i, seen_by_o, seen_by_f = p[d].chunk(3)\n"
+    "        c = torch.sigmoid(f + seen_by_f * c) * c + torch.sigmoid(\n"
+    "            i + seen_by_i * c) * torch.tanh(g)\n"
+    "        return [torch.sigmoid(o + seen_by_o * c) * torch.tanh(c), c]\n"
+    "    return by_step(cell, x, w, b, [h, c], r.shape[2], **how)\n"
     "\n"
     "\n";
 
@@ -131,32 +160,40 @@ static bool resets_first(const amg_node *n)
     return n->op == AMG_OP_GRU && amg_attr_int(n, "linear_before_reset", 0) == 0;
 }
 
-static bool has_lengths(const amg_node *n)
+static bool has_input(const amg_node *n, int i)
 {
-    return (n->op == AMG_OP_LSTM || n->op == AMG_OP_GRU || n->op == AMG_OP_RNN) &&
-           n->num_inputs > 4 && n->inputs[4] != AMG_NO_VALUE;
+    return i < n->num_inputs && n->inputs[i] != AMG_NO_VALUE;
+}
+
+/* An LSTM's input 7. */
+static bool has_peepholes(const amg_node *n)
+{
+    return n->op == AMG_OP_LSTM && has_input(n, 7);
 }
 
 void amg_emit_recurrent_helpers(const amg_graph *g, amg_text *out)
 {
-    bool own = false, torchs = false, lengths = false;
+    bool resets = false, peeps = false, torchs = false, lengths = false;
     for (int i = 0; i < g->num_nodes; i++) {
         const amg_node *n = &g->nodes[i];
-        own = own || resets_first(n);
-        torchs = torchs || n->op == AMG_OP_LSTM || n->op == AMG_OP_RNN ||
-                 (n->op == AMG_OP_GRU && !resets_first(n));
-        lengths = lengths || has_lengths(n);
+        if (n->op != AMG_OP_LSTM && n->op != AMG_OP_GRU && n->op != AMG_OP_RNN)
+            continue;
+        const bool own = resets_first(n) || has_peepholes(n);
+        resets = resets || resets_first(n);
+        peeps = peeps || has_peepholes(n);
+        torchs = torchs || !own;
+        lengths = lengths || (!own && has_input(n, 4));
     }
     if (torchs) amg_text_add(out, "%s", helpers);
-    if (torchs && lengths) amg_text_add(out, "%s", unequal);
-    if (own) amg_text_add(out, "%s", reset_first);
+    if (lengths) amg_text_add(out, "%s", unequal);
+    if (resets || peeps) amg_text_add(out, "%s", by_step);
+    if (resets) amg_text_add(out, "%s", reset_first);
+    if (peeps) amg_text_add(out, "%s", peepholes);
 }
 
 static amg_status check_form(amg_emit *e, const amg_emit_step *s)
 {
     const amg_node *n = s->node;
-    if (amg_emit_in(e, s, 7))
-        return amg_emit_fail(e, s, "has peepholes, expected none");
     if (amg_attr_find(n, "clip"))
         return amg_emit_fail(e, s, "has clip, expected PyTorch's own form");
     return AMG_OK;
@@ -181,7 +218,10 @@ amg_status amg_emit_lstm(amg_emit *e, const amg_emit_step *s)
 {
     amg_status st = check_form(e, s);
     if (st) return st;
-    amg_emit_format(e, s, "lstm(%0, %1, %2, %3, %5, %6, self.training");
+    amg_emit_format(e, s,
+                    has_peepholes(s->node)
+                        ? "lstm_peepholes(%0, %1, %2, %3, %5, %6, %7"
+                        : "lstm(%0, %1, %2, %3, %5, %6, self.training");
     add_results(e, s, 3);
     return AMG_OK;
 }

@@ -43,6 +43,15 @@ static int read_lengths(amg_plan *p, int node, const amg_recurrent_passes *self,
                : otherwise;
 }
 
+/* Buffer of the peepholes, likewise. */
+static int read_peepholes(amg_plan *p, int node, const amg_recurrent_passes *self,
+                          int otherwise)
+{
+    return self->has_peepholes
+               ? amg_plan_read(p, node, amg_plan_input_value(p, node, 7), NULL)
+               : otherwise;
+}
+
 static const char *const names[] = {"lstm", "gru", "rnn"};
 static const char *const names_backward[] = {"lstm backward", "gru backward",
                                              "rnn backward"};
@@ -73,6 +82,7 @@ void amg_recurrent_forward(amg_plan *p, int node)
             : amg_plan_temp(
                   p, rows * (s->cell == AMG_CELL_GRU ? width : (size_t)s->hidden));
     self->has_bias = b != AMG_NO_VALUE;
+    self->has_peepholes = amg_plan_input_value(p, node, 7) != AMG_NO_VALUE;
     const int lengths = amg_plan_input_value(p, node, 4);
     self->has_lengths = lengths != AMG_NO_VALUE;
     if (self->has_lengths) {
@@ -104,7 +114,8 @@ void amg_recurrent_forward(amg_plan *p, int node)
                                                first_h,
                                                first_c,
                                                read_lengths(p, node, self, y),
-                                               self->has_lengths ? self->held : y};
+                                               self->has_lengths ? self->held : y,
+                                               read_peepholes(p, node, self, y)};
     amg_emit_kernel(p, node, names[s->cell], amg_recurrent_run, self,
                     AMG_RECURRENT_VALUES, buffers);
 }
@@ -144,6 +155,9 @@ void amg_recurrent_backward(amg_plan *p, int node)
         if (i ? self->begins_c : self->begins_h)
             dfirst[i] = amg_plan_grad_target(p, n->inputs[5 + i],
                                              amg_plan_plain(p, n->inputs[5 + i]));
+    const int peepholes = amg_plan_input_value(p, node, 7);
+    const int dpeepholes =
+        self->has_peepholes ? amg_plan_grad_target(p, peepholes, NULL) : y;
     int read_x = amg_plan_read(p, node, x, amg_plan_plain(p, x));
     const int buffers[AMG_RECURRENT_GRADIENTS] = {
         dx,
@@ -168,13 +182,16 @@ void amg_recurrent_backward(amg_plan *p, int node)
         dfirst[0],
         dfirst[1],
         read_lengths(p, node, self, y),
-        self->has_lengths ? self->held : y};
+        self->has_lengths ? self->held : y,
+        read_peepholes(p, node, self, y),
+        dpeepholes};
     amg_emit_kernel(p, node, names_backward[s->cell], amg_recurrent_run_back, self,
                     AMG_RECURRENT_GRADIENTS, buffers);
     amg_plan_give_grad(p, node, x, dx, amg_plan_plain(p, x));
     amg_plan_give_grad(p, node, w, dw, NULL);
     amg_plan_give_grad(p, node, r, dr, NULL);
     if (self->has_bias) amg_plan_give_grad(p, node, b, db, NULL);
+    if (self->has_peepholes) amg_plan_give_grad(p, node, peepholes, dpeepholes, NULL);
     for (int i = 0; i < 2; i++)
         if (dfirst[i] != y)
             amg_plan_give_grad(p, node, n->inputs[5 + i], dfirst[i],

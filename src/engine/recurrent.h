@@ -32,13 +32,14 @@ typedef struct {
     float *gates;        /* x W' + bias (+ h R' unless a GRU); then the gates' values */
     float *hidden_gates; /* GRU: h R'; then the gradient of that (see below) */
     const float *hidden_bias; /* GRU: [G * H], NULL: none */
-    float *cells;             /* LSTM: c of this step */
-    const float *last_cells;  /* of the step before, NULL at the first: zeros */
-    float *out;               /* h of this step */
-    const float *last_out;    /* of the step before, NULL at the first: zeros */
-    float *dh, *dc;           /* backward: [N,H] gradients, in place */
-    const int32_t *lengths;   /* [N]: steps that each sample has; NULL: all of them */
-    int64_t time;             /* of this step, 0 ≤ time < S */
+    const float *peepholes;  /* LSTM: what i, o and f see of c, [3][H]; NULL: nothing */
+    float *cells;            /* LSTM: c of this step */
+    const float *last_cells; /* of the step before, NULL at the first: zeros */
+    float *out;              /* h of this step */
+    const float *last_out;   /* of the step before, NULL at the first: zeros */
+    float *dh, *dc;          /* backward: [N,H] gradients, in place */
+    const int32_t *lengths;  /* [N]: steps that each sample has; NULL: all of them */
+    int64_t time;            /* of this step, 0 ≤ time < S */
 } amg_recurrent_step;
 
 /* Whether sample r has this step. One that has not keeps its state, and its gradients
@@ -73,7 +74,7 @@ typedef struct {
     bool has_bias, has_h, has_c; /* B; Y_h and Y_c, or their gradients */
     bool begins_h, begins_c;     /* initial_h, initial_c */
     bool has_y, needs_x;         /* backward: the gradient of Y, that of X */
-    bool has_lengths;
+    bool has_lengths, has_peepholes;
     int gates, states, held;         /* buffers; see amg_recurrent_values */
     const int32_t *constant_lengths; /* NULL: a buffer, or none */
     const char *where;               /* node "NAME" (LSTM) */
@@ -92,6 +93,7 @@ typedef struct {
     const float *first_h, *first_c; /* initial states */
     const int32_t *lengths;
     float *held;
+    const float *peepholes;
 } amg_recurrent_values;
 
 /* The buffers of a backward pass, likewise. last: h of the step before, by row of the
@@ -107,6 +109,8 @@ typedef struct {
     float *dfirst_h, *dfirst_c;
     const int32_t *lengths;
     float *held;
+    const float *peepholes;
+    float *dpeepholes;
 } amg_recurrent_gradients;
 
 enum {

@@ -2,6 +2,7 @@
  * once its products with the weights are there. Pure loops, split by samples.
  *
  *   LSTM   c = f c' + i g,  h = o tanh(c)          i, o, f sigmoid, g tanh
+ *          peepholes: i and f see c', o sees c
  *   GRU    h = (1 - z) n + z h'                    z, r sigmoid, n = tanh(xn + r hn)
  *          n = tanh(xn + (r h') R') where it resets first
  *   RNN    h = tanh or relu of its only gate
@@ -56,6 +57,59 @@ static void lstm_gradient_range(void *arg, int64_t begin, int64_t end)
             gate[2 * h + k] = last ? d * last[k] * f * (1 - f) : 0;
             gate[3 * h + k] = d * in * (1 - g * g);
             dc[k] = d * f;
+            dh[k] = 0;
+        }
+    }
+}
+
+/* With peepholes p: i, o, f of (gate + p c). */
+static void peephole_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    const float *pi = s->peepholes, *po = pi + h, *pf = po + h;
+    for (int64_t r = begin; r < end; r++) {
+        float *gate = s->gates + r * s->gate_stride;
+        float *c = s->cells + r * s->state_stride, *out = s->out + r * s->out_stride;
+        const float *last =
+            s->last_cells ? s->last_cells + r * s->last_state_stride : NULL;
+        for (int64_t k = 0; k < h; k++) {
+            const float before = last ? last[k] : 0;
+            const float in = sigmoid(gate[k] + pi[k] * before);
+            const float f = sigmoid(gate[2 * h + k] + pf[k] * before);
+            const float g = tanhf(gate[3 * h + k]);
+            c[k] = f * before + in * g;
+            const float o = sigmoid(gate[h + k] + po[k] * c[k]);
+            out[k] = o * tanhf(c[k]);
+            gate[k] = in;
+            gate[h + k] = o;
+            gate[2 * h + k] = f;
+            gate[3 * h + k] = g;
+        }
+    }
+}
+
+static void peephole_gradient_range(void *arg, int64_t begin, int64_t end)
+{
+    const amg_recurrent_step *s = arg;
+    const int64_t h = s->shape->hidden;
+    const float *pi = s->peepholes, *po = pi + h, *pf = po + h;
+    for (int64_t r = begin; r < end; r++) {
+        float *gate = s->gates + r * s->gate_stride;
+        const float *c = s->cells + r * s->state_stride;
+        const float *last =
+            s->last_cells ? s->last_cells + r * s->last_state_stride : NULL;
+        float *dh = s->dh + r * h, *dc = s->dc + r * h;
+        for (int64_t k = 0; k < h; k++) {
+            const float in = gate[k], o = gate[h + k], f = gate[2 * h + k];
+            const float g = gate[3 * h + k], t = tanhf(c[k]);
+            const float dout = dh[k] * t * o * (1 - o);
+            const float d = dc[k] + dh[k] * o * (1 - t * t) + dout * po[k];
+            gate[k] = d * g * in * (1 - in);
+            gate[h + k] = dout;
+            gate[2 * h + k] = last ? d * last[k] * f * (1 - f) : 0;
+            gate[3 * h + k] = d * in * (1 - g * g);
+            dc[k] = d * f + gate[k] * pi[k] + gate[2 * h + k] * pf[k];
             dh[k] = 0;
         }
     }
@@ -259,7 +313,7 @@ void amg_recurrent_cell(const amg_recurrent_step *s)
     static const amg_range_fn ranges[] = {[AMG_CELL_LSTM] = lstm_range,
                                           [AMG_CELL_GRU] = gru_range,
                                           [AMG_CELL_RNN] = rnn_range};
-    each_row(s, ranges[s->shape->cell], hold_range);
+    each_row(s, s->peepholes ? peephole_range : ranges[s->shape->cell], hold_range);
 }
 
 void amg_recurrent_cell_gradient(const amg_recurrent_step *s)
@@ -267,7 +321,8 @@ void amg_recurrent_cell_gradient(const amg_recurrent_step *s)
     static const amg_range_fn ranges[] = {[AMG_CELL_LSTM] = lstm_gradient_range,
                                           [AMG_CELL_GRU] = gru_gradient_range,
                                           [AMG_CELL_RNN] = rnn_gradient_range};
-    each_row(s, ranges[s->shape->cell], hold_gradient_range);
+    each_row(s, s->peepholes ? peephole_gradient_range : ranges[s->shape->cell],
+             hold_gradient_range);
 }
 
 void amg_gru_reset(const amg_recurrent_step *s)

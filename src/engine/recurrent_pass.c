@@ -24,6 +24,7 @@ typedef struct {
     const int32_t *lengths;         /* NULL: all have S steps */
     const float *bias;              /* [2][G * H] of this direction, NULL: none */
     const float *first_h, *first_c; /* initial states, NULL: zeros */
+    const float *peepholes;         /* [3][H] of this direction, NULL: none */
 } pass;
 
 static bool is_gru(const amg_recurrent *s) { return s->cell == AMG_CELL_GRU; }
@@ -97,6 +98,7 @@ static pass begin_pass(const amg_recurrent_passes *self, int64_t d,
     if (self->has_bias) p.bias = v->bias + d * 2 * width;
     if (self->begins_h) p.first_h = v->first_h + last_offset(&p);
     if (self->begins_c) p.first_c = v->first_c + last_offset(&p);
+    if (self->has_peepholes) p.peepholes = v->peepholes + d * 3 * s->hidden;
     if (!self->has_lengths) return p;
     p.held = v->held + d * rows * s->hidden;
     p.lengths = lengths_of(self, v->lengths);
@@ -113,6 +115,7 @@ static amg_recurrent_step step_of(const pass *p, int64_t i)
                              .out_stride = out_stride(p),
                              .gates = p->gates + first * width,
                              .out = out_of(p, t),
+                             .peepholes = p->peepholes,
                              .lengths = p->lengths,
                              .time = t};
     st.last_out = i > 0 ? out_of(p, time_of(p, i - 1)) : p->first_h;
@@ -287,6 +290,24 @@ static void run_cell_gradient(const amg_recurrent_step *st, const float *r)
     amg_gru_reset_gradient(st);
 }
 
+/* sums += what a step's gates, already gradients, saw of the cells. */
+static void add_peepholes(const amg_recurrent_step *st, double *sums)
+{
+    const amg_recurrent *s = st->shape;
+    const int64_t h = s->hidden;
+    for (int64_t r = 0; r < s->n; r++) {
+        const float *gate = st->gates + r * st->gate_stride;
+        const float *c = st->cells + r * st->state_stride;
+        const float *last =
+            st->last_cells ? st->last_cells + r * st->last_state_stride : NULL;
+        for (int64_t k = 0; k < h; k++) {
+            sums[k] += last ? (double)gate[k] * (double)last[k] : 0;
+            sums[h + k] += (double)gate[h + k] * (double)c[k];
+            sums[2 * h + k] += last ? (double)gate[2 * h + k] * (double)last[k] : 0;
+        }
+    }
+}
+
 /* Through time: turns the direction's gates into gradients. */
 static void through_time(const amg_recurrent_passes *self, const pass *p,
                          const amg_recurrent_gradients *b, const float *r)
@@ -294,6 +315,7 @@ static void through_time(const amg_recurrent_passes *self, const pass *p,
     const amg_recurrent *s = p->s;
     memset(b->dh, 0, sizeof(float) * (size_t)(s->n * s->hidden));
     memset(b->dc, 0, sizeof(float) * (size_t)(s->n * s->hidden));
+    memset(b->sums, 0, sizeof *b->sums * (size_t)width_of(s));
     if (self->has_h) add_rows(s, b->dh, b->dy_h + last_offset(p), last_stride(s));
     if (self->has_c) add_rows(s, b->dc, b->dy_c + last_offset(p), last_stride(s));
     for (int64_t i = s->steps - 1; i >= 0; i--) {
@@ -304,6 +326,7 @@ static void through_time(const amg_recurrent_passes *self, const pass *p,
         st.dc = b->dc;
         if (self->has_y) add_step(p, &st, b->dy);
         run_cell_gradient(&st, r);
+        if (p->peepholes) add_peepholes(&st, b->sums);
         if (!st.last_out) {
             for (int64_t n = 0; n < s->n; n++)
                 memset(last + n * stride, 0, sizeof(float) * (size_t)s->hidden);
@@ -315,6 +338,8 @@ static void through_time(const amg_recurrent_passes *self, const pass *p,
                       is_gru(s) && !s->resets_first ? st.hidden_gates : st.gates,
                       st.gate_stride, r, s->hidden, 1, b->dh, s->hidden);
     }
+    for (int64_t k = 0; p->peepholes && k < 3 * s->hidden; k++)
+        b->dpeepholes[p->d * 3 * s->hidden + k] = (float)b->sums[k];
     if (self->begins_h)
         copy_rows(s, b->dfirst_h + last_offset(p), last_stride(s), b->dh, s->hidden);
     if (self->begins_c)
@@ -354,7 +379,8 @@ void amg_recurrent_run_back(const amg_call *call)
                                     .first_h = b.first_h,
                                     .first_c = b.first_c,
                                     .lengths = b.lengths,
-                                    .held = b.held};
+                                    .held = b.held,
+                                    .peepholes = b.peepholes};
     const int64_t width = width_of(s);
     for (int64_t d = 0; d < s->directions; d++) {
         const pass p = begin_pass(self, d, &v);

@@ -36,17 +36,21 @@ static amg_status refuse(const pass *p, const amg_node *node, const char *what)
 
 /* ---- sorts and indices ---- */
 
+/* Input i as the copy has it; NULL if the builder has failed. */
+static const amg_value *input(const pass *p, const amg_node *n, int i)
+{
+    return amg_builder_value(p->base.b, p->base.map[n->inputs[i]]);
+}
+
 /* A TopK of all samples. */
 static bool is_sort(const pass *p, const amg_node *n)
 {
     int64_t k;
     int count;
     if (n->op != AMG_OP_TOP_K) return false;
-    const amg_value *x = amg_builder_value(p->base.b, p->base.map[n->inputs[0]]);
+    const amg_value *x = input(p, n, 0);
     return x && x->rank == 1 && x->dims[0] == AMG_DIM_BATCH &&
-           amg_value_shape(amg_builder_value(p->base.b, p->base.map[n->inputs[1]]), 1,
-                           &k, &count) &&
-           amg_eval_batches(k) == 1;
+           amg_value_shape(input(p, n, 1), 1, &k, &count) && amg_eval_batches(k) == 1;
 }
 
 /* Whether a value counts 0, 1, 2 … to a number that is not constant. */
@@ -75,13 +79,21 @@ static bool is_inverse(const pass *p, const amg_node *n)
            !amg_attr_find(n, "reduction");
 }
 
-/* Of a Gather. */
-static bool gathers_samples(const pass *p, const amg_node *n)
+/* The dim along which a Gather takes; 0: not known. */
+static int64_t gathered_dim(const pass *p, const amg_node *n)
 {
-    const amg_value *x = amg_builder_value(p->base.b, p->base.map[n->inputs[0]]);
+    const amg_value *x = input(p, n, 0);
     const int axis =
         x && x->rank > 0 ? amg_axis_find(amg_attr_int(n, "axis", 0), x->rank) : -1;
-    return axis >= 0 && x->dims[axis] == AMG_DIM_BATCH;
+    return axis < 0 ? 0 : x->dims[axis];
+}
+
+/* A Gather of whole samples, one for each of a vector. */
+static bool gathers_samples(const pass *p, const amg_node *n)
+{
+    if (n->op != AMG_OP_GATHER || gathered_dim(p, n) != AMG_DIM_BATCH) return false;
+    const amg_value *index = input(p, n, 1);
+    return index && index->rank == 1;
 }
 
 /* ---- what does the same to a sample wherever it stands ---- */
@@ -108,23 +120,23 @@ static bool is_by_sample(const pass *p, const amg_node *n)
     if (after < 0) return false;
     switch (n->op) {
     case AMG_OP_RESHAPE: /* the batch stays behind as many elements */
-        v = amg_builder_value(p->base.b, p->base.map[n->inputs[0]]);
-        return before_batch(v, &own) == after;
+        return before_batch(input(p, n, 0), &own) == after;
     case AMG_OP_CONCAT:
-    case AMG_OP_GATHER:
     case AMG_OP_SLICE:
     case AMG_OP_SPLIT: return times == 1; /* else along the batch */
+    case AMG_OP_GATHER: return times == 1 && gathered_dim(p, n) >= 0;
+    case AMG_OP_GRU:
+    case AMG_OP_LSTM:
+    case AMG_OP_RNN: /* else it goes from sample to sample */
+        return input(p, n, 0)->dims[amg_attr_int(n, "layout", 0) ? 0 : 1] < 0;
     case AMG_OP_GEMM: return amg_attr_int(n, "transA", 0) == 0;
     case AMG_OP_CAST:
     case AMG_OP_CLIP:
     case AMG_OP_DROPOUT:
     case AMG_OP_EXPAND:
-    case AMG_OP_GRU:
     case AMG_OP_IDENTITY:
-    case AMG_OP_LSTM:
     case AMG_OP_MAT_MUL:
     case AMG_OP_REDUCE_SUM:
-    case AMG_OP_RNN:
     case AMG_OP_SQUEEZE:
     case AMG_OP_TRANSPOSE:
     case AMG_OP_UNSQUEEZE:
@@ -225,7 +237,7 @@ static amg_status visit(const pass *p, int id)
         skip(p, n, 2, (order){BACK, index.sort});
         return AMG_OK;
     }
-    if (n->op == AMG_OP_GATHER && gathers_samples(p, n)) {
+    if (gathers_samples(p, n)) {
         /* What is computed of no sample, zeros to begin with, is alike for all. */
         const bool alike =
             x.kind == FREE && (index.kind == PLACES || index.kind == BACK);

@@ -141,7 +141,7 @@ static bool is_weight(const amg_graph *g, const amg_node *node, int i,
     case AMG_OP_PRELU: return i == 1;
     case AMG_OP_LSTM:
     case AMG_OP_GRU:
-    case AMG_OP_RNN: return (i >= 1 && i <= 3) || is_initial_state(i, param);
+    case AMG_OP_RNN: return (i >= 1 && i <= 3) || i == 7 || is_initial_state(i, param);
     case AMG_OP_GATHER_ELEMENTS:
     case AMG_OP_GATHER_ND:
     case AMG_OP_GATHER: return i == 0;

@@ -1,6 +1,6 @@
 /* Shape rules of the recurrent layers LSTM, GRU and RNN, and what of them is read at
- * all: PyTorch's forms, which have no peepholes and no clipping, and a GRU that resets
- * first.
+ * all: PyTorch's forms, which have no clipping, an LSTM's peepholes and a GRU that
+ * resets first.
  *
  * Legend: S steps, N batch, I inputs, H hidden values, D directions (2: both ways),
  * G gates (4 of an LSTM, 3 of a GRU, 1 of an RNN). layout 0 is [S,N,I], layout 1
@@ -41,9 +41,6 @@ static amg_status check_form(const amg_infer *c)
     if (num_directions(n) == 0)
         return amg_node_fail(n, AMG_UNSUPPORTED, c->err, "direction is \"%.40s\"",
                              amg_attr_string(n, "direction", ""));
-    if (n->op == AMG_OP_LSTM && amg_infer_find_in(c, 7))
-        return amg_node_fail(n, AMG_UNSUPPORTED, c->err,
-                             "has peepholes (input 7), expected none");
     if (amg_attr_find(n, "clip") || amg_attr_int(n, "input_forget", 0) != 0)
         return amg_node_fail(n, AMG_UNSUPPORTED, c->err,
                              "has clip or input_forget, expected none");
@@ -101,6 +98,8 @@ static amg_status check_operands(const amg_infer *c, int64_t gates)
                         (int64_t[]){d, rows, x->dims[2]});
     if (!s)
         s = expect_dims(c, "B", amg_infer_find_in(c, 3), 2, (int64_t[]){d, 2 * rows});
+    if (!s)
+        s = expect_dims(c, "P", amg_infer_find_in(c, 7), 2, (int64_t[]){d, 3 * hidden});
     for (int i = 5; !s && i < 7; i++)
         s = expect_dims(c, i == 5 ? "initial_h" : "initial_c", amg_infer_find_in(c, i),
                         3, state);

@@ -64,7 +64,7 @@
     X(GRID_SAMPLE, "GridSample", 2, 2, 1, 1, AMG_OP_D,                                 \
       "2-d, 3-d; in PyTorch cubic of 2-d")                                             \
     X(AFFINE_GRID, "AffineGrid", 2, 2, 1, 1, AMG_OP_D, "constant size")                \
-    X(LSTM, "LSTM", 3, 8, 1, 3, AMG_OP_D, "no peepholes, no clipping")                 \
+    X(LSTM, "LSTM", 3, 8, 1, 3, AMG_OP_D, "no clipping")                               \
     X(GRU, "GRU", 3, 6, 1, 2, AMG_OP_D, "no clipping")                                 \
     X(RNN, "RNN", 3, 6, 1, 2, AMG_OP_D, "tanh or relu, no clipping")                   \
     X(INSTANCE_NORM, "InstanceNormalization", 3, 3, 1, 1, AMG_OP_D, "")                \

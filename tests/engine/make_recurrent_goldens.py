@@ -9,7 +9,7 @@ from goldens import Goldens
 
 G = Goldens(20261125)
 # PyTorch's kernel, and where its gates stand in ONNX's order.
-KINDS = {"LSTM": (torch._VF.lstm, (0, 2, 3, 1)), "GRU": (torch._VF.gru, (1, 0, 2)),
+KINDS = {"LSTM": (torch._VF.lstm, (0, 2, 3, 1)), "Peepholes": (None, (0, 1, 2, 3)), "GRU": (torch._VF.gru, (1, 0, 2)),
          "Reset": (None, (0, 1, 2)), "RNN": (torch._VF.rnn_tanh, (0,)), "Relu": (torch._VF.rnn_relu, (0,))}
 
 
@@ -30,6 +30,24 @@ def reset_first(v, state, weights, bias):
     return torch.cat([y for y, _ in ways], -1), torch.stack([h for _, h in ways])
 
 
+def peepholes(v, states, weights, bias, p):
+    """An LSTM whose gates see the cells, as ONNX defines it, likewise; p: [ways, 3 * size]. -> y, ends."""
+    ways, size = [], states[0].shape[-1]
+    for d, (h, c) in enumerate(zip(*states)):
+        w, r, *b = weights[d * (4 if bias else 2):][:4 if bias else 2]
+        pi, po, pf = p[d].split(size)
+        steps = []
+        for x in v.flip(0) if d else v:
+            i, o, f, g = (x @ w.T + h @ r.T + sum(b)).split(size, 1)
+            i, f = torch.sigmoid(i + pi * c), torch.sigmoid(f + pf * c)
+            c = f * c + i * torch.tanh(g)
+            h = torch.sigmoid(o + po * c) * torch.tanh(c)
+            steps.append(h)
+        ways.append((torch.stack(steps[::-1] if d else steps), h, c))
+    y, *ends = zip(*ways)
+    return torch.cat(y, -1), *(torch.stack(e) for e in ends)
+
+
 def recurrent(name, kind, steps=5, n=3, inputs=4, hidden=6, *, direction="forward", layout=0,
               bias=True, first=(), outputs=("Y",), last=None, lengths=None, **attrs):
     """first: which initial states are given ("h", "c"); outputs: those that the node has, all of
@@ -42,15 +60,17 @@ def recurrent(name, kind, steps=5, n=3, inputs=4, hidden=6, *, direction="forwar
     if bias:
         params["b"] = torch.randn(ways, 2 * rows) / 2
     params.update({s: torch.randn(state) for s in first})
+    if kind == "Peepholes":
+        params["p"] = torch.randn(ways, 3 * hidden)
     names = ["v", "w", "r", "b" if bias else "", "lengths" if lengths else "",
-             *(s if s in first else "" for s in "hc")]
+             *(s if s in first else "" for s in "hc"), "p" if kind == "Peepholes" else ""]
     results = dict(zip(outputs, ["o0", "o1", "o2"]))
     attrs.update(direction=direction, hidden_size=hidden)
     if layout:
         attrs["layout"] = 1
     if kind == "GRU":
         attrs["linear_before_reset"] = 1
-    op = {"Relu": "RNN", "Reset": "GRU"}.get(kind, kind)
+    op = {"Relu": "RNN", "Reset": "GRU", "Peepholes": "LSTM"}.get(kind, kind)
     if kind == "Relu":
         attrs["activations"] = ["Relu"] * ways
     nodes = [(op, ",".join(names).rstrip(","), ",".join(results.values()), attrs)]
@@ -70,13 +90,15 @@ def recurrent(name, kind, steps=5, n=3, inputs=4, hidden=6, *, direction="forwar
         for d in range(ways):
             parts = [p["w"][d], p["r"][d], *(p["b"][d].chunk(2) if bias else ())]
             weights += [torch.cat([part.chunk(len(gates))[i] for i in gates]) for part in parts]
-        states = [put("h"), put("c")] if kind == "LSTM" else [put("h")]
+        states = [put("h"), put("c")] if op == "LSTM" else [put("h")]
 
         def over(v, states):
             v = v.flip(0) if direction == "reverse" else v
-            states = states if kind == "LSTM" else states[0]
+            states = states if op == "LSTM" else states[0]
             if kind == "Reset":
                 y, *ends = reset_first(v, states, weights, bias)
+            elif kind == "Peepholes":
+                y, *ends = peepholes(v, states, weights, bias, p["p"])
             else:
                 y, *ends = run(v.contiguous(), states, weights, bias, 1, 0.0, True, ways == 2, False)
             return [y.flip(0) if direction == "reverse" else y, *ends]
@@ -132,5 +154,10 @@ recurrent("rnn_lengths_both", "RNN", first="h", outputs=("Y", "Y_h"), **BOTH, **
 recurrent("rnn_relu_lengths", "Relu", outputs=("Y", "Y_h"), **UNEQUAL)
 recurrent("gru_reset_lengths_both", "Reset", first="h", outputs=("Y", "Y_h"), **BOTH, **UNEQUAL)
 recurrent("gru_reset_lengths", "Reset", layout=1, bias=False, **UNEQUAL)
+recurrent("lstm_peepholes", "Peepholes", outputs=("Y", "Y_h", "Y_c"))
+recurrent("lstm_peepholes_both", "Peepholes", first="hc", outputs=("Y", "Y_h", "Y_c"), bias=False, **BOTH)
+recurrent("lstm_peepholes_reverse", "Peepholes", outputs=("Y", "Y_h"), **BACK)
+recurrent("lstm_peepholes_layout", "Peepholes", first="c", layout=1, outputs=("Y", "Y_h", "Y_c"), last="Y_c")
+recurrent("lstm_peepholes_lengths", "Peepholes", first="hc", **BOTH, **UNEQUAL)
 
 G.save("tests/engine/data/recurrent.safetensors")

@@ -123,6 +123,6 @@ int main(void)
         cmocka_unit_test(full_lengths_change_no_bit),
         cmocka_unit_test(a_length_out_of_range_ends_the_run),
     };
-    return run_onnx_cases("recurrent.safetensors", 32) +
+    return run_onnx_cases("recurrent.safetensors", 37) +
            cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -196,6 +196,18 @@ static void what_needs_the_order_is_refused(void **state)
     s.sorted_x = node(s.b, AMG_OP_CUM_SUM, IDS(s.sorted_x, axis), NO_ATTRS);
     expect_refusal(&s, gather(s.b, gru(&s), inverse(&s), 1), "may depend on");
 
+    s = begin(); /* from sample to sample */
+    const int in[3] = {s.sorted_x, weight(s.b, "w", 0, DIMS(1, HIDDEN, INPUTS)),
+                       weight(s.b, "r", 0, DIMS(1, HIDDEN, HIDDEN))};
+    const int all = node(s.b, AMG_OP_RNN, in, 3, NO_ATTRS);
+    expect_refusal(&s, gather(s.b, all, inverse(&s), 0), "may depend on");
+
+    s = begin(); /* rows of other samples */
+    const int rows = INTS(s.b, "rows", -1, INPUTS);
+    const int flat = node(s.b, AMG_OP_RESHAPE, IDS(s.sorted_x, rows), NO_ATTRS);
+    const int found = gather(s.b, flat, s.sorted_n, 0);
+    expect_refusal(&s, gather(s.b, found, inverse(&s), 0), "may depend on");
+
     s = begin(); /* by its place */
     const int place = cast(s.b, s.places, AMG_F32);
     expect_refusal(&s, node(s.b, AMG_OP_EXP, &place, 1, NO_ATTRS), "a sort's order");

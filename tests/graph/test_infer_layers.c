@@ -150,6 +150,18 @@ static void recurrent_layers_refuse_other_forms(void **state)
     must_refuse(b, AMG_MISMATCH, "(LSTM)", "B is F32[1,24], expected F32[1,48]");
 
     b = amg_builder_new();
+    const int peepholes[8] = {input(b, DIMS(5, 3, 4)),
+                              weight(b, "w", 0, DIMS(1, 24, 4)),
+                              weight(b, "r", 0, DIMS(1, 24, 6)),
+                              AMG_NO_VALUE,
+                              AMG_NO_VALUE,
+                              AMG_NO_VALUE,
+                              AMG_NO_VALUE,
+                              weight(b, "p", 0, DIMS(1, 24))};
+    node(b, AMG_OP_LSTM, peepholes, 8, NO_ATTRS);
+    must_refuse(b, AMG_MISMATCH, "(LSTM)", "P is F32[1,24], expected F32[1,18]");
+
+    b = amg_builder_new();
     in[0] = input(b, DIMS(5, 3, 4));
     in[1] = weight(b, "w", 0, DIMS(1, 24, 4));
     in[2] = weight(b, "r", 0, DIMS(1, 24, 6));

@@ -123,6 +123,15 @@ RECURRENT = [
 
 
 
+def peepholes(case, directions):
+    """The same of an LSTM whose gates see the cells."""
+    node = next(i for i, n in enumerate(case.nodes) if n[0] == "LSTM")
+    op, inputs, outputs, attributes = case.nodes[node]
+    case.nodes[node] = (op, ",".join((inputs.split(",") + [""] * 4)[:7] + ["p"]), outputs, attributes)
+    case.weights["p"] = np.random.default_rng(5).normal(0, 1, (directions, 15)).astype(np.float32)
+    return case
+
+
 def unequal(op, name, form, gates, first="", directions=1, **attributes):
     """Sequences of 3 and 7 steps: their outputs, and the last state behind them."""
     case = recurrent(op, f"{name}, of unequal length", form, gates, first, directions, **attributes)
@@ -140,6 +149,9 @@ def unequal(op, name, form, gates, first="", directions=1, **attributes):
 RECURRENT += [
     unequal("LSTM", "both ways", "lengths=self.c", 4, "hc", 2),
     unequal("LSTM", "reverse", "reverse=True", 4, direction="reverse"),
+    peepholes(recurrent("LSTM", "with peepholes", "lstm_peepholes(t, ", 4, "hc", 2), 2),
+    peepholes(recurrent("LSTM", "with peepholes, reverse", "reverse=True", 4, direction="reverse"), 1),
+    peepholes(unequal("LSTM", "with peepholes", "lstm_peepholes(t, ", 4, "hc", 2), 2),
     unequal("GRU", "both ways", "gru(t, ", 3, "h", 2),
     unequal("GRU", "reverse", "reverse=True", 3, "h", direction="reverse"),
     unequal("GRU", "that resets first, both ways", "gru_reset_first(t, ", 3, "h", 2, linear_before_reset=0),
