@@ -3,7 +3,7 @@
  *     O[i] = dropout(softmax(choice(scale Q[i] K[i]^T) + mask)) V[i]
  *
  * for every i of the batch: Q [l,d]  K [s,d]  V [s,e]  O [l,e]; mask and choice are
- * there or not.
+ * there or not, in this order or the other.
  *
  * Exporters move and scale the operands on their way (heads are split off, turned round
  * and joined again); the kernel reads the matrices where they were before, and writes
@@ -31,6 +31,7 @@ typedef struct {
     /* The choice: a score stays where SEEN, bools, is `kept`; elsewhere is a number
      * instead, and no weight at all if `hides`. */
     bool kept, hides;
+    bool masked_first; /* the choice is of scores with the mask on them */
     float instead;
     /* Whose memory: graph values. Of V, K and Q what they are views of, of O the last
      * view; a mask and SEEN, or AMG_NO_VALUE. */

@@ -3,10 +3,10 @@
  *     MatMul([Dropout] [Where] Softmax([Add mask] [Where] [Mul, Div by a number]
  *            MatMul(q, k)), v)
  *
- * where the inner Where takes a number in place of some scores, and the outer one 0 in
- * place of their weights; q, k and v come by a chain of views (strided.h) and Mul, Div
- * by numbers, and the result goes on through views. Values on the way must have no
- * other reader. */
+ * where the Add may stand behind the inner Where, too; this takes a number in place of
+ * some scores, and the outer one 0 in place of their weights; q, k and v come by a
+ * chain of views (strided.h) and Mul, Div by numbers, and the result goes on through
+ * views. Values on the way must have no other reader. */
 #include <string.h>
 
 #include "engine/attention.h"
@@ -38,6 +38,7 @@ typedef struct {
     int mask;
     choice seen;
     bool hides;                                /* weights, too */
+    bool masked_first;                         /* the choice is of masked scores */
     int dropout;                               /* node, -1: none */
     int num_inside, inside[6 + 2 * MAX_CHAIN]; /* nodes other than the chains' */
     int last;                                  /* of the views that follow, -1: none */
@@ -224,19 +225,33 @@ static int chosen(const amg_plan *p, int node, choice *how)
     return AMG_NO_VALUE;
 }
 
-/* Scores, perhaps some of them chosen. */
-static bool take_chosen(match *m, int value)
+/* Scores, perhaps with a mask on them, and some of them chosen, in either order. */
+static bool take_masked(match *m, int value)
 {
-    const int num_inside = m->num_inside, node = private_maker(m->p, value);
+    const amg_plan *p = m->p;
+    const amg_value *scores = amg_plan_value(p, value);
+    const int num_inside = m->num_inside, node = private_maker(p, value);
     choice how;
     if (take_scores(m, value)) return true;
-    value = chosen(m->p, node, &how);
-    if (value == AMG_NO_VALUE) return false;
+    if (node < 0) return false;
     m->inside[m->num_inside++] = node;
-    m->seen = how;
-    if (take_scores(m, value)) return true;
+    value = m->seen.condition == AMG_NO_VALUE ? chosen(p, node, &how) : AMG_NO_VALUE;
+    if (value != AMG_NO_VALUE) {
+        m->seen = how;
+        if (take_masked(m, value)) return true;
+        m->seen.condition = AMG_NO_VALUE;
+    }
+    if (amg_plan_node(p, node)->op == AMG_OP_ADD && m->mask == AMG_NO_VALUE) {
+        m->masked_first = m->seen.condition != AMG_NO_VALUE;
+        for (int i = 0; i < 2; i++) {
+            m->mask = amg_plan_input_value(p, node, 1 - i);
+            if (is_mask(p, m->mask, scores) &&
+                take_masked(m, amg_plan_input_value(p, node, i)))
+                return true;
+        }
+        m->mask = AMG_NO_VALUE;
+    }
     m->num_inside = num_inside;
-    m->seen.condition = AMG_NO_VALUE;
     return false;
 }
 
@@ -249,27 +264,17 @@ static bool is_dropout(const amg_plan *p, int node)
             p->values[n->outputs[1]].num_uses == 0);
 }
 
-/* Softmax over the last dim of masked scores. */
-static bool take_masked(match *m, int node)
+/* Softmax over the last dim of scores. */
+static bool take_softmax(match *m, int node)
 {
     const amg_plan *p = m->p;
     if (node < 0 || amg_plan_node(p, node)->op != AMG_OP_SOFTMAX) return false;
     const amg_node *softmax = amg_plan_node(p, node);
-    const amg_value *scores = amg_plan_value(p, softmax->inputs[0]);
     const int64_t axis = amg_attr_int(softmax, "axis", -1);
-    if (axis != -1 && axis != scores->rank - 1) return false;
+    if (axis != -1 && axis != amg_plan_value(p, softmax->inputs[0])->rank - 1)
+        return false;
     m->inside[m->num_inside++] = node;
-    if (take_chosen(m, softmax->inputs[0])) return true;
-    node = private_maker(p, softmax->inputs[0]);
-    if (node < 0 || amg_plan_node(p, node)->op != AMG_OP_ADD) return false;
-    m->inside[m->num_inside++] = node;
-    for (int i = 0; i < 2; i++) {
-        m->mask = amg_plan_input_value(p, node, 1 - i);
-        if (is_mask(p, m->mask, scores) &&
-            take_chosen(m, amg_plan_input_value(p, node, i)))
-            return true;
-    }
-    return false;
+    return take_masked(m, softmax->inputs[0]);
 }
 
 /* Weights, perhaps dropped, or none where a Where hides them as it does their scores.
@@ -284,9 +289,9 @@ static bool take_weights(match *m, int value)
         node = private_maker(p, amg_plan_input_value(p, node, 0));
     }
     const int weights = chosen(p, node, &hidden);
-    if (weights == AMG_NO_VALUE) return take_masked(m, node);
+    if (weights == AMG_NO_VALUE) return take_softmax(m, node);
     m->inside[m->num_inside++] = node;
-    m->hides = take_masked(m, private_maker(p, weights)) && hidden.instead == 0 &&
+    m->hides = take_softmax(m, private_maker(p, weights)) && hidden.instead == 0 &&
                hidden.condition == m->seen.condition && hidden.kept == m->seen.kept;
     return m->hides;
 }
@@ -469,6 +474,7 @@ static bool place(match *m, amg_attention *a)
     a->kept = m->seen.kept;
     a->instead = m->seen.instead;
     a->hides = m->hides;
+    a->masked_first = m->masked_first;
     const amg_value *scores =
         amg_plan_value(p, amg_plan_node(p, m->scores)->outputs[0]);
     for (int k = AMG_MASK; k <= AMG_SEEN; k++)

@@ -104,8 +104,9 @@ AMG_VECTOR static void softmax(const context *c, int64_t i, float *s)
 {
     const amg_attention *a = c->a;
     for (int64_t r = 0; r < a->l; r++, s += a->s) {
-        if (c->seen) hide(c, i, r, a->instead, s);
+        if (c->seen && !a->masked_first) hide(c, i, r, a->instead, s);
         if (c->x[AMG_MASK]) add_mask(&a->at[AMG_MASK], c->x[AMG_MASK], i, r, s);
+        if (c->seen && a->masked_first) hide(c, i, r, a->instead, s);
         amg_softmax_row(a->s, 1, false, s, s);
         if (a->hides) hide(c, i, r, 0, s);
     }

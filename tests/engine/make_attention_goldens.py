@@ -101,5 +101,7 @@ case("causal", (2, 5, 6), SELF, causal)
 case("hidden", (2, 5, 6), SELF, hidden)
 case("unseen", (2, 5, 6), SELF, unseen)
 case("half_hidden", (2, 5, 6), SELF, lambda x, p: unseen(x, p, BEFORE, SOME))
+case("biased", (2, 5, 6), SELF,
+     lambda x, p: chosen(x, p, lambda s: torch.where(SOME, s - torch.arange(5) / 4, -0.75)))
 
 save_file({k: v.contiguous() for k, v in OUT.items()}, "tests/engine/data/attention.safetensors")

@@ -145,6 +145,21 @@ static int hidden(const golden *g, int x)
     return self_values(g, x, PLAIN(AMG_OP_SOFTMAX, y));
 }
 
+/* As Bloom was written: a slope along the keys, and then what is not to be seen. */
+static int biased(const golden *g, int x)
+{
+    const float slope[5] = {0, -0.25f, -0.5f, -0.75f, -1};
+    amg_tensor t;
+    assert_ok(amg_tensor_view(AMG_F32, 1, (int64_t[]){5}, slope, &t, err));
+    const int mask = amg_builder_param(g->b, "slope", &t);
+    amg_builder_say(g->b, mask, AMG_SAID_CONSTANT);
+    const int seen = seen_by(g, "seen", 2, sees_some);
+    const int y = PLAIN(AMG_OP_ADD, mask, self_scores(g, x));
+    return self_values(g, x,
+                       PLAIN(AMG_OP_SOFTMAX, PLAIN(AMG_OP_WHERE, seen, y,
+                                                   network_scalar(g, "low", -0.75f))));
+}
+
 /* As Attention by bools is lowered: where nothing is seen, the result is 0. */
 static int unseen(const golden *g, int x)
 {
@@ -221,6 +236,7 @@ static const attention_case cases[] = {{{"packed", packed}, 1, 1},
                                        {{"crossed", crossed}, 1, 1},
                                        {{"causal", causal}, 1, 1},
                                        {{"hidden", hidden}, 1, 1},
+                                       {{"biased", biased}, 1, 1},
                                        {{"unseen", unseen}, 1, 1},
                                        {{"half_hidden", half_hidden}, 0, 0},
                                        {{"apart", apart}, 1, 1},
