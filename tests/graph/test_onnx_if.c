@@ -89,30 +89,35 @@ static void a_shape_takes_its_branch(void **state)
 
 /* Branches in branches; values around them that only they read; weights of their own.
  */
+static void nest(model *m)
+{
+    start(m, NEWEST);
+    condition(m, true);
+    node(m, "Abs", "x", "outer"); /* read by a branch alone */
+    node(m, "Add", "outer w", "a");
+    Onnx__GraphProto *inner = branch(m, 1, "a");
+    init(m, "w", 1, 1, (int64_t[]){8}, 32);
+    inner->initializer = amg_arena_array(&m->arena, 1, sizeof *inner->initializer);
+    inner->initializer[inner->n_initializer++] = m->inits[--m->g.n_initializer];
+    node(m, "Tanh", "x", "a");
+    Onnx__GraphProto *rest = branch(m, 1, "a");
+    node(m, "If", "c", "i");
+    branches(m, inner, rest);
+    node(m, "Sigmoid", "i", "b");
+    Onnx__GraphProto *taken = branch(m, 2, "b outer");
+    node(m, "Tanh", "x", "a");
+    Onnx__GraphProto *other = branch(m, 1, "a a");
+    node(m, "If", "c", "j k");
+    branches(m, taken, other);
+    node(m, "Mul", "j k", "y");
+}
+
 static void branches_see_what_is_around_them(void **state)
 {
     (void)state;
     model m;
     char names[1024];
-    start(&m, NEWEST);
-    condition(&m, true);
-    node(&m, "Abs", "x", "outer"); /* read by a branch alone */
-    node(&m, "Add", "outer w", "a");
-    Onnx__GraphProto *inner = branch(&m, 1, "a");
-    init(&m, "w", 1, 1, (int64_t[]){8}, 32);
-    inner->initializer = amg_arena_array(&m.arena, 1, sizeof *inner->initializer);
-    inner->initializer[inner->n_initializer++] = m.inits[--m.g.n_initializer];
-    node(&m, "Tanh", "x", "a");
-    Onnx__GraphProto *rest = branch(&m, 1, "a");
-    node(&m, "If", "c", "i");
-    branches(&m, inner, rest);
-    node(&m, "Sigmoid", "i", "b");
-    Onnx__GraphProto *taken = branch(&m, 2, "b outer");
-    node(&m, "Tanh", "x", "a");
-    Onnx__GraphProto *other = branch(&m, 1, "a a");
-    node(&m, "If", "c", "j k");
-    branches(&m, taken, other);
-    node(&m, "Mul", "j k", "y");
+    nest(&m);
     amg_graph *g = must_import(&m);
     op_names(g, names);
     assert_string_equal(names, "Abs Add Identity Sigmoid Identity Identity Mul");
@@ -192,6 +197,29 @@ static void what_the_data_decide_is_refused(void **state)
                    "depends on the node itself");
 }
 
+static void every_failing_allocation_is_one_clean_error(void **state)
+{
+    (void)state;
+    model m;
+    uint8_t *data;
+    size_t size;
+    nest(&m);
+    assert_int_equal(amg_onnx_pack(&m.m, &data, &size, NULL), AMG_OK);
+    amg_arena_clear(&m.arena);
+    long n = 0;
+    for (amg_status st = AMG_NO_MEMORY; st; n++) {
+        amg_graph *g = NULL;
+        long countdown = n + 1;
+        amg_alloc_fail_after(&countdown);
+        st = amg_graph_parse_onnx(data, size, "m.onnx", &g, NULL);
+        amg_alloc_fail_after(NULL);
+        assert_true(st == AMG_OK || (st == AMG_NO_MEMORY && !g));
+        amg_graph_free(g);
+    }
+    assert_true(n > 50);
+    amg_free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +228,7 @@ int main(void)
         cmocka_unit_test(branches_see_what_is_around_them),
         cmocka_unit_test(a_branch_stands_in_a_function),
         cmocka_unit_test(what_the_data_decide_is_refused),
+        cmocka_unit_test(every_failing_allocation_is_one_clean_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
