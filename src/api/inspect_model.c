@@ -119,6 +119,7 @@ static amg_status try_training(const amg_graph *g, amg_error *err)
         st = amg_fail(err, AMG_UNSUPPORTED, -1, "model",
                       "no parameter trains: no weight of type F32 reaches an output "
                       "through operators that have a gradient");
+    if (!st) st = amg_graph_origin_check(g, err);
     for (int i = 0; !st && i < g->num_outputs; i++) {
         amg_plan *plan = NULL;
         st = amg_plan_new(planned, i, &training, &plan, err);

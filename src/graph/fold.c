@@ -22,6 +22,7 @@
 #include "graph/infer.h"
 #include "graph/linear.h"
 #include "graph/lower.h"
+#include "graph/origin.h"
 #include "graph/same.h"
 
 /* Constants above this size are not made: a small file must not fill the memory. */
@@ -60,7 +61,7 @@ static amg_status begin(pass *p, amg_error *err)
         for (int i = 0; i < node->num_inputs; i++) inputs[i] = node->inputs[i];
         node->inputs = inputs;
     }
-    return AMG_OK;
+    return amg_fold_find_ties(p, err);
 }
 
 static bool is_output(const amg_graph *g, int value)
@@ -88,6 +89,17 @@ static amg_param_said said_of_result(const pass *p, const amg_node *node)
     return said;
 }
 
+/* What a weight is rearranged to is one, for what follows in the same pass. */
+static amg_param_role role_of_result(const pass *p, const amg_node *node)
+{
+    for (int i = 0; i < node->num_inputs; i++)
+        if (node->inputs[i] != AMG_NO_VALUE && amg_origin_moves(node, i) &&
+            p->values[node->inputs[i]].kind == AMG_VALUE_PARAM &&
+            p->values[node->inputs[i]].role == AMG_ROLE_TRAINABLE)
+            return AMG_ROLE_TRAINABLE;
+    return AMG_ROLE_CONSTANT;
+}
+
 /* Output `which` of a node whose inputs are known; with the batch in it, it stays an
  * activation. */
 static amg_status evaluate(pass *p, const amg_node *node, int which, amg_error *err)
@@ -105,6 +117,7 @@ static amg_status evaluate(pass *p, const amg_node *node, int which, amg_error *
     out->kind = AMG_VALUE_PARAM;
     out->producer = -1;
     out->said = said_of_result(p, node);
+    out->role = role_of_result(p, node);
     return AMG_OK;
 }
 
@@ -174,7 +187,7 @@ static amg_status try_evaluate(pass *p, const amg_node *node, amg_error *err)
 {
     amg_status s = AMG_OK;
     if (!amg_eval_ready(p->values, node) || repeats_weight(p, node) ||
-        stays_computed(p, node))
+        amg_fold_keeps_tie(p, node) || stays_computed(p, node))
         return AMG_OK;
     if (p->kept && amg_linear_is_transposed_weight(p->values, node)) {
         *p->kept = true;

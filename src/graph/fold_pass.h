@@ -18,6 +18,7 @@ typedef struct {
     int *same_as;    /* per value: the value it is a plain copy of, else itself */
     int *map;        /* per value: the id in the result */
     bool *live;      /* per value: an output needs it */
+    bool *tied;      /* per value of g: see amg_fold_find_ties */
     int *moved;      /* nodes whose floats were computed, in their order */
     int num_moved;
 } amg_fold;
@@ -39,5 +40,10 @@ AMG_MUST_CHECK amg_status amg_fold_inputs(amg_fold *p, int n, amg_error *err);
 /* Behind it, of a Reshape: a number where inference found the batch; an exporter baked
  * its own batch in. */
 AMG_MUST_CHECK amg_status amg_fold_baked_target(amg_fold *p, int n, amg_error *err);
+
+/* Sets tied, of a weight that is read in several ways; and whether a node rearranges
+ * such, which stays as it is. */
+AMG_MUST_CHECK amg_status amg_fold_find_ties(amg_fold *p, amg_error *err);
+bool amg_fold_keeps_tie(const amg_fold *p, const amg_node *node);
 
 #endif

@@ -190,14 +190,56 @@ static void an_element_with_two_homes_is_refused(void **state)
         b, amg_builder_node(b, AMG_OP_GEMM, "fc", IDS(x, w), NO_ATTRS, "y"));
     must_not_come_home(b, "w", "a copy of \"v\" element 0");
 
-    b = amg_builder_new(); /* once as it is, once turned */
+    b = amg_builder_new(); /* rows 0 and 1, rows 1 and 2 */
     x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 2));
-    v = weight(b, "v", 1, DIMS(2, 2));
-    int y = amg_builder_node(b, AMG_OP_GEMM, "one", IDS(x, v), NO_ATTRS, NULL);
-    w = amg_builder_node(b, AMG_OP_TRANSPOSE, "turn", IDS(v), NO_ATTRS, "w");
-    amg_builder_output(
-        b, amg_builder_node(b, AMG_OP_GEMM, "two", IDS(y, w), NO_ATTRS, "y"));
-    must_not_come_home(b, "v", "in two places");
+    v = weight(b, "v", 1, DIMS(3, 2));
+    for (int64_t i = 0; i < 2; i++) {
+        w = amg_builder_node(
+            b, AMG_OP_SLICE, i ? "low" : "high",
+            IDS(v, INTS(b, i ? "s1" : "s0", i), INTS(b, i ? "e1" : "e0", i + 2)),
+            NO_ATTRS, i ? "w1" : "w0");
+        x = amg_builder_node(b, AMG_OP_GEMM, i ? "two" : "one", IDS(x, w), NO_ATTRS,
+                             NULL);
+    }
+    amg_builder_output(b, x);
+    must_not_come_home(b, "w1", "a copy of \"v\" element 2");
+}
+
+/* As it is and turned; turned in two ways. What trains is the weight, once. */
+static void a_weight_that_is_read_in_two_ways_stays_one(void **state)
+{
+    (void)state;
+    for (int plain = 0; plain < 2; plain++) {
+        amg_builder *b = amg_builder_new();
+        int x = amg_builder_input(b, "x", AMG_F32, DIMS(B, 2));
+        int v = weight(b, "v", 1, DIMS(2, 2));
+        amg_builder_say(b, v, AMG_SAID_WEIGHT);
+        int w = amg_builder_node(b, AMG_OP_TRANSPOSE, "turn", IDS(v), NO_ATTRS, "w");
+        int u = plain ? v
+                      : amg_builder_node(b, AMG_OP_RESHAPE, "row",
+                                         IDS(v, INTS(b, "s", 1, 4)), NO_ATTRS, "u");
+        int y = amg_builder_node(b, AMG_OP_MAT_MUL, "one", IDS(x, w), NO_ATTRS, NULL);
+        if (plain)
+            y = amg_builder_node(b, AMG_OP_MAT_MUL, "two", IDS(y, u), NO_ATTRS, "y");
+        else
+            y = amg_builder_node(
+                b, AMG_OP_MUL, "two",
+                IDS(amg_builder_node(b, AMG_OP_CONCAT, "both", IDS(y, y),
+                                     ATTRS(amg_int("axis", 1)), NULL),
+                    u),
+                NO_ATTRS, "y");
+        amg_builder_output(b, y);
+        amg_graph *g = must_finish(b);
+        amg_origin *o = origin(g);
+        const amg_graph *folded = amg_origin_folded(o);
+        int trained = 0;
+        for (int i = 0; i < folded->num_values; i++)
+            trained += folded->values[i].role == AMG_ROLE_TRAINABLE;
+        assert_int_equal(trained, 1);
+        assert_int_equal(named(folded, "v")->role, AMG_ROLE_TRAINABLE);
+        amg_origin_free(o);
+        amg_graph_free(g);
+    }
 }
 
 static void an_absent_constant_is_refused(void **state)
@@ -416,6 +458,7 @@ int main(void)
         cmocka_unit_test(wrong_data_are_refused),
         cmocka_unit_test(a_computed_weight_is_refused),
         cmocka_unit_test(an_element_with_two_homes_is_refused),
+        cmocka_unit_test(a_weight_that_is_read_in_two_ways_stays_one),
         cmocka_unit_test(an_absent_constant_is_refused),
         cmocka_unit_test(rows_that_nobody_looks_up_go_through_a_key),
         cmocka_unit_test(a_table_that_is_picked_from_twice_stays_one_weight),
