@@ -374,22 +374,48 @@ static amg_status import_once(amg_import *im, amg_graph **out, amg_error *err)
     return st;
 }
 
-/* A file that does not fit together may have its batch baked in. Where shapes do not
- * fit then either, the first attempt's word counts. Takes over onnx. */
+/* Whether shapes fit together for another batch than the file's. */
+static bool fits_another_batch(const amg_graph *g, int64_t fixed)
+{
+    amg_graph *planned = NULL;
+    const amg_status st = amg_graph_plan_batch(g, fixed + 1, &planned, NULL);
+    amg_graph_free(planned);
+    return st != AMG_MISMATCH;
+}
+
+/* Of a file with a fixed batch that does not fit together: read as one that has its
+ * batch baked in. Where shapes do not fit then either, the first attempt, st with *out
+ * or err, counts. */
+static amg_status import_baked(amg_import *how, amg_status st, amg_graph **out,
+                               amg_error *err)
+{
+    amg_graph *second = NULL;
+    amg_error again = {0};
+    const amg_status result = import_once(how, &second, &again);
+    if (result == AMG_MISMATCH ||
+        (!st && (result || !fits_another_batch(second, how->baked)))) {
+        amg_graph_free(second);
+        return st;
+    }
+    if (!st) amg_graph_free(*out);
+    if (result && err) *err = again;
+    *out = second;
+    return result;
+}
+
+/* Takes over onnx. */
 static amg_status import_onnx(amg_onnx *onnx, const char *file, amg_import how,
                               amg_graph **out, amg_error *err)
 {
     how.onnx = onnx;
     how.file = file;
     amg_import im = how;
+    *out = NULL;
     amg_status st = import_once(&im, out, err);
-    if (st == AMG_MISMATCH && im.fixed_batch > 0) {
-        how.baked = im.fixed_batch;
-        amg_error again = {0};
-        const amg_status second = import_once(&how, out, &again);
-        if (second != AMG_MISMATCH) st = second;
-        if (second != AMG_MISMATCH && err) *err = again;
-    }
+    how.baked = im.fixed_batch;
+    if (im.fixed_batch > 0 &&
+        (st ? st == AMG_MISMATCH : !fits_another_batch(*out, im.fixed_batch)))
+        st = import_baked(&how, st, out, err);
     amg_onnx_close(onnx);
     return st;
 }

@@ -35,6 +35,27 @@ static void a_token_expanded_to_the_batch_follows_it(void **state)
     expect_open(&m, "Shape Concat Expand Concat");
 }
 
+/* Zeros of the exporter's two samples meet rows whose shape only folding finds. */
+static void a_batch_that_folding_finds_baked_in_follows_it(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 17);
+    m.inputs[0] = info(&m, "x", "2,4,8");
+    init(&m, "zeros", 1, 3, (int64_t[]){2, 4, 8}, 256)->doc_string =
+        keep(&m, "constant");
+    init_ints(&m, "half", INTS(0, 2, 4));
+    init_ints(&m, "two", INTS(1, 2, 2));
+    node(&m, "Mul", "half two", "shape");
+    node(&m, "Reshape", "x shape", "rows");
+    node(&m, "Add", "rows zeros", "y");
+    amg_graph *g = must_import(&m), *planned = NULL;
+    assert_int_equal(amg_graph_plan_batch(g, 5, &planned, NULL), AMG_OK);
+    expect_shape(planned, "y", "F32[5,4,8]");
+    amg_graph_free(planned);
+    amg_graph_free(g);
+}
+
 static void equal_rows_of_a_constant_follow_the_batch(void **state)
 {
     (void)state;
@@ -158,6 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_token_expanded_to_the_batch_follows_it),
+        cmocka_unit_test(a_batch_that_folding_finds_baked_in_follows_it),
         cmocka_unit_test(equal_rows_of_a_constant_follow_the_batch),
         cmocka_unit_test(equal_rows_of_whole_numbers_follow_the_batch),
         cmocka_unit_test(counted_samples_follow_the_batch),

@@ -522,6 +522,41 @@ class Stopped(nn.Module):
         return self.head(y * gate) / still.norm(dim=1, keepdim=True)
 
 
+class Codebook(nn.Module):
+    """The nearest of learned codes, by straight-through estimation (VQ)."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.codes, self.head = nn.Linear(144, 16), nn.Parameter(torch.randn(8, 16) / 4), nn.Linear(16, 5)
+
+    def forward(self, x):
+        y = torch.tanh(self.encoder(x.flatten(1)))
+        code = self.codes[(y[:, None] - self.codes).square().sum(-1).argmin(1)]
+        return self.head(y + (code - y).detach()) + self.head(code)
+
+
+class Bag(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bag, self.head = nn.EmbeddingBag(50, 16, padding_idx=0), nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.head(self.bag(x))
+
+
+class Perceiver(nn.Module):
+    """Learned queries ask a signal."""
+
+    def __init__(self):
+        super().__init__()
+        self.queries, self.head = nn.Parameter(torch.randn(6, 16) / 4), nn.Linear(16, 5)
+        self.embed, self.attention = nn.Linear(3, 16), nn.MultiheadAttention(16, 2, batch_first=True)
+
+    def forward(self, x):
+        x, queries = self.embed(x.transpose(1, 2)), self.queries.unsqueeze(0).expand(x.shape[0], -1, -1)
+        return self.head((queries + self.attention(queries, x, x)[0]).mean(1))
+
+
 class SuperResolution(nn.Module):
     """Gives its input back, through a fourth of its places (ESPCN)."""
 
@@ -749,6 +784,10 @@ def tokens(length=10, size=50):
     return lambda count, g: torch.randint(0, size, (count, length), generator=g, dtype=torch.int32)
 
 
+def masked_tokens(count, g):
+    return masked(count, g)[0]
+
+
 def masked(count, g):
     """Tokens filled up with 0, and a 1 for each that counts."""
     mask = torch.arange(12) < torch.randint(4, 13, (count, 1), generator=g)
@@ -825,6 +864,9 @@ KINDS = {
     "cbam": kind(AttentionCNN, pictures(16)),
     "arcface": kind(ArcFace, pictures(16)),
     "stopped": kind(Stopped, pictures(16)),
+    "codebook": kind(Codebook, signals, labels(5)),
+    "bag": kind(Bag, masked_tokens, labels(5)),
+    "perceiver": kind(Perceiver, signals, labels(5)),
     "super_resolution": kind(SuperResolution, pictures(16), None),
     "siamese": kind(Siamese, pairs, labels(2)),
     "wavenet": kind(WaveNet, signals, labels(5)),
@@ -844,6 +886,7 @@ KINDS = {
 # Without ReLUs and max poolings, or with such as decisions.py does not know.
 SMOOTH = {"bert", "detector", "gpt2", "llama", "translator", "attention_gru", "packed_text",
           "counted_text", "packed_signal", "swin", "efficientnet_v2", "mixer", "discriminator", "arcface", "stopped",
+          "codebook", "bag", "perceiver",
           "super_resolution", "wavenet", "patch_tst", "dlinear", "video", "ft_transformer"}
 
 TITLES = {
@@ -854,7 +897,9 @@ TITLES = {
     "packed_signal": "GRU over signals of unequal length (signal, lengths)", "swin": "Swin, short",
     "detector": "CNN with three outputs (class, boxes, certainty)", "regnet": "RegNetY, short", "efficientnet_v2": "EfficientNetV2 (fused, SE), short", "resnext": "ResNeXt, short",
     "mixer": "MLP-Mixer, short", "discriminator": "DCGAN discriminator", "deeplab": "DeepLab (ASPP), short",
-    "cbam": "CNN with CBAM", "arcface": "ArcFace, short", "stopped": "CNN with detach()", "super_resolution": "ESPCN (pixel shuffle)",
+    "cbam": "CNN with CBAM", "arcface": "ArcFace, short", "stopped": "CNN with detach()",
+    "codebook": "vector quantisation, straight through", "bag": "EmbeddingBag classifier, padded",
+    "perceiver": "Perceiver (learned queries), short", "super_resolution": "ESPCN (pixel shuffle)",
     "siamese": "siamese CNN (two images)", "wavenet": "WaveNet, short", "patch_tst": "PatchTST, short",
     "dlinear": "DLinear", "pointnet": "PointNet, short", "conv_lstm": "ConvLSTM", "video": "3-d CNN over frames",
     "ft_transformer": "FT-Transformer (numbers, categories)", "deep_fm": "DeepFM",

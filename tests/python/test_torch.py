@@ -346,6 +346,18 @@ class Refusals(support.Case):
                                   decoys_from=(flat(80, seed=1), np.arange(80) % 4), key=f"{place}.key",
                                   out=f"job{place}", progress=False)
 
+    def test_bags_of_embeddings(self):
+        """Which obfuscate compares with the module's own outputs."""
+        r = np.random.RandomState(0)
+        for place, options in enumerate(({}, {"mode": "sum"}, {"mode": "max"}, {"padding_idx": 0},
+                                         {"mode": "sum", "padding_idx": 0})):
+            with self.subTest(**options):
+                amalgam.obfuscate(nn.Sequential(nn.EmbeddingBag(9, 4, **options), nn.Linear(4, 3)),
+                                  (r.randint(0, 9, (64, 5)), np.arange(64) % 3), key=f"{place}.key", out=f"job{place}",
+                                  decoys_from=(r.randint(0, 9, (80, 5)), np.arange(80) % 3), progress=False)
+        self.refuse(nn.Sequential(nn.EmbeddingBag(9, 4, mode="max", padding_idx=0), nn.Linear(4, 3)), "Loop|Sequence|embedding",
+                    "", data=(r.randint(0, 9, (64, 5)), np.arange(64) % 3))
+
     def test_a_buffer_that_forward_changes(self):
         self.refuse(nn.Sequential(Counting(), nn.Linear(8, 4)), "is changed by forward", 'buffer "0.mean"')
 
