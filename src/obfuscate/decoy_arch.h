@@ -5,6 +5,10 @@
 #include "graph/graph.h"
 #include "obfuscate/augment_model.h"
 
+/* A step away from the smallest kernel, or from a stretch that stands once, is taken
+ * one time in so many. */
+enum { AMG_DECOY_WALL = 4 };
+
 /* Skeleton (no weights) of decoy index, 1..num_decoys. num_classes 0: an output of the
  * original's shape. */
 AMG_MUST_CHECK amg_status amg_decoy_arch_make(const amg_secret *secret,
@@ -25,7 +29,8 @@ int64_t amg_decoy_ladder(int64_t width, bool up);
 
 /* One step of the walk: *out is g, without weights, edited or, where the drawn edit
  * does not apply, not. A step leads from one architecture to another with the same
- * probability as back. serial: > 0, another one for each step. */
+ * probability as back, but for AMG_DECOY_WALL. serial: > 0, another one for each step.
+ */
 AMG_MUST_CHECK amg_status amg_decoy_step(amg_keystream *k, const amg_graph *g,
                                          int serial, amg_graph **out, amg_error *err);
 
