@@ -14,8 +14,6 @@
 
 #define MAX_DEPTH 64
 #define MAX_NODES ((size_t)1 << 20) /* and calls */
-/* FunctionProto.attribute_proto, which older definitions of ONNX do not have. */
-#define DEFAULTS_FIELD 11
 
 typedef struct {
     amg_import *im;
@@ -66,61 +64,6 @@ static amg_status find_function(const inliner *in, const Onnx__NodeProto *node,
                             "name: overloads are not read",
                             f->name);
         *out = f;
-    }
-    return AMG_OK;
-}
-
-/* ---- defaults of attributes ---- */
-
-static void *arena_alloc(void *arena, size_t size)
-{
-    return amg_arena_alloc(arena, size);
-}
-
-static void arena_free(void *arena, void *p)
-{
-    (void)arena;
-    (void)p;
-}
-
-/* A message whose field was unknown to the generated code: its bytes begin with their
- * length. */
-static Onnx__AttributeProto *unpack_default(inliner *in,
-                                            const ProtobufCMessageUnknownField *field)
-{
-    ProtobufCAllocator allocator = {arena_alloc, arena_free, &in->im->arena};
-    size_t skipped = 0;
-    while (skipped < field->len && field->data[skipped] & 0x80) skipped++;
-    if (skipped >= field->len) return NULL;
-    return onnx__attribute_proto__unpack(&allocator, field->len - skipped - 1,
-                                         field->data + skipped + 1);
-}
-
-static amg_status find_defaults(inliner *in, scope *s)
-{
-    const ProtobufCFieldDescriptor *known = protobuf_c_message_descriptor_get_field(
-        &onnx__function_proto__descriptor, DEFAULTS_FIELD);
-    const ProtobufCMessage *base = &s->function->base;
-    if (known) {
-        const char *bytes = (const char *)s->function;
-        memcpy(&s->num_defaults, bytes + known->quantifier_offset,
-               sizeof s->num_defaults);
-        memcpy(&s->defaults, bytes + known->offset, sizeof s->defaults);
-        return AMG_OK;
-    }
-    s->defaults = amg_arena_array(&in->im->arena, base->n_unknown_fields + 1,
-                                  sizeof *s->defaults);
-    if (!s->defaults) return no_memory(in);
-    for (unsigned i = 0; i < base->n_unknown_fields; i++) {
-        const ProtobufCMessageUnknownField *field = &base->unknown_fields[i];
-        if (field->tag != DEFAULTS_FIELD) continue;
-        Onnx__AttributeProto *a = unpack_default(in, field);
-        if (!a)
-            return amg_fail(in->err, AMG_MALFORMED, -1, in->im->file,
-                            "function \"%.100s\": a default of its attributes cannot "
-                            "be read",
-                            s->function->name);
-        s->defaults[s->num_defaults++] = a;
     }
     return AMG_OK;
 }
@@ -342,7 +285,7 @@ static amg_status expand_body(inliner *in, const scope *outer,
                         call->n_input, call->n_output, f->n_input, f->n_output);
     }
     st = find_prefix(in, &s, "");
-    if (!st) st = find_defaults(in, &s);
+    if (!st) st = amg_import_defaults(in->im, f, &s.num_defaults, &s.defaults, in->err);
     if (!st) st = find_opset(in, f, &opset);
     for (size_t i = 0; i < f->n_node && !st; i++)
         st = expand(in, &s, f->node[i], opset);

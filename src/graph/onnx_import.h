@@ -56,6 +56,13 @@ bool amg_import_reads_opset(int64_t opset);
  * graph and opsets. onnx_functions.c */
 AMG_MUST_CHECK amg_status amg_import_functions(amg_import *im, amg_error *err);
 
+/* The defaults of a function's attributes; *count 0 on entry. onnx_defaults.c */
+AMG_MUST_CHECK amg_status amg_import_defaults(amg_import *im,
+                                              const Onnx__FunctionProto *f,
+                                              size_t *count,
+                                              Onnx__AttributeProto ***out,
+                                              amg_error *err);
+
 /* Fills names, order and node_needed. Errors: two producers of a name, an input that
  * nobody produces, a cycle, an output that does not exist. onnx_order.c */
 AMG_MUST_CHECK amg_status amg_import_order(amg_import *im, amg_error *err);
