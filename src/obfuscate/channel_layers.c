@@ -129,13 +129,14 @@ static void recurrent_state(amg_channel_pass *p, const amg_node *n, int i,
     amg_channel_join(p, &state, hidden);
 }
 
-/* X […,…,I], W [D,G*H,I], R [D,G*H,H], B [D,2*G*H] -> Y […,…,…,H], last states
- * […,…,H]. */
+/* X […,…,I], W [D,G*H,I], R [D,G*H,H], B [D,2*G*H], P [D,3*H] -> Y […,…,…,H], last
+ * states […,…,H]. */
 amg_feature_list amg_channel_recurrent(amg_channel_pass *p, const amg_node *n)
 {
     const amg_value *w = amg_channel_in(p, n, 1), *r = amg_channel_in(p, n, 2);
-    if (!is_param(w) || !is_param(r) || amg_channel_in(p, n, 7) ||
-        (amg_channel_in(p, n, 3) && !is_param(amg_channel_in(p, n, 3))))
+    const amg_value *bias = amg_channel_in(p, n, 3), *peep = amg_channel_in(p, n, 7);
+    if (!is_param(w) || !is_param(r) || (bias && !is_param(bias)) ||
+        (peep && !is_param(peep)))
         return amg_channel_unknown(p, n);
     const int64_t num_gates = w->dims[1] / r->dims[2];
     const amg_feature_list in = amg_channel_at(p, n, 0, 2);
@@ -146,7 +147,9 @@ amg_feature_list amg_channel_recurrent(amg_channel_pass *p, const amg_node *n)
     amg_channel_follow(p, n->inputs[1], 2, &in);
     amg_channel_follow(p, n->inputs[2], 1, &gates);
     amg_channel_follow(p, n->inputs[2], 2, &hidden);
-    if (amg_channel_in(p, n, 3)) amg_channel_follow(p, n->inputs[3], 1, &biases);
+    const amg_feature_list peepholes = amg_channel_repeat(p, &hidden, 3);
+    if (bias) amg_channel_follow(p, n->inputs[3], 1, &biases);
+    if (peep) amg_channel_follow(p, n->inputs[7], 1, &peepholes);
     for (int i = 5; i < 7; i++) recurrent_state(p, n, i, &hidden);
     for (int i = 1; i < n->num_outputs; i++) p->c->values[n->outputs[i]] = hidden;
     return amg_channel_moved(&hidden, 3);

@@ -47,33 +47,37 @@ typedef struct {
     const char *name;
     int64_t gates, inputs, directions;
     int first[2]; /* states, AMG_NO_VALUE: none */
+    bool peepholes;
 } layer;
 
 enum { HIDDEN = 16 };
 
 static void add_layer(amg_builder *b, const layer *l, int x, int out[3])
 {
-    char names[6][32];
-    const char *parts[] = {"w", "r", "b", "", "h", "c"}, *outputs[3];
-    for (int i = 0; i < 6; i++)
+    char names[7][32];
+    const char *parts[] = {"w", "r", "b", "", "h", "c", "p"}, *outputs[3];
+    for (int i = 0; i < 7; i++)
         snprintf(names[i], sizeof names[i], "%s%s%s", l->name, *parts[i] ? "." : "",
                  parts[i]);
     for (int i = 0; i < 3; i++) outputs[i] = names[3 + i];
     const int64_t rows = l->gates * HIDDEN;
     const int num_states = l->op == AMG_OP_LSTM ? 2 : 1;
-    const int in[7] = {x,
+    const int in[8] = {x,
                        weight(b, names[0], INTS(l->directions, rows, l->inputs)),
                        weight(b, names[1], INTS(l->directions, rows, HIDDEN)),
                        weight(b, names[2], INTS(l->directions, 2 * rows)),
                        AMG_NO_VALUE,
                        l->first[0],
-                       l->first[1]};
+                       l->first[1],
+                       l->peepholes
+                           ? weight(b, names[6], INTS(l->directions, 3 * HIDDEN))
+                           : AMG_NO_VALUE};
     const amg_attr attrs[2] = {amg_int("hidden_size", HIDDEN),
                                {.name = "direction",
                                 .kind = AMG_ATTR_STRING,
                                 .s = l->directions == 2 ? "bidirectional" : "forward"}};
-    amg_builder_node_multi(b, l->op, l->name, in, 5 + num_states, attrs, 2, outputs,
-                           1 + num_states, out);
+    amg_builder_node_multi(b, l->op, l->name, in, 5 + num_states + l->peepholes, attrs,
+                           2, outputs, 1 + num_states, out);
 }
 
 static amg_graph *finish(amg_builder *b, int x)
@@ -144,7 +148,8 @@ static void assert_dims(const amg_graph *g, const char *name, int rank,
 static amg_graph *translator(int64_t said)
 {
     amg_builder *b = amg_builder_new();
-    const layer encoder = {AMG_OP_LSTM, "enc", 4, 12, 2, {AMG_NO_VALUE, AMG_NO_VALUE}};
+    const layer encoder = {AMG_OP_LSTM, "enc", 4, 12, 2, {AMG_NO_VALUE, AMG_NO_VALUE},
+                           true};
     int enc[3], dec[3];
     int x = NODE(AMG_OP_TRANSPOSE, "steps", ATTRS(amg_ints("perm", INTS(1, 0, 2))),
                  embedded(b));
@@ -152,7 +157,7 @@ static amg_graph *translator(int64_t said)
     x = NODE(AMG_OP_TRANSPOSE, "beside", ATTRS(amg_ints("perm", INTS(0, 2, 1, 3))),
              enc[0]);
     x = PLAIN(AMG_OP_RESHAPE, "both", x, ints(b, "target", INTS(0, 0, said)));
-    const layer decoder = {AMG_OP_LSTM, "dec", 4, 32, 2, {enc[1], enc[2]}};
+    const layer decoder = {AMG_OP_LSTM, "dec", 4, 32, 2, {enc[1], enc[2]}, false};
     add_layer(b, &decoder, x, dec);
     int states[2];
     states[0] = NODE(AMG_OP_GATHER, "ahead", ATTRS(amg_int("axis", 0)), dec[1],
@@ -173,6 +178,7 @@ static void a_hidden_width_moves_all_that_follows_it(void **state)
         assert_dims(wide, "enc.w", INTS(2, 4 * 24, 12));
         assert_dims(wide, "enc.r", INTS(2, 4 * 24, 24));
         assert_dims(wide, "enc.b", INTS(2, 8 * 24));
+        assert_dims(wide, "enc.p", INTS(2, 3 * 24));
         assert_dims(wide, "both", INTS(6, -1, 2 * 24));
         assert_dims(wide, "dec.w", INTS(2, 4 * 24, 48)); /* by the first states */
         assert_dims(wide, "fc.w", INTS(5, 2 * 24));
@@ -233,7 +239,8 @@ static void a_weighed_mean_of_states_moves_with_them(void **state)
 {
     (void)state;
     amg_builder *b = amg_builder_new();
-    const layer gru = {AMG_OP_GRU, "gru", 3, 12, 1, {AMG_NO_VALUE, AMG_NO_VALUE}};
+    const layer gru = {AMG_OP_GRU, "gru", 3, 12, 1, {AMG_NO_VALUE, AMG_NO_VALUE},
+                       false};
     int out[3];
     int x = NODE(AMG_OP_TRANSPOSE, "steps", ATTRS(amg_ints("perm", INTS(1, 0, 2))),
                  embedded(b));
