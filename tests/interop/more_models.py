@@ -527,7 +527,8 @@ class Codebook(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.encoder, self.codes, self.head = nn.Linear(144, 16), nn.Parameter(torch.randn(8, 16) / 4), nn.Linear(16, 5)
+        self.encoder = nn.Sequential(nn.Linear(144, 24), nn.GELU(), nn.Linear(24, 16))
+        self.codes, self.head = nn.Parameter(torch.randn(8, 16) / 4), nn.Linear(16, 5)
 
     def forward(self, x):
         y = torch.tanh(self.encoder(x.flatten(1)))
@@ -551,10 +552,12 @@ class Perceiver(nn.Module):
         super().__init__()
         self.queries, self.head = nn.Parameter(torch.randn(6, 16) / 4), nn.Linear(16, 5)
         self.embed, self.attention = nn.Linear(3, 16), nn.MultiheadAttention(16, 2, batch_first=True)
+        self.mlp = nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16))
 
     def forward(self, x):
         x, queries = self.embed(x.transpose(1, 2)), self.queries.unsqueeze(0).expand(x.shape[0], -1, -1)
-        return self.head((queries + self.attention(queries, x, x)[0]).mean(1))
+        y = queries + self.attention(queries, x, x)[0]
+        return self.head((y + self.mlp(y)).mean(1))
 
 
 class SuperResolution(nn.Module):
