@@ -244,8 +244,8 @@ static amg_status read_ids(const amg_origin *o, const moved *m, uint8_t *used,
                 err, AMG_UNSUPPORTED, -1, name,
                 "trains a copy of \"%.100s\" element %lld, which trains elsewhere too",
                 o->source->values[home].name, (long long)(id - o->first[home]));
-            amg_hint(err, "each weight must be used in one place once the graph is "
-                          "folded; use it untransposed and unsliced in all of them");
+            amg_hint(err, "parts of a weight that overlap would train apart; use it "
+                          "whole in one of the places, or parts that do not overlap");
             return s;
         }
         used[id / 8] |= (uint8_t)(1u << id % 8);
