@@ -101,20 +101,47 @@ static bool find_matches(rewrite *r)
 }
 
 /* Reshape of x to target, whose output gets a name, or base_suffix. */
-static int reshape(const rewrite *r, int x, const char *base, const char *suffix,
-                   int rank, const int64_t *target, const char *output)
+/* Reshape to numbers, or Unsqueeze at them. */
+static int shaped(const rewrite *r, amg_op op, int x, const char *base,
+                  const char *suffix, int count, const int64_t *numbers,
+                  const char *output)
 {
     char name[256], shape_suffix[32];
-    amg_tensor t = {.dtype = AMG_I64, .rank = 1, .dims = {rank}};
-    t.size_bytes = (size_t)rank * sizeof *target;
+    amg_tensor t = {.dtype = AMG_I64, .rank = 1, .dims = {count}};
+    t.size_bytes = (size_t)count * sizeof *numbers;
     snprintf(shape_suffix, sizeof shape_suffix, "%s_shape", suffix);
     amg_replace_name(&r->base, base, shape_suffix, name);
     int shape = amg_builder_param(r->base.b, name, &t);
     amg_tensor *data = amg_builder_data(r->base.b, shape);
-    if (data) memcpy(data->data, target, t.size_bytes);
+    if (data) memcpy(data->data, numbers, t.size_bytes);
     amg_replace_name(&r->base, base, suffix, name);
-    return amg_builder_node(r->base.b, AMG_OP_RESHAPE, name, (int[]){x, shape}, 2, NULL,
-                            0, output ? output : name);
+    return amg_builder_node(r->base.b, op, name, (int[]){x, shape}, 2, NULL, 0,
+                            output ? output : name);
+}
+
+/* How many dims of one element stand before the batch: [1,-1,4] would be read as a
+ * batch of one that an exporter baked in. */
+static int ones_before_batch(const amg_value *x)
+{
+    int ones = 0;
+    while (ones < x->rank - 1 && x->dims[ones] == 1) ones++;
+    return x->dims[ones] < 0 ? ones : 0;
+}
+
+/* Rows of y in the dims of x, the last of them y's. */
+static int shape_back(const rewrite *r, const amg_value *x, int y, int64_t width,
+                      const char *name)
+{
+    int64_t target[AMG_MAX_RANK], axes[AMG_MAX_RANK];
+    const int ones = ones_before_batch(x);
+    for (int i = 0; i < x->rank; i++) {
+        target[i] = x->dims[i] < 0 ? -1 : x->dims[i];
+        axes[i] = i;
+    }
+    target[x->rank - 1] = width;
+    y = shaped(r, AMG_OP_RESHAPE, y, name, ones ? "inner" : "back", x->rank - ones,
+               target + ones, ones ? NULL : name);
+    return ones ? shaped(r, AMG_OP_UNSQUEEZE, y, name, "back", ones, axes, name) : y;
 }
 
 static void emit_linear(const rewrite *r, int mat_mul)
@@ -127,22 +154,17 @@ static void emit_linear(const rewrite *r, int mat_mul)
     const char *name = g->values[out].name;
     const amg_attr trans = amg_int("transB", 1);
     char gemm[256];
-    int64_t target[AMG_MAX_RANK];
     int in[3] = {r->base.map[node->inputs[0]], r->base.map[m->weight],
                  m->add >= 0 ? r->base.map[m->bias] : AMG_NO_VALUE};
     const bool flat = x->rank == 2;
     if (!flat)
-        in[0] = reshape(r, in[0], name, "rows", 2,
-                        (int64_t[]){-1, x->dims[x->rank - 1]}, NULL);
+        in[0] = shaped(r, AMG_OP_RESHAPE, in[0], name, "rows", 2,
+                       (int64_t[]){-1, x->dims[x->rank - 1]}, NULL);
     amg_replace_name(&r->base, name, "gemm", gemm);
     int y =
         amg_builder_node(r->base.b, AMG_OP_GEMM, node->name, in, m->add >= 0 ? 3 : 2,
                          &trans, m->transposed ? 1 : 0, flat ? name : gemm);
-    if (!flat) {
-        for (int i = 0; i < x->rank; i++) target[i] = x->dims[i] < 0 ? -1 : x->dims[i];
-        target[x->rank - 1] = m->num_outputs;
-        y = reshape(r, y, name, "back", x->rank, target, name);
-    }
+    if (!flat) y = shape_back(r, x, y, m->num_outputs, name);
     r->base.map[out] = y;
 }
 

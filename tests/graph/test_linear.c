@@ -108,6 +108,28 @@ static void the_batch_may_stand_anywhere(void **state)
     amg_graph_free(g);
 }
 
+/* As a recurrent layer begins that an exporter unrolls: [1,N,4], one step. */
+static void a_dim_of_one_before_the_batch_is_no_batch(void **state)
+{
+    (void)state;
+    layer l = {.b = amg_builder_new()};
+    l.x = amg_builder_input(l.b, "x", AMG_F32, DIMS(B, 4));
+    int axis = INTS(l.b, "axis", 0);
+    int step =
+        amg_builder_node(l.b, AMG_OP_UNSQUEEZE, "step", IDS(l.x, axis), NO_ATTRS, NULL);
+    l.y = amg_builder_node(l.b, AMG_OP_MAT_MUL, "fc",
+                           IDS(step, weight(l.b, "w", 0, DIMS(4, 6))), NO_ATTRS, "y");
+    amg_builder_output(l.b, l.y);
+    amg_graph *g = must_finish(l.b);
+    for (int64_t batch = 1; batch < 4; batch++) {
+        amg_graph *p = plan(g, batch);
+        assert_dims(named(p, "y"), DIMS(1, batch, 6));
+        assert_int_equal(named(p, "w")->role, AMG_ROLE_TRAINABLE);
+        amg_graph_free(p);
+    }
+    amg_graph_free(g);
+}
+
 static void a_flat_input_needs_no_reshape(void **state)
 {
     (void)state;
@@ -231,6 +253,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_linear_layer_on_a_sequence_trains_its_own_weight),
         cmocka_unit_test(the_batch_may_stand_anywhere),
+        cmocka_unit_test(a_dim_of_one_before_the_batch_is_no_batch),
         cmocka_unit_test(a_flat_input_needs_no_reshape),
         cmocka_unit_test(only_a_vector_for_one_reader_is_a_bias),
         cmocka_unit_test(tied_weights_stay_one_parameter),
