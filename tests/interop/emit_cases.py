@@ -9,12 +9,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
+RUNTIME_OPSET = 26  # the newest that onnxruntime has
 
 
 class Case:
     """One graph: x -> nodes -> y. weights: {name: shape or array}; a shape is filled at
     random. nodes: (op, inputs, outputs, attributes). reference: nodes that give the same y in
-    onnxruntime, where it has not these."""
+    onnxruntime, where it has not these, or not their opset."""
 
     def __init__(self, name, nodes, x, weights=None, form="", opset=OPSET, positive=False,
                  integers=None, reference=None):
@@ -36,6 +37,7 @@ class Case:
         return values.astype(np.float32)
 
     def model(self, nodes=None):
+        opset = min(self.opset, RUNTIME_OPSET) if nodes else self.opset
         nodes = [helper.make_node(op, ins.split(",") if ins else [], outs.split(","), **attrs)
                  for op, ins, outs, attrs in nodes or self.nodes]
         kind = TensorProto.INT64 if self.integers else TensorProto.FLOAT
@@ -45,7 +47,7 @@ class Case:
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
             [numpy_helper.from_array(w, n) for n, w in self.weights.items()])
         return helper.make_model(graph, ir_version=8,
-                                 opset_imports=[helper.make_opsetid("", self.opset)])
+                                 opset_imports=[helper.make_opsetid("", opset)])
 
 
 def ints(*values):
