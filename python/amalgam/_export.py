@@ -24,7 +24,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from unittest import mock
 
 from . import _library as lib
-from ._bags import bags_known
+from ._embeddings import embeddings_known
 from ._errors import AmalgamError, ExportError
 from ._fixed import say_what_trains
 from ._observe import Observation, buffers_kept_while_traced, observe, unchanged
@@ -80,7 +80,7 @@ def _export_checked(model: Any, batches: List[List[Any]], names: List[str], seen
 def _export_by(exporter: Any, model: Any, batches: List[List[Any]], names: List[str], seen: Observation,
                path: str) -> Exported:
     """One exporter's file, believed only after all checks."""
-    with unchanged(model), _quiet(), bags_known():
+    with unchanged(model), _quiet(), embeddings_known():
         exporter(model, tuple(batches[0]), names, _output_names(model, names, seen), path, seen.stops > 0)
     say_what_trains(path, _parameter_names(model))
     graph = lib.call("amalgam_inspect", lib.encode(path)).get("graph")

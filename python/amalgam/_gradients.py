@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Sequence, Set
 
 from ._errors import ExportError
 
+_NOT_THE_MODEL = ("/torch/", "/amalgam/_observe", "/amalgam/_gradients", "/amalgam/_embeddings")
 APART = 1e-3  # relative, between a derivative and the difference of two values, in float64
 
 
@@ -17,8 +18,7 @@ def source_line() -> str:
     """The line of the model's own code that is being run: the innermost that is not torch's or ours."""
     for frame in reversed(traceback.extract_stack()):
         path = frame.filename.replace("\\", "/")
-        if not any(own in path for own in ("/torch/", "/amalgam/_observe", "/amalgam/_gradients")) \
-                and not path.startswith("<"):
+        if not any(own in path for own in _NOT_THE_MODEL) and not path.startswith("<"):
             return f"{frame.filename}:{frame.lineno}: {(frame.line or '').strip()}"
     return "unknown line"
 

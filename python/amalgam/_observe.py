@@ -11,6 +11,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
+from ._embeddings import check_embedding, embeddings_known
 from ._errors import ExportError
 from ._gradients import check_own_backwards, make_watch, source_line, tensors_in
 from ._outputs import Output
@@ -104,6 +105,7 @@ def _make_mode(inputs: Sequence[Any], path: List[str], seen: Observation) -> Any
                 raise ExportError(f"the data decide what is computed ({name}) at {source_line()}",
                                   code="UNSUPPORTED", where=_name(path[-1]),
                                   hint="a graph computes the same for every sample: torch.where instead of if")
+            check_embedding(name, args, _name(path[-1]))
             result = func(*args, **kwargs)
             if name == "aten::_pack_padded_sequence":
                 self.batch_sizes[id(result[1])] = result[1]
@@ -162,7 +164,7 @@ def observe(model: Any, inputs: Sequence[Any], by_token: bool = False, names: Se
         watch = make_watch(lambda: _name(path[-1]))
         handles = _watch_submodules(model, path)
         try:
-            with watch, _make_mode(inputs, path, seen), torch.enable_grad():
+            with watch, _make_mode(inputs, path, seen), torch.enable_grad(), embeddings_known():
                 output = model(*inputs)
         except ExportError:
             raise

@@ -5,8 +5,10 @@
  *   Max, Min              of more than two: of two at a time, in a row
  *   Swish                 Mul(x, Sigmoid(alpha x)); SwiGLU: times another
  *   Clip                  of whole numbers, or by bounds that are computed: Max and
- * Min; other bounds are written as float32 numbers Pow                   a whole
- * exponent of floats, but for one number: a Cast of it
+ *                         Min; other bounds are written as float32 numbers
+ *   Pow                   a whole exponent of floats, but for one number: a Cast of it
+ *   Gather                of an embedding with a padding_idx: Where that token stands,
+ *                         the same row without its gradient
  *
  * Consumes a node with its inputs and attributes read; adds all parts but the last to
  * the builder, and leaves that one in the node. */
@@ -42,15 +44,20 @@ static amg_status add_part(work *w, amg_op op, const char *word, int a, int b,
     return AMG_OK;
 }
 
+static amg_status add_constant(work *w, const char *word, const amg_tensor *t, int *out)
+{
+    const char *name = part_name(w, word);
+    if (!name) return amg_import_no_memory(w);
+    *out = amg_builder_param(w->im->builder, name, t);
+    amg_builder_say(w->im->builder, *out, AMG_SAID_CONSTANT);
+    return AMG_OK;
+}
+
 static amg_status add_number(work *w, const char *word, float number, int *out)
 {
     amg_tensor t;
-    const char *name = part_name(w, word);
-    if (!name) return amg_import_no_memory(w);
     amg_status st = amg_tensor_view(AMG_F32, 0, NULL, &number, &t, w->err);
-    if (!st) *out = amg_builder_param(w->im->builder, name, &t);
-    if (!st) amg_builder_say(w->im->builder, *out, AMG_SAID_CONSTANT);
-    return st;
+    return st ? st : add_constant(w, word, &t, out);
 }
 
 /* The node is op(a, b) from now on, without attributes. */
@@ -213,6 +220,37 @@ static amg_status whole_exponent(work *w)
                     &w->inputs[1]);
 }
 
+static amg_status padded_rows(work *w)
+{
+    const int64_t pad = amg_said_padding(w->proto), one = 1, last = -1;
+    const int32_t pad32 = (int32_t)pad;
+    const amg_value *table = input(w, 0), *tokens = input(w, 1);
+    if (pad < 0 || !table || table->rank != 2 || !tokens || w->num_attrs > 1)
+        return AMG_OK;
+    const bool is_i32 = tokens->dtype == AMG_I32;
+    amg_tensor t;
+    int number, axis, rows, here, stopped;
+    amg_status st = amg_tensor_view(is_i32 ? AMG_I32 : AMG_I64, 0, NULL,
+                                    is_i32 ? (const void *)&pad32 : &pad, &t, w->err);
+    if (!st) st = add_constant(w, "padding", &t, &number);
+    if (!st) st = amg_tensor_view(AMG_I64, 1, &one, &last, &t, w->err);
+    if (!st) st = add_constant(w, "last_axis", &t, &axis);
+    if (!st)
+        st = add_part(w, AMG_OP_GATHER, "rows", w->inputs[0], w->inputs[1],
+                      w->num_attrs ? &w->attrs[0] : NULL, &rows);
+    if (!st)
+        st = add_part(w, AMG_OP_EQUAL, "is_padding", w->inputs[1], number, NULL, &here);
+    if (!st)
+        st = add_part(w, AMG_OP_UNSQUEEZE, "is_padded_row", here, axis, NULL, &here);
+    if (!st)
+        st = add_part(w, AMG_OP_STOP_GRADIENT, "stopped", rows, AMG_NO_VALUE, NULL,
+                      &stopped);
+    if (st) return st;
+    become(w, AMG_OP_WHERE, here, stopped);
+    w->inputs[w->num_inputs++] = rows;
+    return AMG_OK;
+}
+
 amg_op amg_import_find_op(const char *name)
 {
     const amg_op_composed *c;
@@ -233,6 +271,7 @@ amg_status amg_import_parts(amg_import_work *w)
     case AMG_OP_MIN: return in_a_row(w, AMG_OP_MIN, "min");
     case AMG_OP_CLIP: return clip(w);
     case AMG_OP_POW: return whole_exponent(w);
+    case AMG_OP_GATHER: return padded_rows(w);
     default: return AMG_OK;
     }
 }

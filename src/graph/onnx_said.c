@@ -132,18 +132,43 @@ bool amg_said_init(amg_said *s, const Onnx__ModelProto *m, const Onnx__GraphProt
     return true;
 }
 
+/* What dynamo's exporter says after call, of which of PyTorch's calls a node is: up to
+ * *end. NULL: nothing, or of another. */
+static const char *after_call(const Onnx__NodeProto *node, const char *call,
+                              const char **end)
+{
+    const char *text;
+    size_t size, length = strlen(call);
+    if (!amg_onnx_node_metadata(node, "pkg.torch.onnx.fx_node", &text, &size))
+        return NULL;
+    *end = text + size;
+    for (size_t i = 0; i + length <= size; i++)
+        if (!memcmp(text + i, call, length)) return text + i + length;
+    return NULL;
+}
+
 bool amg_said_stops(const Onnx__NodeProto *identity)
 {
-    static const char call[] = "torch.ops.aten.detach";
-    const char *text;
-    size_t size;
-    if (identity->doc_string && !strcmp(identity->doc_string, AMG_TEXT_NO_GRADIENT))
-        return true;
-    if (!amg_onnx_node_metadata(identity, "pkg.torch.onnx.fx_node", &text, &size))
-        return false;
-    for (size_t i = 0; i + sizeof call - 1 <= size; i++)
-        if (!memcmp(text + i, call, sizeof call - 1)) return true;
-    return false;
+    const char *end;
+    return (identity->doc_string &&
+            !strcmp(identity->doc_string, AMG_TEXT_NO_GRADIENT)) ||
+           after_call(identity, "torch.ops.aten.detach", &end);
+}
+
+int64_t amg_said_padding(const Onnx__NodeProto *gather)
+{
+    const char *end,
+        *at = after_call(gather, "torch.ops.aten.embedding.default](args = (", &end);
+    int64_t token = 0;
+    for (int comma = 0; comma < 2; comma++) { /* past the table and the tokens */
+        while (at && at < end && *at != ',' && *at != ')') at++;
+        if (!at || at == end || *at++ != ',') return -1;
+    }
+    while (at < end && *at == ' ') at++;
+    if (at == end || *at < '0' || *at > '9') return -1;
+    for (; at < end && *at >= '0' && *at <= '9' && token < INT32_MAX; at++)
+        token = 10 * token + (*at - '0');
+    return token;
 }
 
 amg_param_said amg_said_of_initializer(const amg_said *s, const Onnx__TensorProto *t)

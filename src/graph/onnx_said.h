@@ -40,6 +40,9 @@ bool amg_said_init(amg_said *s, const Onnx__ModelProto *m, const Onnx__GraphProt
 /* Whether an Identity is x.detach(): it says so itself, or dynamo's exporter says of
  * which call of PyTorch's it is. */
 bool amg_said_stops(const Onnx__NodeProto *identity);
+/* The token whose row of a table gets no gradient from a Gather, if dynamo's exporter
+ * says that it was an embedding with a padding_idx; -1: none. */
+int64_t amg_said_padding(const Onnx__NodeProto *gather);
 /* What is said of an initializer, or of the tensor of a Constant node. */
 amg_param_said amg_said_of_initializer(const amg_said *s, const Onnx__TensorProto *t);
 amg_param_said amg_said_of_node(const amg_said *s);

@@ -301,6 +301,44 @@ static void an_identity_may_stop_gradients(void **state)
     }
 }
 
+/* nn.Embedding(padding_idx), of which dynamo's exporter says the call. */
+static void a_padded_row_gets_no_gradient(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *call;
+        bool padded;
+    } rows[] = {
+        {"aten.embedding.default](args = (%p, %x, 3), kwargs = {})", true},
+        {"aten.embedding.default](args = (%p, %x, 0, False), kwargs = {})", true},
+        {"aten.embedding.default](args = (%p, %x, -1), kwargs = {})", false},
+        {"aten.embedding.default](args = (%p, %x), kwargs = {})", false},
+        {"aten.embedding.default](args = (%p, %x, ", false},
+        {"aten.embedding.default](args = (%p", false},
+        {"aten.index_select.default](args = (%p, 0, 3), kwargs = {})", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        model m;
+        char text[128];
+        start(&m, 17);
+        ones(&m, "w", 2, (int64_t[]){9, 4}, 36);
+        node(&m, "Cast", "x", "tokens");
+        attr_int(&m, "to", 7);
+        node(&m, "Gather", "w tokens", "y");
+        snprintf(text, sizeof text, "%%e : call_function[target=torch.ops.%s",
+                 rows[i].call);
+        put_metadata(&m, &m.g.node[1]->base, 9, "pkg.torch.onnx.fx_node", text);
+        amg_graph *g = must_import(&m);
+        int stops = 0;
+        for (int k = 0; k < g->num_nodes; k++)
+            stops += g->nodes[k].op == AMG_OP_STOP_GRADIENT;
+        assert_int_equal(stops, rows[i].padded);
+        assert_int_equal(g->nodes[g->num_nodes - 1].op,
+                         rows[i].padded ? AMG_OP_WHERE : AMG_OP_GATHER);
+        amg_graph_free(g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +351,7 @@ int main(void)
         cmocka_unit_test(what_a_weight_is_made_of_trains),
         cmocka_unit_test(what_makes_more_of_the_data_trains),
         cmocka_unit_test(an_identity_may_stop_gradients),
+        cmocka_unit_test(a_padded_row_gets_no_gradient),
         cmocka_unit_test(a_constant_node_is_one_where_weights_are_initializers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -208,6 +208,18 @@ class AttentionGRU(nn.Module):
         return self.head(torch.bmm(weight.unsqueeze(1), states).squeeze(1))
 
 
+class PaddedText(nn.Module):
+    """Documents filled up with padding, over which a GRU goes, too: its row is 0, and stays."""
+
+    def __init__(self, tokens=50, classes=5):
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, 12, padding_idx=0)
+        self.gru, self.head = nn.GRU(12, 16, batch_first=True), nn.Linear(16, classes)
+
+    def forward(self, x):
+        return self.head(self.gru(self.embedding(x))[0].mean(1))
+
+
 class PackedText(nn.Module):
     """Documents of unequal length; the last states of both directions decide."""
 
@@ -868,6 +880,7 @@ KINDS = {
     "arcface": kind(ArcFace, pictures(16)),
     "stopped": kind(Stopped, pictures(16)),
     "codebook": kind(Codebook, signals, labels(5)),
+    "padded_text": kind(PaddedText, masked_tokens, labels(5)),
     "bag": kind(Bag, masked_tokens, labels(5)),
     "perceiver": kind(Perceiver, signals, labels(5)),
     "super_resolution": kind(SuperResolution, pictures(16), None),
@@ -889,7 +902,7 @@ KINDS = {
 # Without ReLUs and max poolings, or with such as decisions.py does not know.
 SMOOTH = {"bert", "detector", "gpt2", "llama", "translator", "attention_gru", "packed_text",
           "counted_text", "packed_signal", "swin", "efficientnet_v2", "mixer", "discriminator", "arcface", "stopped",
-          "codebook", "bag", "perceiver",
+          "codebook", "padded_text", "bag", "perceiver",
           "super_resolution", "wavenet", "patch_tst", "dlinear", "video", "ft_transformer"}
 
 TITLES = {
@@ -902,6 +915,7 @@ TITLES = {
     "mixer": "MLP-Mixer, short", "discriminator": "DCGAN discriminator", "deeplab": "DeepLab (ASPP), short",
     "cbam": "CNN with CBAM", "arcface": "ArcFace, short", "stopped": "CNN with detach()",
     "codebook": "vector quantisation, straight through", "bag": "EmbeddingBag classifier, padded",
+    "padded_text": "GRU over padded tokens (padding_idx)",
     "perceiver": "Perceiver (learned queries), short", "super_resolution": "ESPCN (pixel shuffle)",
     "siamese": "siamese CNN (two images)", "wavenet": "WaveNet, short", "patch_tst": "PatchTST, short",
     "dlinear": "DLinear", "pointnet": "PointNet, short", "conv_lstm": "ConvLSTM", "video": "3-d CNN over frames",

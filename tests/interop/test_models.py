@@ -75,11 +75,12 @@ OTHER_SUMS, SUMS = {"patch_tst", "deeplab", "deep_fm"}, 1e-6
 # By the other, torch.export or TorchScript, they are not written, or not as ONNX has it.
 BY_ONE = {"translator": ("torchscript",), "video": ("torchscript",), "gcn": ("dynamo",),
           "packed_text": ("torchscript",), "counted_text": ("torchscript",), "packed_signal": ("torchscript",)}
-# Not by torch.onnx.export itself, which fails, writes a loop, or leaves x.detach() out.
+# Not by torch.onnx.export itself, which fails, writes a loop, or leaves x.detach() or a padding_idx out.
 BY_PACKAGE = {("packed_text", "torchscript"), ("counted_text", "torchscript"), ("stopped", "torchscript"),
-              ("codebook", "torchscript"), ("bag", "torchscript"), ("bag", "dynamo")}
+              ("codebook", "torchscript"), ("bag", "torchscript"), ("bag", "dynamo"),
+              ("padded_text", "torchscript")}
 # Of more_models.py, without "all".
-IN_CI = {"llama", "siamese", "detector", "packed_signal", "stopped"}
+IN_CI = {"llama", "siamese", "detector", "packed_signal", "stopped", "padded_text"}
 
 
 def as_input(x):

@@ -53,6 +53,11 @@ class Branch(nn.Module):
         return self.compute(self.fc(x))
 
 
+class Table(nn.Embedding):
+    def forward(self, x):
+        return torch.embedding(self.weight, x, 0)
+
+
 class Rounded(torch.autograd.Function):
     """A gradient as if nothing was rounded."""
 
@@ -101,6 +106,15 @@ class Through(support.Case):
                                 seed_hex=support.SEED, **options)
         trained = amalgam.train(job, **settings)
         return amalgam.extract("job.key", trained.weights), trained.steps
+
+    def test_the_row_of_a_padding_idx_does_not_train(self):
+        r = np.random.RandomState(0)
+        tokens, others = r.randint(0, 9, (64, 5)), r.randint(0, 9, (80, 5))
+        table = nn.Embedding(9, 4, padding_idx=-8)  # the second
+        model = nn.Sequential(table, nn.Flatten(), nn.Linear(20, 3))
+        before = table.weight.detach().clone()
+        after = self.cycle(model, (tokens, np.arange(64) % 3), (others, np.arange(80) % 3))[0]["0.weight"]
+        self.assertEqual([i for i in range(9) if torch.equal(before[i], after[i])], [1])
 
     def test_the_state_dict_comes_back_whole_and_in_order(self):
         torch.manual_seed(1)
@@ -345,6 +359,14 @@ class Refusals(support.Case):
                 amalgam.obfuscate(inside(forward), (flat(64), np.arange(64) % 4),
                                   decoys_from=(flat(80, seed=1), np.arange(80) % 4), key=f"{place}.key",
                                   out=f"job{place}", progress=False)
+
+    def test_lookups_whose_gradient_a_graph_does_not_say(self):
+        data = np.random.RandomState(0).randint(0, 9, (64, 5)), np.arange(64) % 3
+        for what, table in {"scale_grad_by_freq": nn.Embedding(9, 4, scale_grad_by_freq=True),
+                            "max_norm": nn.Embedding(9, 4, max_norm=1.0), "padding_idx": Table(9, 4)}.items():
+            with self.subTest(what):
+                self.refuse(nn.Sequential(table, nn.Flatten(), nn.Linear(20, 3)), f"embedding .*{what}",
+                            'submodule "0"', data=data)
 
     def test_bags_of_embeddings(self):
         """Which obfuscate compares with the module's own outputs."""
