@@ -8,8 +8,10 @@
  *     0, 1 … B-1               Range(0, Shape(x)[0], 1), where a Mul or ScatterElements
  *                              reads it: x[arange(B), i], the inverse of an order
  *
- * Only where rows are equal, of tensors that are no weights and have two dims or more:
- * one that has B rows by chance no longer fits, and the file is refused as before. */
+ * and likewise with B as the second of three dims or more, as recurrent layers' states
+ * have it. Only where rows are equal, of tensors that are no weights and have two dims
+ * or more: one that has B rows by chance no longer fits, and the file is refused as
+ * before. */
 #include <stdio.h>
 #include <string.h>
 
@@ -27,49 +29,104 @@ static char *free_name(amg_import *im, const char *name, const char *word)
     return made;
 }
 
-/* *out = [batch, dims[1], …], as an operand named after `name`. */
+/* Where of dims the batch stands that was baked in; -1: nowhere. */
+static int place_of_batch(const amg_import *im, int rank, const int64_t *dims)
+{
+    if (!im->baked || rank < 1) return -1;
+    return dims[0] == im->baked ? 0 : rank > 2 && dims[1] == im->baked ? 1 : -1;
+}
+
+/* Another operand of a Concat that is named after `name`: some numbers of a shape. */
+static amg_status add_numbers(amg_import *im, const char *name, const char *word,
+                              int64_t count, const int64_t *numbers, int *out,
+                              amg_error *err)
+{
+    amg_tensor t;
+    const char *own = free_name(im, name, word);
+    if (!own) return amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory for a shape");
+    amg_status st = amg_tensor_view(AMG_I64, 1, &count, numbers, &t, err);
+    if (!st) *out = amg_builder_param(im->builder, own, &t);
+    return st;
+}
+
+/* *out = dims with the batch at that place, as an operand named after `name`. */
 static amg_status add_shape(amg_import *im, const char *name, int rank,
-                            const int64_t *dims, int *out, amg_error *err)
+                            const int64_t *dims, int place, int *out, amg_error *err)
 {
     const amg_attr slice[2] = {amg_int("start", 0), amg_int("end", 1)};
     const amg_attr axis = amg_int("axis", 0);
-    const int64_t count = rank - 1;
-    const char *names[3] = {free_name(im, name, "batch"), free_name(im, name, "rest"),
-                            free_name(im, name, "shape")};
-    amg_tensor rest;
-    if (!names[0] || !names[1] || !names[2])
+    const char *batch = free_name(im, name, "batch"),
+               *all = free_name(im, name, "shape");
+    if (!batch || !all)
         return amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory for a shape");
-    amg_status st = amg_tensor_view(AMG_I64, 1, &count, dims + 1, &rest, err);
-    if (st) return st;
-    int parts[2] = {amg_builder_node(im->builder, AMG_OP_SHAPE, names[0],
-                                     &im->batch_value, 1, slice, 2, names[0]),
-                    amg_builder_param(im->builder, names[1], &rest)};
-    *out = amg_builder_node(im->builder, AMG_OP_CONCAT, names[2], parts, 2, &axis, 1,
-                            names[2]);
-    return AMG_OK;
+    int parts[3], count = 0;
+    amg_status st = AMG_OK;
+    if (place) st = add_numbers(im, name, "front", place, dims, &parts[count++], err);
+    parts[count++] = amg_builder_node(im->builder, AMG_OP_SHAPE, batch,
+                                      &im->batch_value, 1, slice, 2, batch);
+    if (!st)
+        st = add_numbers(im, name, "rest", rank - place - 1, dims + place + 1,
+                         &parts[count++], err);
+    if (!st)
+        *out = amg_builder_node(im->builder, AMG_OP_CONCAT, all, parts, count, &axis, 1,
+                                all);
+    return st;
+}
+
+/* Appends a constant's whole numbers to dims; false: they are no such, or too many. */
+static bool append_numbers(const amg_import *im, int value, int *rank, int64_t *dims)
+{
+    const amg_value *v =
+        value == AMG_NO_VALUE ? NULL : amg_builder_value(im->builder, value);
+    if (!v || v->dtype != AMG_I64 || v->rank != 1 || !v->data.data ||
+        v->dims[0] > AMG_MAX_RANK - *rank)
+        return false;
+    memcpy(dims + *rank, v->data.data, sizeof *dims * (size_t)v->dims[0]);
+    *rank += (int)v->dims[0];
+    return true;
+}
+
+/* The shape that an Expand goes to, which may be a Concat of constants. */
+static bool read_shape(const amg_import_work *w, int *rank, int64_t *dims)
+{
+    const amg_name *name = amg_import_find(w->im, w->proto->input[1]);
+    const Onnx__NodeProto *n =
+        name && name->kind == AMG_NAME_NODE ? w->im->graph->node[name->index] : NULL;
+    if (!n || strcmp(n->op_type, "Concat") != 0)
+        return append_numbers(w->im, w->inputs[1], rank, dims);
+    for (size_t i = 0; i < n->n_input; i++) {
+        const amg_name *part = amg_import_find(w->im, n->input[i]);
+        if (!part || !part->made || !append_numbers(w->im, part->value, rank, dims))
+            return false;
+    }
+    return true;
 }
 
 amg_status amg_import_open_expand(amg_import_work *w)
 {
-    const amg_value *shape = w->num_inputs == 2 && w->inputs[1] != AMG_NO_VALUE
-                                 ? amg_builder_value(w->im->builder, w->inputs[1])
-                                 : NULL;
-    if (!w->im->baked || !shape || shape->dtype != AMG_I64 || shape->rank != 1 ||
-        shape->dims[0] < 1 || shape->dims[0] > AMG_MAX_RANK || !shape->data.data ||
-        ((const int64_t *)shape->data.data)[0] != w->im->baked)
-        return AMG_OK;
     int64_t dims[AMG_MAX_RANK];
-    const int rank = (int)shape->dims[0];
-    memcpy(dims, shape->data.data, sizeof *dims * (size_t)rank);
-    return add_shape(w->im, w->proto->output[0], rank, dims, &w->inputs[1], w->err);
+    int rank = 0;
+    if (!w->im->baked || w->num_inputs != 2 || !read_shape(w, &rank, dims))
+        return AMG_OK;
+    const int place = place_of_batch(w->im, rank, dims);
+    return place < 0 ? AMG_OK
+                     : add_shape(w->im, w->proto->output[0], rank, dims, place,
+                                 &w->inputs[1], w->err);
 }
 
-static bool has_equal_rows(const amg_tensor *t)
+/* Whether all of t along that dim is equal; `first`, of as many bytes as one of them:
+ * what it is. */
+static bool has_equal_rows(const amg_tensor *t, int place, char *first)
 {
-    const size_t row = t->size_bytes / (size_t)t->dims[0];
-    for (int64_t i = 1; i < t->dims[0]; i++)
-        if (memcmp(t->data, (const char *)t->data + (size_t)i * row, row) != 0)
-            return false;
+    size_t row = t->size_bytes;
+    for (int i = 0; i <= place; i++) row /= (size_t)t->dims[i];
+    const size_t rows = t->size_bytes / row, count = (size_t)t->dims[place];
+    for (size_t i = 0; i < rows; i++) {
+        const char *at = (const char *)t->data + i * row;
+        char *its = first + i / count * row;
+        if (i % count == 0) memcpy(its, at, row);
+        if (memcmp(its, at, row) != 0) return false;
+    }
     return true;
 }
 
@@ -77,18 +134,21 @@ amg_status amg_import_open_rows(amg_import *im, const char *name, const amg_tens
                                 amg_param_said said, int *value, amg_error *err)
 {
     const bool constant = said == AMG_SAID_CONSTANT || !amg_dtype_is_float(t->dtype);
-    if (!im->baked || !constant || t->rank < 2 || t->dims[0] != im->baked || !t->data ||
-        !t->size_bytes || !has_equal_rows(t))
+    const int place = place_of_batch(im, t->rank, t->dims);
+    if (!constant || t->rank < 2 || place < 0 || !t->data || !t->size_bytes)
         return AMG_OK;
     amg_tensor first = {.rank = t->rank};
     int64_t dims[AMG_MAX_RANK];
     memcpy(dims, t->dims, sizeof dims);
-    dims[0] = 1;
-    amg_status st = amg_tensor_view(t->dtype, t->rank, dims, t->data, &first, err);
-    int in[2];
-    if (!st) st = add_shape(im, name, t->rank, t->dims, &in[1], err);
+    dims[place] = 1;
+    char *data = amg_arena_alloc(&im->arena, t->size_bytes);
     const char *row = free_name(im, name, "row");
-    if (!st && !row) st = amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory for a row");
+    if (!data || !row)
+        return amg_fail(err, AMG_NO_MEMORY, -1, name, "no memory for a row");
+    if (!has_equal_rows(t, place, data)) return AMG_OK;
+    amg_status st = amg_tensor_view(t->dtype, t->rank, dims, data, &first, err);
+    int in[2];
+    if (!st) st = add_shape(im, name, t->rank, t->dims, place, &in[1], err);
     if (st) return st;
     in[0] = amg_builder_param(im->builder, row, &first);
     if (amg_dtype_is_float(t->dtype))

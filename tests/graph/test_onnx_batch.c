@@ -73,6 +73,40 @@ static void equal_rows_of_a_constant_follow_the_batch(void **state)
     }
 }
 
+/* A recurrent layer's first states, [layers, batch, width]: constant, or expanded to a
+ * shape of constants. */
+static void states_with_the_batch_second_follow_it(void **state)
+{
+    (void)state;
+    for (int expanded = 0; expanded < 2; expanded++) {
+        model m;
+        start(&m, 17);
+        m.inputs[0] = info(&m, "x", "2,3,8");
+        if (expanded) {
+            init(&m, "zero", 1, 3, (int64_t[]){1, 1, 1}, 4);
+            init_ints(&m, "layers", INTS(1));
+            init_ints(&m, "batch_width", INTS(2, 8));
+            node(&m, "Concat", "layers batch_width", "shape");
+            attr_int(&m, "axis", 0);
+            node(&m, "Expand", "zero shape", "states");
+        } else {
+            init(&m, "states", 1, 3, (int64_t[]){1, 2, 8}, 64)->doc_string =
+                keep(&m, "constant");
+        }
+        node(&m, "Transpose", "x", "steps");
+        attr_ints(&m, "perm", INTS(1, 0, 2));
+        node(&m, "Concat", "states steps", "joined");
+        attr_int(&m, "axis", 0);
+        node(&m, "Transpose", "joined", "y");
+        attr_ints(&m, "perm", INTS(1, 0, 2));
+        amg_graph *g = must_import(&m), *planned = NULL;
+        assert_int_equal(amg_graph_plan_batch(g, 5, &planned, NULL), AMG_OK);
+        expect_shape(planned, "y", "F32[5,4,8]");
+        amg_graph_free(planned);
+        amg_graph_free(g);
+    }
+}
+
 /* Positions of whole numbers, rows alike, choose rows of a table. */
 static void equal_rows_of_whole_numbers_follow_the_batch(void **state)
 {
@@ -181,6 +215,7 @@ int main(void)
         cmocka_unit_test(a_token_expanded_to_the_batch_follows_it),
         cmocka_unit_test(a_batch_that_folding_finds_baked_in_follows_it),
         cmocka_unit_test(equal_rows_of_a_constant_follow_the_batch),
+        cmocka_unit_test(states_with_the_batch_second_follow_it),
         cmocka_unit_test(equal_rows_of_whole_numbers_follow_the_batch),
         cmocka_unit_test(counted_samples_follow_the_batch),
         cmocka_unit_test(counted_rows_follow_the_batch),
