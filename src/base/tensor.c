@@ -70,12 +70,12 @@ amg_status amg_tensor_size(amg_dtype dtype, int rank, const int64_t *dims,
     return AMG_OK;
 }
 
-static void set_shape(amg_tensor *t, amg_dtype dtype, int rank, const int64_t *dims)
+/* dims may be out's own. */
+static void set_shape(amg_tensor *out, amg_dtype dtype, int rank, const int64_t *dims)
 {
-    memset(t, 0, sizeof *t);
-    t->dtype = dtype;
-    t->rank = rank;
-    for (int i = 0; i < rank; i++) t->dims[i] = dims[i];
+    amg_tensor t = {.dtype = dtype, .rank = rank};
+    for (int i = 0; i < rank; i++) t.dims[i] = dims[i];
+    *out = t;
 }
 
 amg_status amg_tensor_new(amg_dtype dtype, int rank, const int64_t *dims,

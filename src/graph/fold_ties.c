@@ -2,7 +2,7 @@
  * that is looked up in and compared with), or rearranged as a whole in two ways.
  * Folding what rearranges them would make weights of their own of them, of which each
  * trained alone. Parts that do not overlap (the gates of an LSTM's matrix) may be
- * folded. */
+ * folded. What becomes a weight by folding is looked at likewise. */
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -13,9 +13,10 @@
 
 typedef struct {
     const amg_graph *g;
-    int *source; /* per value: what it is through Identities */
-    bool *data;  /* per value: it depends on the data, by more than their shape */
-    int *first;  /* per value: the first node that rearranges it, -1: none */
+    bool *weight; /* per value: a weight, or one rearranged */
+    int *source;  /* per value: what it is through Identities */
+    bool *data;   /* per value: it depends on the data, by more than their shape */
+    int *first;   /* per value: the first node that rearranges it, -1: none */
     bool *plain, *whole, *differs; /* per value: it is read as it is; rearranged as a
                                       whole; rearranged in several ways */
 } readers;
@@ -37,14 +38,13 @@ static void read_input(const readers *r, int n, int i)
 {
     const amg_node *node = &r->g->nodes[n];
     const int v = r->source[node->inputs[i]];
-    const amg_value *weight = &r->g->values[v];
-    if (weight->kind != AMG_VALUE_PARAM || weight->role != AMG_ROLE_TRAINABLE ||
-        node->op == AMG_OP_IDENTITY || amg_eval_reads_shape(node->op))
+    if (!r->weight[v] || node->op == AMG_OP_IDENTITY || amg_eval_reads_shape(node->op))
         return;
     if (!rearranges(r, node, i)) {
         r->plain[v] = true;
         return;
     }
+    for (int k = 0; k < node->num_outputs; k++) r->weight[node->outputs[k]] = true;
     r->whole[v] = r->whole[v] || !is_part(node->op);
     if (r->first[v] < 0)
         r->first[v] = n;
@@ -71,8 +71,11 @@ static void find(const readers *r, bool *tied)
 {
     const amg_graph *g = r->g;
     for (int v = 0; v < g->num_values; v++) {
+        const amg_value *value = &g->values[v];
         r->source[v] = v;
         r->first[v] = -1;
+        r->weight[v] =
+            value->kind == AMG_VALUE_PARAM && value->role == AMG_ROLE_TRAINABLE;
     }
     for (int i = 0; i < g->num_inputs; i++) r->data[g->inputs[i]] = true;
     for (int n = 0; n < g->num_nodes; n++) read_node(r, n);
@@ -87,11 +90,11 @@ amg_status amg_fold_find_ties(amg_fold *p, amg_error *err)
     const size_t count = (size_t)p->g->num_values + 1;
     p->tied = amg_arena_array(&p->arena, count, sizeof *p->tied);
     int *ids = amg_calloc(2 * count, sizeof *ids);
-    bool *flags = amg_calloc(4 * count, sizeof *flags);
+    bool *flags = amg_calloc(5 * count, sizeof *flags);
     const amg_status s = p->tied && ids && flags ? AMG_OK : amg_fold_no_memory(err);
     if (!s)
-        find(&(readers){p->g, ids, flags, ids + count, flags + count, flags + 2 * count,
-                        flags + 3 * count},
+        find(&(readers){p->g, flags, ids, flags + count, ids + count, flags + 2 * count,
+                        flags + 3 * count, flags + 4 * count},
              p->tied);
     amg_free(ids);
     amg_free(flags);

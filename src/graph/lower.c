@@ -28,6 +28,7 @@ const amg_lower_rule *amg_lower_rule_get(amg_op op)
     case AMG_OP_GEMM: return &amg_lower_gemm;
     case AMG_OP_EINSUM: return &amg_lower_einsum;
     case AMG_OP_LAYER_NORM: return &amg_lower_layer_norm;
+    case AMG_OP_BATCH_NORM: return &amg_lower_batch_norm;
     case AMG_OP_LP_NORM: return &amg_lower_lp_norm;
     case AMG_OP_LRN: return &amg_lower_lrn;
     case AMG_OP_MEAN_VARIANCE_NORM: return &amg_lower_mean_variance;

@@ -11,7 +11,7 @@
  *   lower_conv.c       DeformConv, CausalConvWithState
  *   lower_resize.c     Resize to the nearest (some forms)
  *   lower_norm.c       LpNormalization, LRN, MeanVarianceNormalization,
- *                      LayerNormalization's statistics
+ *                      LayerNormalization's statistics, BatchNormalization of a weight
  *   lower_attention.c  Attention
  *   lower_rotary.c     RotaryEmbedding
  *   lower_image.c      AffineGrid, CenterCropPad, LpPool, GlobalLpPool,
@@ -71,10 +71,10 @@ const amg_lower_rule *amg_lower_rule_get(amg_op op);
 extern const amg_lower_rule amg_lower_depth_to_space, amg_lower_one_hot, amg_lower_pad,
     amg_lower_gather, amg_lower_top_k, amg_lower_mat_mul, amg_lower_gemm,
     amg_lower_einsum, amg_lower_layer_norm, amg_lower_lp_norm, amg_lower_activation,
-    amg_lower_lrn, amg_lower_mean_variance, amg_lower_attention, amg_lower_lp_pool,
-    amg_lower_global_lp_pool, amg_lower_center_crop_pad, amg_lower_rotary,
-    amg_lower_affine_grid, amg_lower_hardmax, amg_lower_dropout, amg_lower_resize,
-    amg_lower_max_pool, amg_lower_reverse_sequence, amg_lower_deform_conv,
-    amg_lower_causal_conv;
+    amg_lower_lrn, amg_lower_batch_norm, amg_lower_mean_variance, amg_lower_attention,
+    amg_lower_lp_pool, amg_lower_global_lp_pool, amg_lower_center_crop_pad,
+    amg_lower_rotary, amg_lower_affine_grid, amg_lower_hardmax, amg_lower_dropout,
+    amg_lower_resize, amg_lower_max_pool, amg_lower_reverse_sequence,
+    amg_lower_deform_conv, amg_lower_causal_conv;
 
 #endif

@@ -1,5 +1,5 @@
-/* See lower.h: normalisations that are a few reductions, and the statistics that a
- * LayerNormalization may give. */
+/* See lower.h: normalisations that are a few reductions or another's, and the
+ * statistics that a LayerNormalization may give. */
 #include <math.h>
 
 #include "graph/infer.h"
@@ -90,6 +90,27 @@ static void lower_mean_variance(amg_lower *l, int *out)
 }
 
 const amg_lower_rule amg_lower_mean_variance = {always, lower_mean_variance};
+
+/* ---- BatchNormalization of one row by its own statistics: of a weight ---- */
+
+/* F.batch_norm(weight.reshape(1, out, -1), None, None, training=True): the statistics
+ * are computed, and written for those who read the file in inference form. */
+static bool is_of_one_row(const amg_graph *g, const amg_node *node)
+{
+    const amg_value *x = amg_lower_in(g, node, 0), *mean = amg_lower_in(g, node, 3);
+    return x->rank > 2 && x->dims[0] == 1 && mean && mean->kind == AMG_VALUE_ACTIVATION;
+}
+
+static void lower_batch_norm(amg_lower *l, int *out)
+{
+    const amg_attr epsilon =
+        amg_flt("epsilon", amg_attr_float(l->node, "epsilon", 1e-5f));
+    const int in[3] = {amg_lower_value(l, 0), amg_lower_value(l, 1),
+                       amg_lower_value(l, 2)};
+    out[0] = amg_lower_node(l, AMG_OP_INSTANCE_NORM, 3, in, 1, &epsilon);
+}
+
+const amg_lower_rule amg_lower_batch_norm = {is_of_one_row, lower_batch_norm};
 
 /* ---- LayerNormalization: mean and 1 / deviation as outputs 1 and 2 ---- */
 

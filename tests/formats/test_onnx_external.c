@@ -354,6 +354,8 @@ static void reads_a_range_of_the_file(void **state)
         assert_int_equal(read_external(file, rows[i].type, rows[i].n, rows[i].pairs,
                                        &onnx, &t, NULL),
                          AMG_OK);
+        assert_int_equal(t.rank, 1);
+        assert_int_equal(t.dims[0], rows[i].n);
         assert_int_equal(t.size_bytes, strlen(rows[i].text));
         if (t.size_bytes) assert_memory_equal(t.data, rows[i].text, t.size_bytes);
         assert_int_equal(t.owned, rows[i].owned);
