@@ -150,6 +150,7 @@ static const struct {
 } blockings[] = {
     {{dnnl_nCw16c, dnnl_nChw16c, dnnl_nCdhw16c}, 16, "nChw16c"},
     {{dnnl_nCw8c, dnnl_nChw8c, dnnl_nCdhw8c}, 8, "nChw8c"},
+    {{dnnl_nCw4c, dnnl_nChw4c, dnnl_nCdhw4c}, 4, "nChw4c"}, /* grouped convolutions */
     {{dnnl_nwc, dnnl_nhwc, dnnl_ndhwc}, 0, "nhwc"},
 };
 #define NUM_BLOCKINGS ((int)(sizeof blockings / sizeof *blockings))
@@ -383,12 +384,8 @@ static const int arg_ids[AMG_ARG_COUNT] = {
 
 bool amg_dnnl_is_reference(const char *implementation)
 {
-    for (const char *part = implementation; part;) {
-        if (strncmp(part, "ref", 3) == 0) return true;
-        part = strchr(part, ':');
-        if (part) part++;
-    }
-    return false;
+    const char *part = strstr(implementation, "ref"); /* ref:any, gemm:ref, bnorm_ref */
+    return part && (part == implementation || part[-1] == ':' || part[-1] == '_');
 }
 
 /* A query that finds nothing: NULL in 2.x or a descriptor of rank 0. */

@@ -6,7 +6,8 @@
 #define MAX_BLOCK 64 /* channels that are summed side by side */
 
 typedef struct {
-    amg_geometry g; /* of the input */
+    const amg_layout *layout; /* of the input, as it is read */
+    amg_geometry g;
 } mean_state;
 
 typedef struct {
@@ -100,6 +101,7 @@ void amg_global_pool_forward(amg_plan *p, int node)
         layout = amg_plan_plain(p, x);
         if (!layout || !amg_layout_geometry(layout, &self->g)) return;
     }
+    self->layout = layout;
     p->nodes[node].self = self;
     int in = amg_plan_read(p, node, x, layout);
     int out = amg_plan_define(p, y, amg_plan_plain(p, y));
@@ -110,8 +112,8 @@ void amg_global_pool_backward(amg_plan *p, int node)
 {
     const amg_node *n = amg_plan_node(p, node);
     int dy = amg_plan_grad(p, node, NULL);
-    int dx = amg_plan_grad_target(p, n->inputs[0], NULL);
-    amg_emit_kernel(p, node, "mean backward", run_backward, p->nodes[node].self, 2,
-                    (int[]){dx, dy});
-    amg_plan_give_grad(p, node, n->inputs[0], dx, NULL);
+    mean_state *self = p->nodes[node].self;
+    int dx = amg_plan_grad_target(p, n->inputs[0], self->layout);
+    amg_emit_kernel(p, node, "mean backward", run_backward, self, 2, (int[]){dx, dy});
+    amg_plan_give_grad(p, node, n->inputs[0], dx, self->layout);
 }

@@ -123,8 +123,9 @@ static const amg_layout *flat(amg_plan *p, const amg_value *x, const amg_layout 
                 : amg_layout_plain(p->dnnl, 4, dims);
 }
 
-/* The forward primitive in the input's own layout, else in row-major order, else in
- * row-major order with the Relu left to itself. */
+/* The forward primitive in the input's own layout, of which the statistics know where a
+ * channel lies, else in row-major order, else in row-major order with the Relu left to
+ * itself. */
 static amg_status choose(amg_plan *p, int node, norm_state *self, amg_error *err)
 {
     const int value = amg_plan_input_value(p, node, 0);
@@ -138,9 +139,11 @@ static amg_status choose(amg_plan *p, int node, norm_state *self, amg_error *err
     }
     if (!plain || !own)
         return amg_fail(err, AMG_NO_MEMORY, -1, "", "no memory for a layout");
+    amg_geometry g;
+    amg_status status = AMG_UNSUPPORTED;
     self->data = own;
-    amg_status status =
-        amg_dnnl_norm(p->dnnl, &self->shape, self->data, NULL, &self->forward, err);
+    if (amg_layout_geometry(own, &g))
+        status = amg_dnnl_norm(p->dnnl, &self->shape, own, NULL, &self->forward, err);
     if (status != AMG_UNSUPPORTED) return status;
     self->data = plain;
     status = amg_dnnl_norm(p->dnnl, &self->shape, plain, NULL, &self->forward, err);

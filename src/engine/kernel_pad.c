@@ -6,7 +6,8 @@
 #include "engine/kernel.h"
 
 typedef struct {
-    amg_geometry g; /* of the input */
+    const amg_layout *layout; /* of the input, as it is read */
+    amg_geometry g;
     int64_t in_h, in_w, out_h, out_w, top, left;
 } pad_state;
 
@@ -102,6 +103,7 @@ void amg_pad_forward(amg_plan *p, int node)
         if (!layout || !amg_layout_geometry(layout, &s->g)) return;
     }
     p->nodes[node].self = s;
+    s->layout = layout;
     s->in_h = x->dims[2];
     s->in_w = x->dims[3];
     s->out_h = y->dims[2];
@@ -123,9 +125,9 @@ void amg_pad_backward(amg_plan *p, int node)
         amg_pad_any_backward(p, node);
         return;
     }
-    int dx = amg_plan_grad_target(p, x, NULL);
+    pad_state *s = p->nodes[node].self;
+    int dx = amg_plan_grad_target(p, x, s->layout);
     int dy = amg_plan_grad(p, node, NULL);
-    amg_emit_kernel(p, node, "pad backward", run_crop, p->nodes[node].self, 2,
-                    (int[]){dx, dy});
-    amg_plan_give_grad(p, node, x, dx, NULL);
+    amg_emit_kernel(p, node, "pad backward", run_crop, s, 2, (int[]){dx, dy});
+    amg_plan_give_grad(p, node, x, dx, s->layout);
 }

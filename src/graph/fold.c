@@ -182,12 +182,28 @@ static bool stays_computed(const pass *p, const amg_node *node)
            count > 1 && said_of_result(p, node) != AMG_SAID_CONSTANT;
 }
 
+/* Whether the node joins weights and constants (a bias whose part for keys is zeros),
+ * of which folding would make one weight. */
+static bool joins_constants(const pass *p, const amg_node *node)
+{
+    bool weights = false, constants = false;
+    if (node->op != AMG_OP_CONCAT) return false;
+    for (int i = 0; i < node->num_inputs; i++) {
+        const amg_value *v = &p->values[node->inputs[i]];
+        if (!amg_dtype_is_float(v->dtype) || !amg_tensor_count(&v->data)) continue;
+        weights = weights || v->said == AMG_SAID_WEIGHT;
+        constants = constants || v->said == AMG_SAID_CONSTANT;
+    }
+    return weights && constants;
+}
+
 /* The node's outputs become known if its inputs are. */
 static amg_status try_evaluate(pass *p, const amg_node *node, amg_error *err)
 {
     amg_status s = AMG_OK;
     if (!amg_eval_ready(p->values, node) || repeats_weight(p, node) ||
-        amg_fold_keeps_tie(p, node) || stays_computed(p, node))
+        amg_fold_keeps_tie(p, node) || stays_computed(p, node) ||
+        joins_constants(p, node))
         return AMG_OK;
     if (p->kept && amg_linear_is_transposed_weight(p->values, node)) {
         *p->kept = true;

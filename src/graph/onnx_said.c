@@ -294,7 +294,6 @@ static void mark_weights(const reach *r, const amg_graph *g)
     }
 }
 
-/* What a weight is multiplied with to make parts of it zeros (MADE, pruning). */
 static bool is_binary(const amg_value *v)
 {
     const float *data = v->data.data;
@@ -306,6 +305,21 @@ static bool is_binary(const amg_value *v)
         ones += data[i] == 1;
     }
     return ones > 0 && ones < count;
+}
+
+/* Zeros and ones that another of what a layer's weight is made of is multiplied with,
+ * so that parts of it are zeros (MADE, pruning). */
+static bool masks_weight(const reach *r, const amg_graph *g, const amg_value *v)
+{
+    if (!is_binary(v)) return false;
+    for (int n = 0; n < g->num_nodes; n++) {
+        const int *in = g->nodes[n].inputs;
+        if (g->nodes[n].op == AMG_OP_MUL &&
+            ((source_of(g, in[0]) == v && r->weight[in[1]]) ||
+             (source_of(g, in[1]) == v && r->weight[in[0]])))
+            return true;
+    }
+    return false;
 }
 
 static amg_status fail_lost(const amg_said *s, const amg_value *v, amg_error *err)
@@ -364,7 +378,7 @@ static amg_status judge_all(const amg_said *s, const reach *r, amg_graph *g,
     for (int v = 0; v < g->num_values; v++)
         if (r->weight[v] && is_held(&g->values[v]))
             g->values[v].said =
-                is_binary(&g->values[v]) ? AMG_SAID_CONSTANT : AMG_SAID_WEIGHT;
+                masks_weight(r, g, &g->values[v]) ? AMG_SAID_CONSTANT : AMG_SAID_WEIGHT;
     for (int n = 0; n < g->num_nodes && !st; n++) {
         const amg_node *node = &g->nodes[n];
         for (int i = 0; joins(node->op) && i < 2 && !st; i++)

@@ -55,7 +55,7 @@ amg_param_said amg_said_of_node(const amg_said *s);
  *   data are, if that makes more of them: a line for each column of a table (w x + b),
  *       centres from which distances are taken;
  *   a layer's weight is computed from: a norm or a standard deviation taken out, two
- *       factors (LoRA). Not a mask of zeros and ones.
+ *       factors (LoRA). Not zeros and ones with which that is multiplied, a mask.
  *
  * Under a name by which a module holds it, it is a weight. AMG_UNSUPPORTED: dynamo's
  * exporter computed the first of these and lost a parameter, of which it may be made.

@@ -4,10 +4,10 @@
  *   s = SplitToSequence(x, sizes)   →   s_part0, s_part1, … = Split(x, sizes)
  *   y = SequenceAt(s, 1)            →   y = Identity(s_part1)
  *
- * Where the size of the axis is not known before constants are folded, the parts of one
- * size are as many as are read. Consumes the two operators, adds nodes; a sequence is
- * nothing that a graph has, only the list of its parts beside its name. Any other
- * operator that reads one is refused.
+ * Where the size of the axis is not known before constants are folded, those parts of
+ * one size that are read are Slices: the last may be smaller. Consumes the two
+ * operators, adds nodes; a sequence is nothing that a graph has, only the list of its
+ * parts beside its name. Any other operator that reads one is refused.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -175,6 +175,44 @@ static amg_status add_split(const sequence_node *n, int x, int64_t axis,
     return AMG_OK;
 }
 
+static int add_range(const sequence_node *n, const char *word, int64_t number)
+{
+    const int64_t one = 1;
+    const char *name = own_name(n, word);
+    amg_tensor t;
+    const amg_status st = amg_tensor_view(AMG_I64, 1, &one, &number, &t, NULL);
+    return st || !name ? AMG_NO_VALUE : amg_builder_param(n->im->builder, name, &t);
+}
+
+/* Parts of a size, of an axis whose own is not known. */
+static amg_status add_slices(const sequence_node *n, int x, int64_t axis, int64_t size,
+                             int count)
+{
+    amg_name *sequence = amg_import_find(n->im, n->proto->output[0]);
+    int *parts = amg_arena_array(&n->im->arena, (size_t)count, sizeof *parts);
+    if (!parts) return fail_memory(n);
+    for (int i = 0; i < count; i++) {
+        char word[32];
+        int inputs[4] = {x};
+        snprintf(word, sizeof word, "part%d_start", i);
+        inputs[1] = add_range(n, word, i * size);
+        snprintf(word, sizeof word, "part%d_end", i);
+        inputs[2] = add_range(n, word, (i + 1) * size);
+        snprintf(word, sizeof word, "part%d_axis", i);
+        inputs[3] = add_range(n, word, axis);
+        snprintf(word, sizeof word, "part%d", i);
+        const char *name = own_name(n, word);
+        if (!name || inputs[1] == AMG_NO_VALUE || inputs[2] == AMG_NO_VALUE ||
+            inputs[3] == AMG_NO_VALUE)
+            return fail_memory(n);
+        parts[i] = amg_builder_node(n->im->builder, AMG_OP_SLICE, name, inputs, 4, NULL,
+                                    0, name);
+    }
+    sequence->parts = parts;
+    sequence->num_parts = count;
+    return AMG_OK;
+}
+
 static amg_status split_to_sequence(const sequence_node *n)
 {
     amg_attr *attrs;
@@ -194,7 +232,6 @@ static amg_status split_to_sequence(const sequence_node *n)
     const bool given = n->proto->n_input > 1 && n->proto->input[1][0];
     const amg_value *parts = given ? input_value(n, 1) : NULL;
     const bool listed = parts && parts->rank == 1;
-    /* Not known before constants are folded: equal parts, as many as are read. */
     const bool known = d >= 0 && x->dims[d] >= 1;
     const int num_read = x && x->rank < 0 && given ? count_read(n) : 0;
     if (!known && !num_read)
@@ -205,9 +242,9 @@ static amg_status split_to_sequence(const sequence_node *n)
         return amg_fail(n->err, AMG_UNSUPPORTED, -1, n->where,
                         "keepdims is 0, expected parts that keep their dims");
     if (given) st = constant_input(n, 1, MAX_PARTS, sizes, &count);
-    if (!st && !listed)
-        st = repeat_size(n, known ? x->dims[d] : num_read * sizes[0], sizes[0], sizes,
-                         &count);
+    if (!st && !listed && !known)
+        return add_slices(n, input->value, axis, sizes[0], num_read);
+    if (!st && !listed) st = repeat_size(n, x->dims[d], sizes[0], sizes, &count);
     return st ? st : add_split(n, input->value, axis, sizes, count);
 }
 

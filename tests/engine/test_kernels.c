@@ -508,6 +508,7 @@ static void reference_implementations_are_recognised(void **state)
     assert_true(amg_dnnl_is_reference("ref"));
     assert_true(amg_dnnl_is_reference("gemm:ref"));
     assert_true(amg_dnnl_is_reference("simple:any:ref:fused"));
+    assert_true(amg_dnnl_is_reference("bnorm_ref:any"));
     assert_false(amg_dnnl_is_reference("jit:avx512_core"));
     assert_false(amg_dnnl_is_reference("gemm:jit"));
     assert_false(amg_dnnl_is_reference("bnorm_jit:avx512_core"));

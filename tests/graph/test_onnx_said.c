@@ -214,6 +214,26 @@ static void what_a_weight_is_made_of_trains(void **state)
     }
 }
 
+/* As layers start in places (ConViT's values): no mask. */
+static void an_identity_matrix_trains(void **state)
+{
+    (void)state;
+    network n;
+    model *m = &n.m;
+    start(m, 17);
+    ones(m, "t", 0, NULL, 1);
+    ones(m, "gain", 1, (int64_t[]){8}, 8);
+    Onnx__TensorProto *w = ones(m, "w", 2, (int64_t[]){8, 8}, 64);
+    for (int i = 0; i < 64; i++) ((float *)(void *)w->raw_data.data)[i] = i % 9 == 0;
+    node(m, "Transpose", "w", "moved");
+    attr_ints(m, "perm", INTS(1, 0));
+    node(m, "Div", "x t", "a");
+    node(m, "MatMul", "a moved", "b");
+    node(m, "Add", "b gain", "y");
+    from_torchscript(m);
+    expect_trained(&n, "w-g");
+}
+
 /* A line for each of the data's columns trains; what normalises them does not. */
 static void what_makes_more_of_the_data_trains(void **state)
 {
@@ -349,6 +369,7 @@ int main(void)
         cmocka_unit_test(names_by_torchscript_are_a_modules),
         cmocka_unit_test(a_module_s_number_trains_behind_a_weight),
         cmocka_unit_test(what_a_weight_is_made_of_trains),
+        cmocka_unit_test(an_identity_matrix_trains),
         cmocka_unit_test(what_makes_more_of_the_data_trains),
         cmocka_unit_test(an_identity_may_stop_gradients),
         cmocka_unit_test(a_padded_row_gets_no_gradient),
