@@ -227,6 +227,18 @@ static int concat_blocked(const golden *g, int x)
     int b = conv(g, x, "w2", NULL, (amg_attr[]){INTS("pads", 1, 1, 1, 1)}, 1);
     return NODE(AMG_OP_CONCAT, ((amg_attr[]){amg_int("axis", 1)}), a, b);
 }
+static int grouped(const golden *g, int x)
+{
+    int y = conv(g, conv(g, x, "w", NULL, NULL, 0), "w2", NULL,
+                 (amg_attr[]){INTS("pads", 1, 1, 1, 1), amg_int("group", 2),
+                              INTS("strides", 2, 2)},
+                 3);
+    int pads = constant_i64(g, "pads", 8, (int64_t[]){0, 0, 1, 1, 0, 0, 0, 0});
+    int wide = PLAIN(AMG_OP_PAD, norm(g, y), pads);
+    const amg_attr axes[] = {INTS("axes", 2, 3), amg_int("keepdims", 0)};
+    return PLAIN(AMG_OP_ADD, NODE(AMG_OP_REDUCE_MEAN, axes, wide),
+                 NODE(AMG_OP_REDUCE_MEAN, axes, y));
+}
 static int flatten(const golden *g, int x)
 {
     int y = PLAIN(AMG_OP_FLATTEN, conv(g, x, "w", NULL, NULL, 0));
@@ -262,6 +274,7 @@ static const kernel_case cases[] = {
     {"conv_groups", conv_groups, false},
     {"conv_depthwise", conv_depthwise, false},
     {"conv_depthwise16", conv_depthwise16, false},
+    {"grouped", grouped, false},
     {"conv_1x1", conv_1x1, false},
     {"norm", norm, false},
     {"norm_relu", norm_relu, false},
