@@ -353,6 +353,44 @@ static bool enlarges(const amg_value *data, const amg_value *operand)
     return along && across;
 }
 
+/* What an operand without data is computed of. */
+typedef struct {
+    amg_value *held[8];
+    int num_held, room; /* nodes that may still be looked at */
+} sources;
+
+static bool is_number(const amg_value *v)
+{
+    int64_t count = 1;
+    for (int d = 0; d < v->rank; d++) count *= v->dims[d];
+    return v->rank >= 0 && count == 1;
+}
+
+/* Adds what the value is made of: tensors that modules hold, and numbers. false: others
+ * are in it, such as positions (a table of frequencies is no weight). */
+static bool find_sources(const amg_graph *g, int value, sources *s)
+{
+    amg_value *v = &g->values[value];
+    if (v->kind == AMG_VALUE_PARAM && is_held(v)) {
+        for (int i = 0; i < s->num_held; i++)
+            if (s->held[i] == v) return true;
+        if (s->num_held == 8) return false;
+        s->held[s->num_held++] = v;
+        return true;
+    }
+    if (is_number(v) && v->kind == AMG_VALUE_PARAM) return true;
+    if (v->kind != AMG_VALUE_ACTIVATION || s->room-- == 0) return false;
+    const amg_node *node = &g->nodes[v->producer];
+    bool floats = false;
+    for (int i = 0; i < node->num_inputs; i++) {
+        const int in = node->inputs[i];
+        if (in == AMG_NO_VALUE || g->values[in].dtype != AMG_F32) continue;
+        if (!differentiable(node) || !find_sources(g, in, s)) return false;
+        floats = true;
+    }
+    return floats;
+}
+
 /* Operand i of a node that joins two. */
 static amg_status judge(const amg_said *s, const reach *r, const amg_graph *g,
                         const amg_node *node, int i, amg_error *err)
@@ -364,6 +402,11 @@ static amg_status judge(const amg_said *s, const reach *r, const amg_graph *g,
         r->down[other] ||
         (r->data[other] && enlarges(&g->values[other], &g->values[node->inputs[i]]));
     if (meets && is_held(v)) v->said = AMG_SAID_WEIGHT;
+    sources made_of = {.room = 64};
+    if (r->down[other] && !r->data[node->inputs[i]] &&
+        find_sources(g, node->inputs[i], &made_of))
+        for (int k = 0; k < made_of.num_held; k++)
+            if (!is_binary(made_of.held[k])) made_of.held[k]->said = AMG_SAID_WEIGHT;
     return AMG_OK;
 }
 

@@ -51,7 +51,8 @@ amg_param_said amg_said_of_node(const amg_said *s);
  * nobody said anything of and
  *
  *   a trainable's result is added to, multiplied or compared with, be it one number,
- *       moved, or through a function (x / t, x * exp(s));
+ *       moved, or through functions of it and of numbers (x / t, x * exp(s), shares by
+ *       softmax(s) or s / sum(s));
  *   data are, if that makes more of them: a line for each column of a table (w x + b),
  *       centres from which distances are taken;
  *   a layer's weight is computed from: a norm or a standard deviation taken out, two

@@ -214,6 +214,44 @@ static void what_a_weight_is_made_of_trains(void **state)
     }
 }
 
+/* Shares of branches; a mask of zeros and ones, frequencies times positions: not. */
+static void what_is_computed_of_a_module_s_tensor_alone_trains(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *ops[3][3]; /* operator, inputs, output: of gain and t */
+        bool binary;
+        const char *expected;
+    } cases[] = {
+        {{{"Softmax", "gain", "share"}}, false, "w-g"},
+        {{{"ReduceSum", "gain", "s"}, {"Add", "s t", "u"}, {"Div", "gain u", "share"}},
+         false,
+         "wtg"},
+        {{{"Sub", "onnx::one gain", "share"}}, true, "w--"},
+        {{{"Mul", "gain onnx::places", "s"}, {"Sin", "s", "share"}}, false, "w--"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        network n;
+        model *m = &n.m;
+        start(m, 17);
+        ones(m, "w", 4, (int64_t[]){4, 3, 1, 1}, 12);
+        ones(m, "t", 0, NULL, 1);
+        ones(m, "onnx::one", 0, NULL, 1);
+        ones(m, "onnx::places", 3, (int64_t[]){4, 1, 1}, 4);
+        Onnx__TensorProto *gain = ones(m, "gain", 3, (int64_t[]){4, 1, 1}, 4);
+        if (cases[i].binary) ((float *)(void *)gain->raw_data.data)[2] = 0;
+        node(m, "Div", "x t", "a");
+        node(m, "Conv", "a w", "b");
+        for (int k = 0; k < 3 && cases[i].ops[k][0]; k++) {
+            const char *const *op = cases[i].ops[k];
+            node(m, op[0], op[1], op[2]);
+        }
+        node(m, "Mul", "share b", "y");
+        from_torchscript(m);
+        expect_trained(&n, cases[i].expected);
+    }
+}
+
 /* As layers start in places (ConViT's values): no mask. */
 static void an_identity_matrix_trains(void **state)
 {
@@ -369,6 +407,7 @@ int main(void)
         cmocka_unit_test(names_by_torchscript_are_a_modules),
         cmocka_unit_test(a_module_s_number_trains_behind_a_weight),
         cmocka_unit_test(what_a_weight_is_made_of_trains),
+        cmocka_unit_test(what_is_computed_of_a_module_s_tensor_alone_trains),
         cmocka_unit_test(an_identity_matrix_trains),
         cmocka_unit_test(what_makes_more_of_the_data_trains),
         cmocka_unit_test(an_identity_may_stop_gradients),
