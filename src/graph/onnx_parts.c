@@ -83,7 +83,7 @@ static amg_status in_a_row(work *w, amg_op op, const char *word)
 {
     int row = w->inputs[0];
     for (int i = 0; i < w->num_inputs; i++)
-        if (w->inputs[i] == AMG_NO_VALUE)
+        if (!w->proto->input[i][0])
             return amg_fail(w->err, AMG_MALFORMED, -1, w->where,
                             "input %d is absent, expected a value", i);
     for (int i = 1; i + 1 < w->num_inputs; i++) {

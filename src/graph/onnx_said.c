@@ -388,7 +388,7 @@ static bool find_sources(const amg_graph *g, int value, sources *s)
         if (!differentiable(node) || !find_sources(g, in, s)) return false;
         floats = true;
     }
-    return floats;
+    return floats || is_number(v);
 }
 
 /* Operand i of a node that joins two. */

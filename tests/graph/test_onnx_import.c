@@ -630,15 +630,14 @@ static void a_part_of_a_sequence_is_an_output_of_split(void **state)
     }
 }
 
-/* Of an axis whose size follows from constants that are not folded yet: as many parts
- * as are read. */
-static void parts_of_one_size_are_counted_by_their_readers(void **state)
+/* Of an axis whose size follows from constants that are not folded yet: 3 in twos. */
+static void the_last_part_of_one_size_may_be_smaller(void **state)
 {
     (void)state;
-    for (int64_t at = 1; at < 4; at++) {
+    for (int64_t at = 0; at < 2; at++) {
         model m;
         amg_graph *planned = NULL;
-        const int64_t shape[] = {0, 3, 8, 8}, size = 1;
+        const int64_t shape[] = {0, 3, 8, 8}, size = 2;
         start(&m, 18);
         memcpy(init(&m, "p", 7, 1, (int64_t[]){1}, 8)->raw_data.data, shape, 8);
         memcpy(init(&m, "q", 7, 1, (int64_t[]){3}, 24)->raw_data.data, shape + 1, 24);
@@ -654,9 +653,8 @@ static void parts_of_one_size_are_counted_by_their_readers(void **state)
         attr_int(&m, "axis", 1);
         node(&m, "SequenceAt", "s at", "y");
         amg_graph *g = must_import(&m);
-        const amg_status st = amg_graph_plan_batch(g, 5, &planned, NULL);
-        assert_int_equal(st, at == 2 ? AMG_OK : AMG_MISMATCH); /* there are three */
-        if (at == 2) expect_shape(planned, "y", "F32[5,1,8,8]");
+        assert_int_equal(amg_graph_plan_batch(g, 5, &planned, NULL), AMG_OK);
+        expect_shape(planned, "y", at == 0 ? "F32[5,2,8,8]" : "F32[5,1,8,8]");
         amg_graph_free(planned);
         amg_graph_free(g);
     }
@@ -1048,7 +1046,7 @@ int main(void)
         cmocka_unit_test(unsorted_nodes_are_sorted_and_unneeded_ones_left_out),
         cmocka_unit_test(made_up_names_avoid_names_of_the_file),
         cmocka_unit_test(a_part_of_a_sequence_is_an_output_of_split),
-        cmocka_unit_test(parts_of_one_size_are_counted_by_their_readers),
+        cmocka_unit_test(the_last_part_of_one_size_may_be_smaller),
         cmocka_unit_test(sequences_that_nothing_is_known_of_are_refused),
         cmocka_unit_test(unknown_operators_are_named),
         cmocka_unit_test(attributes_of_kinds_that_are_not_read_are_named),
