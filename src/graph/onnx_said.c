@@ -385,7 +385,8 @@ static bool find_sources(const amg_graph *g, int value, sources *s)
     for (int i = 0; i < node->num_inputs; i++) {
         const int in = node->inputs[i];
         if (in == AMG_NO_VALUE || g->values[in].dtype != AMG_F32) continue;
-        if (!differentiable(node) || !find_sources(g, in, s)) return false;
+        if (!differentiable(node)) return is_number(v); /* a Cast of a bound */
+        if (!find_sources(g, in, s)) return false;
         floats = true;
     }
     return floats || is_number(v);
