@@ -195,9 +195,9 @@ static void settle_param(amg_plan *p, int node, int value, const amg_layout *lay
     if (p->status) return;
     amg_value_state *st = &p->values[value];
     const amg_value *v = &p->graph->values[value];
-    if (v->dtype != AMG_F32) {
-        amg_plan_fail(p, node, AMG_UNSUPPORTED, "parameter \"%s\" is %s, expected F32",
-                      v->name, amg_dtype_name(v->dtype));
+    if (v->dtype != AMG_F32) { /* a table of whole numbers, as it is */
+        st->layout = st->plain = plain;
+        st->buffer = amg_plan_persistent(p, v->data.size_bytes);
         return;
     }
     amg_error err = {0};

@@ -470,6 +470,12 @@ static bool settle_all(amg_builder *b)
     return true;
 }
 
+amg_status amg_builder_status(const amg_builder *b, amg_error *err)
+{
+    if (b->status && err) *err = b->error;
+    return b->status;
+}
+
 amg_status amg_builder_finish(amg_builder *b, amg_graph **out, amg_error *err)
 {
     amg_graph *g = b->g;

@@ -49,6 +49,8 @@ void amg_builder_node_multi(amg_builder *b, amg_op op, const char *name,
                             int num_attrs, const char *const *output_names,
                             int num_outputs, int *out);
 void amg_builder_output(amg_builder *b, int value);
+/* Its first error so far; finish gives it, too. */
+AMG_MUST_CHECK amg_status amg_builder_status(const amg_builder *b, amg_error *err);
 
 /* Shape of a value so far (shapes are inferred as nodes are added). NULL after an
  * error. The pointer lives until the next call that adds something. */

@@ -246,7 +246,8 @@ amg_status amg_import_node(amg_import *im, const Onnx__NodeProto *proto, amg_err
 {
     node n = {.im = im, .proto = proto, .err = err};
     (void)amg_import_where(proto, n.where);
-    amg_status st = translate(&n);
+    amg_status st = amg_builder_status(im->builder, err);
+    if (!st) st = translate(&n);
     for (int i = 0; i < n.num_attrs; i++)
         if (n.attrs[i].kind == AMG_ATTR_TENSOR) amg_tensor_clear(&n.attrs[i].tensor);
     return st;

@@ -55,19 +55,6 @@ static const amg_value *input_value(const sequence_node *n, size_t i)
     return e && e->made ? amg_builder_value(n->im->builder, e->value) : NULL;
 }
 
-/* An error of an earlier node, which the builder has kept and shapes are missing for.
- */
-static amg_status check_builder(const sequence_node *n)
-{
-    amg_graph *none;
-    for (size_t i = 0; i < n->proto->n_input; i++) {
-        const amg_name *e = input_name(n, i);
-        if (e && e->made && !amg_builder_value(n->im->builder, e->value))
-            return amg_builder_finish(n->im->builder, &none, n->err);
-    }
-    return AMG_OK;
-}
-
 /* The numbers of input i, constant and of at most one dim. */
 static amg_status constant_input(const sequence_node *n, size_t i, int most,
                                  int64_t *out, int *count)
@@ -279,7 +266,5 @@ amg_status amg_import_sequence(amg_import *im, const Onnx__NodeProto *proto,
     const bool splits = !strcmp(op, "SplitToSequence");
     *done = splits || !strcmp(op, "SequenceAt");
     if (!*done) return AMG_OK;
-    amg_status st = check_builder(&n);
-    if (st) return st;
     return splits ? split_to_sequence(&n) : sequence_at(&n);
 }

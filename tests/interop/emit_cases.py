@@ -486,12 +486,21 @@ CASES = [
         ("MatMul", "w,v", "m", {}), ("Add", "a,m", "y", {})], (2, 3, 4, 8), opset=23),
     Case("LpNormalization", [("LpNormalization", "x", "y", {"axis": 1})], (2, 3, 5)),
     Case("LRN", [("LRN", "x", "y", {"size": 3, "alpha": 0.2, "beta": 0.6, "bias": 1.5})], IMAGE),
+    Case("BatchNormalization of a weight", [  # by its own statistics, as exporters write weight standardisation
+        ("ReduceMean", "w", "m", {"axes": [0, 2], "keepdims": 0}), ("ReduceMean", "w", "k", {"axes": [0, 2]}),
+        ("Sub", "w,k", "d", {}), ("Mul", "d,d", "s", {}), ("ReduceMean", "s", "v", {"axes": [0, 2], "keepdims": 0}),
+        ("BatchNormalization", "w,g,b,m,v", "n", {}), ("Reshape", "n,shape", "kernel", {}), ("Conv", "x,kernel", "y", {})],
+         IMAGE, {"w": (1, 16, 36), "g": (16,), "b": (16,), "shape": ints(16, 4, 3, 3)}, "F.instance_norm("),
     Case("MeanVarianceNormalization", [("MeanVarianceNormalization", "x", "y", {})], IMAGE),
     Case("Softmax of opset 11", [("Softmax", "x", "y", {"axis": 1})], (2, 3, 5), None,
          "torch.softmax(", opset=11),
     Case("GatherElements", [("Tanh", "w", "t", {}), ("GatherElements", "t,i", "g", {"axis": 1}),
                             ("Add", "x,g", "y", {})], (2, 3, 2),
          {"w": (3, 4), "i": np.array([[0, 3], [1, 1], [2, 0]])}, "torch.gather(t, 1, self.c001)"),
+    Case("GatherElements of whole numbers", [
+        ("ArgMax", "x", "m", {"axis": 1}), ("Shape", "x", "s", {}), ("Expand", "table,s", "t", {}),
+        ("GatherElements", "t,m", "g", {"axis": 1}), ("Cast", "g", "f", {"to": 1}), ("Mul", "x,f", "y", {})],
+         (2, 3, 4), {"table": np.array([[[5], [0], [7]]])}, "torch.gather("),
     Case("GatherElements from the end", [
         ("ArgMax", "x", "m", {"axis": 1}), ("GatherElements", "x,m", "y", {"axis": 1})], (2, 3, 4),
         None, ".remainder(x.shape[1])"),
