@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
+from unittest import mock
 
 from ._embeddings import check_embedding, embeddings_known
 from ._errors import ExportError
@@ -164,7 +165,9 @@ def observe(model: Any, inputs: Sequence[Any], by_token: bool = False, names: Se
         watch = make_watch(lambda: _name(path[-1]))
         handles = _watch_submodules(model, path)
         try:
-            with watch, _make_mode(inputs, path, seen), torch.enable_grad(), embeddings_known():
+            # A module that looks at its data unless it is traced (Hugging Face's do, for padding) does not here.
+            with watch, _make_mode(inputs, path, seen), torch.enable_grad(), embeddings_known(), \
+                    mock.patch.object(torch.jit, "is_tracing", lambda: True):
                 output = model(*inputs)
         except ExportError:
             raise

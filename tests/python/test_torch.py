@@ -313,6 +313,15 @@ class Refusals(support.Case):
                 self.refuse(inside(forward), "the data decide what is computed .*test_torch.py:[0-9]+",
                             '^submodule "1.1"$', hint="torch.where")
 
+    def test_data_that_decide_unless_traced(self):
+        """Hugging Face's models skip checks of padding and of masks then."""
+        def padded(x):
+            if not torch.jit.is_tracing() and bool((x == 0).any()):
+                x = x * 1
+            return x
+        amalgam.obfuscate(inside(padded), (flat(64), np.arange(64) % 4),
+                          decoys_from=(flat(80, seed=1), np.arange(80) % 4), key="job.key", out="job", progress=False)
+
     def test_shapes_may_decide(self):
         def by_shape(x):
             return x * 2 if x.shape[1] > 3 else x
