@@ -197,9 +197,12 @@ static bool is_module_name(const char *name)
     return name[strspn(name, allowed)] == 0 && name[strspn(name, "0123456789")] != 0;
 }
 
-static bool differentiable(const amg_node *node)
+/* A Cast of a float to float32, which folding takes out, among them. */
+static bool differentiable(const amg_graph *g, const amg_node *node)
 {
-    return amg_op_get(node->op)->flags & AMG_OP_D;
+    return (amg_op_get(node->op)->flags & AMG_OP_D) ||
+           (node->op == AMG_OP_CAST && g->values[node->inputs[0]].dtype == AMG_F32 &&
+            g->values[node->outputs[0]].dtype == AMG_F32);
 }
 
 /* The initializer that value is made of alone, by moves and functions of each element.
@@ -210,7 +213,7 @@ static amg_value *source_of(const amg_graph *g, int value)
         amg_value *v = &g->values[value];
         if (v->kind != AMG_VALUE_ACTIVATION) return v;
         const amg_node *node = &g->nodes[v->producer];
-        if (node->op == AMG_OP_CONCAT || !differentiable(node) ||
+        if (node->op == AMG_OP_CONCAT || !differentiable(g, node) ||
             (!amg_number_is_unary(node->op) && !amg_origin_moves(node, 0)))
             return v;
         value = node->inputs[0];
@@ -270,7 +273,7 @@ static void follow(const reach *r, const amg_graph *g, const amg_node *node)
     }
     for (int i = 0; i < node->num_outputs; i++) {
         r->data[node->outputs[i]] = data && !amg_eval_reads_shape(node->op);
-        r->down[node->outputs[i]] = down && differentiable(node);
+        r->down[node->outputs[i]] = down && differentiable(g, node);
     }
 }
 
@@ -288,7 +291,7 @@ static void mark_weights(const reach *r, const amg_graph *g)
         bool wanted = is_layer(node->op);
         for (int i = 0; i < node->num_outputs; i++)
             wanted = wanted || r->weight[node->outputs[i]];
-        for (int i = 0; wanted && differentiable(node) && i < node->num_inputs; i++)
+        for (int i = 0; wanted && differentiable(g, node) && i < node->num_inputs; i++)
             if (node->inputs[i] != AMG_NO_VALUE && !r->data[node->inputs[i]])
                 r->weight[node->inputs[i]] = true;
     }
@@ -385,7 +388,8 @@ static bool find_sources(const amg_graph *g, int value, sources *s)
     for (int i = 0; i < node->num_inputs; i++) {
         const int in = node->inputs[i];
         if (in == AMG_NO_VALUE || g->values[in].dtype != AMG_F32) continue;
-        if (!differentiable(node)) return is_number(v); /* a Cast of a bound */
+        if (node->op == AMG_OP_RESIZE && i > 0) continue; /* scales */
+        if (!differentiable(g, node)) return false;
         if (!find_sources(g, in, s)) return false;
         floats = true;
     }
