@@ -39,6 +39,12 @@ static const char *value_text(const amg_value *v, char buf[AMG_SHAPE_TEXT])
     return amg_shape_text(v->dtype, v->rank - 1, v->dims + 1, buf);
 }
 
+static const char *output_text(const amg_value *v, char buf[AMG_SHAPE_TEXT])
+{
+    if (v->rank < 0) return "a shape that does not follow from the sample's";
+    return v->rank > 0 ? value_text(v, buf) : "one number";
+}
+
 static int64_t product(int rank, const int64_t *dims)
 {
     int64_t n = 1;
@@ -90,8 +96,7 @@ static amg_status check_classes(const amg_value *out, const char *model, named_s
         return amg_fail(err, AMG_MISMATCH, -1, set.name,
                         "targets are %s, %s gives %s, expected [classes, dims of a "
                         "target]",
-                        target_text(info, target), model,
-                        out->rank > 0 ? value_text(out, have) : "one number");
+                        target_text(info, target), model, output_text(out, have));
     if (out->dims[1] >= info->num_classes) return AMG_OK;
     amg_fail(err, AMG_MISMATCH, -1, set.name, "has %lld classes, %s gives %s",
              (long long)info->num_classes, model,
@@ -110,7 +115,7 @@ static amg_status check_numbers(const amg_value *out, amg_task task, const char 
         return AMG_OK;
     amg_fail(err, AMG_MISMATCH, -1, set.name, "targets are %s, %s with %s expects %s",
              target_text(info, target), amg_task_name(task), model,
-             out->rank > 0 ? value_text(out, have) : "one number");
+             output_text(out, have));
     if (info->target_dtype == AMG_F32 && out->rank == 2 && out->dims[1] == 1 &&
         info->target_rank == 0)
         amg_hint(err, "give each target a dim of its own: y.reshape(-1, 1)");
@@ -145,7 +150,7 @@ static amg_status check_output(const amg_graph *g, const char *model, amg_error 
         return AMG_OK;
     return amg_fail(err, AMG_MISMATCH, -1, model,
                     "gives %s, reconstruction of its input needs %s%s",
-                    out->rank > 0 ? value_text(out, have) : "one number",
+                    output_text(out, have),
                     in->rank > 0 ? value_text(in, want) : "a batch",
                     in->dtype == AMG_F32 ? "" : " of floats");
 }
@@ -165,7 +170,7 @@ static amg_status check_windows(const amg_graph *g, const char *model, named_set
                  "takes %s and gives %s, a language model takes I64[L] and gives "
                  "F32[L,vocabulary]",
                  in->rank > 0 ? value_text(in, have) : "no batch",
-                 out->rank > 0 ? value_text(out, want) : "one number");
+                 output_text(out, want));
         amg_hint(err, "a classifier of texts is the task classify");
         return AMG_MISMATCH;
     }
