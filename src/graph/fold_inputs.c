@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/checked.h"
+#include "graph/batch_place.h"
 #include "graph/eval.h"
 #include "graph/fold_pass.h"
 #include "graph/infer.h"
@@ -157,44 +157,6 @@ static amg_status resolve_symbolic_target(pass *p, int n, amg_error *err)
     return set_target(p, n, target, rank, err);
 }
 
-/* How many samples a target of numbers is for, 0 if x has no batch or their elements
- * are no multiple of a sample's. */
-static int64_t samples_of(const amg_value *x, const int64_t *target, int rank)
-{
-    int64_t sample, all = 1;
-    bool batch;
-    if (!amg_dims_product(x->dims, x->rank, &sample, &batch) || !batch || sample == 0)
-        return 0;
-    for (int i = 0; i < rank; i++)
-        if (target[i] < 1 || !amg_mul_i64(all, target[i], &all)) return 0;
-    return all % sample == 0 ? all / sample : 0;
-}
-
-/* The dim of a target for so many samples in which x's batch lies: behind as many
- * elements as in x or, where x's dim is several times the batch, as it may; or merged
- * with what is in front of it. A dim of just the samples goes first. -1: none, or it
- * may be one of several. */
-static int find_batch(const amg_value *x, int64_t samples, const int64_t *target,
-                      int rank)
-{
-    int64_t before = 1, reached = 1;
-    int merged = -1, found[2] = {-1, -1}, count[2] = {0, 0}, d = 0;
-    while (x->dims[d] >= 0) before *= x->dims[d++];
-    const int64_t behind = before * -x->dims[d];
-    for (int i = 0; i < rank; reached *= target[i++]) {
-        const bool alone = target[i] == samples;
-        if (reached >= before && reached <= behind && target[i] % samples == 0 &&
-            count[alone]++ == 0)
-            found[alone] = i;
-        if (merged < 0 && before % reached == 0 &&
-            reached * target[i] % (before * samples) == 0)
-            merged = i;
-    }
-    const bool alone = count[true] > 0;
-    if (behind > before && count[alone] > 1) return -1;
-    return count[alone] ? found[alone] : merged;
-}
-
 /* A target for the samples of an exporter, [5,12,16] for three of [5,N,64]: the batch
  * stays where it is in memory, [5,-1,16]. */
 static amg_status open_target(pass *p, int n, amg_error *err)
@@ -206,8 +168,8 @@ static amg_status open_target(pass *p, int n, amg_error *err)
     if (x->rank < 1 ||
         !amg_value_ints(&p->values[node->inputs[1]], AMG_MAX_RANK, target, &rank))
         return AMG_OK;
-    const int64_t samples = samples_of(x, target, rank);
-    const int at = samples ? find_batch(x, samples, target, rank) : -1;
+    const int64_t samples = amg_batch_samples(x, target, rank);
+    const int at = samples ? amg_batch_place(x, samples, target, rank) : -1;
     if (at < 0) return AMG_OK;
     target[at] = -1;
     amg_status s = set_target(p, n, target, rank, err);
@@ -231,7 +193,7 @@ amg_status amg_fold_baked_target(pass *p, int n, amg_error *err)
     } else {
         for (int i = 1; i < rank; i++) /* [7,-1] of [N*3,16] is [N,48] */
             if (target[i] == -1) target[i] = out->dims[i];
-        if (!samples_of(x, target, rank)) return AMG_OK;
+        if (!amg_batch_samples(x, target, rank)) return AMG_OK;
         target[0] = -1;
     }
     return set_target(p, n, target, rank, err);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "graph/eval.h"
 
 amg_status amg_node_fail(const amg_node *node, amg_status code, amg_error *err,
                          const char *fmt, ...)
@@ -49,7 +50,7 @@ void amg_infer_set(const amg_infer *c, int i, amg_dtype dtype, int rank,
 
 bool amg_value_ints(const amg_value *v, int max, int64_t *out, int *count)
 {
-    return v && v->kind == AMG_VALUE_PARAM && amg_value_shape(v, max, out, count);
+    return v && !amg_eval_has_batch(&v->data) && amg_value_shape(v, max, out, count);
 }
 
 bool amg_value_shape(const amg_value *v, int max, int64_t *out, int *count)

@@ -37,8 +37,8 @@ void amg_infer_set(const amg_infer *c, int i, amg_dtype dtype, int rank,
  * input from 18 on: the Reduce… family without ReduceSum. */
 bool amg_op_reduces(amg_op op);
 
-/* The integers of a constant value of rank 0 or 1 (I64 or I32). false: not constant,
- * not integers, or more than max. */
+/* The integers of a value of rank 0 or 1 (I64 or I32) that is constant, or computed of
+ * constants and shapes. false: not known, not integers, or more than max. */
 bool amg_value_ints(const amg_value *v, int max, int64_t *out, int *count);
 
 /* The same for a shape, which may be computed from the batch: elements that are k times

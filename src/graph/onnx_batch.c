@@ -4,7 +4,11 @@
  * taken as it stands and could not fit together; makes of it
  *
  *     Expand to [B, d, …]      Expand to Concat(Shape(x)[0:1], [d, …])
+ *     the same of B*k rows     Expand to [1, d, …], which leaves them
+ *     Tile by [B, 1, …]        Expand, of one row
  *     constant [B, d, …]       Expand(its first row [1, d, …], likewise)
+ *     Reshape to [B*k, d, …]   Reshape to [-1, d, …], -1 where the batch is in memory
+ *     Gather of [0, 1 … B*d-1] Reshape: as_strided of what is flat
  *     0, 1 … B-1               Range(0, Shape(x)[0], 1), where a Mul or ScatterElements
  *                              reads it: x[arange(B), i], the inverse of an order
  *
@@ -15,6 +19,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/checked.h"
+#include "graph/batch_place.h"
+#include "graph/infer.h"
 #include "graph/onnx_import.h"
 
 /* NAME_WORD, or with a number behind it where the file has that. */
@@ -73,45 +80,126 @@ static amg_status add_shape(amg_import *im, const char *name, int rank,
     return st;
 }
 
-/* Appends a constant's whole numbers to dims; false: they are no such, or too many. */
-static bool append_numbers(const amg_import *im, int value, int *rank, int64_t *dims)
+static const amg_value *value_of(const amg_import_work *w, int input)
 {
-    const amg_value *v =
-        value == AMG_NO_VALUE ? NULL : amg_builder_value(im->builder, value);
-    if (!v || v->dtype != AMG_I64 || v->rank != 1 || !v->data.data ||
-        v->dims[0] > AMG_MAX_RANK - *rank)
-        return false;
-    memcpy(dims + *rank, v->data.data, sizeof *dims * (size_t)v->dims[0]);
-    *rank += (int)v->dims[0];
-    return true;
+    const int v = input < w->num_inputs ? w->inputs[input] : AMG_NO_VALUE;
+    return v == AMG_NO_VALUE ? NULL : amg_builder_value(w->im->builder, v);
 }
 
-/* The shape that an Expand goes to, which may be a Concat of constants. */
-static bool read_shape(const amg_import_work *w, int *rank, int64_t *dims)
+/* Whether x has the batch, or several times it, where dims has that of the exporter's
+ * samples: then dims is 1 there, which leaves what x has. */
+static bool leave_batch(const amg_import *im, const amg_value *x, int rank,
+                        int64_t *dims)
 {
-    const amg_name *name = amg_import_find(w->im, w->proto->input[1]);
-    const Onnx__NodeProto *n =
-        name && name->kind == AMG_NAME_NODE ? w->im->graph->node[name->index] : NULL;
-    if (!n || strcmp(n->op_type, "Concat") != 0)
-        return append_numbers(w->im, w->inputs[1], rank, dims);
-    for (size_t i = 0; i < n->n_input; i++) {
-        const amg_name *part = amg_import_find(w->im, n->input[i]);
-        if (!part || !part->made || !append_numbers(w->im, part->value, rank, dims))
-            return false;
+    bool left = false;
+    for (int i = 0; x && i < x->rank && i < rank; i++) {
+        const int64_t has = x->dims[x->rank - 1 - i];
+        int64_t *d = &dims[rank - 1 - i];
+        if (has >= 0 || *d % im->baked != 0 || *d / im->baked != -has) continue;
+        *d = 1;
+        left = true;
     }
-    return true;
+    return left;
 }
 
 amg_status amg_import_open_expand(amg_import_work *w)
 {
     int64_t dims[AMG_MAX_RANK];
     int rank = 0;
-    if (!w->im->baked || w->num_inputs != 2 || !read_shape(w, &rank, dims))
+    if (!w->im->baked || !amg_value_shape(value_of(w, 1), AMG_MAX_RANK, dims, &rank))
         return AMG_OK;
+    if (leave_batch(w->im, value_of(w, 0), rank, dims))
+        return add_numbers(w->im, w->proto->output[0], "shape", rank, dims,
+                           &w->inputs[1], w->err);
     const int place = place_of_batch(w->im, rank, dims);
     return place < 0 ? AMG_OK
                      : add_shape(w->im, w->proto->output[0], rank, dims, place,
                                  &w->inputs[1], w->err);
+}
+
+amg_status amg_import_open_tile(amg_import_work *w)
+{
+    int64_t repeats[AMG_MAX_RANK];
+    int rank = 0;
+    const amg_value *x = value_of(w, 0);
+    if (!w->im->baked || !x || x->rank < 1 || x->dims[0] != 1 ||
+        !amg_value_shape(value_of(w, 1), AMG_MAX_RANK, repeats, &rank) ||
+        rank != x->rank || repeats[0] != w->im->baked)
+        return AMG_OK;
+    for (int i = 1; i < rank; i++)
+        if (repeats[i] != 1) return AMG_OK;
+    w->op = AMG_OP_EXPAND;
+    return add_shape(w->im, w->proto->output[0], rank, repeats, 0, &w->inputs[1],
+                     w->err);
+}
+
+/* target without the 0s and the -1 that it may have, of the exporter's samples; false:
+ * it names the batch, or not all is known. */
+static bool count_target(const amg_value *x, int64_t samples, int64_t *target, int rank)
+{
+    int64_t all, rest = 1;
+    bool batch;
+    int free_at = -1;
+    if (!amg_dims_product(x->dims, x->rank, &all, &batch) || !batch ||
+        !amg_mul_i64(all, samples, &all))
+        return false;
+    for (int i = 0; i < rank; i++) {
+        if (target[i] == 0 && i < x->rank) target[i] = x->dims[i];
+        if (target[i] == -1 && free_at < 0)
+            free_at = i;
+        else if (target[i] < 1 || !amg_mul_i64(rest, target[i], &rest))
+            return false;
+    }
+    if (all % rest != 0) return false;
+    if (free_at >= 0) target[free_at] = all / rest;
+    return free_at >= 0 || all == rest;
+}
+
+amg_status amg_import_open_reshape(amg_import_work *w)
+{
+    int64_t target[AMG_MAX_RANK];
+    int rank = 0;
+    const amg_value *x = value_of(w, 0);
+    if (!w->im->baked || !x || x->rank < 1 ||
+        !amg_value_shape(value_of(w, 1), AMG_MAX_RANK, target, &rank) ||
+        !count_target(x, w->im->baked, target, rank))
+        return AMG_OK;
+    const int at = amg_batch_place(x, w->im->baked, target, rank);
+    if (at < 0) return AMG_OK;
+    target[at] = -1;
+    return add_numbers(w->im, w->proto->output[0], "shape", rank, target, &w->inputs[1],
+                       w->err);
+}
+
+/* Whether indices are 0, 1 … to all of flat, whose samples lie one behind the other. */
+static bool reads_in_order(const amg_import_work *w, const amg_value *flat,
+                           const amg_value *indices)
+{
+    if (!flat || flat->rank != 1 || flat->dims[0] >= 0 || !indices ||
+        indices->dtype != AMG_I64 || indices->rank < 1 || !indices->data.data ||
+        indices->dims[0] != w->im->fixed_batch)
+        return false;
+    const int64_t *at = indices->data.data;
+    const int64_t count = amg_tensor_count(&indices->data);
+    for (int64_t i = 0; i < count; i++)
+        if (at[i] != i) return false;
+    return count == -flat->dims[0] * w->im->fixed_batch;
+}
+
+/* Also at the first attempt: with the first sample of several read alone, or some of
+ * many, shapes may fit. */
+amg_status amg_import_open_gather(amg_import_work *w)
+{
+    const amg_value *indices = value_of(w, 1);
+    if (!w->im->fixed_batch || !reads_in_order(w, value_of(w, 0), indices))
+        return AMG_OK;
+    int64_t dims[AMG_MAX_RANK];
+    memcpy(dims, indices->dims, sizeof dims);
+    dims[0] = -1;
+    w->op = AMG_OP_RESHAPE;
+    w->num_attrs = 0;
+    return add_numbers(w->im, w->proto->output[0], "shape", indices->rank, dims,
+                       &w->inputs[1], w->err);
 }
 
 /* Whether all of t along that dim is equal; `first`, of as many bytes as one of them:

@@ -128,9 +128,12 @@ AMG_MUST_CHECK amg_status amg_import_if(amg_import *im, const Onnx__NodeProto *p
                                         const char *where, bool *done, amg_error *err);
 
 /* Where a batch is baked in (im->baked), it is opened; else nothing happens. Of an
- * Expand, a Mul or a ScatterElements at hand; of a tensor called name, of which *value
- * is set where it is one. onnx_batch.c */
+ * Expand, Tile, Reshape, Gather, Mul or ScatterElements at hand; of a tensor called
+ * name, of which *value is set where it is one. onnx_batch.c */
 AMG_MUST_CHECK amg_status amg_import_open_expand(amg_import_work *w);
+AMG_MUST_CHECK amg_status amg_import_open_tile(amg_import_work *w);
+AMG_MUST_CHECK amg_status amg_import_open_reshape(amg_import_work *w);
+AMG_MUST_CHECK amg_status amg_import_open_gather(amg_import_work *w);
 AMG_MUST_CHECK amg_status amg_import_open_counts(amg_import_work *w);
 AMG_MUST_CHECK amg_status amg_import_open_rows(amg_import *im, const char *name,
                                                const amg_tensor *t, amg_param_said said,

@@ -608,6 +608,9 @@ amg_status amg_import_normalise(node *n)
     case AMG_OP_ATTENTION: drop_attr(n, "softmax_precision"); return AMG_OK;
     case AMG_OP_GRID_SAMPLE: return grid_sample(n);
     case AMG_OP_EXPAND: return amg_import_open_expand(n);
+    case AMG_OP_TILE: return amg_import_open_tile(n);
+    case AMG_OP_RESHAPE: return amg_import_open_reshape(n);
+    case AMG_OP_GATHER: return amg_import_open_gather(n);
     case AMG_OP_MUL:
     case AMG_OP_SCATTER_ELEMENTS: return amg_import_open_counts(n);
     case AMG_OP_SPACE_TO_DEPTH: return space_to_depth(n);

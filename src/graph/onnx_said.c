@@ -107,16 +107,28 @@ static bool is_float(const Onnx__TensorProto *t)
     return t->has_data_type && t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
 }
 
+/* "Shape_2569": as its passes name the nodes that they add. */
+static bool is_numbered(const Onnx__NodeProto *n)
+{
+    const size_t length = strlen(n->op_type);
+    return !strncmp(n->name, n->op_type, length) && n->name[length] == '_' &&
+           n->name[length + 1 + strspn(n->name + length + 1, "0123456789")] == 0;
+}
+
 /* Since PyTorch 1.13 the TorchScript exporter names nodes by their module: "/fc/Gemm",
- * but for constants that belong to none. */
+ * but for constants that belong to none and for nodes of its own. */
 static bool is_torchscript(const Onnx__ModelProto *m, const Onnx__GraphProto *g)
 {
+    size_t in_modules = 0;
     if (!m->producer_name || strcmp(m->producer_name, "pytorch") != 0) return false;
-    for (size_t i = 0; i < g->n_node; i++)
-        if (strcmp(g->node[i]->op_type, "Constant") != 0 &&
-            (!g->node[i]->name || g->node[i]->name[0] != '/'))
+    for (size_t i = 0; i < g->n_node; i++) {
+        const Onnx__NodeProto *n = g->node[i];
+        if (n->name && n->name[0] == '/')
+            in_modules++;
+        else if (strcmp(n->op_type, "Constant") != 0 && (!n->name || !is_numbered(n)))
             return false;
-    return g->n_node > 0;
+    }
+    return in_modules > 0;
 }
 
 bool amg_said_init(amg_said *s, const Onnx__ModelProto *m, const Onnx__GraphProto *g,

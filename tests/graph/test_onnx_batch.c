@@ -35,6 +35,72 @@ static void a_token_expanded_to_the_batch_follows_it(void **state)
     expect_open(&m, "Shape Concat Expand Concat");
 }
 
+/* A position for each sample, of one that is repeated. */
+static void a_row_repeated_to_the_batch_follows_it(void **state)
+{
+    (void)state;
+    model m;
+    join_rows(&m);
+    init(&m, "token", 1, 3, (int64_t[]){1, 1, 8}, 32);
+    init_ints(&m, "repeats", INTS(2, 1, 1));
+    node(&m, "Tile", "token repeats", "rows");
+    expect_open(&m, "Shape Concat Expand Concat");
+}
+
+/* Windows of samples: three samples of four are [12,…], where [12,-1] may be N rows. */
+static void a_reshape_follows_the_batch_by_its_number(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 17);
+    m.inputs[0] = info(&m, "x", "3,4,10");
+    init(&m, "token", 1, 3, (int64_t[]){1, 1, 5}, 20);
+    init_ints(&m, "windows", INTS(12, 2, 5));
+    init_ints(&m, "heads", INTS(12, 2, 1, -1));
+    init_ints(&m, "one", INTS(12, 1, 5));
+    init_ints(&m, "back", INTS(3, -1, 10));
+    node(&m, "Reshape", "x windows", "w");
+    node(&m, "Reshape", "w heads", "h");
+    init_ints(&m, "axis", INTS(2));
+    node(&m, "Squeeze", "h axis", "s");
+    node(&m, "ReduceMax", "s", "most");
+    attr_ints(&m, "axes", INTS(1));
+    node(&m, "Expand", "most one", "same");
+    node(&m, "Add", "same s", "sum");
+    node(&m, "Reshape", "sum back", "b");
+    init_ints(&m, "tokens_shape", INTS(3, 4, 5));
+    node(&m, "Expand", "token tokens_shape", "tokens");
+    node(&m, "Concat", "b tokens", "y");
+    attr_int(&m, "axis", 2);
+    amg_graph *g = must_import(&m), *planned = NULL;
+    assert_int_equal(amg_graph_plan_batch(g, 5, &planned, NULL), AMG_OK);
+    expect_shape(planned, "w", "F32[20,2,5]");
+    expect_shape(planned, "same", "F32[20,1,5]");
+    expect_shape(planned, "y", "F32[5,4,15]");
+    amg_graph_free(planned);
+    amg_graph_free(g);
+}
+
+/* as_strided of a mean, as dynamo's exporter writes it: all of it, in its order. */
+static void what_reads_all_in_order_is_a_reshape(void **state)
+{
+    (void)state;
+    for (int wrong = 0; wrong < 2; wrong++) {
+        model m;
+        start(&m, 17);
+        m.inputs[0] = info(&m, "x", "2,3");
+        init_ints(&m, "all", INTS(-1));
+        const int64_t at[6] = {0, 1, 2, 3, 4, 5 - wrong};
+        memcpy(init(&m, "at", 7, 3, (int64_t[]){2, 3, 1}, sizeof at)->raw_data.data, at,
+               sizeof at);
+        node(&m, "Reshape", "x all", "flat");
+        node(&m, "Gather", "flat at", "y");
+        amg_graph *g = must_import(&m);
+        expect_shape(g, "y", wrong ? "F32[2,3,1]" : "F32[N,3,1]");
+        amg_graph_free(g);
+    }
+}
+
 /* Zeros of the exporter's two samples meet rows whose shape only folding finds. */
 static void a_batch_that_folding_finds_baked_in_follows_it(void **state)
 {
@@ -213,6 +279,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_token_expanded_to_the_batch_follows_it),
+        cmocka_unit_test(a_row_repeated_to_the_batch_follows_it),
+        cmocka_unit_test(a_reshape_follows_the_batch_by_its_number),
+        cmocka_unit_test(what_reads_all_in_order_is_a_reshape),
         cmocka_unit_test(a_batch_that_folding_finds_baked_in_follows_it),
         cmocka_unit_test(equal_rows_of_a_constant_follow_the_batch),
         cmocka_unit_test(states_with_the_batch_second_follow_it),

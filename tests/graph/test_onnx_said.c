@@ -173,6 +173,25 @@ static void names_by_torchscript_are_a_modules(void **state)
     }
 }
 
+/* Nodes of the exporter's own passes are numbered; others' names say nothing. */
+static void numbered_nodes_are_torchscript_s_too(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"Relu_2569", "Relu_a", "relu_2569"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        network n;
+        start_network(&n);
+        node(&n.m, "Relu", "y", "z");
+        n.m.g.output[0]->name = keep(&n.m, "z");
+        from_torchscript(&n.m);
+        n.m.g.node[n.m.g.n_node - 1]->name = keep(&n.m, names[i]);
+        amg_graph *g = must_import(&n.m);
+        assert_int_equal(value_of(g, "t")->role,
+                         i == 0 ? AMG_ROLE_TRAINABLE : AMG_ROLE_CONSTANT);
+        amg_graph_free(g);
+    }
+}
+
 /* x * exp(t): behind a function, and with the result of a weight; ahead of all weights
  * numbers normalise the data. */
 static void a_module_s_number_trains_behind_a_weight(void **state)
@@ -405,6 +424,7 @@ int main(void)
         cmocka_unit_test(a_signature_says_it),
         cmocka_unit_test(a_lost_parameter_leaves_others_unclear),
         cmocka_unit_test(names_by_torchscript_are_a_modules),
+        cmocka_unit_test(numbered_nodes_are_torchscript_s_too),
         cmocka_unit_test(a_module_s_number_trains_behind_a_weight),
         cmocka_unit_test(what_a_weight_is_made_of_trains),
         cmocka_unit_test(what_is_computed_of_a_module_s_tensor_alone_trains),
