@@ -6,6 +6,7 @@
  *     Expand to [B, d, …]      Expand to Concat(Shape(x)[0:1], [d, …])
  *     the same of B*k rows     Expand to [1, d, …], which leaves them
  *     Tile by [B, 1, …]        Expand, of one row
+ *     one row in a Concat      likewise, if B is 1: exporters leave its Expand out
  *     constant [B, d, …]       Expand(its first row [1, d, …], likewise)
  *     Reshape to [B*k, d, …]   Reshape to [-1, d, …], -1 where the batch is in memory
  *     Gather of [0, 1 … B*d-1] Reshape: as_strided of what is flat
@@ -13,14 +14,13 @@
  *                              reads it: x[arange(B), i], the inverse of an order
  *
  * and likewise with B as the second of three dims or more, as recurrent layers' states
- * have it. Only where rows are equal, of tensors that are no weights and have two dims
- * or more: one that has B rows by chance no longer fits, and the file is refused as
- * before. */
+ * have it. Rows only where they are equal, of tensors that are no weights and have two
+ * dims or more, and if B is not 1, of which all fits many: one that has B rows by
+ * chance no longer fits, and the file is refused as before. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/checked.h"
-#include "graph/batch_place.h"
 #include "graph/infer.h"
 #include "graph/onnx_import.h"
 
@@ -80,6 +80,15 @@ static amg_status add_shape(amg_import *im, const char *name, int rank,
     return st;
 }
 
+static int add_node(amg_import_work *w, amg_op op, const char *word, const int *in,
+                    int num_inputs, const amg_attr *attrs, int num_attrs)
+{
+    const char *name = free_name(w->im, w->proto->output[0], word);
+    return name ? amg_builder_node(w->im->builder, op, name, in, num_inputs, attrs,
+                                   num_attrs, name)
+                : AMG_NO_VALUE;
+}
+
 static const amg_value *value_of(const amg_import_work *w, int input)
 {
     const int v = input < w->num_inputs ? w->inputs[input] : AMG_NO_VALUE;
@@ -102,19 +111,29 @@ static bool leave_batch(const amg_import *im, const amg_value *x, int rank,
     return left;
 }
 
+/* Whether an Expand of x to so many dims repeats it for the samples: where these are
+ * one, it has to say so of a tensor of one row; torch.zeros(1, …) may be anything. */
+static bool may_repeat(const amg_import *im, const amg_value *x, int rank, int place)
+{
+    const int own = place - rank + (x ? x->rank : -1);
+    if (!x || x->rank < 0 || own < 0) return im->baked > 1;
+    return x->dims[own] == 1 && (im->baked > 1 || (place == 0 && rank > 1));
+}
+
 amg_status amg_import_open_expand(amg_import_work *w)
 {
     int64_t dims[AMG_MAX_RANK];
     int rank = 0;
     if (!w->im->baked || !amg_value_shape(value_of(w, 1), AMG_MAX_RANK, dims, &rank))
         return AMG_OK;
-    if (leave_batch(w->im, value_of(w, 0), rank, dims))
+    const amg_value *x = value_of(w, 0);
+    if (leave_batch(w->im, x, rank, dims))
         return add_numbers(w->im, w->proto->output[0], "shape", rank, dims,
                            &w->inputs[1], w->err);
     const int place = place_of_batch(w->im, rank, dims);
-    return place < 0 ? AMG_OK
-                     : add_shape(w->im, w->proto->output[0], rank, dims, place,
-                                 &w->inputs[1], w->err);
+    if (place < 0 || !may_repeat(w->im, x, rank, place)) return AMG_OK;
+    return add_shape(w->im, w->proto->output[0], rank, dims, place, &w->inputs[1],
+                     w->err);
 }
 
 amg_status amg_import_open_tile(amg_import_work *w)
@@ -131,6 +150,30 @@ amg_status amg_import_open_tile(amg_import_work *w)
     w->op = AMG_OP_EXPAND;
     return add_shape(w->im, w->proto->output[0], rank, repeats, 0, &w->inputs[1],
                      w->err);
+}
+
+static bool has_batch(const amg_value *v)
+{
+    return v && v->rank > 0 && v->dims[0] == AMG_DIM_BATCH;
+}
+
+amg_status amg_import_open_concat(amg_import_work *w)
+{
+    bool joins = false;
+    for (int i = 0; i < w->num_inputs; i++) joins = joins || has_batch(value_of(w, i));
+    if (w->im->baked != 1 || !joins || w->num_attrs != 1 || w->attrs[0].i == 0)
+        return AMG_OK;
+    amg_status st = AMG_OK;
+    for (int i = 0; i < w->num_inputs && !st; i++) {
+        const amg_value *v = value_of(w, i);
+        int in[2] = {w->inputs[i]};
+        if (!v || v->rank < 2 || v->dims[0] != 1) continue;
+        int64_t ones[AMG_MAX_RANK];
+        for (int d = 0; d < v->rank; d++) ones[d] = 1;
+        st = add_shape(w->im, w->proto->output[0], v->rank, ones, 0, &in[1], w->err);
+        if (!st) w->inputs[i] = add_node(w, AMG_OP_EXPAND, "rows", in, 2, NULL, 0);
+    }
+    return st;
 }
 
 /* target without the 0s and the -1 that it may have, of the exporter's samples; false:
@@ -155,16 +198,105 @@ static bool count_target(const amg_value *x, int64_t samples, int64_t *target, i
     return free_at >= 0 || all == rest;
 }
 
+/* ---- where the batch is in a dim of several times the batch ---- */
+
+struct amg_batch_front {
+    amg_batch_front *next;
+    int value;
+    int64_t front; /* 5: the dim is 5 times the batch; without an entry the batch is
+                      first */
+};
+
+static int64_t front_of(const amg_import *im, int value)
+{
+    for (const amg_batch_front *f = im->fronts; f; f = f->next)
+        if (f->value == value) return f->front;
+    return 1;
+}
+
+/* Of a value with a batch: its dim. */
+static int batch_dim(const amg_value *v)
+{
+    int d = 0;
+    while (v->dims[d] >= 0) d++;
+    return d;
+}
+
+static bool has_several(const amg_value *v)
+{
+    int64_t all;
+    bool batch;
+    return v && v->rank > 0 && amg_dims_product(v->dims, v->rank, &all, &batch) &&
+           batch && v->dims[batch_dim(v)] != AMG_DIM_BATCH;
+}
+
+amg_status amg_import_note_front(amg_import_work *w, int value)
+{
+    amg_import *im = w->im;
+    const amg_value *v = amg_builder_value(im->builder, value);
+    if (!im->baked || !has_several(v)) return AMG_OK;
+    int64_t front = w->front ? w->front : 1;
+    for (int i = 0; !w->front && front == 1 && i < w->num_inputs; i++) {
+        const amg_value *x = value_of(w, i);
+        if (has_several(x) && x->dims[batch_dim(x)] == v->dims[batch_dim(v)])
+            front = front_of(im, w->inputs[i]);
+    }
+    if (front == 1) return AMG_OK;
+    amg_batch_front *f = amg_arena_alloc(&im->arena, sizeof *f);
+    if (!f) return amg_import_no_memory(w);
+    *f = (amg_batch_front){im->fronts, value, front};
+    im->fronts = f;
+    return AMG_OK;
+}
+
+/* Of a Reshape for the exporter's samples. */
+typedef struct {
+    int64_t before;  /* so much lies in memory in front of the batch */
+    int64_t samples; /* the number that is the batch */
+    int64_t behind;  /* of x's dim that has it: 2 of [5,N*2,8] */
+    bool splits;     /* x's last dim */
+} reshaped;
+
+/* The dim of target that the batch is in, *front: how much of that is in front of it;
+ * -1: none. A dim of just the samples goes first. Of one sample there may be two:
+ * [5,N,16] as [5,16] is [5*N,16], rows; as [5,2,8], which splits, [5,N*2,8], heads; and
+ * what is behind stays with the batch where it may. */
+static int find_batch(const reshaped *x, const int64_t *target, int rank,
+                      int64_t *front)
+{
+    int found = -1;
+    int64_t reached = 1;
+    for (int i = 0; i < rank && x->before % reached == 0; reached *= target[i++]) {
+        const int64_t f = x->before / reached;
+        const bool alone = f == 1 && target[i] == x->samples;
+        const bool behind = f == 1 && target[i] == x->behind * x->samples;
+        if (target[i] % (f * x->samples) != 0 ||
+            (found >= 0 && !alone && !behind && !x->splits))
+            continue;
+        found = i;
+        *front = f;
+        if (alone) break;
+    }
+    return found;
+}
+
 amg_status amg_import_open_reshape(amg_import_work *w)
 {
     int64_t target[AMG_MAX_RANK];
     int rank = 0;
     const amg_value *x = value_of(w, 0);
     if (!w->im->baked || !x || x->rank < 1 ||
-        !amg_value_shape(value_of(w, 1), AMG_MAX_RANK, target, &rank) ||
+        !amg_value_shape(value_of(w, 1), AMG_MAX_RANK, target, &rank) || rank < 1 ||
         !count_target(x, w->im->baked, target, rank))
         return AMG_OK;
-    const int at = amg_batch_place(x, w->im->baked, target, rank);
+    const int64_t front = front_of(w->im, w->inputs[0]);
+    const int batch = batch_dim(x);
+    reshaped r = {.before = front,
+                  .samples = w->im->baked,
+                  .behind = -x->dims[batch] / front,
+                  .splits = target[rank - 1] < x->dims[x->rank - 1]};
+    for (int d = 0; d < batch; d++) r.before *= x->dims[d];
+    const int at = find_batch(&r, target, rank, &w->front);
     if (at < 0) return AMG_OK;
     target[at] = -1;
     return add_numbers(w->im, w->proto->output[0], "shape", rank, target, &w->inputs[1],
@@ -223,7 +355,8 @@ amg_status amg_import_open_rows(amg_import *im, const char *name, const amg_tens
 {
     const bool constant = said == AMG_SAID_CONSTANT || !amg_dtype_is_float(t->dtype);
     const int place = place_of_batch(im, t->rank, t->dims);
-    if (!constant || t->rank < 2 || place < 0 || !t->data || !t->size_bytes)
+    if (!constant || t->rank < 2 || place < 0 || im->baked == 1 || !t->data ||
+        !t->size_bytes)
         return AMG_OK;
     amg_tensor first = {.rank = t->rank};
     int64_t dims[AMG_MAX_RANK];
@@ -273,15 +406,6 @@ static int add_number(amg_import_work *w, const char *word, int64_t v)
     const char *name = free_name(w->im, w->proto->output[0], word);
     const amg_status st = amg_tensor_view(AMG_I64, 0, NULL, &v, &t, NULL);
     return st || !name ? AMG_NO_VALUE : amg_builder_param(w->im->builder, name, &t);
-}
-
-static int add_node(amg_import_work *w, amg_op op, const char *word, const int *in,
-                    int num_inputs, const amg_attr *attrs, int num_attrs)
-{
-    const char *name = free_name(w->im, w->proto->output[0], word);
-    return name ? amg_builder_node(w->im->builder, op, name, in, num_inputs, attrs,
-                                   num_attrs, name)
-                : AMG_NO_VALUE;
 }
 
 /* 0, 1 … to the number of samples. */

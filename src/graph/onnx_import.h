@@ -26,6 +26,8 @@ typedef struct {
     int num_parts;
 } amg_name;
 
+typedef struct amg_batch_front amg_batch_front;
+
 typedef struct {
     amg_onnx *onnx;
     const Onnx__GraphProto *graph; /* the file's, or inlined */
@@ -39,6 +41,7 @@ typedef struct {
     int64_t fixed_batch; /* the data input's first dim, where it is a number; else 0 */
     int64_t baked;       /* read that number as the batch in other places, too; 0: no */
     int batch_value;     /* of the builder, with the batch as its first dim */
+    amg_batch_front *fronts; /* of values whose batch is not first in its dim */
     amg_builder *builder;
     amg_arena arena;
     amg_name *names; /* sorted by name, which is unique */
@@ -83,6 +86,7 @@ typedef struct {
     int num_inputs, num_attrs;
     int *inputs;     /* arena, room for five at least; AMG_NO_VALUE: absent */
     amg_attr *attrs; /* arena, room for one more; tensors may be owned */
+    int64_t front;   /* of a Reshape that was opened: see amg_import_note_front */
     amg_error *err;
 } amg_import_work;
 
@@ -128,13 +132,17 @@ AMG_MUST_CHECK amg_status amg_import_if(amg_import *im, const Onnx__NodeProto *p
                                         const char *where, bool *done, amg_error *err);
 
 /* Where a batch is baked in (im->baked), it is opened; else nothing happens. Of an
- * Expand, Tile, Reshape, Gather, Mul or ScatterElements at hand; of a tensor called
- * name, of which *value is set where it is one. onnx_batch.c */
+ * Expand, Tile, Concat, Reshape, Gather, Mul or ScatterElements at hand; of a tensor
+ * called name, of which *value is set where it is one. onnx_batch.c */
 AMG_MUST_CHECK amg_status amg_import_open_expand(amg_import_work *w);
 AMG_MUST_CHECK amg_status amg_import_open_tile(amg_import_work *w);
+AMG_MUST_CHECK amg_status amg_import_open_concat(amg_import_work *w);
 AMG_MUST_CHECK amg_status amg_import_open_reshape(amg_import_work *w);
 AMG_MUST_CHECK amg_status amg_import_open_gather(amg_import_work *w);
 AMG_MUST_CHECK amg_status amg_import_open_counts(amg_import_work *w);
+/* Notes of an output of the node at hand whether, in a dim of several times the batch,
+ * something is in front of the batch: [5,N,64] as [5*N,64]. */
+AMG_MUST_CHECK amg_status amg_import_note_front(amg_import_work *w, int value);
 AMG_MUST_CHECK amg_status amg_import_open_rows(amg_import *im, const char *name,
                                                const amg_tensor *t, amg_param_said said,
                                                int *value, amg_error *err);

@@ -171,13 +171,15 @@ static amg_status add_node(node *n)
     }
     amg_builder_node_multi(n->im->builder, n->op, p->name ? p->name : "", n->inputs,
                            n->num_inputs, n->attrs, n->num_attrs, names, count, values);
+    amg_status st = AMG_OK;
     for (int i = 0; i < count; i++) {
         amg_name *output = amg_import_find(n->im, names[i]);
+        if (!st) st = amg_import_note_front(n, values[i]);
         if (!output) continue;
         output->value = values[i];
         output->made = true;
     }
-    return AMG_OK;
+    return st;
 }
 
 /* The tensor of a Constant, whichever attribute it stands in. */

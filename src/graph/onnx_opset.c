@@ -609,6 +609,7 @@ amg_status amg_import_normalise(node *n)
     case AMG_OP_GRID_SAMPLE: return grid_sample(n);
     case AMG_OP_EXPAND: return amg_import_open_expand(n);
     case AMG_OP_TILE: return amg_import_open_tile(n);
+    case AMG_OP_CONCAT: return amg_import_open_concat(n);
     case AMG_OP_RESHAPE: return amg_import_open_reshape(n);
     case AMG_OP_GATHER: return amg_import_open_gather(n);
     case AMG_OP_MUL:
