@@ -81,6 +81,49 @@ static void a_reshape_follows_the_batch_by_its_number(void **state)
     amg_graph_free(g);
 }
 
+/* Attention over [5,N,16] of a file for one sample, and a class token that nothing
+ * expands. */
+static void one_sample_s_attention_follows_the_batch(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 17);
+    m.inputs[0] = info(&m, "x", "1,5,16");
+    init(&m, "token", 1, 3, (int64_t[]){1, 1, 16}, 64);
+    init_ints(&m, "to_rows", INTS(5, 16));
+    init_ints(&m, "to_steps", INTS(5, 1, 16));
+    init_ints(&m, "to_heads", INTS(5, 2, 8));
+    const char *const swap[][2] = {{"x", "a"}, {"heads", "b"}, {"c", "d"}, {"g", "h"}};
+    for (int i = 0; i < 4; i++) {
+        if (i == 1) {
+            node(&m, "Reshape", "a to_rows", "rows");
+            node(&m, "Relu", "rows", "r");
+            node(&m, "Reshape", "r to_steps", "steps");
+            node(&m, "Reshape", "steps to_heads", "heads");
+        } else if (i == 2) {
+            node(&m, "Softmax", "b", "c");
+            attr_int(&m, "axis", -1);
+        } else if (i == 3) {
+            node(&m, "Reshape", "d to_rows", "e");
+            node(&m, "Relu", "e", "f");
+            node(&m, "Reshape", "f to_steps", "g");
+        }
+        node(&m, "Transpose", swap[i][0], swap[i][1]);
+        attr_ints(&m, "perm", INTS(1, 0, 2));
+    }
+    node(&m, "Concat", "token h", "y");
+    attr_int(&m, "axis", 1);
+    amg_graph *g = must_import(&m), *planned = NULL;
+    assert_int_equal(amg_graph_plan_batch(g, 3, &planned, NULL), AMG_OK);
+    expect_shape(planned, "rows", "F32[15,16]");
+    expect_shape(planned, "steps", "F32[5,3,16]");
+    expect_shape(planned, "b", "F32[6,5,8]");
+    expect_shape(planned, "e", "F32[15,16]");
+    expect_shape(planned, "y", "F32[3,6,16]");
+    amg_graph_free(planned);
+    amg_graph_free(g);
+}
+
 /* as_strided of a mean, as dynamo's exporter writes it: all of it, in its order. */
 static void what_reads_all_in_order_is_a_reshape(void **state)
 {
@@ -281,6 +324,7 @@ int main(void)
         cmocka_unit_test(a_token_expanded_to_the_batch_follows_it),
         cmocka_unit_test(a_row_repeated_to_the_batch_follows_it),
         cmocka_unit_test(a_reshape_follows_the_batch_by_its_number),
+        cmocka_unit_test(one_sample_s_attention_follows_the_batch),
         cmocka_unit_test(what_reads_all_in_order_is_a_reshape),
         cmocka_unit_test(a_batch_that_folding_finds_baked_in_follows_it),
         cmocka_unit_test(equal_rows_of_a_constant_follow_the_batch),
