@@ -333,14 +333,14 @@ static bool copy_attrs(amg_builder *b, amg_node *node, const amg_attr *attrs)
     return true;
 }
 
-/* Keeps output i of a node whose inputs are known, if it is small enough for a shape.
- */
+/* Keeps output i of a node whose inputs are known, if it is small enough for a shape;
+ * of floats one number, which a shape may be computed of. */
 static bool note_output(amg_builder *b, const amg_node *node, int i)
 {
     amg_value *out = &b->g->values[node->outputs[i]];
     const size_t most = 2 * AMG_MAX_RANK * sizeof(int64_t);
     amg_tensor t = {.dtype = out->dtype, .rank = out->rank};
-    if (out->dtype != AMG_I64 && out->dtype != AMG_BOOL) return true;
+    if (amg_dtype_is_float(out->dtype) && out->rank != 0) return true;
     memcpy(t.dims, out->dims, sizeof t.dims);
     if (amg_tensor_size(t.dtype, t.rank, t.dims, &t.size_bytes, NULL) ||
         t.size_bytes > most)

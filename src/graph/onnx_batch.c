@@ -5,7 +5,7 @@
  *
  *     Expand to [B, d, …]      Expand to Concat(Shape(x)[0:1], [d, …])
  *     the same of B*k rows     Expand to [1, d, …], which leaves them
- *     Tile by [B, 1, …]        Expand, of one row
+ *     Tile by [B, 1, …]        Expand; of k rows to [N, k, …], as [N*k, …]
  *     one row in a Concat      likewise, if B is 1: exporters leave its Expand out
  *     constant [B, d, …]       Expand(its first row [1, d, …], likewise)
  *     Reshape to [B*k, d, …]   Reshape to [-1, d, …], -1 where the batch is in memory
@@ -136,20 +136,46 @@ amg_status amg_import_open_expand(amg_import_work *w)
                      w->err);
 }
 
+/* x, of which every sample gets the rows: [k,d,…] as [1,k,d,…]. */
+static amg_status add_outer_dim(amg_import_work *w, int64_t *dims, int rank)
+{
+    for (int i = rank; i > 0; i--) dims[i] = dims[i - 1];
+    dims[0] = 1;
+    int in[2] = {w->inputs[0]};
+    amg_status st =
+        add_numbers(w->im, w->proto->output[0], "one", rank + 1, dims, &in[1], w->err);
+    if (!st) w->inputs[0] = add_node(w, AMG_OP_RESHAPE, "rows", in, 2, NULL, 0);
+    return st;
+}
+
+/* [k,d,…] as [N*k,d,…], by way of [N,k,d,…] but where k is 1. */
 amg_status amg_import_open_tile(amg_import_work *w)
 {
-    int64_t repeats[AMG_MAX_RANK];
+    int64_t repeats[AMG_MAX_RANK], dims[AMG_MAX_RANK], ones[AMG_MAX_RANK];
     int rank = 0;
     const amg_value *x = value_of(w, 0);
-    if (!w->im->baked || !x || x->rank < 1 || x->dims[0] != 1 ||
+    if (!w->im->baked || !x || x->rank < 1 || x->rank == AMG_MAX_RANK ||
         !amg_value_shape(value_of(w, 1), AMG_MAX_RANK, repeats, &rank) ||
         rank != x->rank || repeats[0] != w->im->baked)
         return AMG_OK;
-    for (int i = 1; i < rank; i++)
-        if (repeats[i] != 1) return AMG_OK;
+    for (int i = 0; i < rank; i++) {
+        if (x->dims[i] < 1 || (i > 0 && repeats[i] != 1)) return AMG_OK;
+        dims[i] = x->dims[i];
+        ones[i] = 1;
+    }
+    ones[rank] = 1;
+    const bool one = dims[0] == 1;
+    amg_status st = one ? AMG_OK : add_outer_dim(w, dims, rank);
+    if (!st)
+        st = add_shape(w->im, w->proto->output[0], one ? rank : rank + 1, ones, 0,
+                       &w->inputs[1], w->err);
     w->op = AMG_OP_EXPAND;
-    return add_shape(w->im, w->proto->output[0], rank, repeats, 0, &w->inputs[1],
-                     w->err);
+    if (one || st) return st;
+    w->inputs[0] = add_node(w, AMG_OP_EXPAND, "each", w->inputs, 2, NULL, 0);
+    w->op = AMG_OP_RESHAPE;
+    dims[1] = -1;
+    return add_numbers(w->im, w->proto->output[0], "back", rank, dims + 1,
+                       &w->inputs[1], w->err);
 }
 
 static bool has_batch(const amg_value *v)

@@ -47,6 +47,42 @@ static void a_row_repeated_to_the_batch_follows_it(void **state)
     expect_open(&m, "Shape Concat Expand Concat");
 }
 
+/* Biases of two heads for every sample, the sample's heads one behind the other; their
+ * number is computed in floats. */
+static void rows_repeated_to_the_batch_follow_it(void **state)
+{
+    (void)state;
+    model m;
+    start(&m, 17);
+    m.inputs[0] = info(&m, "x", "3,2,4");
+    init(&m, "bias", 1, 3, (int64_t[]){2, 1, 4}, 32);
+    init_ints(&m, "repeats", INTS(3, 1, 1));
+    init_ints(&m, "heads", INTS(6, 1, 4));
+    node(&m, "Reshape", "x heads", "h");
+    node(&m, "Tile", "bias repeats", "biases");
+    node(&m, "Add", "h biases", "sum");
+    init_ints(&m, "two", INTS(2));
+    init_ints(&m, "three_one", INTS(3, 1));
+    init_ints(&m, "none", INTS(0));
+    node(&m, "Squeeze", "two none", "number");
+    node(&m, "Cast", "number", "float");
+    attr_int(&m, "to", 1);
+    node(&m, "Mul", "float float", "product");
+    node(&m, "Cast", "product", "four");
+    attr_int(&m, "to", 7);
+    node(&m, "Unsqueeze", "four none", "columns");
+    node(&m, "Concat", "three_one two columns", "back");
+    attr_int(&m, "axis", 0);
+    node(&m, "Reshape", "sum back", "y");
+    amg_graph *g = must_import(&m), *planned = NULL;
+    expect_shape(g, "y", "F32[N,1,2,4]");
+    assert_int_equal(amg_graph_plan_batch(g, 5, &planned, NULL), AMG_OK);
+    expect_shape(planned, "biases", "F32[10,1,4]");
+    expect_shape(planned, "y", "F32[5,1,2,4]");
+    amg_graph_free(planned);
+    amg_graph_free(g);
+}
+
 /* Windows of samples: three samples of four are [12,…], where [12,-1] may be N rows. */
 static void a_reshape_follows_the_batch_by_its_number(void **state)
 {
@@ -323,6 +359,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_token_expanded_to_the_batch_follows_it),
         cmocka_unit_test(a_row_repeated_to_the_batch_follows_it),
+        cmocka_unit_test(rows_repeated_to_the_batch_follow_it),
         cmocka_unit_test(a_reshape_follows_the_batch_by_its_number),
         cmocka_unit_test(one_sample_s_attention_follows_the_batch),
         cmocka_unit_test(what_reads_all_in_order_is_a_reshape),
